@@ -1,0 +1,1 @@
+//! The access log of a sidecar, as Istio configures Envoy to write it.

@@ -1,0 +1,48 @@
+//! The exit statuses, which are part of the interface, and the one place that prints an error.
+
+use std::error::Error;
+use std::process::ExitCode;
+
+/// Done, and every check passed.
+pub(super) const OK: u8 = 0;
+/// A check failed, or connecting failed.
+pub(super) const FAILED: u8 = 1;
+/// Wrong usage or input: an option, a document, a URI that is not ws:// or wss://, an address in use.
+pub(super) const USAGE: u8 = 2;
+/// The WebSocket connection closed abnormally.
+pub(super) const ABNORMAL: u8 = 3;
+/// Ended by SIGINT (Ctrl-C): 128 + 2.
+pub(super) const INTERRUPTED: u8 = 130;
+/// Ended by SIGTERM: 128 + 15.
+pub(super) const TERMINATED: u8 = 143;
+
+/// The table for `--help`.
+pub(super) const HELP: &str = "\
+Exit status:
+  0    done, and every check passed
+  1    a check failed, or connecting failed
+  2    wrong usage or input: an option, a document, a URI, an address in use
+  3    the WebSocket connection closed abnormally
+  130  interrupted (SIGINT)
+  143  terminated (SIGTERM); the server and the sidecars end with 0";
+
+/// Prints `error: what: why` with the whole chain of sources on standard error, and `hint: …` if there is advice.
+#[expect(clippy::print_stderr, reason = "the one place where an error meets the user")]
+pub(super) fn report(error: &dyn Error, hint: Option<&str>, status: u8) -> ExitCode {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        // Many errors already end with their cause.
+        if !text.ends_with(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    eprintln!("error: {text}");
+    if let Some(hint) = hint {
+        eprintln!("hint: {hint}");
+    }
+    ExitCode::from(status)
+}

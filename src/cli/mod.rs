@@ -1,0 +1,41 @@
+//! The command line: one file a subcommand, each turning arguments into a plain configuration and an outcome into an
+//! [`ExitCode`]. The only module that knows clap, and the only one that prints errors.
+
+mod client;
+mod exit;
+mod server;
+mod sidecar;
+mod verify;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Does WebSocket work through this service mesh, over HTTP/1.1 and over HTTP/2, and if not, why?
+#[derive(Debug, Parser)]
+#[command(name = "websockets-cli", version, after_help = exit::HELP, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Server(server::Args),
+    Client(client::Args),
+    Sidecar(sidecar::Args),
+    Verify(verify::Args),
+}
+
+/// Parses the process's arguments and runs the subcommand.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    crate::telemetry::install();
+    match cli.command {
+        Command::Server(args) => server::run(args),
+        Command::Client(args) => client::run(args),
+        Command::Sidecar(args) => sidecar::run(args),
+        Command::Verify(args) => verify::run(args),
+    }
+}

@@ -1,0 +1,78 @@
+//! How a program ends: a graceful signal, a forced signal, and knowing when every task is done.
+//!
+//! Two phases, as in Envoy and ztunnel: *graceful* asks (listeners close, sessions are told to go), *forced* tells
+//! (whatever is left is dropped). Completion is known by the tracker, never by waiting for a while.
+
+use std::io;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// The two signals and the tracker that every long-running part of a program holds a clone of.
+#[derive(Debug, Clone, Default)]
+pub struct Drain {
+    /// Cancelled when the program is asked to end: stop accepting, say goodbye.
+    pub graceful: CancellationToken,
+    /// Cancelled when the program must end now.
+    pub forced: CancellationToken,
+    /// Every task that must be done before the program may end.
+    pub tasks: TaskTracker,
+}
+
+impl Drain {
+    /// A drain that nobody has asked for yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Asks for the end, waits up to `deadline` for the tracked tasks, then forces it.
+    /// Returns whether all were done in time.
+    pub async fn run(&self, deadline: Duration) -> bool {
+        self.graceful.cancel();
+        self.tasks.close();
+        let in_time = tokio::select! {
+            () = self.tasks.wait() => true,
+            () = self.forced.cancelled() => false,
+            () = tokio::time::sleep(deadline) => false,
+        };
+        self.forced.cancel();
+        in_time
+    }
+}
+
+/// The signals of the operating system that end a program.
+#[derive(Debug)]
+pub struct EndSignals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+/// Which signal came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EndSignal {
+    /// SIGTERM: what Kubernetes sends to a pod that is to end.
+    Terminate,
+    /// SIGINT: Ctrl-C.
+    Interrupt,
+}
+
+impl EndSignals {
+    /// Takes over SIGTERM and SIGINT from the system's default, which would end the process at once.
+    ///
+    /// # Errors
+    /// The handler could not be installed.
+    pub fn install() -> io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// Waits for the next of them. Cancel safe.
+    pub async fn next(&mut self) -> EndSignal {
+        tokio::select! {
+            _ = self.terminate.recv() => EndSignal::Terminate,
+            _ = self.interrupt.recv() => EndSignal::Interrupt,
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! Request and response heads (RFC 9112 sections 2 to 5), parsed off the front of a buffer.
+//!
+//! What follows a head stays in the buffer: for a WebSocket these are early frames, and they must not be lost.
+//! Semantics (is this an upgrade, how long is the body) are not here.
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderName, HeaderValue, Method, StatusCode, Version};
+
+use super::Fields;
+
+/// The most bytes that a head may have: Envoy's `max_request_headers_kb`, 60 KiB.
+pub const MAX_HEAD_BYTES: usize = 60 * 1024;
+
+/// The most fields that a head may have: Envoy's `max_headers_count`.
+pub const MAX_FIELDS: usize = 100;
+
+/// Why bytes are not a head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum HeadError {
+    /// The start line or a field breaks the grammar.
+    #[error("not an HTTP/1.1 head: {0}")]
+    Malformed(httparse::Error),
+    /// More than [`MAX_HEAD_BYTES`] without an end, or more in all.
+    #[error("a head of more than {MAX_HEAD_BYTES} bytes")]
+    TooLong,
+    /// More than [`MAX_FIELDS`] fields.
+    #[error("a head of more than {MAX_FIELDS} fields")]
+    TooManyFields,
+}
+
+/// The head of a request.
+#[derive(Debug, Clone)]
+pub struct RequestHead {
+    /// The method, any token.
+    pub method: Method,
+    /// The request target as it was sent: origin form, absolute form, authority form or `*`.
+    pub target: Bytes,
+    /// HTTP/1.0 or HTTP/1.1.
+    pub version: Version,
+    /// The header fields.
+    pub fields: Fields,
+}
+
+/// The head of a response.
+#[derive(Debug, Clone)]
+pub struct ResponseHead {
+    /// The status code.
+    pub status: StatusCode,
+    /// HTTP/1.0 or HTTP/1.1.
+    pub version: Version,
+    /// The header fields.
+    pub fields: Fields,
+}
+
+impl RequestHead {
+    /// The target as text. Targets are visible ASCII or, leniently, UTF-8: `httparse` has checked.
+    #[must_use]
+    pub fn target_str(&self) -> &str {
+        std::str::from_utf8(&self.target).unwrap_or_default()
+    }
+
+    /// Writes the head, names in lower case, and the empty line.
+    pub fn write(&self, out: &mut BytesMut) {
+        out.extend_from_slice(self.method.as_str().as_bytes());
+        out.extend_from_slice(b" ");
+        out.extend_from_slice(&self.target);
+        out.extend_from_slice(b" HTTP/1.1\r\n");
+        write_fields(&self.fields, out);
+    }
+}
+
+impl ResponseHead {
+    /// Writes the head as HTTP/1.1 with the standard reason phrase, names in lower case, and the empty line.
+    pub fn write(&self, out: &mut BytesMut) {
+        out.extend_from_slice(b"HTTP/1.1 ");
+        out.extend_from_slice(self.status.as_str().as_bytes());
+        out.extend_from_slice(b" ");
+        out.extend_from_slice(self.status.canonical_reason().unwrap_or("Unknown").as_bytes());
+        out.extend_from_slice(b"\r\n");
+        write_fields(&self.fields, out);
+    }
+}
+
+fn write_fields(fields: &Fields, out: &mut BytesMut) {
+    for (name, value) in fields.iter() {
+        out.extend_from_slice(name.as_str().as_bytes());
+        out.extend_from_slice(b": ");
+        out.extend_from_slice(value.as_bytes());
+        out.extend_from_slice(b"\r\n");
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Takes a request head off the front of `buffer`; `None` if it is not all there yet.
+///
+/// # Errors
+/// [`HeadError`]; the connection is of no use any more.
+pub fn parse_request(buffer: &mut BytesMut) -> Result<Option<RequestHead>, HeadError> {
+    let mut slots = [httparse::EMPTY_HEADER; MAX_FIELDS];
+    let mut parsed = httparse::Request::new(&mut slots);
+    let Some(length) = complete(buffer.len(), parsed.parse(buffer))? else { return Ok(None) };
+    let base = buffer.as_ptr() as usize;
+    let target = span(base, parsed.path.unwrap_or_default().as_bytes());
+    let method = Method::from_bytes(parsed.method.unwrap_or_default().as_bytes())
+        .map_err(|_| HeadError::Malformed(httparse::Error::Token))?;
+    let version = version(parsed.version);
+    let spans = field_spans(base, parsed.headers);
+    let head = buffer.split_to(length).freeze();
+    Ok(Some(RequestHead {
+        method,
+        target: head.slice(target),
+        version,
+        fields: slice_fields(&head, &spans)?,
+    }))
+}
+
+/// Takes a response head off the front of `buffer`; `None` if it is not all there yet.
+///
+/// # Errors
+/// [`HeadError`]; the connection is of no use any more.
+pub fn parse_response(buffer: &mut BytesMut) -> Result<Option<ResponseHead>, HeadError> {
+    let mut slots = [httparse::EMPTY_HEADER; MAX_FIELDS];
+    let mut parsed = httparse::Response::new(&mut slots);
+    let Some(length) = complete(buffer.len(), parsed.parse(buffer))? else { return Ok(None) };
+    let status = StatusCode::from_u16(parsed.code.unwrap_or_default())
+        .map_err(|_| HeadError::Malformed(httparse::Error::Status))?;
+    let version = version(parsed.version);
+    let spans = field_spans(buffer.as_ptr() as usize, parsed.headers);
+    let head = buffer.split_to(length).freeze();
+    Ok(Some(ResponseHead { status, version, fields: slice_fields(&head, &spans)? }))
+}
+
+/// The length of the head, `None` if more bytes are needed.
+fn complete(
+    available: usize,
+    outcome: Result<httparse::Status<usize>, httparse::Error>,
+) -> Result<Option<usize>, HeadError> {
+    match outcome {
+        Ok(httparse::Status::Complete(length)) if length > MAX_HEAD_BYTES => Err(HeadError::TooLong),
+        Ok(httparse::Status::Complete(length)) => Ok(Some(length)),
+        Ok(httparse::Status::Partial) if available > MAX_HEAD_BYTES => Err(HeadError::TooLong),
+        Ok(httparse::Status::Partial) => Ok(None),
+        Err(httparse::Error::TooManyHeaders) => Err(HeadError::TooManyFields),
+        Err(error) => Err(HeadError::Malformed(error)),
+    }
+}
+
+fn version(minor: Option<u8>) -> Version {
+    if minor == Some(0) { Version::HTTP_10 } else { Version::HTTP_11 }
+}
+
+/// Where a part lies in the buffer that starts at `base`. `httparse` lends slices of that buffer, so this is the way
+/// back to positions, and so to shared bytes instead of copies.
+fn span(base: usize, part: &[u8]) -> std::ops::Range<usize> {
+    if part.is_empty() {
+        return 0..0;
+    }
+    let start = part.as_ptr() as usize - base;
+    start..start + part.len()
+}
+
+type FieldSpan = (HeaderNameOrEmpty, std::ops::Range<usize>);
+type HeaderNameOrEmpty = Option<HeaderName>;
+
+fn field_spans(base: usize, headers: &[httparse::Header<'_>]) -> Vec<FieldSpan> {
+    headers
+        .iter()
+        .map(|header| (HeaderName::from_bytes(header.name.as_bytes()).ok(), span(base, header.value)))
+        .collect()
+}
+
+fn slice_fields(head: &Bytes, spans: &[FieldSpan]) -> Result<Fields, HeadError> {
+    spans
+        .iter()
+        .map(|(name, span)| {
+            let name = name.clone().ok_or(HeadError::Malformed(httparse::Error::HeaderName))?;
+            let value = HeaderValue::from_maybe_shared(head.slice(span.clone()))
+                .map_err(|_| HeadError::Malformed(httparse::Error::HeaderValue))?;
+            Ok((name, value))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SAMPLE: &[u8] = b"GET /chat?a=1 HTTP/1.1\r\nHost: server.example.com\r\nUpgrade: websocket\r\n\
+        Empty:\r\nX-Twice: 1\r\nX-Twice: 2\r\n\r\n\x81\x05hello";
+
+    #[test]
+    fn what_follows_a_head_stays_in_the_buffer() {
+        let mut buffer = BytesMut::from(SAMPLE);
+        let head = parse_request(&mut buffer).unwrap().unwrap();
+        assert_eq!(head.target_str(), "/chat?a=1");
+        assert_eq!(head.fields.len(), 5);
+        assert_eq!(head.fields.get(http::header::HOST).unwrap(), "server.example.com");
+        assert_eq!(&buffer[..], b"\x81\x05hello");
+    }
+
+    #[test]
+    fn writing_keeps_the_order_and_lowers_the_names() {
+        let head = parse_request(&mut BytesMut::from(SAMPLE)).unwrap().unwrap();
+        let mut out = BytesMut::new();
+        head.write(&mut out);
+        let expected = "GET /chat?a=1 HTTP/1.1\r\nhost: server.example.com\r\nupgrade: websocket\r\nempty: \r\n\
+                        x-twice: 1\r\nx-twice: 2\r\n\r\n";
+        assert_eq!(std::str::from_utf8(&out).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_response_head_is_read_without_its_body() {
+        let mut buffer = BytesMut::from("HTTP/1.1 426 Upgrade Required\r\nserver: x\r\n\r\nbody");
+        let head = parse_response(&mut buffer).unwrap().unwrap();
+        assert_eq!((head.status.as_u16(), head.version), (426, Version::HTTP_11));
+        assert_eq!(&buffer[..], b"body");
+    }
+
+    #[test]
+    fn too_long_and_too_many_are_told_from_malformed() {
+        let long = format!("GET / HTTP/1.1\r\nx: {}", "y".repeat(MAX_HEAD_BYTES));
+        assert_eq!(parse_request(&mut BytesMut::from(long.as_str())).unwrap_err(), HeadError::TooLong);
+        let many = format!("GET / HTTP/1.1\r\n{}\r\n", "x: y\r\n".repeat(MAX_FIELDS + 1));
+        assert_eq!(parse_request(&mut BytesMut::from(many.as_str())).unwrap_err(), HeadError::TooManyFields);
+        let error = parse_request(&mut BytesMut::from("\x16\x03\x01\r\n\r\n")).unwrap_err();
+        assert!(matches!(error, HeadError::Malformed(_)));
+    }
+
+    proptest! {
+        #[test]
+        fn bytes_from_outside_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = parse_request(&mut BytesMut::from(&bytes[..]));
+            let _ = parse_response(&mut BytesMut::from(&bytes[..]));
+        }
+
+        #[test]
+        fn a_head_that_is_not_all_there_is_awaited(split in 0..SAMPLE.len() - 7) {
+            prop_assert!(parse_request(&mut BytesMut::from(&SAMPLE[..split])).unwrap().is_none());
+        }
+    }
+}

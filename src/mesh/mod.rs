@@ -1,0 +1,1 @@
+//! Kubernetes and Istio documents, and what applies of them to one proxy.

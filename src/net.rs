@@ -1,0 +1,129 @@
+//! Binding and dialling: errors that name the address, and `TCP_NODELAY` on every socket.
+//!
+//! Nagle's algorithm against small HTTP/2 frames costs two orders of magnitude (a 4 MiB echo: 11 s instead of 0.1 s),
+//! so no socket of this program is ever without `TCP_NODELAY`.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+
+/// The longest queue of connections not yet accepted. The kernel cuts it to `net.core.somaxconn` (4096 by default).
+const BACKLOG: i32 = 4096;
+
+/// A socket could not be bound.
+#[derive(Debug, thiserror::Error)]
+#[error("listen on {address}: {source}")]
+pub struct BindError {
+    /// The address asked for.
+    pub address: SocketAddr,
+    /// What the system said.
+    #[source]
+    pub source: io::Error,
+}
+
+/// Binds `count` listeners to one address, so that each worker accepts by itself (`SO_REUSEPORT`, the kernel spreads
+/// the connections). Port 0 works: all get the port that the system gave the first.
+///
+/// # Errors
+/// The address is in use or not of this machine.
+pub fn listen(address: SocketAddr, count: usize) -> Result<Vec<std::net::TcpListener>, BindError> {
+    let bind = |address: SocketAddr| -> io::Result<std::net::TcpListener> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_reuse_address(true)?;
+        socket.set_reuse_port(count > 1)?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        Ok(socket.into())
+    };
+    let named = |source| BindError { address, source };
+    let first = bind(address).map_err(named)?;
+    let bound = first.local_addr().map_err(named)?;
+    let mut listeners = vec![first];
+    for _ in 1..count {
+        listeners.push(bind(bound).map_err(named)?);
+    }
+    Ok(listeners)
+}
+
+/// Accepts one connection, with `TCP_NODELAY`.
+///
+/// # Errors
+/// What `accept` says; a peer that was gone before it was accepted is not an error but the next one is awaited.
+pub async fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                // Fails only on a connection that is gone already, which the first read will show.
+                let _ = stream.set_nodelay(true);
+                return Ok((stream, peer));
+            }
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::ConnectionAborted
+                        | io::ErrorKind::ConnectionReset
+                        | io::ErrorKind::Interrupted
+                ) => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// A connection could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The system refused or the network did.
+    #[error("connect to {address}: {source}")]
+    Refused {
+        /// The address dialled.
+        address: SocketAddr,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// Nobody answered in time.
+    #[error("connect to {address}: no answer within {limit:?}")]
+    TimedOut {
+        /// The address dialled.
+        address: SocketAddr,
+        /// How long was waited.
+        limit: Duration,
+    },
+}
+
+/// Opens a connection within `limit`, from `source` if one is given, with `TCP_NODELAY`.
+///
+/// # Errors
+/// [`ConnectError`], with the address.
+pub async fn connect(
+    address: SocketAddr,
+    source: Option<IpAddr>,
+    limit: Duration,
+) -> Result<TcpStream, ConnectError> {
+    let dial = async {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        if let Some(source) = source {
+            bind_source(&socket, source)?;
+        }
+        let stream = socket.connect(address).await?;
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    };
+    match tokio::time::timeout(limit, dial).await {
+        Ok(Ok(stream)) => Ok(stream),
+        Ok(Err(source)) => Err(ConnectError::Refused { address, source }),
+        Err(_) => Err(ConnectError::TimedOut { address, limit }),
+    }
+}
+
+/// Binds the near end of a connection that is about to be dialled.
+fn bind_source(socket: &TcpSocket, source: IpAddr) -> io::Result<()> {
+    // Else the system would reserve one port of this address for each connection, and they run out at 28,000.
+    #[cfg(target_os = "linux")]
+    nix::sys::socket::setsockopt(socket, nix::sys::socket::sockopt::IpBindAddressNoPort, &true)?;
+    socket.bind(SocketAddr::new(source, 0))
+}

@@ -1,0 +1,1 @@
+//! One proxy of the pair.

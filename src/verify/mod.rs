@@ -1,0 +1,1 @@
+//! Drives sessions through a pair of sidecars and judges what their access logs say.

@@ -1,0 +1,3 @@
+//! The real binary, driven as a user drives it: a module a subcommand. Port 0, ready lines, no sleeps.
+
+mod support;
