@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use http::HeaderValue;
 
-use super::{Entry, ResponseFlags};
+use super::Entry;
 
 /// How a line looks (`MeshConfig.accessLogEncoding`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -166,7 +166,7 @@ fn timestamp(time: SystemTime) -> impl Display {
 mod tests {
     use std::time::{Duration, UNIX_EPOCH};
 
-    use super::super::{Protocol, ResponseFlag};
+    use super::super::{Protocol, ResponseFlag, ResponseFlags};
     use super::*;
 
     fn entry() -> Entry {
