@@ -314,3 +314,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 fn close_frame(code: CloseCode) -> CloseFrame {
     CloseFrame { code, reason: "".into() }
 }
+
+#[cfg(test)]
+mod tests;

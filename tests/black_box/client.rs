@@ -52,7 +52,7 @@ fn echo(mut peer: Peer) -> Option<CloseCode> {
     loop {
         match peer.read() {
             Ok(message @ (Message::Text(_) | Message::Binary(_))) => {
-                peer.send(message).expect("the client reads")
+                peer.send(message).expect("the client reads");
             }
             Ok(Message::Close(frame)) => code = frame.map(|frame| frame.code),
             Ok(_) => {}

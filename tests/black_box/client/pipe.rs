@@ -99,7 +99,7 @@ fn a_message_over_one_mebibyte_is_refused_with_1009_and_one_of_that_size_is_not(
         peer.send(Message::text("x".repeat((1 << 20) + 1))).expect("the client reads");
         echo(peer)
     });
-    let (status, stdout, stderr) = client(&["--wait", "1h", &server.uri], "x\n");
+    let (status, stdout, stderr) = client(&["--wait", "1h", &server.uri], "one\ntwo\n");
     assert_eq!((status, stdout.len()), (Some(3), (1 << 20) + 1));
     assert!(stderr.ends_with("Connection closed: 1006 (abnormal closure [internal]).\n"), "{stderr}");
     assert_eq!(server.result(), Some(CloseCode::Size));
