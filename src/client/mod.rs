@@ -1,4 +1,4 @@
-//! The WebSocket client: [`connect`] for programs, [`run`] for people (a line editor on a terminal) and for scripts
+//! The WebSocket client: [`connect()`] for programs, [`run()`] for people (a line editor on a terminal) and for scripts
 //! (a filter in a pipe).
 
 mod config;
