@@ -11,7 +11,8 @@ use super::{duration, exit};
 use crate::access_log::{Format, Target};
 use crate::drain::{Drain, EndSignals};
 use crate::mesh::{
-    self, Documents, InboundQuery, MeshDefaults, MeshError, OutboundQuery, OutboundTrafficPolicy, Source, Workload,
+    self, Documents, InboundQuery, MeshDefaults, MeshError, OutboundQuery, OutboundTrafficPolicy, Source,
+    Workload,
 };
 use crate::sidecar::{Config, Direction, Sidecar, StartError};
 
@@ -107,14 +108,18 @@ enum PolicyArg {
 
 pub(super) fn run(args: Args) -> ExitCode {
     match args.direction {
-        DirectionArgs::Outbound(args) => match args.common.documents().and_then(|found| outbound(&args, &found)) {
-            Ok(direction) => start(args.common, direction),
-            Err(error) => exit::report(&error, None, exit::USAGE),
-        },
-        DirectionArgs::Inbound(args) => match args.common.documents().and_then(|found| inbound(&args, &found)) {
-            Ok(direction) => start(args.common, direction),
-            Err(error) => exit::report(&error, None, exit::USAGE),
-        },
+        DirectionArgs::Outbound(args) => {
+            match args.common.documents().and_then(|found| outbound(&args, &found)) {
+                Ok(direction) => start(args.common, direction),
+                Err(error) => exit::report(&error, None, exit::USAGE),
+            }
+        }
+        DirectionArgs::Inbound(args) => {
+            match args.common.documents().and_then(|found| inbound(&args, &found)) {
+                Ok(direction) => start(args.common, direction),
+                Err(error) => exit::report(&error, None, exit::USAGE),
+            }
+        }
     }
 }
 
@@ -158,8 +163,7 @@ fn outbound(args: &OutboundArgs, found: &Found) -> Result<Direction, MeshError> 
 }
 
 fn inbound(args: &InboundArgs, found: &Found) -> Result<Direction, MeshError> {
-    let query =
-        InboundQuery { workload: found.workload.as_ref(), istio_version: &args.common.istio_version };
+    let query = InboundQuery { workload: found.workload.as_ref(), istio_version: &args.common.istio_version };
     let mesh = mesh::inbound(&found.documents, &query)?;
     Ok(Direction::Inbound { mesh, bind_source: Some(args.bind_source) })
 }
@@ -217,6 +221,8 @@ fn hint(error: &StartError) -> Option<&'static str> {
             Some("something else listens there; choose another port, or 0 for any free one")
         }
         StartError::Bind(_) => Some("give --listen an address of this machine"),
-        StartError::AccessLog(_) => Some("give --access-log a file that can be written, or - for standard output"),
+        StartError::AccessLog(_) => {
+            Some("give --access-log a file that can be written, or - for standard output")
+        }
     }
 }

@@ -57,6 +57,8 @@ pub(super) struct Attempts<'a> {
     pub(super) request: &'a mut RequestParts,
     pub(super) idle: &'a mut IdleTimer,
     pub(super) protocol: Protocol,
+    /// The request asks for an upgrade: what follows it is held back until the upstream has agreed.
+    pub(super) upgrade: bool,
     pub(super) cluster: &'a Rc<Cluster>,
     pub(super) retry: &'a RetryPolicy,
     pub(super) count_attempts: bool,
@@ -140,10 +142,21 @@ impl Attempts<'_> {
         mut upstream: Upstream,
         replay: &mut Replay,
     ) -> Result<Result<(Upstream, ResponseParts), (Reset, bool)>, Failure> {
-        for part in &replay.parts {
-            // A failure shows when the answer is read.
-            let _ = upstream.send(part.clone());
+        if self.upgrade {
+            let answered = self.until(std::future::poll_fn(|cx| upstream.poll_head(cx)), replay).await;
+            return match answered {
+                Ok(Ok(head)) => {
+                    send_parts(&mut upstream, replay);
+                    Ok(Ok((upstream, head)))
+                }
+                Ok(Err(reset)) => Ok(Err((reset, true))),
+                Err(failure) => {
+                    upstream.abandon();
+                    Err(failure)
+                }
+            };
         }
+        send_parts(&mut upstream, replay);
         if self.downstream.is_request_complete() {
             upstream.finish();
         }
@@ -187,6 +200,14 @@ impl Attempts<'_> {
             self.idle.poll(cx).map(|()| Err(Failure::Idle))
         })
         .await
+    }
+}
+
+/// Sends what came of the body before there was anywhere to send it.
+fn send_parts(upstream: &mut Upstream, replay: &Replay) {
+    for part in &replay.parts {
+        // A failure shows when the answer is read.
+        let _ = upstream.send(part.clone());
     }
 }
 

@@ -2,6 +2,7 @@
 //! and `mutateResponseHeaders`, as Istio configures them).
 
 use std::cell::RefCell;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
@@ -50,6 +51,11 @@ pub(super) fn note_request(request: &RequestParts, record: &mut Record) {
     record.request_id = request.fields.get(X_REQUEST_ID).cloned();
     record.user_agent = request.fields.get(USER_AGENT).cloned();
     record.x_forwarded_for = request.fields.get(X_FORWARDED_FOR).cloned();
+    // With `use_remote_address: false`, as Istio has it, the last address there counts as the peer's.
+    let forwarded = request.fields.elements(&X_FORWARDED_FOR).last().and_then(|last| last.parse().ok());
+    if let Some(address) = forwarded {
+        record.downstream_remote_address = SocketAddr::new(address, 0);
+    }
 }
 
 /// Whether the token of an upgrade request is one of `upgrade_configs`, whatever its letter case.

@@ -117,6 +117,7 @@ impl ActiveStream<'_> {
             request: &mut self.request,
             idle: &mut self.idle,
             protocol: self.protocol,
+            upgrade: self.upgrade,
             cluster,
             retry,
             count_attempts: route.include_request_attempt_count,
@@ -279,7 +280,7 @@ impl ActiveStream<'_> {
 
     /// Writes the line, then lets the downstream go as Envoy does.
     async fn end(self, ending: Ending) -> Option<Box<Http1>> {
-        let Self { worker, mut downstream, mut record, close, .. } = self;
+        let Self { worker, downstream, mut record, close, .. } = self;
         let delay = worker.connection_manager.delayed_close_timeout;
         if let Ending::Gone(gone) = ending {
             gone.note(&mut record);
@@ -294,13 +295,8 @@ impl ActiveStream<'_> {
                 connection.close_delayed(delay).await;
                 None
             }
-            (Ending::Complete, Downstream::Http2(stream)) => {
-                downstream = Downstream::Http2(stream);
-                if !downstream.is_request_complete() {
-                    downstream.reset(Reason::NO_ERROR, delay).await;
-                }
-                None
-            }
+            // Where the request is not complete, `h2` follows the end with RST_STREAM NO_ERROR, as Envoy does.
+            (Ending::Complete, Downstream::Http2(_)) => None,
             (Ending::Cut(code), Downstream::Http2(stream)) => {
                 Downstream::Http2(stream).reset(code, delay).await;
                 None

@@ -11,9 +11,10 @@ use bytes::{Buf, Bytes};
 /// its task, little enough that a stalled peer costs a bounded amount.
 pub(super) const HIGH_WATERMARK: usize = 256 * 1024;
 
-/// The bytes of one stream that `h2` still holds.
+/// The frames and bytes of one stream that `h2` still holds.
 #[derive(Debug, Default)]
 pub(super) struct Outstanding {
+    frames: Cell<usize>,
     bytes: Cell<usize>,
     waiting: RefCell<Option<Waker>>,
 }
@@ -21,14 +22,24 @@ pub(super) struct Outstanding {
 impl Outstanding {
     /// Wraps data so that it is counted until `h2` lets go of it.
     pub(super) fn lease(self: &Rc<Self>, data: Bytes) -> Outgoing {
+        self.frames.set(self.frames.get() + 1);
         self.bytes.set(self.bytes.get() + data.len());
         let lease = Lease { length: data.len(), outstanding: Rc::clone(self) };
         Outgoing { data, _lease: Some(lease) }
     }
 
-    /// Ready when at most `most` bytes are outstanding. One task at a time can wait.
-    pub(super) fn poll_at_most(&self, most: usize, cx: &mut Context<'_>) -> Poll<()> {
-        if self.bytes.get() <= most {
+    /// Ready when there is room for more. One task at a time can wait.
+    pub(super) fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.poll_until(self.bytes.get() < HIGH_WATERMARK, cx)
+    }
+
+    /// Ready when nothing is outstanding. One task at a time can wait.
+    pub(super) fn poll_none(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.poll_until(self.frames.get() == 0, cx)
+    }
+
+    fn poll_until(&self, now: bool, cx: &mut Context<'_>) -> Poll<()> {
+        if now {
             return Poll::Ready(());
         }
         let mut waiting = self.waiting.borrow_mut();
@@ -49,6 +60,7 @@ struct Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         let outstanding = &self.outstanding;
+        outstanding.frames.set(outstanding.frames.get() - 1);
         outstanding.bytes.set(outstanding.bytes.get() - self.length);
         if let Some(waker) = outstanding.waiting.borrow_mut().take() {
             waker.wake();

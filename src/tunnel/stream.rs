@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use h2::{Reason, RecvStream, SendStream};
 
-use super::outgoing::{HIGH_WATERMARK, Outgoing, Outstanding};
+use super::outgoing::{Outgoing, Outstanding};
 
 /// Why a stream ended before its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -38,11 +38,13 @@ pub struct Stream {
     send: Option<SendStream<Outgoing>>,
     receive: Option<RecvStream>,
     outstanding: Rc<Outstanding>,
+    /// Something was sent after the head.
+    head_followed: bool,
 }
 
 impl Stream {
     pub(super) fn new(send: Option<SendStream<Outgoing>>, receive: Option<RecvStream>) -> Self {
-        Self { send, receive, outstanding: Rc::default() }
+        Self { send, receive, outstanding: Rc::default(), head_followed: false }
     }
 
     pub(super) fn set_send(&mut self, send: SendStream<Outgoing>) {
@@ -87,12 +89,17 @@ impl Stream {
 
     /// Ready when the stream takes more data. Errors show when it is used.
     pub fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.outstanding.poll_at_most(HIGH_WATERMARK, cx)
+        self.outstanding.poll_room(cx)
     }
 
-    /// Ready when everything that was sent has left `h2`.
+    /// Ready when everything that was sent has left `h2`, the head too.
     pub fn poll_drained(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.outstanding.poll_at_most(0, cx)
+        if !std::mem::replace(&mut self.head_followed, true) {
+            // A head cannot be counted; an empty DATA frame behind it can. If the stream is at its end already, nothing
+            // has to be waited for.
+            let _ = self.send(Bytes::new());
+        }
+        self.outstanding.poll_none(cx)
     }
 
     /// Queues one DATA frame.
@@ -101,6 +108,7 @@ impl Stream {
     /// [`StreamError::ConnectionLost`] if the stream cannot send any more; why, the next read says.
     pub fn send(&mut self, data: Bytes) -> Result<(), StreamError> {
         let Some(send) = &mut self.send else { return Err(StreamError::ConnectionLost) };
+        self.head_followed = true;
         send.send_data(self.outstanding.lease(data), false).map_err(StreamError::from)
     }
 
