@@ -3,9 +3,11 @@
 //! Not a client or a server: no connection is opened, no error answered here. A proxy that is to agree with Envoy has
 //! to see what hyper hides (early bytes, odd framings, the order of fields), hence a layer of our own.
 
+mod body;
 mod fields;
 mod head;
 
+pub use body::{BodyDecoder, CHUNK_END, ChunkError, Decoded, Framing, FramingError, LAST_CHUNK, chunk_head};
 pub use fields::Fields;
 pub use head::{
     HeadError, MAX_FIELDS, MAX_HEAD_BYTES, RequestHead, ResponseHead, parse_request, parse_response,

@@ -1,1 +1,18 @@
-//! One HTTP/2 connection that carries many WebSocket sessions (RFC 8441).
+//! One HTTP/2 connection that carries many streams, WebSocket sessions by extended CONNECT (RFC 8441) among them.
+//!
+//! The home of `h2`. What is ours: backpressure by the bytes that really went out, resets that lose no data queued
+//! before them, and an opening ([`Settings`]) that is Envoy's to the byte. Which requests exist and what becomes of
+//! them is the sidecar's business.
+
+mod client;
+mod opening;
+mod outgoing;
+mod server;
+mod settings;
+mod stream;
+
+pub use client::{AwaitedResponse, Client, connect};
+pub use h2::Reason;
+pub use server::{Respond, Server};
+pub use settings::Settings;
+pub use stream::{Stream, StreamError};

@@ -1,0 +1,316 @@
+//! How long a message body is, and taking it apart (RFC 9112 sections 6 and 7).
+//!
+//! Trailers of a chunked body are read and dropped, as a proxy may (RFC 9110 section 6.5.1).
+
+use bytes::{Buf, Bytes, BytesMut};
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::{Method, StatusCode};
+
+use super::{Fields, MAX_HEAD_BYTES};
+
+/// A chunk-size line with its extensions is never longer than this (Envoy's codec allows as little).
+const MAX_CHUNK_LINE: usize = 4 * 1024;
+
+/// How the end of a body is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Framing {
+    /// There is none.
+    None,
+    /// `Content-Length`.
+    Length(u64),
+    /// `Transfer-Encoding: chunked`.
+    Chunked,
+    /// A response without either: it ends with the connection.
+    UntilClose,
+    /// Not a body: after an upgrade (or an upgrade request) every byte is data, and the end of the connection cuts the
+    /// stream off.
+    Raw,
+}
+
+/// Fields that leave the length of the body open to more than one reading, or in an unknown coding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum FramingError {
+    /// Not a number, or several that differ.
+    #[error("an invalid content-length")]
+    ContentLength,
+    /// A coding other than `chunked`.
+    #[error("an unsupported transfer-encoding")]
+    TransferEncoding,
+    /// Both fields: a request smuggling vector (RFC 9112 section 6.1).
+    #[error("both content-length and transfer-encoding")]
+    Both,
+}
+
+/// A body that breaks the chunked grammar.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a malformed chunk")]
+pub struct ChunkError;
+
+impl Framing {
+    /// The framing of a request's body.
+    ///
+    /// # Errors
+    /// [`FramingError`].
+    pub fn of_request(fields: &Fields) -> Result<Self, FramingError> {
+        Ok(Self::declared(fields)?.unwrap_or(Self::None))
+    }
+
+    /// The framing of a response's body.
+    ///
+    /// # Errors
+    /// [`FramingError`].
+    pub fn of_response(request: &Method, status: StatusCode, fields: &Fields) -> Result<Self, FramingError> {
+        let bodiless = status.is_informational()
+            || status == StatusCode::NO_CONTENT
+            || status == StatusCode::NOT_MODIFIED
+            || *request == Method::HEAD;
+        if bodiless {
+            return Ok(Self::None);
+        }
+        Ok(Self::declared(fields)?.unwrap_or(Self::UntilClose))
+    }
+
+    fn declared(fields: &Fields) -> Result<Option<Self>, FramingError> {
+        let length = content_length(fields)?;
+        if !fields.contains(TRANSFER_ENCODING) {
+            return Ok(length.map(Self::Length));
+        }
+        if length.is_some() {
+            return Err(FramingError::Both);
+        }
+        let mut codings = fields.elements(&TRANSFER_ENCODING);
+        match (codings.next(), codings.next()) {
+            (Some(coding), None) if coding.eq_ignore_ascii_case("chunked") => Ok(Some(Self::Chunked)),
+            _ => Err(FramingError::TransferEncoding),
+        }
+    }
+}
+
+/// The declared length; several equal ones are one (RFC 9110 section 8.6).
+fn content_length(fields: &Fields) -> Result<Option<u64>, FramingError> {
+    let mut length = None;
+    for value in fields.get_all(&CONTENT_LENGTH) {
+        let text = value.to_str().map_err(|_| FramingError::ContentLength)?;
+        if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(FramingError::ContentLength);
+        }
+        let value = text.parse().map_err(|_| FramingError::ContentLength)?;
+        if length.is_some_and(|length| length != value) {
+            return Err(FramingError::ContentLength);
+        }
+        length = Some(value);
+    }
+    Ok(length)
+}
+
+/// What a decoder found at the front of a buffer.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Decoded {
+    /// The next part of the body.
+    Data(Bytes),
+    /// Nothing yet: read more.
+    NeedMore,
+    /// The body is complete; what is left in the buffer is the next message.
+    End,
+}
+
+/// Takes a body off the front of a buffer, part by part.
+#[derive(Debug, Clone, Copy)]
+pub struct BodyDecoder {
+    state: State,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Length(u64),
+    ChunkSize,
+    ChunkData(u64),
+    ChunkEnd,
+    Trailers,
+    UntilClose,
+    Raw,
+    End,
+}
+
+impl BodyDecoder {
+    /// A decoder at the start of a body.
+    #[must_use]
+    pub fn new(framing: Framing) -> Self {
+        let state = match framing {
+            Framing::None | Framing::Length(0) => State::End,
+            Framing::Length(length) => State::Length(length),
+            Framing::Chunked => State::ChunkSize,
+            Framing::UntilClose => State::UntilClose,
+            Framing::Raw => State::Raw,
+        };
+        Self { state }
+    }
+
+    /// Whether the whole body has been taken.
+    #[must_use]
+    pub fn is_end(self) -> bool {
+        self.state == State::End
+    }
+
+    /// Whether every byte is data without any framing, so that none needs to be decoded.
+    #[must_use]
+    pub fn is_transparent(self) -> bool {
+        matches!(self.state, State::Raw | State::UntilClose)
+    }
+
+    /// Whether the end of the connection is a proper end of the body.
+    #[must_use]
+    pub fn may_end_with_connection(self) -> bool {
+        matches!(self.state, State::UntilClose | State::End)
+    }
+
+    /// Takes the next part.
+    ///
+    /// # Errors
+    /// [`ChunkError`]; the connection is of no use any more.
+    pub fn decode(&mut self, buffer: &mut BytesMut) -> Result<Decoded, ChunkError> {
+        loop {
+            match self.state {
+                State::End => return Ok(Decoded::End),
+                _ if buffer.is_empty() => return Ok(Decoded::NeedMore),
+                State::UntilClose | State::Raw => return Ok(Decoded::Data(buffer.split().freeze())),
+                State::Length(left) => {
+                    let (data, left) = take(buffer, left);
+                    self.state = if left == 0 { State::End } else { State::Length(left) };
+                    return Ok(Decoded::Data(data));
+                }
+                State::ChunkData(left) => {
+                    let (data, left) = take(buffer, left);
+                    self.state = if left == 0 { State::ChunkEnd } else { State::ChunkData(left) };
+                    return Ok(Decoded::Data(data));
+                }
+                State::ChunkSize => match httparse::parse_chunk_size(buffer) {
+                    Ok(httparse::Status::Complete((length, size))) => {
+                        buffer.advance(length);
+                        self.state = if size == 0 { State::Trailers } else { State::ChunkData(size) };
+                    }
+                    Ok(httparse::Status::Partial) if buffer.len() <= MAX_CHUNK_LINE => {
+                        return Ok(Decoded::NeedMore);
+                    }
+                    _ => return Err(ChunkError),
+                },
+                State::ChunkEnd => {
+                    if buffer.len() < 2 {
+                        return Ok(Decoded::NeedMore);
+                    }
+                    if !buffer.starts_with(b"\r\n") {
+                        return Err(ChunkError);
+                    }
+                    buffer.advance(2);
+                    self.state = State::ChunkSize;
+                }
+                State::Trailers => {
+                    let mut slots = [httparse::EMPTY_HEADER; super::MAX_FIELDS];
+                    match httparse::parse_headers(buffer, &mut slots) {
+                        Ok(httparse::Status::Complete((length, _))) => {
+                            buffer.advance(length);
+                            self.state = State::End;
+                        }
+                        Ok(httparse::Status::Partial) if buffer.len() <= MAX_HEAD_BYTES => {
+                            return Ok(Decoded::NeedMore);
+                        }
+                        _ => return Err(ChunkError),
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Up to `most` bytes off the front, and how many of `most` are left.
+fn take(buffer: &mut BytesMut, most: u64) -> (Bytes, u64) {
+    let length = usize::try_from(most).unwrap_or(usize::MAX).min(buffer.len());
+    (buffer.split_to(length).freeze(), most - length as u64)
+}
+
+/// What goes before a chunk of `length` bytes; `\r\n` goes after it, and [`LAST_CHUNK`] ends the body.
+#[must_use]
+pub fn chunk_head(length: usize) -> Bytes {
+    Bytes::from(format!("{length:x}\r\n"))
+}
+
+/// The end of a chunk's data.
+pub const CHUNK_END: Bytes = Bytes::from_static(b"\r\n");
+
+/// The last chunk, without trailers.
+pub const LAST_CHUNK: Bytes = Bytes::from_static(b"0\r\n\r\n");
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderName, HeaderValue};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn fields(lines: &[(&'static str, &'static str)]) -> Fields {
+        lines
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+            .collect()
+    }
+
+    #[test]
+    fn the_framing_of_a_request_follows_its_fields() {
+        let cases: &[(&[(&str, &str)], Result<Framing, FramingError>)] = &[
+            (&[], Ok(Framing::None)),
+            (&[("content-length", "5")], Ok(Framing::Length(5))),
+            (&[("content-length", "5"), ("content-length", "5")], Ok(Framing::Length(5))),
+            (&[("content-length", "5"), ("content-length", "6")], Err(FramingError::ContentLength)),
+            (&[("content-length", "+5")], Err(FramingError::ContentLength)),
+            (&[("content-length", "")], Err(FramingError::ContentLength)),
+            (&[("content-length", "99999999999999999999")], Err(FramingError::ContentLength)),
+            (&[("transfer-encoding", "Chunked")], Ok(Framing::Chunked)),
+            (&[("transfer-encoding", "gzip, chunked")], Err(FramingError::TransferEncoding)),
+            (&[("transfer-encoding", "chunked"), ("content-length", "5")], Err(FramingError::Both)),
+        ];
+        for (lines, expected) in cases {
+            assert_eq!(Framing::of_request(&fields(lines)), *expected, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn a_response_without_a_length_ends_with_the_connection_unless_it_has_no_body() {
+        let of = |method, status| Framing::of_response(&method, status, &Fields::new()).unwrap();
+        assert_eq!(of(Method::GET, StatusCode::OK), Framing::UntilClose);
+        assert_eq!(of(Method::HEAD, StatusCode::OK), Framing::None);
+        assert_eq!(of(Method::GET, StatusCode::NO_CONTENT), Framing::None);
+    }
+
+    fn decode_all(pieces: &[&[u8]]) -> Result<(Vec<u8>, bool, usize), ChunkError> {
+        let mut decoder = BodyDecoder::new(Framing::Chunked);
+        let (mut buffer, mut body) = (BytesMut::new(), Vec::new());
+        for piece in pieces {
+            buffer.extend_from_slice(piece);
+            while let Decoded::Data(data) = decoder.decode(&mut buffer)? {
+                body.extend_from_slice(&data);
+            }
+        }
+        Ok((body, decoder.is_end(), buffer.len()))
+    }
+
+    #[test]
+    fn a_chunk_without_its_end_is_malformed() {
+        assert_eq!(decode_all(&[b"3\r\nabcX\r\n"]), Err(ChunkError));
+        assert_eq!(decode_all(&[b"zz\r\n"]), Err(ChunkError));
+    }
+
+    proptest! {
+        #[test]
+        fn any_split_of_a_chunked_body_gives_the_same_bytes(first in 0..40_usize, second in 0..40_usize) {
+            let wire: &[u8] = b"5;ext=1\r\nhello\r\n6\r\n world\r\n0\r\nx-trailer: 1\r\n\r\nGET";
+            let (a, b) = (first.min(second), first.max(second).min(wire.len()));
+            let result = decode_all(&[&wire[..a], &wire[a..b], &wire[b..]]).unwrap();
+            prop_assert_eq!(result, (b"hello world".to_vec(), true, 3));
+        }
+
+        #[test]
+        fn bytes_from_outside_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
+            let _ = decode_all(&[&bytes]);
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! The dialling side of a connection.
+
+use std::future::Future;
+use std::task::{Context, Poll};
+
+use h2::client::{Builder, ResponseFuture, SendRequest};
+use http::{Request, Response};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::opening::Opening;
+use super::outgoing::Outgoing;
+use super::settings::Settings;
+use super::stream::{Stream, StreamError};
+
+/// `PRI * HTTP/2.0 …` (RFC 9113 section 3.4).
+const PREFACE_LENGTH: usize = 24;
+
+/// A connection that streams can be opened on. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Client {
+    requests: SendRequest<Outgoing>,
+}
+
+/// Opens the connection: the preface and SETTINGS go out with the first turn of the returned driver, which has to run
+/// until it ends for anything to move. Does not wait for the peer.
+///
+/// # Errors
+/// The byte stream failed.
+pub async fn connect<T>(
+    io: T,
+    settings: &Settings,
+) -> Result<(Client, impl Future<Output = Result<(), h2::Error>>), StreamError>
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    let opening = Opening::client(io, PREFACE_LENGTH, settings.client_frame());
+    let (requests, connection) = Builder::new()
+        .enable_push(false)
+        .initial_window_size(settings.initial_stream_window_size)
+        .initial_connection_window_size(settings.initial_connection_window_size)
+        // Before the peer's SETTINGS Envoy assumes what it announces itself.
+        .initial_max_send_streams(settings.max_concurrent_streams as usize)
+        .max_concurrent_streams(settings.max_concurrent_streams)
+        .data_frame_budget(UNBOUNDED)
+        .max_send_buffer_size(super::outgoing::HIGH_WATERMARK * 2)
+        .handshake(opening)
+        .await?;
+    Ok((Client { requests }, connection))
+}
+
+/// Instead of `h2`'s own bound for small DATA frames, which would close the connection of all sessions when one reader
+/// stalls: streams are always read at once, into one merged buffer that the window bounds.
+pub(super) const UNBOUNDED: usize = usize::MAX >> 1;
+
+impl Client {
+    /// How many streams the peer allows at the same time.
+    #[must_use]
+    pub fn max_streams(&self) -> usize {
+        self.requests.current_max_send_streams()
+    }
+
+    /// Opens a stream with this request; `end` is END_STREAM on its head.
+    ///
+    /// # Errors
+    /// The connection takes no more streams: it ended, or the peer said GOAWAY.
+    pub fn open(
+        &mut self,
+        request: Request<()>,
+        end: bool,
+    ) -> Result<(Stream, AwaitedResponse), StreamError> {
+        let (response, send) = self.requests.send_request(request, end)?;
+        Ok((Stream::new(Some(send), None), AwaitedResponse { response }))
+    }
+}
+
+/// The response to come.
+#[derive(Debug)]
+pub struct AwaitedResponse {
+    response: ResponseFuture,
+}
+
+impl AwaitedResponse {
+    /// The head; from then on `stream` can be read.
+    ///
+    /// # Errors
+    /// [`StreamError`].
+    pub fn poll_head(
+        &mut self,
+        stream: &mut Stream,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Response<()>, StreamError>> {
+        let response = std::task::ready!(std::pin::Pin::new(&mut self.response).poll(cx))?;
+        let (parts, receive) = response.into_parts();
+        stream.set_receive(receive);
+        Poll::Ready(Ok(Response::from_parts(parts, ())))
+    }
+}

@@ -1,0 +1,84 @@
+//! The first SETTINGS frame of either side (RFC 9113 section 6.5), in Envoy's order and with Envoy's values.
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+/// `SETTINGS_HEADER_TABLE_SIZE`: the protocol's default, which Envoy announces all the same.
+const HEADER_TABLE_SIZE: u32 = 4096;
+
+const ID_HEADER_TABLE_SIZE: u16 = 1;
+const ID_ENABLE_PUSH: u16 = 2;
+const ID_MAX_CONCURRENT_STREAMS: u16 = 3;
+const ID_INITIAL_WINDOW_SIZE: u16 = 4;
+const ID_ENABLE_CONNECT_PROTOCOL: u16 = 8;
+
+/// What one side of a connection announces; Envoy's `Http2ProtocolOptions`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings {
+    /// `SETTINGS_ENABLE_CONNECT_PROTOCOL` (RFC 8441): Envoy's `allow_connect`.
+    pub allow_connect: bool,
+    /// `SETTINGS_MAX_CONCURRENT_STREAMS`.
+    pub max_concurrent_streams: u32,
+    /// `SETTINGS_INITIAL_WINDOW_SIZE`, bytes a stream.
+    pub initial_stream_window_size: u32,
+    /// The connection's window in bytes, reached by a WINDOW_UPDATE.
+    pub initial_connection_window_size: u32,
+}
+
+impl Settings {
+    /// The frame that a client sends.
+    pub(super) fn client_frame(self) -> Bytes {
+        frame(&[
+            (ID_ENABLE_PUSH, 0),
+            (ID_HEADER_TABLE_SIZE, HEADER_TABLE_SIZE),
+            (ID_ENABLE_CONNECT_PROTOCOL, u32::from(self.allow_connect)),
+            (ID_MAX_CONCURRENT_STREAMS, self.max_concurrent_streams),
+            (ID_INITIAL_WINDOW_SIZE, self.initial_stream_window_size),
+        ])
+    }
+
+    /// The frame that a server sends.
+    pub(super) fn server_frame(self) -> Bytes {
+        frame(&[
+            (ID_HEADER_TABLE_SIZE, HEADER_TABLE_SIZE),
+            (ID_ENABLE_CONNECT_PROTOCOL, u32::from(self.allow_connect)),
+            (ID_MAX_CONCURRENT_STREAMS, self.max_concurrent_streams),
+            (ID_INITIAL_WINDOW_SIZE, self.initial_stream_window_size),
+        ])
+    }
+}
+
+/// A SETTINGS frame: length (24 bits), type 4, no flags, stream 0, then pairs of identifier and value.
+fn frame(settings: &[(u16, u32)]) -> Bytes {
+    let length = settings.len() * 6;
+    let mut out = BytesMut::with_capacity(9 + length);
+    out.put_uint(length as u64, 3);
+    out.put_u8(4);
+    out.put_u8(0);
+    out.put_u32(0);
+    for (identifier, value) in settings {
+        out.put_u16(*identifier);
+        out.put_u32(*value);
+    }
+    out.freeze()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_are_envoys_to_the_byte() {
+        let settings = Settings {
+            allow_connect: true,
+            max_concurrent_streams: 1024,
+            initial_stream_window_size: 16 << 20,
+            initial_connection_window_size: 24 << 20,
+        };
+        let server: &[u8] = &[
+            0, 0, 24, 4, 0, 0, 0, 0, 0, 0, 1, 0, 0, 16, 0, 0, 8, 0, 0, 0, 1, 0, 3, 0, 0, 4, 0, 0, 4, 1, 0, 0,
+            0,
+        ];
+        assert_eq!(&settings.server_frame()[..], server);
+        assert_eq!(&settings.client_frame()[..15], &[0, 0, 30, 4, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0]);
+    }
+}

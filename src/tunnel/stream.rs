@@ -1,0 +1,121 @@
+//! One stream of a connection: bytes in, bytes out, its end.
+
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use h2::{Reason, RecvStream, SendStream};
+
+use super::outgoing::{HIGH_WATERMARK, Outgoing, Outstanding};
+
+/// Why a stream ended before its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum StreamError {
+    /// The peer sent RST_STREAM.
+    #[error("the peer reset the stream: {0}")]
+    Reset(Reason),
+    /// The peer broke the protocol, and `h2` ended the stream or the connection for it.
+    #[error("the peer broke the protocol: {0}")]
+    Protocol(Reason),
+    /// The connection ended.
+    #[error("the connection ended")]
+    ConnectionLost,
+}
+
+impl From<h2::Error> for StreamError {
+    fn from(error: h2::Error) -> Self {
+        match error.reason() {
+            Some(reason) if error.is_reset() && error.is_remote() => Self::Reset(reason),
+            Some(reason) if error.is_library() => Self::Protocol(reason),
+            _ => Self::ConnectionLost,
+        }
+    }
+}
+
+/// One stream, after its head has gone out or come in.
+#[derive(Debug)]
+pub struct Stream {
+    send: Option<SendStream<Outgoing>>,
+    receive: Option<RecvStream>,
+    outstanding: Rc<Outstanding>,
+}
+
+impl Stream {
+    pub(super) fn new(send: Option<SendStream<Outgoing>>, receive: Option<RecvStream>) -> Self {
+        Self { send, receive, outstanding: Rc::default() }
+    }
+
+    pub(super) fn set_send(&mut self, send: SendStream<Outgoing>) {
+        self.send = Some(send);
+    }
+
+    pub(super) fn set_receive(&mut self, receive: RecvStream) {
+        self.receive = Some(receive);
+    }
+
+    /// Whether the peer has ended its side and everything has been read.
+    #[must_use]
+    pub fn is_end(&self) -> bool {
+        self.receive.as_ref().is_some_and(RecvStream::is_end_stream)
+    }
+
+    /// The payload of the next DATA frame, `None` at END_STREAM. Its bytes stay charged to the peer's window until
+    /// [`Stream::release`].
+    ///
+    /// # Errors
+    /// [`StreamError`].
+    pub fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, StreamError>> {
+        let Some(receive) = &mut self.receive else { return Poll::Pending };
+        loop {
+            match std::task::ready!(receive.poll_data(cx)) {
+                // An empty frame carries nothing but perhaps END_STREAM, which is told apart.
+                Some(Ok(data)) if data.is_empty() => {}
+                Some(Ok(data)) => return Poll::Ready(Ok(Some(data))),
+                Some(Err(error)) => return Poll::Ready(Err(error.into())),
+                None => return Poll::Ready(Ok(None)),
+            }
+        }
+    }
+
+    /// Gives `length` bytes of window back to the peer.
+    pub fn release(&mut self, length: usize) {
+        if let Some(receive) = &mut self.receive {
+            // Fails only for more than was received.
+            let _ = receive.flow_control().release_capacity(length);
+        }
+    }
+
+    /// Ready when the stream takes more data. Errors show when it is used.
+    pub fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.outstanding.poll_at_most(HIGH_WATERMARK, cx)
+    }
+
+    /// Ready when everything that was sent has left `h2`.
+    pub fn poll_drained(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.outstanding.poll_at_most(0, cx)
+    }
+
+    /// Queues one DATA frame.
+    ///
+    /// # Errors
+    /// [`StreamError::ConnectionLost`] if the stream cannot send any more; why, the next read says.
+    pub fn send(&mut self, data: Bytes) -> Result<(), StreamError> {
+        let Some(send) = &mut self.send else { return Err(StreamError::ConnectionLost) };
+        send.send_data(self.outstanding.lease(data), false).map_err(StreamError::from)
+    }
+
+    /// Queues END_STREAM.
+    pub fn finish(&mut self) {
+        if let Some(send) = &mut self.send {
+            // A stream that cannot send any more has ended already.
+            let _ = send.send_data(Outgoing::empty(), true);
+        }
+    }
+
+    /// Sends RST_STREAM at once; what is still queued is lost, so see [`Stream::poll_drained`].
+    pub fn reset(&mut self, reason: Reason) {
+        if let Some(send) = &mut self.send {
+            send.send_reset(reason);
+        }
+    }
+}
