@@ -2,6 +2,7 @@
 //! [`ExitCode`]. The only module that knows clap, and the only one that prints errors.
 
 mod client;
+mod duration;
 mod exit;
 mod server;
 mod sidecar;

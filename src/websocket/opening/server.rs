@@ -1,1 +1,252 @@
-//! The server's side of the opening handshake.
+//! The server's side of the opening handshake (RFC 6455 section 4.2): is this request one, and what answers it.
+//!
+//! Plain functions on a head that was read completely. Reading it, its deadline and its size are the caller's; neither
+//! extensions nor subprotocols are negotiated.
+
+use http::header::{
+    ALLOW, CONNECTION, CONTENT_LENGTH, HOST, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION,
+    TRANSFER_ENCODING, UPGRADE,
+};
+use http::uri::Authority;
+use http::{HeaderName, HeaderValue, Method, StatusCode, Uri, Version};
+use tungstenite::handshake::derive_accept_key;
+
+use crate::http1::{Fields, RequestHead, ResponseHead};
+
+/// The version that RFC 6455 defines, the only one there is.
+const VERSION: &str = "13";
+
+/// A request that may become a WebSocket session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Accepted {
+    accept: HeaderValue,
+}
+
+impl Accepted {
+    /// The 101 that turns the connection into a WebSocket (RFC 6455 section 4.2.2).
+    #[must_use]
+    pub fn response(&self) -> ResponseHead {
+        let fields = [
+            (CONNECTION, HeaderValue::from_static("Upgrade")),
+            (UPGRADE, HeaderValue::from_static("websocket")),
+            (SEC_WEBSOCKET_ACCEPT, self.accept.clone()),
+        ];
+        ResponseHead {
+            status: StatusCode::SWITCHING_PROTOCOLS,
+            version: Version::HTTP_11,
+            fields: fields.into_iter().collect(),
+        }
+    }
+}
+
+/// Why an opening handshake is refused. The text is for the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Not GET.
+    #[error("the method of an opening handshake is GET")]
+    Method,
+    /// HTTP/1.0.
+    #[error("an opening handshake needs HTTP/1.1")]
+    HttpVersion,
+    /// Neither a path nor an absolute URI.
+    #[error("the request target is neither a path nor an absolute URI")]
+    Target,
+    /// None, several, or not a host.
+    #[error("exactly one valid Host field is needed")]
+    Host,
+    /// The request announces a body, whose bytes could be taken for frames.
+    #[error("an opening handshake has no body")]
+    Body,
+    /// No `Upgrade: websocket`.
+    #[error("the Upgrade field does not ask for websocket")]
+    Upgrade,
+    /// No `Connection: Upgrade`.
+    #[error("the Connection field does not list Upgrade")]
+    Connection,
+    /// None, several, or another version.
+    #[error("Sec-WebSocket-Version has to be 13")]
+    WebSocketVersion,
+    /// None, several, or not 16 bytes in base64.
+    #[error("exactly one Sec-WebSocket-Key of 16 bytes in base64 is needed")]
+    Key,
+}
+
+impl Refusal {
+    /// The status that answers it.
+    #[must_use]
+    pub fn status(self) -> StatusCode {
+        match self {
+            Self::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Self::HttpVersion => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+            Self::Target | Self::Host | Self::Body | Self::Key => StatusCode::BAD_REQUEST,
+            Self::Upgrade | Self::Connection | Self::WebSocketVersion => StatusCode::UPGRADE_REQUIRED,
+        }
+    }
+
+    /// The fields that this status obliges to, which tell the client what would have been right
+    /// (RFC 9110 sections 15.5.6 and 15.5.22, RFC 6455 section 4.4).
+    #[must_use]
+    pub fn fields(self) -> Fields {
+        let field = |name, value| (name, HeaderValue::from_static(value));
+        match self {
+            Self::Method => [field(ALLOW, "GET")].into_iter().collect(),
+            Self::Upgrade | Self::Connection | Self::WebSocketVersion => {
+                let fields = [field(UPGRADE, "websocket"), field(SEC_WEBSOCKET_VERSION, VERSION)];
+                fields.into_iter().collect()
+            }
+            _ => Fields::new(),
+        }
+    }
+}
+
+/// Whether a request wants to be an opening handshake, be it a right one or not. All others are plain HTTP, also those
+/// that offer to upgrade to something else, which a server is free to ignore (RFC 9110 section 7.8).
+#[must_use]
+pub fn is_attempt(head: &RequestHead) -> bool {
+    head.fields.has_element(&UPGRADE, "websocket") || head.fields.contains(SEC_WEBSOCKET_KEY)
+}
+
+/// Checks an opening handshake (RFC 6455 section 4.2.1).
+///
+/// # Errors
+/// The first thing that is wrong with it.
+pub fn check(head: &RequestHead) -> Result<Accepted, Refusal> {
+    let fields = &head.fields;
+    if head.method != Method::GET {
+        return Err(Refusal::Method);
+    }
+    if head.version < Version::HTTP_11 {
+        return Err(Refusal::HttpVersion);
+    }
+    let absolute = || head.target_str().parse::<Uri>().is_ok_and(|uri| uri.scheme().is_some());
+    if !head.target.starts_with(b"/") && !absolute() {
+        return Err(Refusal::Target);
+    }
+    if !only(fields, &HOST)
+        .is_some_and(|host| host.is_empty() || Authority::try_from(host.as_bytes()).is_ok())
+    {
+        return Err(Refusal::Host);
+    }
+    if fields.contains(TRANSFER_ENCODING) || fields.get_all(&CONTENT_LENGTH).any(|length| length != "0") {
+        return Err(Refusal::Body);
+    }
+    if !fields.has_element(&UPGRADE, "websocket") {
+        return Err(Refusal::Upgrade);
+    }
+    if !fields.has_element(&CONNECTION, "upgrade") {
+        return Err(Refusal::Connection);
+    }
+    if only(fields, &SEC_WEBSOCKET_VERSION).is_none_or(|version| version != VERSION) {
+        return Err(Refusal::WebSocketVersion);
+    }
+    let key = only(fields, &SEC_WEBSOCKET_KEY).map(HeaderValue::as_bytes);
+    let key = key.filter(|key| is_sixteen_bytes_in_base64(key)).ok_or(Refusal::Key)?;
+    let accept = HeaderValue::try_from(derive_accept_key(key)).map_err(|_| Refusal::Key)?;
+    Ok(Accepted { accept })
+}
+
+/// The value of a field that is there exactly once.
+fn only<'a>(fields: &'a Fields, name: &'a HeaderName) -> Option<&'a HeaderValue> {
+    let mut values = fields.get_all(name);
+    values.next().filter(|_| values.next().is_none())
+}
+
+/// 16 bytes are 22 digits of base64 and two `=`. The four bits that the last digit has to spare are not looked at.
+fn is_sixteen_bytes_in_base64(key: &[u8]) -> bool {
+    let digit = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
+    key.len() == 24 && key.ends_with(b"==") && key[..22].iter().all(digit)
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+    use tungstenite::handshake::client::generate_key;
+
+    use super::*;
+    use crate::http1::parse_request;
+
+    /// The request of RFC 6455 section 1.3, without what this server does not look at.
+    const SAMPLE: &str = "GET /chat HTTP/1.1\r\nHost: server.example.com\r\nUpgrade: websocket\r\n\
+        Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
+
+    fn parse(text: &str) -> RequestHead {
+        parse_request(&mut BytesMut::from(text)).expect("well formed").expect("complete")
+    }
+
+    #[test]
+    fn the_sample_of_the_rfc_gets_the_answer_of_the_rfc() {
+        let mut answer = BytesMut::new();
+        check(&parse(SAMPLE)).expect("accepted").response().write(&mut answer);
+        let expected = "HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
+                        sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+        assert_eq!(std::str::from_utf8(&answer).unwrap(), expected);
+    }
+
+    #[test]
+    fn what_other_clients_write_is_accepted_too() {
+        for (part, instead) in [
+            ("Connection: Upgrade", "connection: keep-alive, upgrade"),
+            ("Upgrade: websocket", "UPGRADE: h2c, WebSocket"),
+            ("/chat", "http://server.example.com/chat"),
+            ("/chat", "/chat?a=1&b=%20"),
+            ("server.example.com", "[::1]:8080"),
+            ("\r\n\r\n", "\r\nContent-Length: 0\r\n\r\n"),
+        ] {
+            let text = SAMPLE.replace(part, instead);
+            assert!(check(&parse(&text)).is_ok(), "{text}");
+        }
+    }
+
+    #[test]
+    fn each_fault_has_its_refusal_and_status() {
+        let key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+        for (part, instead, refusal, status) in [
+            ("GET", "POST", Refusal::Method, 405),
+            ("HTTP/1.1", "HTTP/1.0", Refusal::HttpVersion, 505),
+            ("/chat", "chat", Refusal::Target, 400),
+            ("/chat", "*", Refusal::Target, 400),
+            ("Host: server.example.com\r\n", "", Refusal::Host, 400),
+            ("Host: ", "Host: a\r\nHost: ", Refusal::Host, 400),
+            ("server.example.com", "a b<>", Refusal::Host, 400),
+            ("\r\n\r\n", "\r\nContent-Length: 5\r\n\r\n", Refusal::Body, 400),
+            ("\r\n\r\n", "\r\nTransfer-Encoding: chunked\r\n\r\n", Refusal::Body, 400),
+            ("Upgrade: websocket", "Upgrade: h2c", Refusal::Upgrade, 426),
+            ("Upgrade: websocket\r\n", "", Refusal::Upgrade, 426),
+            ("Connection: Upgrade", "Connection: keep-alive", Refusal::Connection, 426),
+            ("Version: 13", "Version: 8", Refusal::WebSocketVersion, 426),
+            ("Version: 13", "Version: 13, 8", Refusal::WebSocketVersion, 426),
+            ("Sec-WebSocket-Version: 13\r\n", "", Refusal::WebSocketVersion, 426),
+            (key, "", Refusal::Key, 400),
+            (key, &key.repeat(2), Refusal::Key, 400),
+            ("ZQ==", "ZQ", Refusal::Key, 400),
+            ("dGhl", "d!hl", Refusal::Key, 400),
+            ("dGhl", "dGhldGhl", Refusal::Key, 400),
+        ] {
+            let text = SAMPLE.replacen(part, instead, 1);
+            assert_eq!(check(&parse(&text)), Err(refusal), "{text}");
+            assert_eq!(refusal.status().as_u16(), status);
+        }
+    }
+
+    #[test]
+    fn an_upgrade_required_says_to_what() {
+        let fields = Refusal::WebSocketVersion.fields();
+        assert_eq!(fields.get(SEC_WEBSOCKET_VERSION).unwrap(), "13");
+        assert_eq!(fields.get(UPGRADE).unwrap(), "websocket");
+        assert_eq!(Refusal::Method.fields().get(ALLOW).unwrap(), "GET");
+    }
+
+    #[test]
+    fn a_plain_request_is_no_attempt_even_if_it_offers_another_protocol() {
+        assert!(is_attempt(&parse(SAMPLE)));
+        assert!(is_attempt(&parse(&SAMPLE.replace("Upgrade: websocket\r\n", ""))));
+        assert!(!is_attempt(&parse("GET /healthz HTTP/1.1\r\nHost: a\r\nUpgrade: h2c\r\n\r\n")));
+    }
+
+    #[test]
+    fn the_keys_that_clients_make_are_accepted() {
+        for key in std::iter::repeat_with(generate_key).take(100) {
+            assert!(is_sixteen_bytes_in_base64(key.as_bytes()), "{key}");
+        }
+    }
+}

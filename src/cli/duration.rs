@@ -1,0 +1,25 @@
+//! Lengths of time as arguments: `300ms`, `5s`, `1m30s`.
+
+use std::time::Duration;
+
+/// Parses one, for clap's `value_parser`.
+pub(super) fn parse(text: &str) -> Result<Duration, String> {
+    let parsed = text.parse::<jiff::SignedDuration>().ok().and_then(|duration| duration.try_into().ok());
+    parsed.ok_or_else(|| "not a length of time such as 300ms, 5s or 1m30s".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_length_has_a_unit_and_is_not_negative() {
+        assert_eq!(parse("300ms"), Ok(Duration::from_millis(300)));
+        assert_eq!(parse("1m30s"), Ok(Duration::from_secs(90)));
+        assert_eq!(parse("1.5s"), Ok(Duration::from_millis(1500)));
+        assert_eq!(parse("0s"), Ok(Duration::ZERO));
+        for wrong in ["5", "-1s", "1 parsec", ""] {
+            assert!(parse(wrong).is_err(), "{wrong:?}");
+        }
+    }
+}
