@@ -1,1 +1,79 @@
-//! The close codes of RFC 6455 section 7.4 and the IANA registry, with the names that clients show.
+//! The close codes of RFC 6455 section 7.4 and of the IANA WebSocket close code registry, with their names as clients
+//! show them. What a code means for an exit status is not decided here.
+
+use std::fmt::{self, Display, Formatter};
+
+/// The purpose of the connection is fulfilled.
+pub const NORMAL: u16 = 1000;
+/// An endpoint is going away: a server shuts down, a page is left.
+pub const GOING_AWAY: u16 = 1001;
+/// Never on the wire: the peer's Close frame had no code.
+pub const NO_STATUS_RECEIVED: u16 = 1005;
+/// Never on the wire: the connection ended without a Close frame.
+pub const ABNORMAL_CLOSURE: u16 = 1006;
+
+/// The name of a close code. Codes that never are on the wire say so.
+#[must_use]
+pub fn name(code: u16) -> &'static str {
+    match code {
+        NORMAL => "OK",
+        GOING_AWAY => "going away",
+        1002 => "protocol error",
+        1003 => "unsupported data",
+        NO_STATUS_RECEIVED => "no status received [internal]",
+        ABNORMAL_CLOSURE => "abnormal closure [internal]",
+        1007 => "invalid frame payload data",
+        1008 => "policy violation",
+        1009 => "message too big",
+        1010 => "mandatory extension",
+        1011 => "internal error",
+        1012 => "service restart",
+        1013 => "try again later",
+        1014 => "bad gateway",
+        1015 => "TLS handshake failure [internal]",
+        3000..=3999 => "registered",
+        4000..=4999 => "private use",
+        _ => "unknown",
+    }
+}
+
+/// How a connection was closed: `1000 (OK)`, and the reason after it if there is one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CloseStatus {
+    /// The close code.
+    pub code: u16,
+    /// The reason of the Close frame, as it came; often empty.
+    pub reason: String,
+}
+
+impl Display for CloseStatus {
+    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} ({})", self.code, name(self.code))?;
+        if self.reason.is_empty() { Ok(()) } else { write!(formatter, " {}", self.reason) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(code: u16, reason: &str) -> String {
+        CloseStatus { code, reason: reason.to_owned() }.to_string()
+    }
+
+    #[test]
+    fn a_close_is_shown_with_the_name_of_its_code_and_its_reason() {
+        assert_eq!(shown(1000, ""), "1000 (OK)");
+        assert_eq!(shown(1011, "boom"), "1011 (internal error) boom");
+        assert_eq!(shown(1006, ""), "1006 (abnormal closure [internal])");
+        assert_eq!(shown(3000, ""), "3000 (registered)");
+        assert_eq!(shown(4999, "app"), "4999 (private use) app");
+    }
+
+    #[test]
+    fn codes_that_nobody_defined_are_unknown() {
+        for code in [0, 999, 1004, 1016, 2999, 5000, u16::MAX] {
+            assert_eq!(name(code), "unknown", "{code}");
+        }
+    }
+}
