@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use http::StatusCode;
 use serde::Serialize;
 
 use super::config::Cluster;
@@ -81,6 +82,35 @@ pub struct RetryOn {
     pub internal: bool,
     pub resource_exhausted: bool,
     pub unavailable: bool,
+}
+
+impl RetryOn {
+    /// Adds a condition by its name, or a status; false if there is no such condition here.
+    pub(super) fn add(&mut self, condition: &str) -> bool {
+        match condition {
+            "5xx" => self.five_xx = true,
+            "gateway-error" => self.gateway_error = true,
+            "reset" => self.reset = true,
+            "reset-before-request" => self.reset_before_request = true,
+            "connect-failure" => self.connect_failure = true,
+            "retriable-4xx" => self.retriable_4xx = true,
+            "refused-stream" => self.refused_stream = true,
+            "cancelled" => self.cancelled = true,
+            "deadline-exceeded" => self.deadline_exceeded = true,
+            "internal" => self.internal = true,
+            "resource-exhausted" => self.resource_exhausted = true,
+            "unavailable" => self.unavailable = true,
+            // The condition is that there are statuses, and these are listed by themselves.
+            "retriable-status-codes" => {}
+            other => match other.parse().ok().and_then(|status| StatusCode::from_u16(status).ok()) {
+                Some(status) if status.canonical_reason().is_some() => {
+                    self.retriable_status_codes.push(status.as_u16());
+                }
+                _ => return false,
+            },
+        }
+        true
+    }
 }
 
 impl RetryPolicy {

@@ -29,7 +29,7 @@ pub struct Client {
 pub async fn connect<T>(
     io: T,
     settings: &Settings,
-) -> Result<(Client, impl Future<Output = Result<(), h2::Error>>), StreamError>
+) -> Result<(Client, impl Future<Output = Result<(), h2::Error>> + use<T>), StreamError>
 where
     T: AsyncRead + AsyncWrite + Unpin,
 {

@@ -18,6 +18,8 @@ const FRAME_HEADER: usize = 9;
 #[derive(Debug)]
 pub(super) struct Opening<T> {
     io: T,
+    /// Read before `h2` was there to read it.
+    read: BytesMut,
     stage: Stage,
     /// What goes out before anything that `h2` writes from now on.
     queued: BytesMut,
@@ -40,12 +42,13 @@ enum Stage {
 impl<T> Opening<T> {
     /// A client's side: `preface` bytes pass, then the frame is replaced at once.
     pub(super) fn client(io: T, preface: usize, settings: Bytes) -> Self {
-        Self { io, stage: Stage::Preface(preface, settings), queued: BytesMut::new(), held: false }
+        let (read, queued) = (BytesMut::new(), BytesMut::new());
+        Self { io, read, stage: Stage::Preface(preface, settings), queued, held: false }
     }
 
-    /// A server's side: nothing goes out before [`Opening::release`].
-    pub(super) fn server(io: T, settings: Bytes) -> Self {
-        Self { io, stage: Stage::Header(Vec::new(), settings), queued: BytesMut::new(), held: true }
+    /// A server's side, of which `read` has been read already: nothing goes out before [`Opening::release`].
+    pub(super) fn server(io: T, read: BytesMut, settings: Bytes) -> Self {
+        Self { io, read, stage: Stage::Header(Vec::new(), settings), queued: BytesMut::new(), held: true }
     }
 
     /// Lets go out what was held back, with the next flush. Returns whether anything was.
@@ -130,6 +133,14 @@ impl<T: AsyncRead + Unpin> AsyncRead for Opening<T> {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if !self.read.is_empty() {
+            let length = self.read.len().min(buffer.remaining());
+            buffer.put_slice(&self.read.split_to(length));
+            if self.read.is_empty() {
+                self.read = BytesMut::new();
+            }
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut self.io).poll_read(cx, buffer)
     }
 }
@@ -201,7 +212,7 @@ mod tests {
     #[tokio::test]
     async fn a_server_says_nothing_until_it_is_released() {
         let (near, mut far) = tokio::io::duplex(1024);
-        let mut opening = Opening::server(near, Bytes::from_static(b"OURS"));
+        let mut opening = Opening::server(near, BytesMut::new(), Bytes::from_static(b"OURS"));
         opening.write_all(&[FRAME, b"more"].concat()).await.unwrap();
         opening.flush().await.unwrap();
         assert!(opening.release());
@@ -210,7 +221,7 @@ mod tests {
         far.read_exact(&mut seen).await.unwrap();
         assert_eq!(&seen, b"OURSmore and more");
         let (near, mut far) = tokio::io::duplex(1024);
-        let mut refused = Opening::server(near, Bytes::from_static(b"OURS"));
+        let mut refused = Opening::server(near, BytesMut::new(), Bytes::from_static(b"OURS"));
         refused.write_all(FRAME).await.unwrap();
         drop(refused.into_inner());
         assert_eq!(far.read(&mut seen).await.unwrap(), 0);

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
+use bytes::BytesMut;
 use h2::server::{Builder, Connection, SendResponse};
 use http::{Request, Response};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -28,12 +29,12 @@ pub struct Server<T> {
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Server<T> {
-    /// Reads the preface. Nothing is sent yet.
+    /// Reads the preface, of which `read` has been read already. Nothing is sent yet.
     ///
     /// # Errors
     /// The peer is gone, or what it sent is not HTTP/2.
-    pub async fn handshake(io: T, settings: &Settings) -> Result<Self, StreamError> {
-        let io = Shared(Rc::new(RefCell::new(Opening::server(io, settings.server_frame()))));
+    pub async fn handshake(io: T, read: BytesMut, settings: &Settings) -> Result<Self, StreamError> {
+        let io = Shared(Rc::new(RefCell::new(Opening::server(io, read, settings.server_frame()))));
         let connection = Builder::new()
             // What is announced is the opening's business; see there.
             .enable_connect_protocol()

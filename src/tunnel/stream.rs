@@ -112,6 +112,15 @@ impl Stream {
         }
     }
 
+    /// Ready when the peer resets the stream, or the connection ends.
+    pub fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<StreamError> {
+        let Some(send) = &mut self.send else { return Poll::Pending };
+        match std::task::ready!(send.poll_reset(cx)) {
+            Ok(reason) => Poll::Ready(StreamError::Reset(reason)),
+            Err(error) => Poll::Ready(error.into()),
+        }
+    }
+
     /// Sends RST_STREAM at once; what is still queued is lost, so see [`Stream::poll_drained`].
     pub fn reset(&mut self, reason: Reason) {
         if let Some(send) = &mut self.send {

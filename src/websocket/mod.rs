@@ -3,4 +3,5 @@
 //! Frames are tokio-tungstenite's; a proxy never looks at them.
 
 pub mod close_code;
+pub mod extended_connect;
 pub mod opening;

@@ -1,0 +1,56 @@
+//! Kubernetes' `Deployment`: the pod template, which says what a proxy's workload is.
+
+use std::collections::BTreeMap;
+
+use super::metadata::Metadata;
+use crate::mesh::config::Workload;
+use crate::mesh::field::{Field, Fields};
+use crate::mesh::place::MeshError;
+
+/// A Deployment.
+#[derive(Debug, Clone)]
+pub(in crate::mesh) struct Deployment {
+    pub(in crate::mesh) metadata: Metadata,
+    labels: BTreeMap<String, String>,
+    service_account: String,
+    /// The named ports of the containers.
+    pub(in crate::mesh) ports: BTreeMap<String, u16>,
+}
+
+impl Deployment {
+    pub(in crate::mesh) fn workload(&self) -> Workload {
+        Workload {
+            name: self.metadata.name.clone(),
+            namespace: self.metadata.namespace.clone(),
+            labels: self.labels.clone(),
+            service_account: self.service_account.clone(),
+        }
+    }
+
+    pub(super) fn read(mut document: Fields) -> Result<Self, MeshError> {
+        let metadata = Metadata::read(&mut document)?;
+        let mut template = document.required("spec")?.fields()?.required("template")?.fields()?;
+        let labels = match template.fields("metadata")?.and_then(|mut metadata| metadata.take("labels")) {
+            Some(labels) => labels.labels()?,
+            None => BTreeMap::new(),
+        };
+        let mut pod = template.required("spec")?.fields()?;
+        let account = match pod.take("serviceAccountName") {
+            Some(account) => Some(account),
+            // The deprecated name of the same field.
+            None => pod.take("serviceAccount"),
+        };
+        let service_account = account.map_or(Ok("default".to_owned()), Field::text)?;
+        let mut ports = BTreeMap::new();
+        for container in pod.items("containers")? {
+            for port in container.fields()?.items("ports")? {
+                let mut port = port.fields()?;
+                let number = port.required("containerPort")?.port()?;
+                if let Some(name) = port.take("name") {
+                    ports.insert(name.text()?, number);
+                }
+            }
+        }
+        Ok(Self { metadata, labels, service_account, ports })
+    }
+}

@@ -1,0 +1,70 @@
+//! From a YAML document to the typed one: by kind and API version.
+
+use super::Documents;
+use super::deployment::Deployment;
+use super::destination_rule::DestinationRule;
+use super::envoy_filter::EnvoyFilter;
+use super::service::Service;
+use super::virtual_service::VirtualService;
+use crate::mesh::field::{Field, Fields};
+use crate::mesh::place::{MeshError, Warning};
+
+/// What reading finds that cannot be honoured.
+#[derive(Debug, Default)]
+pub(in crate::mesh) struct Reading {
+    pub(in crate::mesh) warnings: Vec<Warning>,
+}
+
+impl Reading {
+    pub(in crate::mesh) fn warn(&mut self, warning: Warning) {
+        self.warnings.push(warning);
+    }
+
+    pub(in crate::mesh) fn warn_of_rest(&mut self, fields: Fields) {
+        fields.warn_of_rest(&mut self.warnings);
+    }
+}
+
+/// The versions of Istio's networking API that are the same but for their names.
+const ISTIO: &[&str] =
+    &["networking.istio.io/v1alpha3", "networking.istio.io/v1beta1", "networking.istio.io/v1"];
+
+/// Reads one document into `documents`; a `List` is its items.
+pub(super) fn read(
+    document: Field,
+    documents: &mut Documents,
+    reading: &mut Reading,
+) -> Result<(), MeshError> {
+    let mut fields = document.fields()?;
+    let api_version = fields.required("apiVersion")?;
+    let kind = fields.required("kind")?;
+    let place = kind.place().clone();
+    let (api_version, kind) = (api_version.text()?, kind.text()?);
+    fields.ignore(&["status"]);
+    match (kind.as_str(), api_version.as_str()) {
+        ("List", "v1") => {
+            for item in fields.items("items")? {
+                read(item, documents, reading)?;
+            }
+            Ok(())
+        }
+        ("Service", "v1") => documents.add_service(Service::read(fields, reading)?),
+        ("Deployment", "apps/v1") => documents.add_deployment(Deployment::read(fields)?),
+        ("DestinationRule", version) if ISTIO.contains(&version) => {
+            documents.add_destination_rule(DestinationRule::read(fields, reading)?)
+        }
+        ("VirtualService", version) if ISTIO.contains(&version) => {
+            documents.add_virtual_service(VirtualService::read(fields, reading)?)
+        }
+        ("EnvoyFilter", "networking.istio.io/v1alpha3") => {
+            documents.add_envoy_filter(EnvoyFilter::read(fields, reading)?)
+        }
+        // They say nothing about how a proxy behaves.
+        ("Namespace" | "ServiceAccount", "v1") => Ok(()),
+        _ => {
+            let text = format!("{kind} ({api_version}) is not read here and has no effect");
+            reading.warn(Warning { place, text });
+            Ok(())
+        }
+    }
+}

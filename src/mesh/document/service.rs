@@ -1,0 +1,206 @@
+//! Kubernetes' `Service`, and the protocol of its ports as Istio decides it.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use super::metadata::{Metadata, selects};
+use super::read::Reading;
+use crate::mesh::config::Workload;
+use crate::mesh::field::{Field, Fields};
+use crate::mesh::host::service_host;
+use crate::mesh::place::MeshError;
+
+/// A Service.
+#[derive(Debug, Clone)]
+pub struct Service {
+    pub(in crate::mesh) metadata: Metadata,
+    pub(in crate::mesh) selector: BTreeMap<String, String>,
+    pub(in crate::mesh) ports: Vec<ServicePort>,
+    /// The address that a cluster gave it, in an export.
+    pub(in crate::mesh) cluster_ip: Option<IpAddr>,
+}
+
+/// A port of a Service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::mesh) struct ServicePort {
+    pub(in crate::mesh) number: u16,
+    pub(in crate::mesh) target: TargetPort,
+    pub(in crate::mesh) protocol: PortProtocol,
+}
+
+/// Where a port leads to in the pod.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::mesh) enum TargetPort {
+    Number(u16),
+    /// The name of a container's port.
+    Name(String),
+}
+
+/// What Istio takes a port to speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::mesh) enum PortProtocol {
+    /// HTTP/1.1.
+    Http,
+    /// HTTP/2 from the start: `http2`, `grpc`.
+    Http2,
+    /// Not said: the proxy looks at the first bytes.
+    Detected,
+    /// Anything that is not HTTP, carried as bytes.
+    Opaque,
+}
+
+impl Service {
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.metadata.name
+    }
+
+    /// Its namespace.
+    #[must_use]
+    pub fn namespace(&self) -> &str {
+        &self.metadata.namespace
+    }
+
+    /// Its fully qualified name, `websockets-server.default.svc.cluster.local`.
+    #[must_use]
+    pub fn host(&self) -> String {
+        service_host(&self.metadata.name, &self.metadata.namespace)
+    }
+
+    /// The first port that can carry HTTP.
+    #[must_use]
+    pub fn http_port(&self) -> Option<u16> {
+        self.http_ports().next().map(|port| port.number)
+    }
+
+    /// Whether its selector selects the workload's pods.
+    #[must_use]
+    pub fn selects(&self, workload: &Workload) -> bool {
+        // A Service without a selector has endpoints that somebody else writes down.
+        self.metadata.namespace == workload.namespace
+            && !self.selector.is_empty()
+            && selects(&self.selector, &workload.labels)
+    }
+
+    pub(in crate::mesh) fn http_ports(&self) -> impl Iterator<Item = &ServicePort> {
+        self.ports.iter().filter(|port| port.protocol != PortProtocol::Opaque)
+    }
+
+    pub(super) fn read(mut document: Fields, reading: &mut Reading) -> Result<Self, MeshError> {
+        let metadata = Metadata::read(&mut document)?;
+        let mut spec = document.required("spec")?.fields()?;
+        if let Some(kind) = spec.take("type") {
+            let external = kind.warning("an ExternalName Service is not implemented here and has no effect");
+            if kind.text()? == "ExternalName" {
+                reading.warn(external);
+                return Ok(Self { metadata, selector: BTreeMap::new(), ports: Vec::new(), cluster_ip: None });
+            }
+        }
+        let selector = spec.take("selector").map(Field::labels).transpose()?.unwrap_or_default();
+        let ports = spec
+            .items("ports")?
+            .into_iter()
+            .map(|port| ServicePort::read(port, reading))
+            .collect::<Result<_, _>>()?;
+        let cluster_ip = match spec.take("clusterIP") {
+            // `None` is a headless Service; an address is the export of a cluster.
+            Some(address) => address.text()?.parse().ok(),
+            None => None,
+        };
+        Ok(Self { metadata, selector, ports, cluster_ip })
+    }
+}
+
+impl ServicePort {
+    fn read(port: Field, reading: &mut Reading) -> Result<Self, MeshError> {
+        let opaque = port.warning("not an HTTP port by its name or appProtocol, so no proxy here serves it");
+        let mut port = port.fields()?;
+        let number = port.required("port")?.port()?;
+        let target = match port.take("targetPort") {
+            None => TargetPort::Number(number),
+            Some(target) if target.is_text() => TargetPort::read_name(target)?,
+            Some(target) => TargetPort::Number(target.port()?),
+        };
+        let name = port.take("name").map(Field::text).transpose()?;
+        let app_protocol = port.take("appProtocol").map(Field::text).transpose()?;
+        let transport = port.take("protocol").map(Field::text).transpose()?;
+        let protocol =
+            PortProtocol::of(number, transport.as_deref(), app_protocol.as_deref(), name.as_deref());
+        if protocol == PortProtocol::Opaque {
+            reading.warn(opaque);
+        }
+        Ok(Self { number, target, protocol })
+    }
+}
+
+impl TargetPort {
+    fn read_name(field: Field) -> Result<Self, MeshError> {
+        let wrong = field
+            .unexpected("a number without quotes, or the name of a container's port, which has a letter");
+        let name = field.text()?;
+        if name.contains(|character: char| character.is_ascii_alphabetic()) {
+            return Ok(Self::Name(name));
+        }
+        Err(wrong)
+    }
+}
+
+impl PortProtocol {
+    /// Istio's protocol selection: `appProtocol`, else the name up to its first `-`
+    /// (`pkg/config/kube/conversion.go`, `pkg/config/protocol/instance.go`).
+    fn of(number: u16, transport: Option<&str>, app_protocol: Option<&str>, name: Option<&str>) -> Self {
+        if transport.is_some_and(|transport| transport != "TCP") {
+            return Self::Opaque;
+        }
+        let declared = app_protocol.or(name).unwrap_or_default().to_ascii_lowercase();
+        let declared = match declared.as_str() {
+            "kubernetes.io/h2c" => "http2",
+            "kubernetes.io/ws" => "http",
+            "kubernetes.io/wss" => "https",
+            other if app_protocol.is_some() || other.starts_with("grpc-web") => other,
+            other => other.split_once('-').map_or(other, |(prefix, _)| prefix),
+        };
+        match declared {
+            "http" => Self::Http,
+            "http2" | "grpc" => Self::Http2,
+            other if other.starts_with("grpc-web") => Self::Http2,
+            "tcp" | "udp" | "https" | "tls" | "mongo" | "mysql" | "redis" => Self::Opaque,
+            // Protocols whose server speaks first cannot be detected, so their well-known ports are opaque.
+            _ if [3306, 27017].contains(&number) => Self::Opaque,
+            _ => Self::Detected,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_protocol_of_a_port_comes_from_app_protocol_or_else_from_its_name() {
+        use PortProtocol::{Detected, Http, Http2, Opaque};
+        for (number, transport, app_protocol, name, expected) in [
+            (8080, None, None, Some("http-websocket"), Http),
+            (8080, Some("TCP"), None, Some("http"), Http),
+            (8080, None, None, Some("HTTP-web"), Http),
+            (8080, None, None, Some("http2-websocket"), Http2),
+            (8080, None, None, Some("grpc"), Http2),
+            (8080, None, None, Some("grpc-web-x"), Http2),
+            (8080, None, None, Some("tcp-websocket"), Opaque),
+            (8080, None, None, Some("https-websocket"), Opaque),
+            (8080, None, None, Some("websocket"), Detected),
+            (8080, None, None, None, Detected),
+            (3306, None, None, None, Opaque),
+            (8080, None, Some("http"), Some("tcp-websocket"), Http),
+            (8080, None, Some("kubernetes.io/ws"), None, Http),
+            (8080, None, Some("kubernetes.io/h2c"), None, Http2),
+            (8080, None, Some("kubernetes.io/wss"), None, Opaque),
+            (8080, None, Some("http-like"), Some("http"), Detected),
+            (8080, Some("UDP"), None, Some("http"), Opaque),
+        ] {
+            let protocol = PortProtocol::of(number, transport, app_protocol, name);
+            assert_eq!(protocol, expected, "{number} {transport:?} {app_protocol:?} {name:?}");
+        }
+    }
+}

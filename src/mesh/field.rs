@@ -1,0 +1,360 @@
+//! Reading typed values out of a document: each accessor names what it expects, and its error says where the value is.
+//!
+//! A mapping is read by taking its fields one by one. What is left at the end is what nobody asked for, which
+//! [`Fields::warn_of_rest`] turns into warnings.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_saphyr::Spanned;
+
+use super::duration;
+use super::place::{MeshError, Place, Warning};
+use super::yaml::{self, Value};
+
+/// How field names are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Spelling {
+    /// Exactly, as Kubernetes takes them.
+    Exact,
+    /// `lowerCamelCase` or `snake_case`, as protobuf's JSON takes them.
+    Protobuf,
+}
+
+/// A value, with its path in the document and its place in the file.
+#[derive(Debug)]
+pub(super) struct Field {
+    path: String,
+    place: Place,
+    spelling: Spelling,
+    value: Value,
+}
+
+/// The fields of a mapping that have not been taken yet.
+#[derive(Debug)]
+pub(super) struct Fields {
+    path: String,
+    place: Place,
+    spelling: Spelling,
+    rest: Vec<(Spanned<String>, Spanned<Value>)>,
+}
+
+impl Field {
+    /// A whole document.
+    pub(super) fn document(file: &Arc<str>, document: Spanned<Value>) -> Self {
+        let place = yaml::place(file, document.referenced);
+        Self { path: String::new(), place, spelling: Spelling::Exact, value: document.value }
+    }
+
+    /// From here on field names may be in `snake_case` too.
+    pub(super) fn as_protobuf(self) -> Self {
+        Self { spelling: Spelling::Protobuf, ..self }
+    }
+
+    pub(super) fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// The path with its document's kind left to the reader, `spec.host`.
+    pub(super) fn path(&self) -> &str {
+        &self.path
+    }
+
+    pub(super) fn text(self) -> Result<String, MeshError> {
+        match self.value {
+            Value::Text(text) => Ok(text),
+            Value::Boolean(_) | Value::Integer(_) | Value::Float(_) => {
+                Err(self.unexpected("a string (put the value in quotes)"))
+            }
+            _ => Err(self.unexpected("a string")),
+        }
+    }
+
+    pub(super) fn boolean(self) -> Result<bool, MeshError> {
+        match self.value {
+            Value::Boolean(value) => Ok(value),
+            _ => Err(self.unexpected("true or false, without quotes")),
+        }
+    }
+
+    /// A whole number within a range, which tells its type.
+    pub(super) fn number<T>(self, range: RangeInclusive<T>) -> Result<T, MeshError>
+    where
+        T: TryFrom<i128> + PartialOrd + fmt::Display,
+    {
+        let number = match &self.value {
+            Value::Integer(number) => Some(*number),
+            // Protobuf's JSON takes numbers in quotes.
+            Value::Text(text) if self.spelling == Spelling::Protobuf => text.parse().ok(),
+            _ => None,
+        };
+        match number.and_then(|number| T::try_from(number).ok()) {
+            Some(number) if range.contains(&number) => Ok(number),
+            _ => Err(self.unexpected(&format!("a whole number from {} to {}", range.start(), range.end()))),
+        }
+    }
+
+    /// A TCP port.
+    pub(super) fn port(self) -> Result<u16, MeshError> {
+        self.number(1..=u16::MAX)
+    }
+
+    pub(super) fn duration(self) -> Result<Duration, MeshError> {
+        match &self.value {
+            Value::Text(text) => match duration::parse(text) {
+                Some(duration) => Ok(duration),
+                None => Err(self.unexpected(DURATION)),
+            },
+            _ => Err(self.unexpected(DURATION)),
+        }
+    }
+
+    /// One of a set of names.
+    pub(super) fn choice<T: Copy>(self, choices: &[(&str, T)]) -> Result<T, MeshError> {
+        let chosen = match &self.value {
+            Value::Text(text) => choices.iter().find(|(name, _)| name == text),
+            _ => None,
+        };
+        if let Some((_, choice)) = chosen {
+            return Ok(*choice);
+        }
+        let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
+        Err(self.unexpected(&format!("one of {}", names.join(", "))))
+    }
+
+    /// Which of the two Kubernetes' `IntOrString` is.
+    pub(super) fn is_text(&self) -> bool {
+        matches!(self.value, Value::Text(_))
+    }
+
+    pub(super) fn items(self) -> Result<Vec<Field>, MeshError> {
+        let Self { path, place, spelling, value } = self;
+        match value {
+            Value::Sequence(items) => Ok(items
+                .into_iter()
+                .enumerate()
+                .map(|(index, item)| Field {
+                    path: format!("{path}[{index}]"),
+                    place: yaml::place(&place.file, item.referenced),
+                    spelling,
+                    value: item.value,
+                })
+                .collect()),
+            value => Err(Self { path, place, spelling, value }.unexpected("a list")),
+        }
+    }
+
+    pub(super) fn texts(self) -> Result<Vec<String>, MeshError> {
+        self.items()?.into_iter().map(Field::text).collect()
+    }
+
+    pub(super) fn fields(self) -> Result<Fields, MeshError> {
+        let Self { path, place, spelling, value } = self;
+        match value {
+            Value::Mapping(rest) => Ok(Fields { path, place, spelling, rest }),
+            value => Err(Self { path, place, spelling, value }.unexpected("a mapping (name: value)")),
+        }
+    }
+
+    /// A mapping of names to texts, such as labels.
+    pub(super) fn labels(self) -> Result<BTreeMap<String, String>, MeshError> {
+        let Fields { path, place, spelling, rest } = self.fields()?;
+        rest.into_iter()
+            .map(|(name, value)| {
+                let field = Field {
+                    path: format!("{path}.{}", name.value),
+                    place: yaml::place(&place.file, value.referenced),
+                    spelling,
+                    value: value.value,
+                };
+                Ok((name.value, field.text()?))
+            })
+            .collect()
+    }
+
+    /// The error for a value that is not what is expected here.
+    pub(super) fn unexpected(&self, expected: &str) -> MeshError {
+        MeshError::Field {
+            place: self.place.clone(),
+            field: if self.path.is_empty() { "the document".to_owned() } else { self.path.clone() },
+            expected: expected.to_owned(),
+            found: match &self.value {
+                Value::Null => "nothing".to_owned(),
+                Value::Boolean(value) => value.to_string(),
+                Value::Integer(value) => value.to_string(),
+                Value::Float(value) => value.to_string(),
+                Value::Text(text) => format!("{text:?}"),
+                Value::Sequence(_) => "a list".to_owned(),
+                Value::Mapping(_) => "a mapping".to_owned(),
+            },
+        }
+    }
+
+    /// A warning about this field.
+    pub(super) fn warning(&self, text: &str) -> Warning {
+        Warning { place: self.place.clone(), text: format!("{}: {text}", self.path) }
+    }
+}
+
+/// What a duration has to look like.
+const DURATION: &str = "a duration such as 1s, 0.3s or 1h30m";
+
+impl Fields {
+    /// Where the mapping begins.
+    pub(super) fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// Whether nothing is left.
+    pub(super) fn is_empty(&self) -> bool {
+        self.rest.is_empty()
+    }
+
+    /// Takes a field by its name, in `lowerCamelCase`. A null is an absent field, as everywhere in Kubernetes.
+    pub(super) fn take(&mut self, name: &str) -> Option<Field> {
+        let index = self.rest.iter().position(|(key, _)| match self.spelling {
+            Spelling::Exact => key.value == name,
+            Spelling::Protobuf => lower_camel_case(&key.value) == name,
+        })?;
+        let (key, value) = self.rest.remove(index);
+        if matches!(value.value, Value::Null) {
+            return None;
+        }
+        Some(Field {
+            path: if self.path.is_empty() { key.value } else { format!("{}.{}", self.path, key.value) },
+            place: yaml::place(&self.place.file, value.referenced),
+            spelling: self.spelling,
+            value: value.value,
+        })
+    }
+
+    /// Takes a field that must be there.
+    pub(super) fn required(&mut self, name: &str) -> Result<Field, MeshError> {
+        self.take(name).ok_or_else(|| MeshError::Field {
+            place: self.place.clone(),
+            field: if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) },
+            expected: "a value".to_owned(),
+            found: "nothing".to_owned(),
+        })
+    }
+
+    /// Takes a field that is a mapping; no fields if it is absent.
+    pub(super) fn fields(&mut self, name: &str) -> Result<Option<Fields>, MeshError> {
+        self.take(name).map(Field::fields).transpose()
+    }
+
+    /// Takes a field that is a list; empty if it is absent.
+    pub(super) fn items(&mut self, name: &str) -> Result<Vec<Field>, MeshError> {
+        Ok(self.take(name).map(Field::items).transpose()?.unwrap_or_default())
+    }
+
+    /// Takes fields that need no warning, since they have no bearing on a proxy.
+    pub(super) fn ignore(&mut self, names: &[&str]) {
+        for name in names {
+            self.take(name);
+        }
+    }
+
+    /// Warns of each field that nobody took.
+    pub(super) fn warn_of_rest(self, warnings: &mut Vec<Warning>) {
+        for (key, value) in self.rest {
+            if matches!(value.value, Value::Null) {
+                continue;
+            }
+            let prefix = if self.path.is_empty() { String::new() } else { format!("{}.", self.path) };
+            warnings.push(Warning {
+                place: yaml::place(&self.place.file, key.referenced),
+                text: format!("{prefix}{} is not implemented here and has no effect", key.value),
+            });
+        }
+    }
+}
+
+/// Protobuf's JSON name of a field: `allow_connect` is `allowConnect`; a name without `_` stays as it is.
+fn lower_camel_case(name: &str) -> String {
+    let mut camel = String::with_capacity(name.len());
+    let mut capital = false;
+    for character in name.chars() {
+        if character == '_' {
+            capital = true;
+        } else if capital {
+            camel.push(character.to_ascii_uppercase());
+            capital = false;
+        } else {
+            camel.push(character);
+        }
+    }
+    camel
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn document(text: &str) -> Fields {
+        let file = Arc::from("a.yaml");
+        let mut documents = yaml::documents(&file, text).expect("valid YAML");
+        Field::document(&file, documents.remove(0)).fields().expect("a mapping")
+    }
+
+    #[test]
+    fn each_type_says_what_it_expected_and_where() {
+        type Read = fn(Field) -> Result<(), MeshError>;
+        let cases: [(&str, Read, &str); 9] = [
+            ("x: 80", |field| field.text().map(drop), "a string (put the value in quotes), found 80"),
+            ("x: [1]", |field| field.text().map(drop), "a string, found a list"),
+            (
+                "x: \"true\"",
+                |field| field.boolean().map(drop),
+                "true or false, without quotes, found \"true\"",
+            ),
+            ("x: 1.5", |field| field.number(1..=9_u32).map(drop), "a whole number from 1 to 9, found 1.5"),
+            ("x: 10", |field| field.number(1..=9_u32).map(drop), "a whole number from 1 to 9, found 10"),
+            ("x: 0", |field| field.port().map(drop), "a whole number from 1 to 65535, found 0"),
+            ("x: 5", |field| field.duration().map(drop), "a duration such as 1s, 0.3s or 1h30m, found 5"),
+            ("x: a", |field| field.items().map(drop), "a list, found \"a\""),
+            ("x: a", |field| field.fields().map(drop), "a mapping (name: value), found \"a\""),
+        ];
+        for (text, read, expected) in cases {
+            let field = document(text).take("x").expect("present");
+            let error = read(field).expect_err(text).to_string();
+            assert_eq!(error, format!("a.yaml:1:4: x: expected {expected}"), "{text}");
+        }
+    }
+
+    #[test]
+    fn names_may_be_in_snake_case_only_where_protobuf_reads_them() {
+        let text = "x:\n  allow_connect: true";
+        let mut fields = document(text).take("x").expect("present").fields().expect("a mapping");
+        assert!(fields.take("allowConnect").is_none());
+        let x = document(text).take("x").expect("present").as_protobuf();
+        let field = x.fields().expect("a mapping").take("allowConnect").expect("present");
+        assert_eq!((field.path(), field.place().line), ("x.allow_connect", 2));
+    }
+
+    #[test]
+    fn what_nobody_took_is_warned_of_at_the_line_of_its_name() {
+        let mut fields = document("a: 1\nb:\n  c: 1\nd: null\n");
+        fields.take("a");
+        let mut warnings = Vec::new();
+        fields.warn_of_rest(&mut warnings);
+        let texts: Vec<String> = warnings.iter().map(ToString::to_string).collect();
+        assert_eq!(texts, ["a.yaml:2: b is not implemented here and has no effect"]);
+    }
+
+    #[test]
+    fn broken_yaml_is_named_with_its_line() {
+        let file = Arc::from("a.yaml");
+        for (text, line) in
+            [("a: b: c\n", 1), ("a: 1\nb: [1\n", 2), ("a: 1\na: 2\n", 2), ("a: 1\n\tb: 2\n", 2)]
+        {
+            match yaml::documents(&file, text) {
+                Err(MeshError::Syntax { place, .. }) => assert_eq!(place.line, line, "{text:?}"),
+                other => panic!("{text:?}: {other:?}"),
+            }
+        }
+    }
+}

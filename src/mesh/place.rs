@@ -1,0 +1,123 @@
+//! Where in the documents something is, and what can be wrong with it: errors stop the program, warnings do not.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// A position in a file, for people: `FILE:LINE:COLUMN`, both counted from 1.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The file as it was named, or `-` for standard input.
+    pub file: Arc<str>,
+    /// The line.
+    pub line: u64,
+    /// The column, in characters.
+    pub column: u64,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}:{}:{}", self.file, self.line, self.column)
+    }
+}
+
+/// A document or a field that is valid, but that this program cannot honour.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Warning {
+    /// Where it is.
+    pub place: Place,
+    /// What it is, and what that means.
+    pub text: String,
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}:{}: {}", self.place.file, self.place.line, self.text)
+    }
+}
+
+/// The documents cannot be read, or do not say what is asked of them.
+#[derive(Debug, thiserror::Error)]
+pub enum MeshError {
+    /// A file or a folder cannot be read.
+    #[error("read {}: {source}", path.display())]
+    Read {
+        /// The file, the folder, or `-`.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A folder holds no documents. Folders inside it are not looked into, as kubectl does not.
+    #[error("{}: no .yaml, .yml or .json file directly in this folder: name a file, or a folder that has some", path.display())]
+    EmptyFolder {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// Not YAML.
+    #[error("{place}: not valid YAML: {problem}")]
+    Syntax {
+        /// Where reading stopped.
+        place: Place,
+        /// What the parser said.
+        problem: String,
+    },
+    /// A field has a value of the wrong type or outside of what is allowed, or is missing.
+    #[error("{place}: {field}: expected {expected}, found {found}")]
+    Field {
+        /// Where the value is, or where it should be.
+        place: Place,
+        /// The field's path in its document, `spec.host`.
+        field: String,
+        /// What may be there, and how to write it.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
+    /// Two documents with the same kind, namespace and name.
+    #[error(transparent)]
+    Duplicate(Box<Duplicate>),
+    /// No document of that kind has that name.
+    #[error("no {kind} {name} in the documents{}", nearest(near.as_deref()))]
+    Unknown {
+        /// `Service` or `Deployment`.
+        kind: &'static str,
+        /// The name that was asked for.
+        name: String,
+        /// The most similar name there is.
+        near: Option<String>,
+    },
+    /// Several namespaces have a document of that kind and name.
+    #[error("there is more than one {kind} {name}, in the namespaces {}: write NAMESPACE/{name}", namespaces.join(", "))]
+    Ambiguous {
+        /// `Service` or `Deployment`.
+        kind: &'static str,
+        /// The name that was asked for.
+        name: String,
+        /// Where it is.
+        namespaces: Vec<String>,
+    },
+    /// What is to be derived from the documents does not follow from them.
+    #[error("{0}")]
+    Underivable(String),
+}
+
+/// Two documents with the same kind, namespace and name.
+#[derive(Debug, thiserror::Error)]
+#[error("{second}: {kind} {namespace}/{name} is already defined at {first}: remove one of the two")]
+pub struct Duplicate {
+    /// The kind.
+    pub kind: &'static str,
+    /// The namespace.
+    pub namespace: String,
+    /// The name.
+    pub name: String,
+    /// The one that was read first.
+    pub first: Place,
+    /// The other one.
+    pub second: Place,
+}
+
+fn nearest(name: Option<&str>) -> String {
+    name.map_or_else(String::new, |name| format!(": the nearest is {name}"))
+}

@@ -1,0 +1,211 @@
+//! Trying the upstream until there is a response head: Envoy's router with its retry policy.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue};
+
+use super::downstream::Downstream;
+use super::exchange::{End, Exchange, IdleTimer, Leg};
+use super::reset::{Gone, Reset};
+use super::upstream::cluster::Cluster;
+use super::upstream::{Ready, ResponseParts, Upstream};
+use crate::access_log::{Protocol, Record, ResponseFlag};
+use crate::mesh::RetryPolicy;
+use crate::websocket::extended_connect::RequestParts;
+
+/// `x-envoy-attempt-count` (the virtual host's `include_request_attempt_count`).
+const ATTEMPT_COUNT: HeaderName = HeaderName::from_static("x-envoy-attempt-count");
+
+/// Envoy's default back-off between retries: a random time below 25 ms, doubled with each, at most 250 ms.
+const BACKOFF_BASE: Duration = Duration::from_millis(25);
+const BACKOFF_MOST: Duration = Duration::from_millis(250);
+
+/// A request whose body so far is longer than this is not tried again (Envoy's `per_connection_buffer_limit_bytes`).
+const MOST_REPLAYED: usize = 1 << 20;
+
+/// How much of a body is taken from the client before there is anywhere to send it.
+const MOST_TAKEN_EARLY: usize = 64 * 1024;
+
+/// Why there is no response head.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// The client went away.
+    Gone(Gone),
+    /// The last attempt was reset.
+    Reset {
+        /// Why.
+        reset: Reset,
+        /// It was not the first.
+        retried: bool,
+    },
+    /// The cluster has no host.
+    NoHost,
+    /// `stream_idle_timeout`.
+    Idle,
+    /// The route's timeout.
+    TimedOut,
+}
+
+/// What the attempts for one request need.
+pub(super) struct Attempts<'a> {
+    pub(super) downstream: &'a mut Downstream,
+    pub(super) record: &'a mut Record,
+    pub(super) request: &'a mut RequestParts,
+    pub(super) idle: &'a mut IdleTimer,
+    pub(super) protocol: Protocol,
+    pub(super) cluster: &'a Rc<Cluster>,
+    pub(super) retry: &'a RetryPolicy,
+    pub(super) count_attempts: bool,
+}
+
+/// The body so far, kept to be sent again.
+#[derive(Debug, Default)]
+struct Replay {
+    parts: VecDeque<Bytes>,
+    length: usize,
+}
+
+impl Replay {
+    fn push(&mut self, data: &Bytes) {
+        self.length += data.len();
+        if self.length <= MOST_REPLAYED {
+            self.parts.push_back(data.clone());
+        } else {
+            self.parts.clear();
+        }
+    }
+
+    fn is_complete(&self) -> bool {
+        self.length <= MOST_REPLAYED
+    }
+}
+
+impl Attempts<'_> {
+    /// Tries until there is a head or no more retry.
+    pub(super) async fn run(&mut self) -> Result<(Upstream, ResponseParts), Failure> {
+        let mut replay = Replay::default();
+        let mut retries = 0;
+        loop {
+            if self.count_attempts {
+                self.request.fields.set(ATTEMPT_COUNT, HeaderValue::from(retries + 1));
+            }
+            let (reset, sent) = match self.attempt(&mut replay).await? {
+                Ok(answered) => return Ok(answered),
+                Err(failed) => failed,
+            };
+            let retried = retries > 0;
+            if !is_retried(self.retry, &reset, sent) || !replay.is_complete() {
+                return Err(Failure::Reset { reset, retried });
+            }
+            if retries == self.retry.num_retries {
+                self.record.response_flags.set(ResponseFlag::UpstreamRetryLimitExceeded);
+                return Err(Failure::Reset { reset, retried });
+            }
+            retries += 1;
+            self.until(tokio::time::sleep(backoff(retries)), &mut replay).await?;
+        }
+    }
+
+    /// One attempt. The inner error says how it was reset, and whether the request had begun to go out.
+    async fn attempt(
+        &mut self,
+        replay: &mut Replay,
+    ) -> Result<Result<(Upstream, ResponseParts), (Reset, bool)>, Failure> {
+        let Some(host) = self.cluster.host else { return Err(Failure::NoHost) };
+        self.record.upstream_host = Some(host);
+        let cluster = Rc::clone(self.cluster);
+        let upstream = loop {
+            let ready: Ready = match self.until(cluster.take(host, self.protocol), replay).await? {
+                Ok(ready) => ready,
+                Err(reset) => return Ok(Err((reset, false))),
+            };
+            self.record.upstream_local_address = Some(ready.local_address());
+            let end = self.downstream.is_request_complete() && replay.parts.is_empty();
+            match ready.send(self.request, end) {
+                Ok(upstream) => break upstream,
+                // A pooled connection that drains: the pool has forgotten it, and dials another one.
+                Err(Reset::ConnectionTermination) => {}
+                Err(reset) => return Ok(Err((reset, false))),
+            }
+        };
+        self.exchange_head(upstream, replay).await
+    }
+
+    async fn exchange_head(
+        &mut self,
+        mut upstream: Upstream,
+        replay: &mut Replay,
+    ) -> Result<Result<(Upstream, ResponseParts), (Reset, bool)>, Failure> {
+        for part in &replay.parts {
+            // A failure shows when the answer is read.
+            let _ = upstream.send(part.clone());
+        }
+        if self.downstream.is_request_complete() {
+            upstream.finish();
+        }
+        let mut exchange = Exchange::new(self.downstream, &mut upstream, self.record, self.idle);
+        match exchange.head(|data| replay.push(data)).await {
+            Ok(head) => Ok(Ok((upstream, head))),
+            Err(End::Reset(reset)) => Ok(Err((reset, true))),
+            Err(End::Gone(gone)) => {
+                upstream.abandon();
+                Err(Failure::Gone(gone))
+            }
+            Err(End::Idle | End::Complete) => {
+                upstream.abandon();
+                Err(Failure::Idle)
+            }
+        }
+    }
+
+    /// Waits for `event` while the client's body is taken in, within bounds, and its end is seen.
+    async fn until<T>(&mut self, event: impl Future<Output = T>, replay: &mut Replay) -> Result<T, Failure> {
+        let mut event = std::pin::pin!(event);
+        std::future::poll_fn(|cx| {
+            if let Poll::Ready(outcome) = event.as_mut().poll(cx) {
+                return Poll::Ready(Ok(outcome));
+            }
+            while !self.downstream.is_request_complete() && replay.length < MOST_TAKEN_EARLY {
+                match self.downstream.poll_data(cx) {
+                    Poll::Ready(Ok(Some(data))) => {
+                        self.record.bytes_received += data.len() as u64;
+                        self.downstream.release(data.len());
+                        replay.push(&data);
+                    }
+                    Poll::Ready(Ok(None)) => break,
+                    Poll::Ready(Err(gone)) => return Poll::Ready(Err(Failure::Gone(gone))),
+                    Poll::Pending => return self.idle.poll(cx).map(|()| Err(Failure::Idle)),
+                }
+            }
+            if let Poll::Ready(gone) = self.downstream.poll_gone(cx) {
+                return Poll::Ready(Err(Failure::Gone(gone)));
+            }
+            self.idle.poll(cx).map(|()| Err(Failure::Idle))
+        })
+        .await
+    }
+}
+
+/// Whether the policy tries again after this; `sent`: the upstream may have seen the request.
+fn is_retried(policy: &RetryPolicy, reset: &Reset, sent: bool) -> bool {
+    let on = &policy.retry_on;
+    let connect_failure = matches!(reset, Reset::ConnectionFailure(_) | Reset::ConnectionTimeout);
+    policy.num_retries > 0
+        && (on.reset
+            || on.five_xx
+            || on.gateway_error
+            || (on.connect_failure && connect_failure)
+            || (on.reset_before_request && !sent)
+            || (on.refused_stream && *reset == Reset::RemoteRefusedStream))
+}
+
+fn backoff(retry: u32) -> Duration {
+    let ceiling = BACKOFF_BASE.saturating_mul(1 << (retry - 1).min(8)).min(BACKOFF_MOST);
+    let milliseconds = u64::try_from(ceiling.as_millis()).unwrap_or(u64::MAX);
+    // The random number that every UUID is made of; what is wanted here is no better one.
+    Duration::from_millis(uuid::Uuid::new_v4().as_u64_pair().1 % milliseconds)
+}

@@ -1,0 +1,92 @@
+//! The HTTP/2 codec of the listener: the task of a connection accepts streams, each of which has a task of its own.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use bytes::BytesMut;
+use http::Request;
+
+use super::super::http1;
+use super::super::reset::Gone;
+use super::super::socket::Socket;
+use super::super::stream::{self, Incoming};
+use super::super::worker::{Addresses, Worker};
+use super::{Downstream, Http2Stream};
+use crate::access_log::Protocol;
+use crate::tunnel::{Server, Settings, StreamError};
+use crate::websocket::extended_connect;
+
+/// What Envoy logs for a request with `:protocol` on a listener without `allow_connect`: to its codec that is a header
+/// field like any other, and no valid one.
+const INVALID_FIELD: &str = "http2.invalid.header.field";
+
+/// What the streams of one connection know of it.
+#[derive(Debug, Default)]
+pub(in crate::sidecar) struct ConnectionState {
+    /// The peer broke the protocol; the details.
+    broken: Cell<Option<&'static str>>,
+}
+
+impl ConnectionState {
+    /// Why a stream is gone, given how it ended.
+    pub(super) fn gone(&self, error: StreamError) -> Gone {
+        match (error, self.broken.get()) {
+            (StreamError::Reset(_), _) => Gone::Reset,
+            (_, Some(details)) => Gone::ProtocolError(details),
+            (StreamError::Protocol(_), None) => Gone::ProtocolError("http2.protocol_error"),
+            (StreamError::ConnectionLost, None) => Gone::Disconnected,
+        }
+    }
+}
+
+/// Serves a connection to its end.
+pub(in crate::sidecar) async fn serve(
+    worker: Rc<Worker>,
+    socket: Socket,
+    read: BytesMut,
+    addresses: Addresses,
+) {
+    let manager = &worker.connection_manager;
+    let settings = Settings {
+        allow_connect: manager.allow_connect,
+        max_concurrent_streams: manager.max_concurrent_streams,
+        initial_stream_window_size: manager.initial_stream_window_size,
+        initial_connection_window_size: manager.initial_connection_window_size,
+    };
+    let Ok(mut server) = Server::handshake(socket, read, &settings).await else { return };
+    let state = Rc::new(ConnectionState::default());
+    while let Some(accepted) = std::future::poll_fn(|cx| server.poll_accept(cx)).await {
+        let Ok((request, stream, respond)) = accepted else { return };
+        if extended_connect::is_extended_connect(&request) && !manager.allow_connect {
+            return refuse_connection(&worker, server, &state, addresses).await;
+        }
+        let stream = Http2Stream { stream, respond, head_sent: false, connection: Rc::clone(&state) };
+        tokio::task::spawn_local(serve_stream(Rc::clone(&worker), request, stream, addresses));
+    }
+}
+
+async fn serve_stream(worker: Rc<Worker>, request: Request<()>, stream: Http2Stream, addresses: Addresses) {
+    let mut record = worker.record(addresses);
+    record.protocol = Some(Protocol::Http2);
+    let request = extended_connect::request_from_http2(&request);
+    let incoming = Incoming { request, protocol: Protocol::Http2, close: false, record };
+    stream::serve(&worker, Downstream::Http2(Box::new(stream)), incoming).await;
+}
+
+/// As Envoy: no RST_STREAM, no GOAWAY, if nothing was sent before not even SETTINGS. The request leaves a line, every
+/// open stream of the connection ends with the same flag, and the peer has the time of a delayed close to close first.
+async fn refuse_connection(
+    worker: &Worker,
+    server: Server<Socket>,
+    state: &ConnectionState,
+    addresses: Addresses,
+) {
+    let mut record = worker.record(addresses);
+    record.protocol = Some(Protocol::Http2);
+    Gone::ProtocolError(INVALID_FIELD).note(&mut record);
+    record.finish();
+    state.broken.set(Some(INVALID_FIELD));
+    if let Some(mut socket) = server.abandon() {
+        http1::drain(&mut socket, worker.connection_manager.delayed_close_timeout).await;
+    }
+}

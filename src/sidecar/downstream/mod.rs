@@ -1,0 +1,177 @@
+//! The downstream side of a stream: who asked, over which codec, and how an answer gets there.
+
+pub(super) mod http1;
+pub(super) mod http2;
+
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use ::http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use ::http::{HeaderValue, StatusCode, Version};
+use bytes::{Bytes, BytesMut};
+
+use self::http2::ConnectionState;
+use super::exchange::Leg;
+use super::http1::Http1;
+use super::reset::Gone;
+use crate::http1::{Fields, Framing, ResponseHead};
+use crate::tunnel::{Reason, Respond, Stream};
+use crate::websocket::extended_connect;
+
+/// One stream as the downstream codec gives it.
+#[derive(Debug)]
+pub(super) enum Downstream {
+    /// The one request that an HTTP/1.1 connection is in.
+    Http1(Box<Http1>),
+    /// A stream of an HTTP/2 connection.
+    Http2(Box<Http2Stream>),
+}
+
+/// A stream of an HTTP/2 connection and its answer.
+#[derive(Debug)]
+pub(super) struct Http2Stream {
+    pub(super) stream: Stream,
+    pub(super) respond: Respond,
+    pub(super) head_sent: bool,
+    pub(super) connection: Rc<ConnectionState>,
+}
+
+impl Downstream {
+    /// Whether the request has been read to its end.
+    pub(super) fn is_request_complete(&self) -> bool {
+        match self {
+            Self::Http1(connection) => connection.is_body_end(),
+            Self::Http2(http2) => http2.stream.is_end(),
+        }
+    }
+
+    /// Ready when the peer goes away although there is nothing more to read of its request.
+    pub(super) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<Gone> {
+        match self {
+            Self::Http1(connection) => connection.poll_closed(cx).map(|()| Gone::Disconnected),
+            Self::Http2(http2) => {
+                let error = if http2.head_sent {
+                    std::task::ready!(http2.stream.poll_reset(cx))
+                } else {
+                    std::task::ready!(http2.respond.poll_reset(cx))
+                };
+                Poll::Ready(http2.connection.gone(error))
+            }
+        }
+    }
+
+    /// Sends the response head; `end` if there is no body.
+    ///
+    /// # Errors
+    /// The peer is gone.
+    pub(super) fn send_head(
+        &mut self,
+        status: StatusCode,
+        mut fields: Fields,
+        end: bool,
+    ) -> Result<(), Gone> {
+        match self {
+            Self::Http1(connection) => {
+                let mut chunked = false;
+                let bodiless = status.is_informational() || status == StatusCode::NO_CONTENT;
+                if !bodiless && !fields.contains(CONTENT_LENGTH) {
+                    if !end {
+                        chunked = true;
+                        fields.append(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+                    } else if status != StatusCode::NOT_MODIFIED {
+                        fields.append(CONTENT_LENGTH, HeaderValue::from_static("0"));
+                    }
+                }
+                let mut head = BytesMut::with_capacity(256);
+                ResponseHead { status, version: Version::HTTP_11, fields }.write(&mut head);
+                connection.send_head(head, chunked);
+                Ok(())
+            }
+            Self::Http2(http2) => {
+                http2.head_sent = true;
+                let head = extended_connect::response_to_http2(status, &fields);
+                let Http2Stream { stream, respond, connection, .. } = &mut **http2;
+                respond.head(stream, head, end).map_err(|error| connection.gone(error))
+            }
+        }
+    }
+
+    /// From now on every byte in both directions is data.
+    pub(super) fn switch_protocols(&mut self) {
+        if let Self::Http1(connection) = self {
+            connection.expect_body(Framing::Raw);
+        }
+    }
+
+    /// Ends an HTTP/2 stream early, after what was sent before has gone out (at most `patience` is waited).
+    pub(super) async fn reset(&mut self, code: Reason, patience: Duration) {
+        let Self::Http2(http2) = self else { return };
+        let drained = std::future::poll_fn(|cx| http2.stream.poll_drained(cx));
+        // A peer that takes nothing any more loses what it did not take.
+        let _ = tokio::time::timeout(patience, drained).await;
+        if http2.head_sent {
+            http2.stream.reset(code);
+        } else {
+            http2.respond.reset(code);
+        }
+    }
+}
+
+impl Leg for Downstream {
+    type End = Gone;
+
+    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Gone>> {
+        match self {
+            Self::Http1(connection) => connection.poll_data(cx).map_err(|_| Gone::Disconnected),
+            Self::Http2(http2) => {
+                let connection = &http2.connection;
+                http2.stream.poll_data(cx).map_err(|error| connection.gone(error))
+            }
+        }
+    }
+
+    fn is_framed(&self) -> bool {
+        matches!(self, Self::Http2(_))
+    }
+
+    fn release(&mut self, length: usize) {
+        if let Self::Http2(http2) = self {
+            http2.stream.release(length);
+        }
+    }
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Gone>> {
+        match self {
+            Self::Http1(connection) => connection.poll_ready(cx).map_err(|_| Gone::Disconnected),
+            Self::Http2(http2) => http2.stream.poll_ready(cx).map(Ok),
+        }
+    }
+
+    fn send(&mut self, data: Bytes) -> Result<(), Gone> {
+        match self {
+            Self::Http1(connection) => {
+                connection.send(data);
+                Ok(())
+            }
+            Self::Http2(http2) => {
+                let connection = &http2.connection;
+                http2.stream.send(data).map_err(|error| connection.gone(error))
+            }
+        }
+    }
+
+    fn finish(&mut self) {
+        match self {
+            Self::Http1(connection) => connection.finish(),
+            Self::Http2(http2) => http2.stream.finish(),
+        }
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Gone>> {
+        match self {
+            Self::Http1(connection) => connection.poll_flush(cx).map_err(|_| Gone::Disconnected),
+            Self::Http2(_) => Poll::Ready(Ok(())),
+        }
+    }
+}

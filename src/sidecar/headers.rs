@@ -1,0 +1,95 @@
+//! What a sidecar changes in the fields that pass through it (Envoy's `ConnectionManagerUtility::mutateRequestHeaders`
+//! and `mutateResponseHeaders`, as Istio configures them).
+
+use std::cell::RefCell;
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use http::header::{CONNECTION, DATE, SERVER, TE, TRANSFER_ENCODING, UPGRADE, USER_AGENT};
+use http::{HeaderName, HeaderValue};
+
+use super::worker::Worker;
+use crate::access_log::Record;
+use crate::http1::Fields;
+use crate::websocket::extended_connect::RequestParts;
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Removes what belongs to the downstream connection alone, and adds what the next hop is told.
+pub(super) fn prepare_request(request: &mut RequestParts, upgrade: bool) {
+    let fields = &mut request.fields;
+    if !upgrade {
+        fields.remove(CONNECTION);
+        fields.remove(UPGRADE);
+    }
+    fields.remove(KEEP_ALIVE);
+    fields.remove(PROXY_CONNECTION);
+    fields.remove(TRANSFER_ENCODING);
+    // Envoy passes on `trailers` alone of what the client would accept.
+    if fields.contains(TE) && !fields.has_element(&TE, "trailers") {
+        fields.remove(TE);
+    }
+    if !fields.contains(X_FORWARDED_PROTO) {
+        fields.append(X_FORWARDED_PROTO, HeaderValue::from_static(request.scheme));
+    }
+    if !fields.contains(X_REQUEST_ID) {
+        let id = Bytes::from(uuid::Uuid::new_v4().hyphenated().to_string());
+        fields.append(X_REQUEST_ID, HeaderValue::from_maybe_shared(id).expect("a UUID is visible ASCII"));
+    }
+}
+
+/// Puts what the access log shows of a request into the record.
+pub(super) fn note_request(request: &RequestParts, record: &mut Record) {
+    record.method = Some(request.method.clone());
+    record.path = Some(Bytes::copy_from_slice(request.path.as_bytes()));
+    record.authority = Some(request.authority.clone());
+    record.request_id = request.fields.get(X_REQUEST_ID).cloned();
+    record.user_agent = request.fields.get(USER_AGENT).cloned();
+    record.x_forwarded_for = request.fields.get(X_FORWARDED_FOR).cloned();
+}
+
+/// Whether the token of an upgrade request is one of `upgrade_configs`, whatever its letter case.
+pub(super) fn is_upgrade_taken(request: &RequestParts, worker: &Worker) -> bool {
+    request.fields.get(UPGRADE).and_then(|token| token.to_str().ok()).is_some_and(|token| {
+        worker.connection_manager.upgrade_types.iter().any(|taken| taken.eq_ignore_ascii_case(token))
+    })
+}
+
+/// Removes what belongs to the upstream connection alone, adds the date where there is none, and names this proxy.
+/// A response that switches protocols keeps its `upgrade` and `connection`.
+pub(super) fn prepare_response(fields: &mut Fields, switching: bool, server_name: &'static str) {
+    if !switching {
+        fields.remove(CONNECTION);
+        fields.remove(UPGRADE);
+    }
+    fields.remove(TRANSFER_ENCODING);
+    fields.remove(KEEP_ALIVE);
+    fields.remove(PROXY_CONNECTION);
+    if !fields.contains(DATE) {
+        fields.append(DATE, date());
+    }
+    fields.set(SERVER, HeaderValue::from_static(server_name));
+}
+
+/// The date as a response has it (RFC 9110 section 6.6.1), written once a second.
+fn date() -> HeaderValue {
+    thread_local! {
+        static CACHED: RefCell<Option<(Instant, HeaderValue)>> = const { RefCell::new(None) };
+    }
+    CACHED.with_borrow_mut(|cached| {
+        if let Some((since, value)) = cached
+            && since.elapsed() < Duration::from_millis(500)
+        {
+            return value.clone();
+        }
+        let now = jiff::Timestamp::try_from(SystemTime::now()).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+        let text = now.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
+        let value = HeaderValue::from_str(&text).expect("a date is visible ASCII");
+        *cached = Some((Instant::now(), value.clone()));
+        value
+    })
+}

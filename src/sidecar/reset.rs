@@ -1,0 +1,128 @@
+//! Why a stream ended before its end, in Envoy's terms: `StreamResetReason` on the upstream side and the ways in which
+//! a downstream goes away, each with the flag and the details that the access log shows for it.
+
+use std::borrow::Cow;
+
+use http::StatusCode;
+
+use crate::access_log::{Record, ResponseFlag};
+use crate::tunnel::{Reason, StreamError};
+
+/// The upstream's side of the stream ended early (Envoy's `Http::StreamResetReason`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Reset {
+    /// `RemoteConnectionFailure`: the connection could not be opened; why, as Envoy's transport failure reason.
+    ConnectionFailure(Cow<'static, str>),
+    /// `ConnectionTimeout`: nobody answered in time.
+    ConnectionTimeout,
+    /// `ConnectionTermination`: the connection ended.
+    ConnectionTermination,
+    /// `RemoteReset`: RST_STREAM.
+    RemoteReset,
+    /// `RemoteRefusedStreamReset`: RST_STREAM REFUSED_STREAM; the request was not looked at.
+    RemoteRefusedStream,
+    /// `ConnectError`: RST_STREAM CONNECT_ERROR, with which a tunnel's peer says that its own upstream went away.
+    ConnectError,
+    /// `ProtocolError`: what came is not HTTP.
+    ProtocolError,
+}
+
+impl From<StreamError> for Reset {
+    fn from(error: StreamError) -> Self {
+        match error {
+            StreamError::Reset(Reason::REFUSED_STREAM) => Self::RemoteRefusedStream,
+            StreamError::Reset(Reason::CONNECT_ERROR) => Self::ConnectError,
+            StreamError::Reset(Reason::PROTOCOL_ERROR) | StreamError::Protocol(_) => Self::ProtocolError,
+            StreamError::Reset(_) => Self::RemoteReset,
+            StreamError::ConnectionLost => Self::ConnectionTermination,
+        }
+    }
+}
+
+impl Reset {
+    /// The reason's name in words (`Utility::resetReasonToString`), which a local reply shows to the client.
+    pub(super) fn words(&self) -> &'static str {
+        match self {
+            Self::ConnectionFailure(_) => "remote connection failure",
+            Self::ConnectionTimeout => "connection timeout",
+            Self::ConnectionTermination => "connection termination",
+            Self::RemoteReset => "remote reset",
+            Self::RemoteRefusedStream => "remote refused stream reset",
+            Self::ConnectError => "remote error with CONNECT request",
+            Self::ProtocolError => "protocol error",
+        }
+    }
+
+    /// The response flag (`Filter::streamResetReasonToResponseFlag`).
+    pub(super) fn flag(&self) -> ResponseFlag {
+        match self {
+            Self::ConnectionFailure(_) | Self::ConnectionTimeout => ResponseFlag::UpstreamConnectionFailure,
+            Self::ConnectionTermination => ResponseFlag::UpstreamConnectionTermination,
+            Self::RemoteReset | Self::RemoteRefusedStream | Self::ConnectError => {
+                ResponseFlag::UpstreamRemoteReset
+            }
+            Self::ProtocolError => ResponseFlag::UpstreamProtocolError,
+        }
+    }
+
+    /// The status of the local reply to a request that this ended before a response.
+    pub(super) fn status(&self) -> StatusCode {
+        match self {
+            Self::ProtocolError => StatusCode::BAD_GATEWAY,
+            _ => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// `%RESPONSE_CODE_DETAILS%`, blanks as underscores.
+    pub(super) fn details(&self, after_response_started: bool) -> Cow<'static, str> {
+        let when = if after_response_started { "after" } else { "before" };
+        let words = self.words();
+        let reason = self
+            .transport_failure()
+            .map_or_else(|| words.to_owned(), |transport| format!("{words}|{transport}"));
+        Cow::Owned(format!("upstream_reset_{when}_response_started{{{}}}", reason.replace(' ', "_")))
+    }
+
+    /// `%UPSTREAM_TRANSPORT_FAILURE_REASON%`.
+    pub(super) fn transport_failure(&self) -> Option<Cow<'static, str>> {
+        match self {
+            Self::ConnectionFailure(reason) => Some(reason.clone()),
+            _ => None,
+        }
+    }
+
+    /// With which code the downstream's HTTP/2 stream is reset for it, after the response began: a tunnel whose
+    /// upstream connection ended says CONNECT_ERROR, any other reset is passed on as an error of this proxy.
+    pub(super) fn downstream_code(&self) -> Reason {
+        match self {
+            Self::ConnectionTermination => Reason::CONNECT_ERROR,
+            _ => Reason::INTERNAL_ERROR,
+        }
+    }
+}
+
+/// The downstream's side of the stream ended early.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Gone {
+    /// The connection ended.
+    Disconnected,
+    /// RST_STREAM.
+    Reset,
+    /// The connection is given up because its peer broke the protocol; the details that Envoy logs for it.
+    ProtocolError(&'static str),
+}
+
+impl Gone {
+    /// Puts flag and details into the record.
+    pub(super) fn note(self, record: &mut Record) {
+        let (flag, details) = match self {
+            Self::Disconnected => {
+                (ResponseFlag::DownstreamConnectionTermination, "downstream_remote_disconnect")
+            }
+            Self::Reset => (ResponseFlag::DownstreamRemoteReset, "http2.remote_reset"),
+            Self::ProtocolError(details) => (ResponseFlag::DownstreamProtocolError, details),
+        };
+        record.response_flags.set(flag);
+        record.response_code_details = Some(Cow::Borrowed(details));
+    }
+}

@@ -1,0 +1,79 @@
+//! The route table of one worker: the configured virtual hosts with the clusters they lead to.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::StatusCode;
+
+use super::config::Proxy;
+use super::upstream::cluster::Cluster;
+use crate::mesh::{self, ClusterKind, RetryPolicy, RouteAction};
+
+/// A route, with a cluster that has connections.
+#[derive(Debug)]
+pub(super) struct Route {
+    /// `%ROUTE_NAME%`.
+    pub(super) name: Option<Arc<str>>,
+    /// The virtual host's `include_request_attempt_count`.
+    pub(super) include_request_attempt_count: bool,
+    pub(super) action: Action,
+}
+
+/// What a route does with a request.
+#[derive(Debug)]
+pub(super) enum Action {
+    /// Sends it to a cluster.
+    Forward { cluster: Rc<Cluster>, timeout: Option<Duration>, retry: RetryPolicy },
+    /// Answers it.
+    DirectResponse(StatusCode),
+}
+
+/// All routes of the listener.
+#[derive(Debug)]
+pub(super) struct Routes {
+    virtual_hosts: Arc<[mesh::VirtualHost]>,
+    /// By the name of the virtual host; Envoy requires that to be unique.
+    routes: HashMap<String, Route>,
+}
+
+impl Routes {
+    pub(super) fn new(proxy: &Proxy) -> Self {
+        let routes = proxy
+            .virtual_hosts
+            .iter()
+            .filter_map(|virtual_host| Some((virtual_host.name.clone(), route(virtual_host, proxy)?)))
+            .collect();
+        Self { virtual_hosts: Arc::clone(&proxy.virtual_hosts), routes }
+    }
+
+    /// The route for an authority; every route matches every path.
+    pub(super) fn find(&self, authority: &[u8]) -> Option<&Route> {
+        let authority = std::str::from_utf8(authority).ok()?;
+        let virtual_host = mesh::match_virtual_host(&self.virtual_hosts, authority)?;
+        self.routes.get(&virtual_host.name)
+    }
+}
+
+fn route(virtual_host: &mesh::VirtualHost, proxy: &Proxy) -> Option<Route> {
+    let route = virtual_host.routes.first()?;
+    let action = match &route.action {
+        RouteAction::DirectResponse { status } => {
+            Action::DirectResponse(StatusCode::from_u16(*status).unwrap_or(StatusCode::BAD_GATEWAY))
+        }
+        RouteAction::Forward { cluster, timeout, retry } => {
+            let host = match cluster.kind {
+                ClusterKind::Endpoint => Some(proxy.endpoint),
+                ClusterKind::Passthrough => proxy.passthrough,
+            };
+            let cluster = Rc::new(Cluster::new((**cluster).clone(), host, proxy.bind_source));
+            Action::Forward { cluster, timeout: *timeout, retry: retry.clone() }
+        }
+    };
+    Some(Route {
+        name: route.name.as_deref().map(Arc::from),
+        include_request_attempt_count: virtual_host.include_request_attempt_count,
+        action,
+    })
+}

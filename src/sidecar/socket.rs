@@ -1,0 +1,116 @@
+//! The byte stream under every connection, and the one buffer that a worker reads into.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::io::AsyncWrite;
+use tokio::net::TcpStream;
+
+/// A connection's byte stream.
+pub(super) type Socket = TcpStream;
+
+/// How much a worker reads into before it takes new memory: what was read is handed on as parts of this, without a
+/// copy, and the memory is used again as soon as all parts are gone.
+const ARENA_BYTES: usize = 256 * 1024;
+
+/// A read is not tried with less room than this: HTTP/2's frame size, so that bulk data moves in few system calls.
+const LEAST_ROOM: usize = 16 * 1024;
+
+/// One read never takes more than this, so that one session's bulk does not hold up the others of its worker.
+const MOST_A_READ: usize = 128 * 1024;
+
+/// Bytes that have to wait are copied out of the arena if they are fewer than this: a stalled session then keeps what it
+/// needs and not the whole arena.
+const COPY_BELOW: usize = 16 * 1024;
+
+/// The most slices of one vectored write; Linux takes up to 1024.
+const MOST_SLICES: usize = 64;
+
+thread_local! {
+    static ARENA: RefCell<BytesMut> = RefCell::new(BytesMut::new());
+}
+
+/// Reads what is there; empty bytes are the end of the stream.
+pub(super) fn poll_read(socket: &mut Socket, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
+    ARENA.with_borrow_mut(|arena| {
+        if arena.capacity() - arena.len() < LEAST_ROOM {
+            arena.reserve(ARENA_BYTES);
+        }
+        let mut limited = bytes::BufMut::limit(&mut *arena, MOST_A_READ);
+        let read = std::task::ready!(tokio_util::io::poll_read_buf(Pin::new(socket), cx, &mut limited))?;
+        Poll::Ready(Ok(arena.split_to(read).freeze()))
+    })
+}
+
+/// Bytes on their way into a socket.
+#[derive(Debug, Default)]
+pub(super) struct WriteQueue {
+    chunks: VecDeque<Bytes>,
+    length: usize,
+}
+
+impl WriteQueue {
+    /// Adds bytes at the end.
+    pub(super) fn push(&mut self, bytes: Bytes) {
+        if !bytes.is_empty() {
+            self.length += bytes.len();
+            self.chunks.push_back(bytes);
+        }
+    }
+
+    /// How many bytes wait.
+    pub(super) fn len(&self) -> usize {
+        self.length
+    }
+
+    /// Writes all of it, many chunks with one system call. When it has to wait, it keeps as little memory as it can.
+    pub(super) fn poll_flush(&mut self, socket: &mut Socket, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.length > 0 {
+            let mut slices = [IoSlice::new(&[]); MOST_SLICES];
+            let count = self.chunks.len().min(MOST_SLICES);
+            for (slice, chunk) in slices.iter_mut().zip(&self.chunks) {
+                *slice = IoSlice::new(chunk);
+            }
+            match Pin::new(&mut *socket).poll_write_vectored(cx, &slices[..count]) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(written)) => self.advance(written),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => {
+                    self.detach();
+                    return Poll::Pending;
+                }
+            }
+        }
+        if self.chunks.capacity() > MOST_SLICES {
+            self.chunks = VecDeque::new();
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn advance(&mut self, mut written: usize) {
+        self.length -= written;
+        while written > 0 {
+            let Some(first) = self.chunks.front_mut() else { return };
+            let part = written.min(first.len());
+            first.advance(part);
+            written -= part;
+            if first.is_empty() {
+                self.chunks.pop_front();
+            }
+        }
+    }
+
+    fn detach(&mut self) {
+        if self.length < COPY_BELOW {
+            let mut copy = BytesMut::with_capacity(self.length);
+            for chunk in self.chunks.drain(..) {
+                copy.extend_from_slice(&chunk);
+            }
+            self.chunks.push_back(copy.freeze());
+        }
+    }
+}

@@ -1,0 +1,310 @@
+//! One stream from its request head to its one line: Envoy's HTTP connection manager and router, as far as Istio
+//! configures them. Finds the route, tries the cluster, passes the exchange on, and says how it ended.
+
+use std::borrow::Cow;
+use std::rc::Rc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::header::CONTENT_LENGTH;
+use http::{HeaderName, HeaderValue, StatusCode};
+
+use super::attempts::{Attempts, Failure};
+use super::downstream::Downstream;
+use super::exchange::{End, Exchange, IdleTimer, Leg};
+use super::headers;
+use super::http1::Http1;
+use super::reset::{Gone, Reset};
+use super::routes::{Action, Route};
+use super::upstream::cluster::Cluster;
+use super::upstream::{ResponseParts, Upstream};
+use super::worker::Worker;
+use crate::access_log::{Protocol, Record, ResponseFlag};
+use crate::tunnel::Reason;
+use crate::websocket::extended_connect::{self, RequestParts};
+
+/// `x-envoy-upstream-service-time`: milliseconds from the end of the request to the response head.
+const UPSTREAM_SERVICE_TIME: HeaderName = HeaderName::from_static("x-envoy-upstream-service-time");
+
+/// `x-envoy-expected-rq-timeout-ms`: tells the next hop how long this one will wait.
+const EXPECTED_TIMEOUT: HeaderName = HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
+
+/// A request as its codec decoded it.
+#[derive(Debug)]
+pub(super) struct Incoming {
+    /// What is asked for.
+    pub(super) request: RequestParts,
+    /// The codec.
+    pub(super) protocol: Protocol,
+    /// The client will send no other request (`Connection: close`).
+    pub(super) close: bool,
+    /// The line to be.
+    pub(super) record: Record,
+}
+
+/// Serves one stream. Returns the HTTP/1.1 connection if another request may come on it.
+pub(super) async fn serve(worker: &Worker, downstream: Downstream, incoming: Incoming) -> Option<Box<Http1>> {
+    let Incoming { request, protocol, close, record } = incoming;
+    let mut stream = ActiveStream {
+        upgrade: extended_connect::is_upgrade(&request.fields),
+        idle: IdleTimer::new(worker.connection_manager.stream_idle_timeout),
+        response_started: false,
+        worker,
+        downstream,
+        record,
+        request,
+        protocol,
+        close,
+    };
+    let ending = stream.run().await;
+    stream.end(ending).await
+}
+
+/// How a stream ended, as far as its downstream is concerned.
+enum Ending {
+    /// The response is complete.
+    Complete,
+    /// Nobody is there to answer.
+    Gone(Gone),
+    /// The response was cut off; an HTTP/2 stream is reset with this code.
+    Cut(Reason),
+}
+
+struct ActiveStream<'w> {
+    worker: &'w Worker,
+    downstream: Downstream,
+    record: Record,
+    request: RequestParts,
+    /// The request asks for an upgrade.
+    upgrade: bool,
+    protocol: Protocol,
+    close: bool,
+    response_started: bool,
+    idle: IdleTimer,
+}
+
+impl ActiveStream<'_> {
+    async fn run(&mut self) -> Ending {
+        headers::prepare_request(&mut self.request, self.upgrade);
+        headers::note_request(&self.request, &mut self.record);
+        let Some(route) = self.worker.routes.find(self.request.authority.as_bytes()) else {
+            self.record.response_flags.set(ResponseFlag::NoRouteFound);
+            return self.local_reply(StatusCode::NOT_FOUND, "", "route_not_found");
+        };
+        self.record.route_name.clone_from(&route.name);
+        match &route.action {
+            Action::DirectResponse(status) => self.local_reply(*status, "", "direct_response"),
+            Action::Forward { cluster, .. } => {
+                self.record.upstream_cluster = Some(cluster.name.clone());
+                if self.upgrade && !headers::is_upgrade_taken(&self.request, self.worker) {
+                    return self.local_reply(StatusCode::FORBIDDEN, "", "upgrade_failed");
+                }
+                self.forward(route, cluster).await
+            }
+        }
+    }
+
+    async fn forward(&mut self, route: &Route, cluster: &Rc<Cluster>) -> Ending {
+        let Action::Forward { timeout, retry, .. } = &route.action else { return Ending::Complete };
+        if let Some(timeout) = timeout {
+            let milliseconds = HeaderValue::from(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX));
+            self.request.fields.set(EXPECTED_TIMEOUT, milliseconds);
+        }
+        let request_complete = self.downstream.is_request_complete().then(Instant::now);
+        let mut attempts = Attempts {
+            downstream: &mut self.downstream,
+            record: &mut self.record,
+            request: &mut self.request,
+            idle: &mut self.idle,
+            protocol: self.protocol,
+            cluster,
+            retry,
+            count_attempts: route.include_request_attempt_count,
+        };
+        let tried = match timeout {
+            Some(timeout) => {
+                tokio::time::timeout(*timeout, attempts.run()).await.unwrap_or(Err(Failure::TimedOut))
+            }
+            None => attempts.run().await,
+        };
+        match tried {
+            Ok((upstream, head)) => self.answer(cluster, upstream, head, request_complete).await,
+            Err(failure) => self.fail(failure),
+        }
+    }
+
+    /// What a request without a response head gets.
+    fn fail(&mut self, failure: Failure) -> Ending {
+        match failure {
+            Failure::Gone(gone) => Ending::Gone(gone),
+            Failure::NoHost => {
+                self.record.response_flags.set(ResponseFlag::NoHealthyUpstream);
+                self.local_reply(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "no healthy upstream",
+                    "no_healthy_upstream",
+                )
+            }
+            Failure::TimedOut => {
+                self.record.response_flags.set(ResponseFlag::UpstreamRequestTimeout);
+                self.local_reply(StatusCode::GATEWAY_TIMEOUT, "upstream request timeout", "response_timeout")
+            }
+            Failure::Idle => {
+                self.record.response_flags.set(ResponseFlag::StreamIdleTimeout);
+                let status = if self.downstream.is_request_complete() {
+                    StatusCode::GATEWAY_TIMEOUT
+                } else {
+                    StatusCode::REQUEST_TIMEOUT
+                };
+                self.local_reply(status, "stream timeout", "stream_idle_timeout")
+            }
+            Failure::Reset { reset, retried } => {
+                self.record.response_flags.set(reset.flag());
+                self.record.upstream_transport_failure_reason =
+                    reset.transport_failure().map(|reason| Cow::Owned(reason.replace(' ', "_")));
+                let retried = if retried { "retried and the latest " } else { "" };
+                let body = format!(
+                    "upstream connect error or disconnect/reset before headers. {retried}reset reason: {}",
+                    reset.words()
+                );
+                self.local_reply(reset.status(), &body, reset.details(false))
+            }
+        }
+    }
+
+    /// Passes the response on.
+    async fn answer(
+        &mut self,
+        cluster: &Cluster,
+        mut upstream: Upstream,
+        mut head: ResponseParts,
+        request_complete: Option<Instant>,
+    ) -> Ending {
+        if let Some(since) = request_complete {
+            let milliseconds =
+                HeaderValue::from(u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX));
+            self.record.upstream_service_time = Some(milliseconds.clone());
+            head.fields.set(UPSTREAM_SERVICE_TIME, milliseconds);
+        }
+        let switching = self.upgrade && head.status == StatusCode::SWITCHING_PROTOCOLS;
+        if self.upgrade && !switching && head.status < StatusCode::BAD_REQUEST {
+            upstream.abandon();
+            return self.local_reply(head.status, "", "websocket_handshake_unsuccessful");
+        }
+        self.record.response_code_details = Some(Cow::Borrowed("via_upstream"));
+        if let Err(gone) = self.send_head(head, switching) {
+            upstream.abandon();
+            return Ending::Gone(gone);
+        }
+        let mut exchange =
+            Exchange::new(&mut self.downstream, &mut upstream, &mut self.record, &mut self.idle);
+        match exchange.bodies().await {
+            End::Complete => {
+                if self.downstream.is_request_complete() {
+                    if let Some(connection) = upstream.into_reusable() {
+                        cluster.give_back(connection);
+                    }
+                } else {
+                    upstream.abandon();
+                }
+                Ending::Complete
+            }
+            End::Gone(gone) => {
+                upstream.abandon();
+                Ending::Gone(gone)
+            }
+            End::Reset(reset) => self.cut_off(&reset),
+            End::Idle => {
+                upstream.abandon();
+                self.record.response_flags.set(ResponseFlag::StreamIdleTimeout);
+                self.record.response_code_details = Some(Cow::Borrowed("stream_idle_timeout"));
+                Ending::Cut(Reason::INTERNAL_ERROR)
+            }
+        }
+    }
+
+    fn cut_off(&mut self, reset: &Reset) -> Ending {
+        self.record.response_flags.set(reset.flag());
+        self.record.response_code_details = Some(reset.details(true));
+        Ending::Cut(reset.downstream_code())
+    }
+
+    fn send_head(&mut self, head: ResponseParts, switching: bool) -> Result<(), Gone> {
+        let ResponseParts { status, mut fields, end } = head;
+        self.record.response_code = status.as_u16();
+        self.response_started = true;
+        headers::prepare_response(&mut fields, switching, self.worker.connection_manager.server_name);
+        if !switching {
+            self.note_close(&mut fields);
+        }
+        self.downstream.send_head(status, fields, end)?;
+        if switching {
+            self.downstream.switch_protocols();
+        }
+        Ok(())
+    }
+
+    /// A response before the end of its request leaves an HTTP/1.1 connection in no state for another one.
+    fn note_close(&mut self, fields: &mut crate::http1::Fields) {
+        self.close |= !self.downstream.is_request_complete();
+        if self.close && self.protocol != Protocol::Http2 {
+            fields.set(http::header::CONNECTION, HeaderValue::from_static("close"));
+        }
+    }
+
+    /// Answers by itself (Envoy's `sendLocalReply`).
+    fn local_reply(
+        &mut self,
+        status: StatusCode,
+        body: &str,
+        details: impl Into<Cow<'static, str>>,
+    ) -> Ending {
+        self.record.response_code_details = Some(details.into());
+        let mut fields = crate::http1::Fields::new();
+        if !body.is_empty() {
+            fields.append(CONTENT_LENGTH, HeaderValue::from(body.len()));
+            fields.append(http::header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+        }
+        let head = ResponseParts { status, fields, end: body.is_empty() };
+        let sent = self.send_head(head, false).and_then(|()| {
+            if !body.is_empty() {
+                self.record.bytes_sent += body.len() as u64;
+                self.downstream.send(Bytes::copy_from_slice(body.as_bytes()))?;
+                self.downstream.finish();
+            }
+            Ok(())
+        });
+        sent.map_or_else(Ending::Gone, |()| Ending::Complete)
+    }
+
+    /// Writes the line, then lets the downstream go as Envoy does.
+    async fn end(self, ending: Ending) -> Option<Box<Http1>> {
+        let Self { worker, mut downstream, mut record, close, .. } = self;
+        let delay = worker.connection_manager.delayed_close_timeout;
+        if let Ending::Gone(gone) = ending {
+            gone.note(&mut record);
+        }
+        record.finish();
+        match (ending, downstream) {
+            (Ending::Gone(_), _) => None,
+            (Ending::Complete, Downstream::Http1(connection)) if !close && connection.is_body_end() => {
+                Some(connection)
+            }
+            (_, Downstream::Http1(connection)) => {
+                connection.close_delayed(delay).await;
+                None
+            }
+            (Ending::Complete, Downstream::Http2(stream)) => {
+                downstream = Downstream::Http2(stream);
+                if !downstream.is_request_complete() {
+                    downstream.reset(Reason::NO_ERROR, delay).await;
+                }
+                None
+            }
+            (Ending::Cut(code), Downstream::Http2(stream)) => {
+                Downstream::Http2(stream).reset(code, delay).await;
+                None
+            }
+        }
+    }
+}

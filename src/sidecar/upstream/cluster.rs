@@ -1,0 +1,118 @@
+//! A cluster at work: its one host, and the connections to it that this worker has.
+
+use std::borrow::Cow;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use bytes::BytesMut;
+
+use super::super::http1::Http1;
+use super::super::reset::Reset;
+use super::super::socket::Socket;
+use super::Ready;
+use super::http1_pool::Http1Pool;
+use super::http2_pool::{Dialled, Http2Pool};
+use crate::access_log::Protocol;
+use crate::mesh::{self, UpstreamProtocol};
+use crate::net::{self, ConnectError};
+use crate::tunnel::{self, Settings};
+
+/// Envoy's default windows of an upstream connection, which Istio leaves as they are: 16 MiB a stream, 24 MiB in all.
+const STREAM_WINDOW: u32 = 16 << 20;
+const CONNECTION_WINDOW: u32 = 24 << 20;
+
+/// Envoy's default of `max_concurrent_streams`, announced to the upstream whatever is configured for this side's streams.
+const ANNOUNCED_STREAMS: u32 = 1024;
+
+/// A cluster of one worker.
+#[derive(Debug)]
+pub(in crate::sidecar) struct Cluster {
+    /// `%UPSTREAM_CLUSTER_RAW%`.
+    pub(in crate::sidecar) name: Arc<str>,
+    /// The one host; `None`: the cluster has none.
+    pub(in crate::sidecar) host: Option<SocketAddr>,
+    config: mesh::Cluster,
+    bind_source: Option<IpAddr>,
+    http1: Http1Pool,
+    http2: Http2Pool,
+}
+
+impl Cluster {
+    pub(in crate::sidecar) fn new(
+        config: mesh::Cluster,
+        host: Option<SocketAddr>,
+        bind_source: Option<IpAddr>,
+    ) -> Self {
+        Self {
+            name: config.name.as_str().into(),
+            host,
+            config,
+            bind_source,
+            http1: Http1Pool::default(),
+            http2: Http2Pool::default(),
+        }
+    }
+
+    /// A connection or stream for one request.
+    ///
+    /// # Errors
+    /// [`Reset`]: the connection could not be opened.
+    pub(in crate::sidecar) async fn take(
+        &self,
+        host: SocketAddr,
+        downstream: Protocol,
+    ) -> Result<Ready, Reset> {
+        let http2 = match self.config.protocol {
+            UpstreamProtocol::Http1 => false,
+            UpstreamProtocol::Http2 => true,
+            UpstreamProtocol::UseDownstream => downstream == Protocol::Http2,
+        };
+        let (source, limit) = (self.bind_source, self.config.connect_timeout);
+        if !http2 {
+            if let Some((connection, local_address)) = self.http1.take() {
+                return Ok(Ready::Http1(connection, local_address));
+            }
+            let socket = net::connect(host, source, limit).await?;
+            let local_address = socket.local_addr().map_err(|error| failure(&error))?;
+            return Ok(Ready::Http1(Box::new(Http1::new(socket, BytesMut::new())), local_address));
+        }
+        let dial = async move {
+            let socket: Socket = net::connect(host, source, limit).await?;
+            let local_address = socket.local_addr().map_err(|error| failure(&error))?;
+            let settings = Settings {
+                allow_connect: false,
+                max_concurrent_streams: ANNOUNCED_STREAMS,
+                initial_stream_window_size: STREAM_WINDOW,
+                initial_connection_window_size: CONNECTION_WINDOW,
+            };
+            let (client, driver) = tunnel::connect(socket, &settings).await?;
+            // How it ended, every stream on it has been told.
+            let driver = async move { drop(driver.await) };
+            Ok(Dialled { client, local_address, driver })
+        };
+        let lease = self.http2.take(self.config.max_concurrent_streams as usize, dial).await?;
+        Ok(Ready::Http2(lease))
+    }
+
+    /// Takes back a connection after an exchange that left it in order.
+    pub(in crate::sidecar) fn give_back(&self, connection: (Box<Http1>, SocketAddr)) {
+        self.http1.keep(connection, self.config.idle_timeout);
+    }
+}
+
+impl From<ConnectError> for Reset {
+    fn from(error: ConnectError) -> Self {
+        match error {
+            ConnectError::TimedOut { .. } => Self::ConnectionTimeout,
+            ConnectError::Refused { source, .. } => failure(&source),
+        }
+    }
+}
+
+/// Envoy's words for a failed `connect`: the system's text, without the number that Rust appends.
+fn failure(error: &io::Error) -> Reset {
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or_default();
+    Reset::ConnectionFailure(Cow::Owned(format!("delayed connect error: {text}")))
+}

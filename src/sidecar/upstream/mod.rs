@@ -1,0 +1,245 @@
+//! The upstream side of a stream: one request on its way to the cluster's host, and its answer.
+
+pub(super) mod cluster;
+mod http1_pool;
+mod http2_pool;
+
+use std::net::SocketAddr;
+use std::task::{Context, Poll};
+
+use ::http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE};
+use ::http::{HeaderValue, Method, StatusCode, Version};
+use bytes::{Bytes, BytesMut};
+
+use self::http2_pool::StreamLease;
+use super::exchange::Leg;
+use super::http1::{HeadOutcome, Http1, ReadEnd};
+use super::reset::Reset;
+use crate::http1::{self, Fields, Framing, RequestHead};
+use crate::tunnel::{AwaitedResponse, Reason, Stream};
+use crate::websocket::extended_connect::{self, RequestParts};
+
+/// The head of a response, as HTTP/1.1 has it.
+#[derive(Debug)]
+pub(super) struct ResponseParts {
+    /// The status; 101 also where a tunnel said 200 to an upgrade.
+    pub(super) status: StatusCode,
+    /// The fields.
+    pub(super) fields: Fields,
+    /// There is no body.
+    pub(super) end: bool,
+}
+
+/// A connection or stream that is ready for one request.
+#[derive(Debug)]
+pub(super) enum Ready {
+    /// An HTTP/1.1 connection, for this request alone.
+    Http1(Box<Http1>, SocketAddr),
+    /// Room for one more stream on an HTTP/2 connection.
+    Http2(StreamLease),
+}
+
+impl Ready {
+    /// This proxy's end of the connection.
+    pub(super) fn local_address(&self) -> SocketAddr {
+        match self {
+            Self::Http1(_, local_address) => *local_address,
+            Self::Http2(lease) => lease.local_address(),
+        }
+    }
+
+    /// Sends the request's head; `end` if there is no body.
+    ///
+    /// # Errors
+    /// The connection takes no requests any more.
+    pub(super) fn send(self, request: &RequestParts, end: bool) -> Result<Upstream, Reset> {
+        let upgrade = extended_connect::is_upgrade(&request.fields)
+            .then(|| request.fields.get(UPGRADE).cloned())
+            .flatten();
+        match self {
+            Self::Http1(mut connection, local_address) => {
+                let (head, chunked) = http1_head(request, upgrade.is_some(), end);
+                connection.send_head(head, chunked);
+                connection.expect_body(Framing::None);
+                let method = request.method.clone();
+                Ok(Upstream::Http1(Http1Stream {
+                    connection,
+                    local_address,
+                    method,
+                    upgrade,
+                    reusable: false,
+                }))
+            }
+            Self::Http2(mut lease) => {
+                let http2 = extended_connect::request_to_http2(request).map_err(|_| Reset::ProtocolError)?;
+                let (stream, response) = lease.open(http2, end)?;
+                Ok(Upstream::Http2(Box::new(Http2Stream { stream, response, upgrade, _lease: lease })))
+            }
+        }
+    }
+}
+
+/// The head as it is on the wire, and whether the body goes in chunks.
+fn http1_head(request: &RequestParts, upgrade: bool, end: bool) -> (BytesMut, bool) {
+    let mut fields = Fields::new();
+    fields.append(HOST, request.authority.clone());
+    for (name, value) in request.fields.iter() {
+        fields.append(name.clone(), value.clone());
+    }
+    let chunked = !end && !upgrade && !fields.contains(CONTENT_LENGTH);
+    if chunked {
+        fields.append(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
+    let target = Bytes::copy_from_slice(request.path.as_bytes());
+    let head = RequestHead { method: request.method.clone(), target, version: Version::HTTP_11, fields };
+    let mut out = BytesMut::with_capacity(512);
+    head.write(&mut out);
+    (out, chunked)
+}
+
+/// One request on its way.
+#[derive(Debug)]
+pub(super) enum Upstream {
+    /// On an HTTP/1.1 connection.
+    Http1(Http1Stream),
+    /// On a stream of an HTTP/2 connection.
+    Http2(Box<Http2Stream>),
+}
+
+/// A request on an HTTP/1.1 connection.
+#[derive(Debug)]
+pub(super) struct Http1Stream {
+    connection: Box<Http1>,
+    local_address: SocketAddr,
+    method: Method,
+    upgrade: Option<HeaderValue>,
+    /// The peer did not say that it will close.
+    reusable: bool,
+}
+
+/// A request on a stream of an HTTP/2 connection.
+#[derive(Debug)]
+pub(super) struct Http2Stream {
+    stream: Stream,
+    response: AwaitedResponse,
+    upgrade: Option<HeaderValue>,
+    _lease: StreamLease,
+}
+
+impl Upstream {
+    /// The response head. Interim responses are passed over.
+    pub(super) fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<ResponseParts, Reset>> {
+        match self {
+            Self::Http1(http1) => http1.poll_head(cx),
+            Self::Http2(http2) => {
+                let Http2Stream { stream, response, upgrade, .. } = &mut **http2;
+                let head = std::task::ready!(response.poll_head(stream, cx))?;
+                let (status, fields) = extended_connect::response_from_http2(&head, upgrade.as_ref());
+                Poll::Ready(Ok(ResponseParts { status, fields, end: stream.is_end() }))
+            }
+        }
+    }
+
+    /// The connection for another request, if the exchange left it in order.
+    pub(super) fn into_reusable(self) -> Option<(Box<Http1>, SocketAddr)> {
+        match self {
+            Self::Http1(http1) if http1.reusable && http1.connection.is_body_end() => {
+                (!http1.connection.has_read_ahead()).then_some((http1.connection, http1.local_address))
+            }
+            _ => None,
+        }
+    }
+
+    /// Gives the request up: the connection closes, the stream is reset.
+    pub(super) fn abandon(mut self) {
+        if let Self::Http2(http2) = &mut self {
+            // What Envoy's codec sends for a local reset.
+            http2.stream.reset(Reason::INTERNAL_ERROR);
+        }
+    }
+}
+
+impl Http1Stream {
+    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<ResponseParts, Reset>> {
+        loop {
+            // The request may still be on its way out.
+            let _ = self.connection.poll_flush(cx);
+            let head = match std::task::ready!(self.connection.poll_head(http1::parse_response, cx)) {
+                Ok(Some(head)) => head,
+                Ok(None) | Err(HeadOutcome::Closed) => return Poll::Ready(Err(Reset::ConnectionTermination)),
+                Err(HeadOutcome::Malformed(_)) => return Poll::Ready(Err(Reset::ProtocolError)),
+            };
+            let switching = head.status == StatusCode::SWITCHING_PROTOCOLS;
+            if head.status.is_informational() && !switching {
+                continue;
+            }
+            let framing = if switching && self.upgrade.is_some() {
+                Framing::Raw
+            } else {
+                Framing::of_response(&self.method, head.status, &head.fields)
+                    .map_err(|_| Reset::ProtocolError)?
+            };
+            self.connection.expect_body(framing);
+            self.reusable = self.upgrade.is_none()
+                && head.version == Version::HTTP_11
+                && !head.fields.has_element(&CONNECTION, "close");
+            let end = self.connection.is_body_end();
+            return Poll::Ready(Ok(ResponseParts { status: head.status, fields: head.fields, end }));
+        }
+    }
+}
+
+impl Leg for Upstream {
+    type End = Reset;
+
+    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Reset>> {
+        match self {
+            Self::Http1(http1) => http1.connection.poll_data(cx).map_err(|end| match end {
+                ReadEnd::Closed => Reset::ConnectionTermination,
+                ReadEnd::Malformed => Reset::ProtocolError,
+            }),
+            Self::Http2(http2) => http2.stream.poll_data(cx).map_err(Reset::from),
+        }
+    }
+
+    fn is_framed(&self) -> bool {
+        matches!(self, Self::Http2(_))
+    }
+
+    fn release(&mut self, length: usize) {
+        if let Self::Http2(http2) = self {
+            http2.stream.release(length);
+        }
+    }
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Reset>> {
+        match self {
+            Self::Http1(http1) => http1.connection.poll_ready(cx).map_err(|_| Reset::ConnectionTermination),
+            Self::Http2(http2) => http2.stream.poll_ready(cx).map(Ok),
+        }
+    }
+
+    fn send(&mut self, data: Bytes) -> Result<(), Reset> {
+        match self {
+            Self::Http1(http1) => {
+                http1.connection.send(data);
+                Ok(())
+            }
+            Self::Http2(http2) => http2.stream.send(data).map_err(Reset::from),
+        }
+    }
+
+    fn finish(&mut self) {
+        match self {
+            Self::Http1(http1) => http1.connection.finish(),
+            Self::Http2(http2) => http2.stream.finish(),
+        }
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Reset>> {
+        match self {
+            Self::Http1(http1) => http1.connection.poll_flush(cx).map_err(|_| Reset::ConnectionTermination),
+            Self::Http2(_) => Poll::Ready(Ok(())),
+        }
+    }
+}

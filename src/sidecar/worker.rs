@@ -1,0 +1,105 @@
+//! One worker: a thread with a runtime, a listener socket and upstream connections of its own, as in Envoy. Workers
+//! share no lock.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use tokio::net::TcpListener;
+
+use super::config::Proxy;
+use super::downstream;
+use super::http1::Http1;
+use super::routes::Routes;
+use super::socket::{self, Socket};
+use crate::access_log::{Entry, Record, Sink};
+use crate::drain::Drain;
+use crate::mesh::HttpConnectionManager;
+use crate::net;
+
+/// With what an HTTP/2 connection with prior knowledge begins (RFC 9113 section 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// What the connections of one worker share.
+#[derive(Debug)]
+pub(super) struct Worker {
+    pub(super) connection_manager: HttpConnectionManager,
+    pub(super) routes: Routes,
+    sink: Sink,
+}
+
+impl Worker {
+    pub(super) fn new(proxy: &Proxy, sink: Sink) -> Self {
+        Self { connection_manager: proxy.connection_manager.clone(), routes: Routes::new(proxy), sink }
+    }
+
+    /// Accepts until the drain is forced. A graceful drain closes the listener.
+    pub(super) async fn run(self: Rc<Self>, listener: TcpListener, drain: Drain) {
+        loop {
+            tokio::select! {
+                accepted = net::accept(&listener) => match accepted {
+                    Ok((socket, remote)) => {
+                        tokio::task::spawn_local(Rc::clone(&self).serve(socket, remote));
+                    }
+                    Err(error) => {
+                        // Out of file descriptors, most likely: others have to end before more can begin.
+                        tracing::warn!("accept: {error}");
+                        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+                    }
+                },
+                () = drain.graceful.cancelled() => break,
+            }
+        }
+        drop(listener);
+        drain.forced.cancelled().await;
+    }
+
+    async fn serve(self: Rc<Self>, mut socket: Socket, remote: SocketAddr) {
+        let Ok(local) = socket.local_addr() else { return };
+        let addresses = Addresses { local, remote };
+        // Envoy's codec type AUTO: the first bytes decide.
+        let mut read = BytesMut::new();
+        while read.len() < PREFACE.len() && PREFACE.starts_with(&read) {
+            match std::future::poll_fn(|cx| socket::poll_read(&mut socket, cx)).await {
+                Ok(bytes) if !bytes.is_empty() => read.extend_from_slice(&bytes),
+                _ => break,
+            }
+        }
+        if read.starts_with(PREFACE) {
+            downstream::http2::serve(self, socket, read, addresses).await;
+        } else if !read.is_empty() {
+            downstream::http1::serve(&self, Http1::new(socket, read), addresses).await;
+        }
+    }
+
+    /// Starts the record of a stream that begins now.
+    pub(super) fn record(&self, addresses: Addresses) -> Record {
+        Record::start(Entry::new(addresses.local, addresses.remote), &self.sink)
+    }
+}
+
+/// The two ends of a downstream connection.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Addresses {
+    pub(super) local: SocketAddr,
+    pub(super) remote: SocketAddr,
+}
+
+/// Runs one worker on this thread until its drain is forced; dropping the runtime then ends every open stream, each
+/// leaving its line.
+pub(super) fn run(
+    proxy: &Arc<Proxy>,
+    listener: std::net::TcpListener,
+    sink: Sink,
+    drain: Drain,
+) -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build_local(tokio::runtime::LocalOptions::default())?;
+    runtime.block_on(async {
+        let worker = Rc::new(Worker::new(proxy, sink));
+        worker.run(TcpListener::from_std(listener)?, drain).await;
+        Ok(())
+    })
+}
