@@ -1,0 +1,4 @@
+//! The sidecar pair wired by hand in this process: what each way of ending a session leaves in both access logs.
+
+mod sessions;
+mod support;

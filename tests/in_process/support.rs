@@ -1,0 +1,241 @@
+//! A pair of sidecars with an application behind it, and a client that writes the very bytes it means.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use websockets_cli::access_log::{Format, Target};
+use websockets_cli::drain::Drain;
+use websockets_cli::mesh::{
+    Cluster, HttpConnectionManager, Inbound, Outbound, RetryPolicy, Route, RouteAction, UpstreamProtocol,
+    VirtualHost,
+};
+use websockets_cli::server::{self, Server};
+use websockets_cli::sidecar::{self, Direction, Sidecar};
+
+/// How long anything may take before a test gives up.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+pub const AUTHORITY: &str = "websockets-server.default.svc.cluster.local:8080";
+
+/// `hello` as a client's text frame, masked with zeros.
+pub const HELLO: &[u8] = b"\x81\x85\0\0\0\0hello";
+/// Close 1000 as a client's frame.
+pub const CLOSE: &[u8] = b"\x88\x82\0\0\0\0\x03\xe8";
+
+/// What the hop between the sidecars is configured for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Hop {
+    Http1,
+    Http2,
+    /// UPGRADE without the EnvoyFilter.
+    Http2WithoutAllowConnect,
+}
+
+/// A running pair. Everything ends with it.
+pub struct Pair {
+    pub outbound: SocketAddr,
+    pub inbound: SocketAddr,
+    logs: TempDir,
+    outbound_drain: Drain,
+    inbound_drain: Drain,
+}
+
+impl Drop for Pair {
+    fn drop(&mut self) {
+        self.stop_outbound();
+        self.stop_inbound();
+    }
+}
+
+impl Pair {
+    pub fn start(hop: Hop, application: SocketAddr) -> Self {
+        Self::configured(hop, application, |_, _| {})
+    }
+
+    pub fn configured(
+        hop: Hop,
+        application: SocketAddr,
+        configure: impl FnOnce(&mut Outbound, &mut Inbound),
+    ) -> Self {
+        let mut inbound = Inbound {
+            connection_manager: HttpConnectionManager {
+                allow_connect: hop == Hop::Http2,
+                delayed_close_timeout: Duration::from_millis(100),
+                ..HttpConnectionManager::inbound()
+            },
+            virtual_host: virtual_host("inbound|http|8080", &["*"], "inbound|80||", RetryPolicy::inbound()),
+        };
+        let mut outbound = Outbound {
+            connection_manager: HttpConnectionManager {
+                delayed_close_timeout: Duration::from_millis(100),
+                ..HttpConnectionManager::outbound()
+            },
+            virtual_hosts: vec![virtual_host(
+                AUTHORITY,
+                &["websockets-server.default.svc.cluster.local"],
+                "outbound|8080||websockets-server.default.svc.cluster.local",
+                RetryPolicy::outbound(),
+            )],
+        };
+        if hop != Hop::Http1
+            && let RouteAction::Forward { cluster, .. } = &mut outbound.virtual_hosts[0].routes[0].action
+        {
+            cluster.protocol = UpstreamProtocol::Http2;
+        }
+        configure(&mut outbound, &mut inbound);
+        let logs = tempfile::tempdir().unwrap();
+        let start = |direction, endpoint, log: &str| {
+            let sidecar = Sidecar::bind(sidecar::Config {
+                direction,
+                listen: "127.0.0.1:0".parse().unwrap(),
+                endpoint,
+                concurrency: 1,
+                access_log: Target::File(logs.path().join(log)),
+                access_log_format: Format::Json,
+                drain_time: Duration::from_secs(5),
+            })
+            .unwrap();
+            let (address, drain) = (sidecar.local_addr(), Drain::new());
+            tokio::spawn(sidecar.serve(drain.clone()));
+            (address, drain)
+        };
+        let direction = Direction::Inbound { mesh: inbound, bind_source: Some("127.0.0.6".parse().unwrap()) };
+        let (inbound, inbound_drain) = start(direction, application, "server");
+        let direction = Direction::Outbound { mesh: outbound, passthrough: None };
+        let (outbound, outbound_drain) = start(direction, inbound, "client");
+        Self { outbound, inbound, logs, outbound_drain, inbound_drain }
+    }
+
+    pub fn stop_inbound(&self) {
+        self.inbound_drain.graceful.cancel();
+        self.inbound_drain.forced.cancel();
+    }
+
+    pub fn stop_outbound(&self) {
+        self.outbound_drain.graceful.cancel();
+        self.outbound_drain.forced.cancel();
+    }
+
+    /// The lines of `client` or `server` so far.
+    pub fn lines(&self, side: &str) -> Vec<Value> {
+        let path: PathBuf = self.logs.path().join(side);
+        let text = std::fs::read_to_string(path).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).expect("a whole line")).collect()
+    }
+
+    /// The one line that each side has to have: the client's sidecar's and the server's.
+    pub async fn one_line_each(&self) -> (Value, Value) {
+        let (mut client, mut server) =
+            (self.wait_for_lines("client", 1).await, self.wait_for_lines("server", 1).await);
+        (client.remove(0), server.remove(0))
+    }
+
+    /// Waits until a side has so many lines; more are a failure.
+    pub async fn wait_for_lines(&self, side: &str, count: usize) -> Vec<Value> {
+        let waiting = async {
+            loop {
+                let lines = self.lines(side);
+                if lines.len() >= count {
+                    return lines;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        let lines = tokio::time::timeout(PATIENCE, waiting).await;
+        let lines =
+            lines.unwrap_or_else(|_| panic!("{side}: {:#?} instead of {count} lines", self.lines(side)));
+        assert_eq!(lines.len(), count, "{side}: {lines:#?}");
+        lines
+    }
+}
+
+fn virtual_host(name: &str, domains: &[&str], cluster: &str, retry: RetryPolicy) -> VirtualHost {
+    VirtualHost {
+        name: name.to_owned(),
+        domains: domains.iter().map(ToString::to_string).collect(),
+        routes: vec![Route {
+            name: Some("default".to_owned()),
+            action: RouteAction::Forward {
+                cluster: Box::new(Cluster::endpoint(cluster.to_owned())),
+                timeout: None,
+                retry,
+            },
+        }],
+        include_request_attempt_count: name.starts_with("websockets"),
+    }
+}
+
+/// The echo server.
+pub fn echo() -> SocketAddr {
+    let mut config = server::Config::new("127.0.0.1:0".parse().unwrap());
+    config.workers = 1.try_into().unwrap();
+    let server = Server::bind(config).unwrap();
+    let address = server.local_addr();
+    tokio::spawn(server.serve(Drain::new()));
+    address
+}
+
+/// An application of which the first connection is given to the test.
+pub async fn application() -> (SocketAddr, tokio::task::JoinHandle<TcpStream>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    (address, tokio::spawn(async move { listener.accept().await.unwrap().0 }))
+}
+
+/// An address where nothing listens.
+pub async fn nobody() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
+}
+
+/// The bytes of a WebSocket handshake.
+pub fn handshake() -> Vec<u8> {
+    format!(
+        "GET / HTTP/1.1\r\nHost: {AUTHORITY}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    )
+    .into_bytes()
+}
+
+/// Reads up to and including the empty line.
+pub async fn read_head(stream: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(patiently(stream.read_u8()).await.expect("the rest of a head"));
+    }
+    String::from_utf8(head).unwrap()
+}
+
+/// Reads to the end.
+pub async fn read_all(stream: &mut TcpStream) -> Vec<u8> {
+    let mut all = Vec::new();
+    patiently(stream.read_to_end(&mut all)).await.unwrap();
+    all
+}
+
+/// Reads so many bytes.
+pub async fn read_exactly(stream: &mut TcpStream, length: usize) -> Vec<u8> {
+    let mut bytes = vec![0; length];
+    patiently(stream.read_exact(&mut bytes)).await.unwrap();
+    bytes
+}
+
+/// Opens a session and has `hello` echoed.
+pub async fn open_session(address: SocketAddr) -> TcpStream {
+    let mut client = TcpStream::connect(address).await.unwrap();
+    client.write_all(&handshake()).await.unwrap();
+    let head = read_head(&mut client).await;
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    client.write_all(HELLO).await.unwrap();
+    assert_eq!(read_exactly(&mut client, 7).await, b"\x81\x05hello");
+    client
+}
+
+/// Gives up after [`PATIENCE`].
+pub async fn patiently<F: Future>(future: F) -> F::Output {
+    tokio::time::timeout(PATIENCE, future).await.expect("in time")
+}
