@@ -1,11 +1,222 @@
-//! `websockets-cli sidecar`.
+//! `websockets-cli sidecar outbound|inbound`.
 
+use std::io::Write;
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
+
+use super::{duration, exit};
+use crate::access_log::{Format, Target};
+use crate::drain::{Drain, EndSignals};
+use crate::mesh::{
+    self, Documents, InboundQuery, MeshDefaults, MeshError, OutboundQuery, OutboundTrafficPolicy, Source, Workload,
+};
+use crate::sidecar::{Config, Direction, Sidecar, StartError};
 
 /// Runs one Envoy-like sidecar proxy of a pair.
+///
+/// It takes its configuration from the very documents that a cluster takes, turns WebSocket upgrades into extended
+/// CONNECT and back (RFC 8441) where they say so, and writes Istio's access log.
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {}
+pub(super) struct Args {
+    #[command(subcommand)]
+    direction: DirectionArgs,
+}
 
-pub(super) fn run(_args: Args) -> ExitCode {
-    ExitCode::from(super::exit::USAGE)
+#[derive(Debug, clap::Subcommand)]
+enum DirectionArgs {
+    /// The client's sidecar: what the application dials
+    Outbound(OutboundArgs),
+    /// The server's sidecar: what stands before the application
+    Inbound(InboundArgs),
+}
+
+#[derive(Debug, clap::Args)]
+struct OutboundArgs {
+    #[command(flatten)]
+    common: CommonArgs,
+    /// The original destination that `PassthroughCluster` stands for; without it such a request gets 503 `UH`
+    #[arg(long, value_name = "ADDR")]
+    passthrough: Option<SocketAddr>,
+    /// What a request to a host of no Service meets
+    #[arg(long, value_name = "MODE", default_value = "ALLOW_ANY")]
+    outbound_traffic_policy: PolicyArg,
+}
+
+#[derive(Debug, clap::Args)]
+struct InboundArgs {
+    #[command(flatten)]
+    common: CommonArgs,
+    /// The source address towards the application; where it cannot be bound the system chooses
+    #[arg(long, value_name = "IP", default_value = "127.0.0.6")]
+    bind_source: IpAddr,
+}
+
+#[derive(Debug, clap::Args)]
+struct CommonArgs {
+    /// Where to accept connections; port 0 lets the system choose
+    ///
+    /// outbound: stands for the Service's address and port; inbound: for the pod's address and target port.
+    #[arg(long, value_name = "ADDR")]
+    listen: SocketAddr,
+    /// Where the one upstream host is
+    ///
+    /// outbound: the server's sidecar; inbound: the application.
+    #[arg(long, value_name = "ADDR")]
+    endpoint: SocketAddr,
+    /// Kubernetes and Istio documents: a YAML file, a folder of them, or `-`; repeatable [default: the guide's own]
+    #[arg(short, long, value_name = "PATH")]
+    filename: Vec<PathBuf>,
+    /// The Deployment whose pod this proxy belongs to: gives namespace and labels, for workload selectors
+    #[arg(long, value_name = "NAME")]
+    workload: Option<String>,
+    /// The Istio version that an `EnvoyFilter`'s `proxyVersion` is matched against
+    #[arg(long, value_name = "VERSION", default_value = mesh::ISTIO_VERSION)]
+    istio_version: String,
+    /// Where a line a session is appended to; `-` is standard output
+    #[arg(long, value_name = "PATH", default_value = "-")]
+    access_log: PathBuf,
+    /// Which of Istio's default formats the lines have
+    #[arg(long, value_name = "FORMAT", default_value = "json")]
+    access_log_format: FormatArg,
+    /// Worker threads, each with its own listener socket, runtime and upstream connections [default: the cores]
+    #[arg(long, value_name = "N")]
+    concurrency: Option<NonZeroUsize>,
+    /// How long a graceful drain takes before the listener closes
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration::parse)]
+    drain_time: Duration,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum FormatArg {
+    Json,
+    Text,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum PolicyArg {
+    #[value(name = "ALLOW_ANY")]
+    AllowAny,
+    #[value(name = "REGISTRY_ONLY")]
+    RegistryOnly,
+    #[value(name = "NONE")]
+    None,
+}
+
+pub(super) fn run(args: Args) -> ExitCode {
+    match args.direction {
+        DirectionArgs::Outbound(args) => match args.common.documents().and_then(|found| outbound(&args, &found)) {
+            Ok(direction) => start(args.common, direction),
+            Err(error) => exit::report(&error, None, exit::USAGE),
+        },
+        DirectionArgs::Inbound(args) => match args.common.documents().and_then(|found| inbound(&args, &found)) {
+            Ok(direction) => start(args.common, direction),
+            Err(error) => exit::report(&error, None, exit::USAGE),
+        },
+    }
+}
+
+/// The documents and the workload that is in them.
+struct Found {
+    documents: Documents,
+    workload: Option<Workload>,
+}
+
+impl CommonArgs {
+    fn documents(&self) -> Result<Found, MeshError> {
+        let documents = if self.filename.is_empty() {
+            Documents::builtin()
+        } else {
+            let sources: Vec<Source> = self.filename.iter().cloned().map(Source::from).collect();
+            Documents::load(&sources)?
+        };
+        for warning in documents.warnings() {
+            tracing::warn!("{warning}");
+        }
+        let workload = self.workload.as_deref().map(|name| documents.workload(name)).transpose()?;
+        Ok(Found { documents, workload })
+    }
+}
+
+fn outbound(args: &OutboundArgs, found: &Found) -> Result<Direction, MeshError> {
+    let policy = match args.outbound_traffic_policy {
+        PolicyArg::AllowAny => OutboundTrafficPolicy::AllowAny,
+        PolicyArg::RegistryOnly => OutboundTrafficPolicy::RegistryOnly,
+        PolicyArg::None => OutboundTrafficPolicy::None,
+    };
+    let query = OutboundQuery {
+        workload: found.workload.as_ref(),
+        listen: args.common.listen,
+        policy,
+        istio_version: &args.common.istio_version,
+        mesh: &MeshDefaults::default(),
+    };
+    let mesh = mesh::outbound(&found.documents, &query)?;
+    Ok(Direction::Outbound { mesh, passthrough: args.passthrough })
+}
+
+fn inbound(args: &InboundArgs, found: &Found) -> Result<Direction, MeshError> {
+    let query =
+        InboundQuery { workload: found.workload.as_ref(), istio_version: &args.common.istio_version };
+    let mesh = mesh::inbound(&found.documents, &query)?;
+    Ok(Direction::Inbound { mesh, bind_source: Some(args.bind_source) })
+}
+
+fn start(args: CommonArgs, direction: Direction) -> ExitCode {
+    let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    let config = Config {
+        direction,
+        listen: args.listen,
+        endpoint: args.endpoint,
+        concurrency: args.concurrency.unwrap_or(cores).get(),
+        access_log: if args.access_log.as_os_str() == "-" {
+            Target::Stdout
+        } else {
+            Target::File(args.access_log)
+        },
+        access_log_format: match args.access_log_format {
+            FormatArg::Json => Format::Json,
+            FormatArg::Text => Format::Text,
+        },
+        drain_time: args.drain_time,
+    };
+    let sidecar = match Sidecar::bind(config) {
+        Ok(sidecar) => sidecar,
+        Err(error) => return exit::report(&error, hint(&error), exit::USAGE),
+    };
+    match serve(sidecar) {
+        Ok(()) => ExitCode::from(exit::OK),
+        Err(error) => exit::report(&error, None, exit::FAILED),
+    }
+}
+
+/// Serves until SIGTERM or SIGINT, which end it at once, as they end Envoy.
+#[tokio::main(flavor = "current_thread")]
+async fn serve(sidecar: Sidecar) -> std::io::Result<()> {
+    let mut signals = EndSignals::install()?;
+    let drain = Drain::new();
+    // Written whole, so that two programs with one standard error do not mix their lines.
+    std::io::stderr().write_all(format!("listening on {}\n", sidecar.local_addr()).as_bytes())?;
+    let mut serving = std::pin::pin!(sidecar.serve(drain.clone()));
+    tokio::select! {
+        () = &mut serving => {}
+        _ = signals.next() => {
+            drain.graceful.cancel();
+            drain.forced.cancel();
+            serving.await;
+        }
+    }
+    Ok(())
+}
+
+fn hint(error: &StartError) -> Option<&'static str> {
+    match error {
+        StartError::Bind(error) if error.source.kind() == std::io::ErrorKind::AddrInUse => {
+            Some("something else listens there; choose another port, or 0 for any free one")
+        }
+        StartError::Bind(_) => Some("give --listen an address of this machine"),
+        StartError::AccessLog(_) => Some("give --access-log a file that can be written, or - for standard output"),
+    }
 }

@@ -37,7 +37,7 @@ impl ConnectionManagerPatch {
     /// Reads a patch's `value`; nothing if it is not for an HTTP connection manager, in which case Istio keeps the
     /// original without a word.
     pub(super) fn read(value: Field, reading: &mut Reading) -> Result<Option<Self>, MeshError> {
-        let mut filter = value.as_protobuf().fields()?;
+        let mut filter = value.into_protobuf().fields()?;
         // The filter's own name, which a merge may repeat.
         filter.ignore(&["name"]);
         let config = filter.take("typedConfig");

@@ -50,17 +50,12 @@ impl Field {
     }
 
     /// From here on field names may be in `snake_case` too.
-    pub(super) fn as_protobuf(self) -> Self {
+    pub(super) fn into_protobuf(self) -> Self {
         Self { spelling: Spelling::Protobuf, ..self }
     }
 
     pub(super) fn place(&self) -> &Place {
         &self.place
-    }
-
-    /// The path with its document's kind left to the reader, `spec.host`.
-    pub(super) fn path(&self) -> &str {
-        &self.path
     }
 
     pub(super) fn text(self) -> Result<String, MeshError> {
@@ -330,9 +325,9 @@ mod tests {
         let text = "x:\n  allow_connect: true";
         let mut fields = document(text).take("x").expect("present").fields().expect("a mapping");
         assert!(fields.take("allowConnect").is_none());
-        let x = document(text).take("x").expect("present").as_protobuf();
+        let x = document(text).take("x").expect("present").into_protobuf();
         let field = x.fields().expect("a mapping").take("allowConnect").expect("present");
-        assert_eq!((field.path(), field.place().line), ("x.allow_connect", 2));
+        assert_eq!((field.path.as_str(), field.place.line), ("x.allow_connect", 2));
     }
 
     #[test]
@@ -348,8 +343,7 @@ mod tests {
     #[test]
     fn broken_yaml_is_named_with_its_line() {
         let file = Arc::from("a.yaml");
-        for (text, line) in
-            [("a: b: c\n", 1), ("a: 1\nb: [1\n", 2), ("a: 1\na: 2\n", 2), ("a: 1\n\tb: 2\n", 2)]
+        for (text, line) in [("a: b: c\n", 1), ("a: 1\nb: [1\n", 2), ("a: 1\na: 2\n", 2), ("a:\n\tb: 2\n", 2)]
         {
             match yaml::documents(&file, text) {
                 Err(MeshError::Syntax { place, .. }) => assert_eq!(place.line, line, "{text:?}"),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::mesh::field::Fields;
+use crate::mesh::field::{Field, Fields};
 use crate::mesh::place::{MeshError, Place};
 
 /// The namespace of a document that names none.
@@ -11,7 +11,7 @@ pub(in crate::mesh) const DEFAULT_NAMESPACE: &str = "default";
 pub(in crate::mesh) const ROOT_NAMESPACE: &str = "istio-system";
 
 /// What names a document, and where it is.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::mesh) struct Metadata {
     pub(in crate::mesh) name: String,
     pub(in crate::mesh) namespace: String,
@@ -34,8 +34,7 @@ impl Metadata {
         if let Some(labels) = metadata.take("labels") {
             labels.labels()?;
         }
-        let creation_timestamp =
-            metadata.take("creationTimestamp").map_or(Ok(String::new()), |field| field.text())?;
+        let creation_timestamp = metadata.take("creationTimestamp").map_or(Ok(String::new()), Field::text)?;
         Ok(Self { name, namespace, creation_timestamp, place })
     }
 

@@ -13,13 +13,13 @@ use std::sync::Arc;
 
 pub(super) use deployment::Deployment;
 pub use destination_rule::H2UpgradePolicy;
-pub(super) use destination_rule::{ConnectionPool, DestinationRule, TrafficPolicy};
-pub(super) use envoy_filter::{ConfigPatch, EnvoyFilter, PatchContext};
+pub(super) use destination_rule::{ConnectionPool, DestinationRule, Subset, TrafficPolicy};
+pub(super) use envoy_filter::{EnvoyFilter, ListenerMatch, PatchContext};
 pub(super) use metadata::{DEFAULT_NAMESPACE, Metadata, ROOT_NAMESPACE, selects};
 pub(super) use read::Reading;
 pub use service::Service;
 pub(super) use service::{PortProtocol, ServicePort, TargetPort};
-pub(super) use virtual_service::{HttpRoute, VirtualService};
+pub(super) use virtual_service::VirtualService;
 
 use super::config::Workload;
 use super::field::Field;

@@ -11,7 +11,7 @@ use crate::mesh::host::service_host;
 use crate::mesh::place::MeshError;
 
 /// A Service.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Service {
     pub(in crate::mesh) metadata: Metadata,
     pub(in crate::mesh) selector: BTreeMap<String, String>,
@@ -41,8 +41,10 @@ pub(in crate::mesh) enum TargetPort {
 pub(in crate::mesh) enum PortProtocol {
     /// HTTP/1.1.
     Http,
-    /// HTTP/2 from the start: `http2`, `grpc`.
+    /// HTTP/2 from the start.
     Http2,
+    /// gRPC, which is HTTP/2.
+    Grpc,
     /// Not said: the proxy looks at the first bytes.
     Detected,
     /// Anything that is not HTTP, carried as bytes.
@@ -163,8 +165,9 @@ impl PortProtocol {
         };
         match declared {
             "http" => Self::Http,
-            "http2" | "grpc" => Self::Http2,
-            other if other.starts_with("grpc-web") => Self::Http2,
+            "http2" => Self::Http2,
+            "grpc" => Self::Grpc,
+            other if other.starts_with("grpc-web") => Self::Grpc,
             "tcp" | "udp" | "https" | "tls" | "mongo" | "mysql" | "redis" => Self::Opaque,
             // Protocols whose server speaks first cannot be detected, so their well-known ports are opaque.
             _ if [3306, 27017].contains(&number) => Self::Opaque,
@@ -179,14 +182,14 @@ mod tests {
 
     #[test]
     fn the_protocol_of_a_port_comes_from_app_protocol_or_else_from_its_name() {
-        use PortProtocol::{Detected, Http, Http2, Opaque};
+        use PortProtocol::{Detected, Grpc, Http, Http2, Opaque};
         for (number, transport, app_protocol, name, expected) in [
             (8080, None, None, Some("http-websocket"), Http),
             (8080, Some("TCP"), None, Some("http"), Http),
             (8080, None, None, Some("HTTP-web"), Http),
             (8080, None, None, Some("http2-websocket"), Http2),
-            (8080, None, None, Some("grpc"), Http2),
-            (8080, None, None, Some("grpc-web-x"), Http2),
+            (8080, None, None, Some("grpc"), Grpc),
+            (8080, None, None, Some("grpc-web-x"), Grpc),
             (8080, None, None, Some("tcp-websocket"), Opaque),
             (8080, None, None, Some("https-websocket"), Opaque),
             (8080, None, None, Some("websocket"), Detected),

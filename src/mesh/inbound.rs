@@ -1,0 +1,114 @@
+//! What the documents make of a server's sidecar.
+//!
+//! Istio: `pilot/pkg/networking/core/listener_inbound.go` and `cluster_builder.go` (`buildInboundCluster`).
+
+use super::config::{
+    Cluster, HttpConnectionManager, Inbound, RetryPolicy, Route, RouteAction, UpstreamProtocol, VirtualHost,
+    Workload,
+};
+use super::document::{Documents, PortProtocol, Service, TargetPort};
+use super::patches::{self, Direction, Target};
+use super::place::MeshError;
+use super::traffic_policy::{Side, rule_for};
+
+/// The guide's Service, which a sidecar without a workload stands for if there are several.
+const GUIDES_SERVICE: &str = "websockets-server";
+
+/// Which server's sidecar is asked about.
+#[derive(Debug, Clone, Copy)]
+pub struct InboundQuery<'a> {
+    /// The pod that the sidecar belongs to; without one no selector matches.
+    pub workload: Option<&'a Workload>,
+    /// The version that an `EnvoyFilter`'s `proxyVersion` is searched in.
+    pub istio_version: &'a str,
+}
+
+/// Derives a server's sidecar: the filter chain for the target port of the Service that selects the workload.
+pub fn inbound(documents: &Documents, query: &InboundQuery<'_>) -> Result<Inbound, MeshError> {
+    let service = service_of(documents, query.workload)?;
+    let Some(port) = service.http_ports().next() else {
+        let name = service.name();
+        return Err(MeshError::Underivable(format!(
+            "the Service {name} has no HTTP port: name it http-… or give it an appProtocol"
+        )));
+    };
+    let target_port = match &port.target {
+        TargetPort::Number(number) => *number,
+        TargetPort::Name(name) => named_port(documents, service, query.workload, name)?,
+    };
+
+    let rule = rule_for(documents, service.namespace(), Side::Server, service).unwrap_or_default();
+    let pool = rule.connection_pool(port.number);
+    let mut cluster = Cluster::endpoint(format!("inbound|{target_port}||"));
+    if let Some(pool) = pool {
+        cluster.apply(pool);
+    }
+    // No upgrade here, whatever the rule says: the application gets what it declares.
+    cluster.protocol = match port.protocol {
+        PortProtocol::Http2 | PortProtocol::Grpc => UpstreamProtocol::Http2,
+        PortProtocol::Detected => UpstreamProtocol::UseDownstream,
+        _ if pool.is_some_and(|pool| pool.use_client_protocol) => UpstreamProtocol::UseDownstream,
+        _ => UpstreamProtocol::Http1,
+    };
+    let retry =
+        if port.protocol == PortProtocol::Grpc { RetryPolicy::default() } else { RetryPolicy::inbound() };
+    let action = RouteAction::Forward { cluster: Box::new(cluster), timeout: None, retry };
+
+    let mut connection_manager = HttpConnectionManager::inbound();
+    let target = Target {
+        namespace: service.namespace(),
+        workload: query.workload,
+        istio_version: query.istio_version,
+        direction: Direction::Inbound(target_port),
+    };
+    patches::apply(documents, &target, &mut connection_manager);
+    Ok(Inbound {
+        connection_manager,
+        virtual_host: VirtualHost {
+            name: format!("inbound|http|{}", port.number),
+            domains: vec!["*".to_owned()],
+            routes: vec![Route { name: Some("default".to_owned()), action }],
+            include_request_attempt_count: false,
+        },
+    })
+}
+
+/// The Service that a sidecar stands for: of several that select its workload, the oldest.
+fn service_of<'d>(documents: &'d Documents, workload: Option<&Workload>) -> Result<&'d Service, MeshError> {
+    let Some(workload) = workload else {
+        return match documents.services() {
+            [only] => Ok(only),
+            _ => documents.service(GUIDES_SERVICE),
+        };
+    };
+    let selecting = documents.services().iter().filter(|service| service.selects(workload));
+    selecting.min_by_key(|service| service.metadata.age()).ok_or_else(|| {
+        let Workload { name, namespace, .. } = workload;
+        MeshError::Underivable(format!(
+            "no Service in the namespace {namespace} selects the pods of the Deployment {name}: \
+             compare the Service's selector with the labels of the Deployment's pod template"
+        ))
+    })
+}
+
+/// The number of a container's named port.
+fn named_port(
+    documents: &Documents,
+    service: &Service,
+    workload: Option<&Workload>,
+    name: &str,
+) -> Result<u16, MeshError> {
+    let mut deployments = documents.deployments().iter().filter(|deployment| match workload {
+        Some(workload) => {
+            (&deployment.metadata.name, &deployment.metadata.namespace)
+                == (&workload.name, &workload.namespace)
+        }
+        None => service.selects(&deployment.workload()),
+    });
+    deployments.find_map(|deployment| deployment.ports.get(name).copied()).ok_or_else(|| {
+        let service = service.name();
+        MeshError::Underivable(format!(
+            "the Service {service} has the targetPort {name}, but no container of its pods has a port of that name"
+        ))
+    })
+}

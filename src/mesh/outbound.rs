@@ -1,0 +1,331 @@
+//! What the documents make of a client's sidecar.
+//!
+//! Istio: `pilot/pkg/networking/core/httproute.go` (virtual hosts), `route/route.go` (routes), `cluster_builder.go` and
+//! `cluster_traffic_policy.go` (clusters).
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+
+use super::config::{
+    Cluster, HttpConnectionManager, Outbound, OutboundTrafficPolicy, RetryPolicy, Route, RouteAction,
+    UpstreamProtocol, VirtualHost, Workload,
+};
+use super::document::{
+    ConnectionPool, Deployment, Documents, H2UpgradePolicy, PortProtocol, Service, ServicePort,
+    VirtualService,
+};
+use super::host::{domains, resolve, specificity};
+use super::mesh_config::MeshDefaults;
+use super::patches::{self, Direction, Target};
+use super::place::MeshError;
+use super::traffic_policy::{Side, rule_for};
+
+/// The answer of the virtual host `block_all`.
+const BLOCKED: u16 = 502;
+
+/// Which client's sidecar is asked about.
+#[derive(Debug, Clone, Copy)]
+pub struct OutboundQuery<'a> {
+    /// The pod that the sidecar belongs to; without one no selector matches.
+    pub workload: Option<&'a Workload>,
+    /// What the application dials: the Service's address and port.
+    pub listen: SocketAddr,
+    /// What requests for other hosts meet.
+    pub policy: OutboundTrafficPolicy,
+    /// The version that an `EnvoyFilter`'s `proxyVersion` is searched in.
+    pub istio_version: &'a str,
+    /// What the mesh does where no document says otherwise.
+    pub mesh: &'a MeshDefaults,
+}
+
+/// Derives a client's sidecar: its port's virtual hosts, one for each Service that has the port.
+pub fn outbound(documents: &Documents, query: &OutboundQuery<'_>) -> Result<Outbound, MeshError> {
+    let client = Client::new(documents, query.workload, query.mesh);
+    let number = service_port(documents, query.listen.port())?;
+    let services = with_http_port(documents, number);
+    let dialled = dialled_service(documents, &services, query);
+    let mut virtual_hosts = Vec::new();
+    for (service, port) in &services {
+        let address = if dialled == Some(*service) { Some(query.listen.ip()) } else { service.cluster_ip };
+        virtual_hosts.push(client.virtual_host(service, port, address)?);
+    }
+    virtual_hosts.sort_by(|one, other| one.name.cmp(&other.name));
+    virtual_hosts.extend(catch_all(query.policy));
+
+    let mut connection_manager = HttpConnectionManager::outbound();
+    let target = Target {
+        namespace: client.namespace,
+        workload: query.workload,
+        istio_version: query.istio_version,
+        direction: Direction::Outbound(number),
+    };
+    patches::apply(documents, &target, &mut connection_manager);
+    Ok(Outbound { connection_manager, virtual_hosts })
+}
+
+/// Whether a client's sidecar upgrades its connections to the Service's first HTTP port to HTTP/2.
+pub fn upgrades(
+    documents: &Documents,
+    service: &Service,
+    client: Option<&Workload>,
+    mesh: &MeshDefaults,
+) -> Result<bool, MeshError> {
+    let Some(port) = service.http_ports().next() else { return Ok(false) };
+    let route = Client::new(documents, client, mesh).route(service, port)?;
+    Ok(
+        matches!(route.action, RouteAction::Forward { cluster, .. } if cluster.protocol == UpstreamProtocol::Http2),
+    )
+}
+
+/// The Service port that a listener's port stands for: its own, or if no Service has it the one that all share.
+fn service_port(documents: &Documents, listened: u16) -> Result<u16, MeshError> {
+    let ports: Vec<BTreeSet<u16>> = documents
+        .services()
+        .iter()
+        .map(|service| service.http_ports().map(|port| port.number).collect())
+        .filter(|ports: &BTreeSet<u16>| !ports.is_empty())
+        .collect();
+    if ports.iter().any(|ports| ports.contains(&listened)) {
+        return Ok(listened);
+    }
+    let shared = ports.iter().cloned().reduce(|shared, ports| &shared & &ports).unwrap_or_default();
+    if let (Some(port), 1) = (shared.first(), shared.len()) {
+        return Ok(*port);
+    }
+    let all: BTreeSet<u16> = ports.into_iter().flatten().collect();
+    Err(MeshError::Underivable(if all.is_empty() {
+        "no Service in the documents has an HTTP port: name one http-… or give it an appProtocol".to_owned()
+    } else {
+        let all: Vec<String> = all.iter().map(u16::to_string).collect();
+        format!("no Service has the HTTP port {listened}: listen on one of {}", all.join(", "))
+    }))
+}
+
+fn with_http_port(documents: &Documents, number: u16) -> Vec<(&Service, &ServicePort)> {
+    let services = documents.services().iter();
+    services
+        .filter_map(|service| Some((service, service.http_ports().find(|port| port.number == number)?)))
+        .collect()
+}
+
+/// The Service whose `ClusterIP` the listener's address stands for: the one with that address; else the one that a
+/// `DestinationRule` is about; else the first that is not the client's own.
+fn dialled_service<'d>(
+    documents: &'d Documents,
+    services: &[(&'d Service, &'d ServicePort)],
+    query: &OutboundQuery<'_>,
+) -> Option<&'d Service> {
+    let services = || services.iter().map(|(service, _)| *service);
+    let subject = documents.service_of_destination_rule();
+    let is_own = |service: &Service| query.workload.is_some_and(|workload| service.selects(workload));
+    services()
+        .find(|service| service.cluster_ip == Some(query.listen.ip()))
+        .or_else(|| services().find(|service| Some(*service) == subject))
+        .or_else(|| services().find(|service| !is_own(service)))
+        .or_else(|| services().next())
+}
+
+fn catch_all(policy: OutboundTrafficPolicy) -> Option<VirtualHost> {
+    let (name, action) = match policy {
+        OutboundTrafficPolicy::AllowAny => {
+            let cluster = Box::new(Cluster::passthrough());
+            ("allow_any", RouteAction::Forward { cluster, timeout: None, retry: RetryPolicy::default() })
+        }
+        OutboundTrafficPolicy::RegistryOnly => ("block_all", RouteAction::DirectResponse { status: BLOCKED }),
+        OutboundTrafficPolicy::None => return None,
+    };
+    Some(VirtualHost {
+        name: name.to_owned(),
+        domains: vec!["*".to_owned()],
+        routes: vec![Route { name: Some(name.to_owned()), action }],
+        include_request_attempt_count: true,
+    })
+}
+
+/// A client's point of view of the documents.
+struct Client<'a> {
+    documents: &'a Documents,
+    workload: Option<&'a Workload>,
+    namespace: &'a str,
+    mesh: &'a MeshDefaults,
+}
+
+impl<'a> Client<'a> {
+    fn new(documents: &'a Documents, workload: Option<&'a Workload>, mesh: &'a MeshDefaults) -> Self {
+        let namespace = workload.map_or_else(|| documents.namespace(), |workload| &workload.namespace);
+        Self { documents, workload, namespace, mesh }
+    }
+
+    fn virtual_host(
+        &self,
+        service: &Service,
+        port: &ServicePort,
+        address: Option<IpAddr>,
+    ) -> Result<VirtualHost, MeshError> {
+        let mut domains = domains(service.name(), service.namespace(), self.namespace);
+        domains.extend(address.map(|address| match address {
+            IpAddr::V4(address) => address.to_string(),
+            IpAddr::V6(address) => format!("[{address}]"),
+        }));
+        Ok(VirtualHost {
+            name: format!("{}:{}", service.host(), port.number),
+            domains,
+            routes: vec![self.route(service, port)?],
+            include_request_attempt_count: true,
+        })
+    }
+
+    /// The route of a `VirtualService` for the Service, else Istio's default one.
+    fn route(&self, service: &Service, port: &ServicePort) -> Result<Route, MeshError> {
+        let virtual_service = self.virtual_service(service);
+        let Some((namespace, route)) =
+            virtual_service.and_then(|found| Some((&found.metadata.namespace, found.http.first()?)))
+        else {
+            let cluster = Box::new(self.cluster(service, port, None)?);
+            let action = RouteAction::Forward { cluster, timeout: None, retry: RetryPolicy::outbound() };
+            return Ok(Route { name: Some("default".to_owned()), action });
+        };
+        let destination = &route.destination;
+        let host = resolve(&destination.host, namespace);
+        let missing =
+            |what: String| MeshError::Underivable(format!("{}: {what} in the documents", destination.place));
+        let service = self.documents.services().iter().find(|service| service.host() == host);
+        let service = service.ok_or_else(|| missing(format!("no Service is {host}")))?;
+        let number = match (destination.port, &service.ports[..]) {
+            (Some(number), _) => number,
+            (None, [only]) => only.number,
+            (None, _) => port.number,
+        };
+        let port = service.ports.iter().find(|port| port.number == number);
+        let port = port.ok_or_else(|| missing(format!("the Service {host} has no port {number}")))?;
+        let cluster = Box::new(self.cluster(service, port, destination.subset.as_deref())?);
+        let action = RouteAction::Forward { cluster, timeout: route.timeout, retry: route.retry.clone() };
+        Ok(Route { name: route.name.clone(), action })
+    }
+
+    /// The `VirtualService` that is for the Service: of those visible the one with the most specific host, the oldest first.
+    fn virtual_service(&self, service: &Service) -> Option<&'a VirtualService> {
+        let host = service.host();
+        let mut candidates: Vec<&VirtualService> = self.documents.virtual_services().iter().collect();
+        candidates.sort_by_key(|candidate| candidate.metadata.age());
+        let ranked = candidates.into_iter().filter_map(|candidate| {
+            let namespace = &candidate.metadata.namespace;
+            let hosts = candidate.hosts.iter();
+            let rank = hosts.filter_map(|pattern| specificity(&resolve(pattern, namespace), &host)).max()?;
+            let applies = candidate.for_sidecars && candidate.export_to.includes(self.namespace, namespace);
+            applies.then_some((rank, candidate))
+        });
+        ranked.reduce(|best, next| if next.0 > best.0 { next } else { best }).map(|(_, candidate)| candidate)
+    }
+
+    fn cluster(
+        &self,
+        service: &Service,
+        port: &ServicePort,
+        subset: Option<&str>,
+    ) -> Result<Cluster, MeshError> {
+        let host = service.host();
+        let rule = rule_for(self.documents, self.namespace, Side::Client(self.workload), service)
+            .unwrap_or_default();
+        let pool = match subset {
+            None => rule.connection_pool(port.number),
+            Some(name) => {
+                let missing = || format!("no DestinationRule for {host} has the subset {name}");
+                let subset = rule.subset(name).ok_or_else(|| MeshError::Underivable(missing()))?;
+                rule.connection_pool_of(subset, port.number)
+            }
+        };
+        let subset = subset.unwrap_or_default();
+        let mut cluster = Cluster::endpoint(format!("outbound|{}|{subset}|{host}", port.number));
+        if let Some(pool) = pool {
+            cluster.apply(pool);
+        }
+        cluster.protocol = protocol(port.protocol, pool, self.mesh);
+        cluster.sni = Some(format!("outbound_.{}_.{subset}_.{host}", port.number));
+        let servers = self.documents.deployments().iter().map(Deployment::workload);
+        cluster.subject_alt_names = servers
+            .filter(|workload| service.selects(workload))
+            .map(|workload| workload.spiffe_identity())
+            .collect();
+        cluster.subject_alt_names.sort();
+        cluster.subject_alt_names.dedup();
+        Ok(cluster)
+    }
+}
+
+impl Cluster {
+    /// Takes over what a connection pool says beside the protocol, as Istio does for both sides
+    /// (`cluster_traffic_policy.go`, `applyConnectionPool`).
+    pub(super) fn apply(&mut self, pool: &ConnectionPool) {
+        self.connect_timeout = pool.connect_timeout.unwrap_or(self.connect_timeout);
+        self.max_concurrent_streams = pool.max_concurrent_streams.unwrap_or(self.max_concurrent_streams);
+        // Zero is Envoy's way to turn a timeout off.
+        if let Some(timeout) = pool.idle_timeout {
+            self.idle_timeout = Some(timeout).filter(|timeout| !timeout.is_zero());
+        }
+        self.max_connection_duration = pool.max_connection_duration.filter(|duration| !duration.is_zero());
+    }
+}
+
+/// What is spoken to a Service's port: Istio's `shouldH2Upgrade`, in its order.
+fn protocol(port: PortProtocol, pool: Option<&ConnectionPool>, mesh: &MeshDefaults) -> UpstreamProtocol {
+    if matches!(port, PortProtocol::Http2 | PortProtocol::Grpc) {
+        return UpstreamProtocol::Http2;
+    }
+    if pool.is_some_and(|pool| pool.use_client_protocol) {
+        return UpstreamProtocol::UseDownstream;
+    }
+    let upgrade = match pool.map(|pool| pool.h2_upgrade_policy).unwrap_or_default() {
+        H2UpgradePolicy::Upgrade => true,
+        H2UpgradePolicy::DoNotUpgrade => false,
+        // The mesh's default is for ports that are declared to be HTTP.
+        H2UpgradePolicy::Default => {
+            port == PortProtocol::Http && mesh.h2_upgrade_policy == H2UpgradePolicy::Upgrade
+        }
+    };
+    match port {
+        _ if upgrade => UpstreamProtocol::Http2,
+        PortProtocol::Detected => UpstreamProtocol::UseDownstream,
+        _ => UpstreamProtocol::Http1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_upgrade_to_http2_is_decided_in_istios_order() {
+        use PortProtocol::{Detected, Grpc, Http, Http2};
+        use UpstreamProtocol::{Http1, UseDownstream};
+        let pool = |h2_upgrade_policy, use_client_protocol| {
+            Some(ConnectionPool { h2_upgrade_policy, use_client_protocol, ..ConnectionPool::default() })
+        };
+        let none = None::<ConnectionPool>;
+        let default = pool(H2UpgradePolicy::Default, false);
+        let upgrade = pool(H2UpgradePolicy::Upgrade, false);
+        let do_not = pool(H2UpgradePolicy::DoNotUpgrade, false);
+        let client = pool(H2UpgradePolicy::Default, true);
+        for (port, pool, by_default, in_upgrading_mesh) in [
+            (Http, &none, Http1, UpstreamProtocol::Http2),
+            (Http, &default, Http1, UpstreamProtocol::Http2),
+            (Http, &upgrade, UpstreamProtocol::Http2, UpstreamProtocol::Http2),
+            (Http, &do_not, Http1, Http1),
+            (Http, &client, UseDownstream, UseDownstream),
+            (Detected, &none, UseDownstream, UseDownstream),
+            (Detected, &upgrade, UpstreamProtocol::Http2, UpstreamProtocol::Http2),
+            (Detected, &do_not, UseDownstream, UseDownstream),
+            (Http2, &none, UpstreamProtocol::Http2, UpstreamProtocol::Http2),
+            (Http2, &do_not, UpstreamProtocol::Http2, UpstreamProtocol::Http2),
+            (Grpc, &do_not, UpstreamProtocol::Http2, UpstreamProtocol::Http2),
+        ] {
+            let upgrading = MeshDefaults { h2_upgrade_policy: H2UpgradePolicy::Upgrade };
+            assert_eq!(
+                protocol(port, pool.as_ref(), &MeshDefaults::default()),
+                by_default,
+                "{port:?} {pool:?}"
+            );
+            assert_eq!(protocol(port, pool.as_ref(), &upgrading), in_upgrading_mesh, "{port:?} {pool:?}");
+        }
+    }
+}
