@@ -79,7 +79,11 @@ impl Evidence {
                 match ParsedLine::parse(text) {
                     Ok(line) => parsed.push(line),
                     Err(error) => {
-                        unreadable.push(Unreadable { side, text: text.to_owned(), reason: error.to_string() })
+                        unreadable.push(Unreadable {
+                            side,
+                            text: text.to_owned(),
+                            reason: error.to_string(),
+                        });
                     }
                 }
             }

@@ -187,10 +187,10 @@ impl Expected {
         let (holds, expected) = match self {
             Self::Null => (field == Field::Null, "null".to_owned()),
             Self::Number(expected) => (number == Some(*expected), expected.to_string()),
-            Self::Text(template) => {
-                let expected = template.fill(facts);
-                (text == Some(expected.as_str()), expected)
-            }
+            Self::Text(template) => match template.fill(facts) {
+                Some(expected) => (text == Some(expected.as_str()), expected),
+                None => (field == Field::Null, "null".to_owned()),
+            },
             Self::Matches(Pattern(regex)) => {
                 (text.is_some_and(|text| regex.is_match(text)), format!("a match of /{regex}/"))
             }
@@ -294,14 +294,15 @@ mod tests {
             ("101", "101", "\"101\"", "101"),
             ("GET", "\"GET\"", "null", "GET"),
             ("'101'", "\"101\"", "101", "101"),
+            ("${route_name}", "null", "\"default\"", "null"),
             ("{matches: '^127[.]'}", "\"127.0.0.6:1\"", "\"10.0.0.1:127\"", "a match of /^127[.]/"),
             ("{at_least: 3}", "3", "2", "at least 3"),
             ("{same_as: server.it}", "\"there\"", "\"elsewhere\"", "there (server.it)"),
             (
                 "${authority}",
-                "\"web.default.svc.cluster.local:80\"",
+                "\"web.default.svc.cluster.local:8080\"",
                 "\"web\"",
-                "web.default.svc.cluster.local:80",
+                "web.default.svc.cluster.local:8080",
             ),
         ];
         for (yaml, met, unmet, wanted) in cases {

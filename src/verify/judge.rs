@@ -259,9 +259,10 @@ mod tests {
     /// Where everything was in those recordings.
     fn recorded() -> Facts {
         Facts {
-            host: "websockets-server.default.svc.cluster.local".to_owned(),
-            port: 8080,
-            target_port: 80,
+            authority: "websockets-server.default.svc.cluster.local:8080".to_owned(),
+            route_name: Some("default".to_owned()),
+            outbound_cluster: Some("outbound|8080||websockets-server.default.svc.cluster.local".to_owned()),
+            inbound_cluster: Some("inbound|80||".to_owned()),
             client_sidecar: SocketAddr::from(([127, 0, 10, 1], 8080)),
             server_sidecar: SocketAddr::from(([127, 0, 10, 2], 8000)),
             application: SocketAddr::from(([127, 0, 10, 3], 8001)),

@@ -21,6 +21,7 @@ const BUILT_IN: [&str; 6] = [
 ///
 /// # Panics
 /// One of the embedded files is no scenario, which a test excludes.
+#[must_use]
 pub fn built_in() -> &'static [Scenario] {
     static SCENARIOS: LazyLock<Vec<Scenario>> = LazyLock::new(|| {
         let parse = |text: &&str| serde_saphyr::from_str(text).expect("an embedded scenario is well formed");
@@ -43,7 +44,7 @@ pub struct Scenario {
     /// For documents of which policy this is run when the user brings documents; for none if absent.
     #[serde(default)]
     pub stands_for: Option<Policy>,
-    /// The DestinationRules and EnvoyFilters that apply, as `kubectl apply` takes them.
+    /// The Istio documents that apply, as `kubectl apply` takes them.
     pub documents: String,
     /// What the server's sidecar finds behind it.
     #[serde(default)]
@@ -269,13 +270,15 @@ mod tests {
         }
     }
 
+    /// In every frame that a client sends.
+    const MASKING_KEY: u64 = 4;
+
     /// The bytes of all frames that a session sends and receives: RFC 6455, section 5.2, for short payloads.
     fn frame_bytes(steps: &[Step]) -> (u64, u64) {
         let frame = |payload: usize| {
             assert!(payload < 126, "a longer payload has a longer header");
             u64::try_from(2 + payload).expect("small")
         };
-        const MASKING_KEY: u64 = 4;
         steps.iter().fold((0, 0), |(received, sent), step| match step {
             Step::Send(text) => (received + frame(text.len()) + MASKING_KEY, sent),
             Step::Receive(text) => (received, sent + frame(text.len())),

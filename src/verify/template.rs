@@ -7,12 +7,14 @@ use std::str::FromStr;
 /// What the names stand for in one run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts {
-    /// The Service's fully qualified name: `websockets-server.default.svc.cluster.local`.
-    pub host: String,
-    /// The Service's port.
-    pub port: u16,
-    /// The port of the pod that the Service's port leads to.
-    pub target_port: u16,
+    /// What requests carry as `Host`: the Service's name and port, without the port where that is HTTP's own, 80.
+    pub authority: String,
+    /// The client's sidecar's route to the Service; a `VirtualService`'s route may have no name.
+    pub route_name: Option<String>,
+    /// Its cluster.
+    pub outbound_cluster: Option<String>,
+    /// The server's sidecar's cluster.
+    pub inbound_cluster: Option<String>,
     /// Where the client's sidecar listens: the Service's address, as the client sees it.
     pub client_sidecar: SocketAddr,
     /// Where the server's sidecar listens: the pod's address, as the client's sidecar sees it.
@@ -25,9 +27,9 @@ pub struct Facts {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Name {
     Authority,
-    Host,
-    Port,
-    TargetPort,
+    Route,
+    OutboundCluster,
+    InboundCluster,
     ClientSidecar,
     ServerSidecar,
     Application,
@@ -36,30 +38,24 @@ enum Name {
 /// The names as they are written.
 const NAMES: [(&str, Name); 7] = [
     ("authority", Name::Authority),
-    ("host", Name::Host),
-    ("port", Name::Port),
-    ("target_port", Name::TargetPort),
+    ("route_name", Name::Route),
+    ("outbound_cluster", Name::OutboundCluster),
+    ("inbound_cluster", Name::InboundCluster),
     ("client_sidecar", Name::ClientSidecar),
     ("server_sidecar", Name::ServerSidecar),
     ("application", Name::Application),
 ];
 
 impl Facts {
-    /// Host and port of the Service, as the client's `Host` field has them.
-    #[must_use]
-    pub fn authority(&self) -> String {
-        format!("{}:{}", self.host, self.port)
-    }
-
-    fn value(&self, name: Name) -> String {
+    fn value(&self, name: Name) -> Option<String> {
         match name {
-            Name::Authority => self.authority(),
-            Name::Host => self.host.clone(),
-            Name::Port => self.port.to_string(),
-            Name::TargetPort => self.target_port.to_string(),
-            Name::ClientSidecar => self.client_sidecar.to_string(),
-            Name::ServerSidecar => self.server_sidecar.to_string(),
-            Name::Application => self.application.to_string(),
+            Name::Authority => Some(self.authority.clone()),
+            Name::Route => self.route_name.clone(),
+            Name::OutboundCluster => self.outbound_cluster.clone(),
+            Name::InboundCluster => self.inbound_cluster.clone(),
+            Name::ClientSidecar => Some(self.client_sidecar.to_string()),
+            Name::ServerSidecar => Some(self.server_sidecar.to_string()),
+            Name::Application => Some(self.application.to_string()),
         }
     }
 }
@@ -75,11 +71,11 @@ enum Piece {
 }
 
 impl Template {
-    /// The text with every name replaced by what it stands for.
+    /// The text with every name replaced by what it stands for; none if one of them stands for nothing.
     #[must_use]
-    pub fn fill(&self, facts: &Facts) -> String {
+    pub fn fill(&self, facts: &Facts) -> Option<String> {
         let piece = |piece: &Piece| match piece {
-            Piece::Text(text) => text.clone(),
+            Piece::Text(text) => Some(text.clone()),
             Piece::Name(name) => facts.value(*name),
         };
         self.0.iter().map(piece).collect()
@@ -113,9 +109,10 @@ impl Facts {
     /// Values that cannot be mistaken for one another.
     pub(super) fn example() -> Self {
         Self {
-            host: "web.default.svc.cluster.local".to_owned(),
-            port: 80,
-            target_port: 8000,
+            authority: "web.default.svc.cluster.local:8080".to_owned(),
+            route_name: None,
+            outbound_cluster: Some("outbound|8080||web.default.svc.cluster.local".to_owned()),
+            inbound_cluster: Some("inbound|80||".to_owned()),
             client_sidecar: SocketAddr::from(([127, 0, 10, 1], 8080)),
             server_sidecar: SocketAddr::from(([127, 0, 10, 2], 8000)),
             application: SocketAddr::from(([127, 0, 10, 3], 8001)),
@@ -129,16 +126,23 @@ mod tests {
 
     #[test]
     fn names_are_replaced_and_everything_else_stays() {
-        let template: Template = "outbound|${port}||${host}".parse().expect("a template");
-        assert_eq!(template.fill(&Facts::example()), "outbound|80||web.default.svc.cluster.local");
+        let template: Template = "${inbound_cluster} of ${authority}".parse().expect("a template");
+        let filled = template.fill(&Facts::example());
+        assert_eq!(filled.as_deref(), Some("inbound|80|| of web.default.svc.cluster.local:8080"));
         let plain: Template = "100 $ {curly}".parse().expect("a template");
-        assert_eq!(plain.fill(&Facts::example()), "100 $ {curly}");
+        assert_eq!(plain.fill(&Facts::example()).as_deref(), Some("100 $ {curly}"));
+    }
+
+    #[test]
+    fn a_text_with_a_name_that_stands_for_nothing_is_nothing() {
+        let template: Template = "route ${route_name}".parse().expect("a template");
+        assert_eq!(template.fill(&Facts::example()), None);
     }
 
     #[test]
     fn an_unknown_name_and_an_open_brace_are_errors_that_say_so() {
-        let unknown = "${prot}".parse::<Template>().expect_err("no such name");
-        assert!(unknown.contains("`prot`") && unknown.contains("target_port"), "{unknown}");
-        assert!("${port".parse::<Template>().is_err());
+        let unknown = "${authorty}".parse::<Template>().expect_err("no such name");
+        assert!(unknown.contains("`authorty`") && unknown.contains("server_sidecar"), "{unknown}");
+        assert!("${authority".parse::<Template>().is_err());
     }
 }
