@@ -17,6 +17,7 @@ use crate::verify::{Plan, Request, VerifyError, built_in, run as run_plan};
 /// The echo server, the server's sidecar and the client's sidecar run in this process, on loopback and on ports of the
 /// system's choice. One verdict a scenario; exit status 0 when all hold, 1 when one does not.
 #[derive(Debug, clap::Args)]
+#[expect(clippy::doc_markdown, reason = "the comments are the help, in which backticks would be seen")]
 pub(super) struct Args {
     /// Run this scenario; repeatable. All of them if none is named.
     #[arg(long = "scenario", value_name = "NAME")]
@@ -26,15 +27,15 @@ pub(super) struct Args {
     #[arg(long)]
     list: bool,
 
-    /// Mesh documents instead of the built-in ones: YAML files or folders of them, `-` for standard input.
+    /// Mesh documents instead of the built-in ones: YAML files or folders of them, - for standard input; repeatable.
     ///
     /// Without --scenario, what the documents stand for is run: http2 if they upgrade, else http1, and the scenarios that
-    /// do not depend on it. A Service or Deployment that they lack is the built-in one; what decides about the protocol
-    /// never is.
+    /// do not depend on it. A Service or Deployment that they lack is the built-in one; a DestinationRule and an
+    /// EnvoyFilter never are.
     #[arg(short, long, value_name = "PATH", num_args = 1..)]
     filename: Vec<PathBuf>,
 
-    /// The Service that the sessions go to. [default: the one that the rule in the documents is about, else
+    /// The Service that the sessions go to. [default: the one that the DestinationRule's host names, else
     /// websockets-server]
     #[arg(long, value_name = "NAME", requires = "filename")]
     service: Option<String>,

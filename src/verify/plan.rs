@@ -106,6 +106,8 @@ fn with_documents(scenario: &Scenario, pair: &PairConfig, named: bool) -> Option
     let cases = scenario.cases();
     let standing = cases.iter().find(|case| case.stands_for == Some(policy));
     let case = standing.or_else(|| cases.first().filter(|_| named))?.clone();
+    // Its label speaks of the scenario's own documents, and there is no other case to tell it from.
+    let case = Case { label: None, folder: scenario.name.clone(), ..case };
     let cases = vec![PlannedCase { case, pair: pair.clone() }];
     Some(PlannedScenario { name: scenario.name.clone(), cases })
 }

@@ -1,8 +1,9 @@
 //! `websockets-cli verify`: what it prints, how it ends, and that the documents decide what it sees.
 
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::{Output, Stdio};
 
 use crate::support::{Program, eventually, run, text, websockets_cli};
 
@@ -106,6 +107,26 @@ fn in_a_pipe_there_is_no_progress_bar_and_no_escape_sequence() {
 }
 
 #[test]
+fn on_a_terminal_there_is_a_progress_bar_and_it_is_cleared() {
+    let terminal = nix::pty::openpty(None, None).expect("a pseudo terminal");
+    let mut verify = websockets_cli()
+        .args(["verify", "--scenario", "http1"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::from(terminal.slave))
+        .spawn()
+        .expect("the program starts");
+    let mut bytes = Vec::new();
+    // Ends with an error, as a terminal does when its other end is closed.
+    let _ = fs::File::from(terminal.master).read_to_end(&mut bytes);
+    assert_eq!(verify.wait().expect("it ends").code(), Some(0));
+    // Of http1 there are two cases.
+    assert!(text(&bytes).contains(" 0/2"), "{:?}", text(&bytes));
+    let mut screen = vt100::Parser::default();
+    screen.process(&bytes);
+    assert_eq!(screen.screen().contents().trim(), "");
+}
+
+#[test]
 fn scenarios_are_selected_by_name_each_once() {
     let output = verify(&["--scenario", "http2", "--scenario", "http1", "--scenario", "http2"]);
     assert_eq!(verdicts(&output), all("ok", &["http1", "http2"]));
@@ -160,6 +181,11 @@ fn do_not_upgrade_in_the_documents_changes_the_scenario_and_fails_the_other_one(
     let output = verify(&["-f", documents.path()]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
     assert_eq!(verdicts(&output), all("ok", &["http1", "one-line-per-connection", "multiplexing"]));
+    assert!(
+        !text(&output.stdout).contains("UPGRADE"),
+        "a label of other documents: {}",
+        text(&output.stdout)
+    );
 
     let output = verify(&["-f", documents.path(), "--scenario", "http2"]);
     let stdout = text(&output.stdout);
@@ -273,6 +299,29 @@ fn a_service_and_a_client_are_chosen_by_name() {
         assert_eq!(output.status.code(), Some(2), "{option}: {}", text(&output.stdout));
         assert!(text(&output.stderr).contains("third"), "{}", text(&output.stderr));
     }
+}
+
+#[test]
+fn a_route_that_a_virtual_service_names_is_what_the_lines_have_to_say() {
+    let service = "\
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata:
+  name: websockets-server
+spec:
+  hosts: [websockets-server]
+  http:
+  - name: chat
+    route:
+    - destination: {host: websockets-server}
+";
+    let documents = Documents::new(&[service.to_owned()]);
+    let folder = tempfile::tempdir().expect("a folder");
+    let keep = folder.path().to_str().expect("text");
+    let output = verify(&["-f", documents.path(), "--scenario", "http1", "--keep", keep]);
+    assert_eq!(output.status.code(), Some(0), "{}{}", text(&output.stdout), text(&output.stderr));
+    assert_eq!(line(folder.path(), "http1", "client")["route_name"], "chat");
+    assert_eq!(line(folder.path(), "http1", "server")["route_name"], "default");
 }
 
 #[test]
