@@ -1,9 +1,62 @@
-//! The WebSocket client.
+//! The WebSocket client: [`connect()`] for programs, [`run()`] for people (a line editor on a terminal) and for scripts
+//! (a filter in a pipe).
 
+mod config;
 mod connect;
+mod pipe;
+mod render;
+mod repl;
+mod session;
 mod uri;
 
+use std::io;
+
+pub use config::{ClientConfig, DEFAULT_WAIT};
 pub use connect::{
     ConnectConfig, ConnectError, Connection, MAX_MESSAGE_BYTES, OPEN_TIMEOUT, Refusal, connect,
 };
+pub use pipe::InputError;
+pub use render::escape;
+pub use session::Closed;
 pub use uri::{UriError, UriProblem, WebSocketUri};
+
+use crate::drain::{EndSignal, EndSignals};
+
+/// How a run ended.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The connection was closed, by either side.
+    Closed(Closed),
+    /// Who read standard output has gone.
+    OutputClosed,
+    /// The input could not be sent to its end; what came before it was.
+    BadInput(InputError),
+    /// A signal ended it.
+    Signal(EndSignal),
+}
+
+/// Why a run failed.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// No connection.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// The standard streams or the signals.
+    #[error("standard output: {0}")]
+    Output(#[from] io::Error),
+}
+
+/// Connects, and runs the session: with a line editor where both standard input and standard output are a terminal, as
+/// a filter elsewhere.
+///
+/// # Errors
+/// [`RunError`].
+pub async fn run(config: &ClientConfig) -> Result<Outcome, RunError> {
+    let connection = connect(&config.connect).await?;
+    let uri = escape(&config.connect.uri.to_string()).into_owned();
+    let mut signals = EndSignals::install()?;
+    Ok(match repl::Editor::open() {
+        Some(editor) => repl::run(editor, connection, &uri, &mut signals).await?,
+        None => pipe::run(connection, &uri, config.wait, &mut signals).await?,
+    })
+}

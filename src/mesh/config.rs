@@ -1,7 +1,7 @@
 //! What one proxy is configured with, in Envoy's terms: the answers of this module.
 //!
 //! Each default is the one of Envoy 1.40 or of the configuration that Istio generates; the functions in
-//! [`super::outbound`] and [`super::inbound`] put the documents over them. Only what the sidecar acts on is here.
+//! [`super::outbound()`] and [`super::inbound()`] put the documents over them. Only what the sidecar acts on is here.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -5,7 +5,7 @@
 //!        (places)  (types)  (Documents) └─ patches (EnvoyFilter) ────────────┴─▶ inbound ──▶ config::Inbound
 //! ```
 //!
-//! [`Documents`] is what was written; [`outbound`] and [`inbound`] answer what Istio would make of it for one proxy, in
+//! [`Documents`] is what was written; [`outbound()`] and [`inbound()`] answer what Istio would make of it for one proxy, in
 //! Envoy's terms. All of it is plain functions; only [`Documents::load`] and [`MeshDefaults::load`] read files.
 
 mod completion;

@@ -46,6 +46,7 @@ impl Documents {
         for document in yaml::documents(&file, text)? {
             read::read(Field::document(&file, document), &mut documents, &mut reading)?;
         }
+        reading.warnings.sort_by_key(|warning| (warning.place.line, warning.place.column));
         documents.warnings = reading.warnings;
         Ok(documents)
     }

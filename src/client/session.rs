@@ -1,0 +1,319 @@
+//! One open WebSocket, driven to its end: messages out, messages in, and the closing handshake (RFC 6455 section 7).
+//!
+//! One task, one state machine, no locks. Where messages come from and where they are shown is the mode's (`repl`,
+//! `pipe`). As the RFC wants it, the server is left to end the TCP connection first.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::io;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use futures_util::{FutureExt, Sink, SinkExt, StreamExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_tungstenite::WebSocketStream;
+use tungstenite::protocol::CloseFrame;
+use tungstenite::protocol::frame::coding::CloseCode;
+use tungstenite::{Error, Message};
+
+use crate::websocket::close_code::{self, CloseStatus};
+
+/// How long the peer may take to answer a Close frame and to end the connection: Python websockets' `close_timeout`.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Messages to send, flushed together.
+pub(super) type Batch = Vec<Message>;
+
+/// Where received messages go.
+pub(super) trait Output {
+    /// Takes a text or binary message.
+    async fn show(&mut self, message: &Message) -> io::Result<()>;
+    /// Called when nothing more is to be read just now.
+    async fn flush(&mut self) -> io::Result<()>;
+}
+
+/// What the end of the input means.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum AfterInput {
+    /// Close at once.
+    Close,
+    /// Close when as many messages came as were sent, or none came for this long.
+    AwaitReplies(Duration),
+}
+
+/// How a connection ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Closed {
+    /// The code and the reason that the peer's Close frame had; 1006 without one.
+    pub status: CloseStatus,
+    /// Whether this side sent its Close frame first.
+    pub by_us: bool,
+}
+
+impl Closed {
+    /// Whether this is how a session should end: 1000 or 1001, or an answer to our own Close that names no code.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        match self.status.code {
+            close_code::NORMAL | close_code::GOING_AWAY => true,
+            close_code::NO_STATUS_RECEIVED => self.by_us,
+            _ => false,
+        }
+    }
+}
+
+/// A WebSocket and how far its session has come.
+#[derive(Debug)]
+pub(super) struct Session<S> {
+    stream: WebSocketStream<S>,
+    after_input: AfterInput,
+    phase: Phase,
+    /// Messages that wait for room in the connection.
+    pending: VecDeque<Message>,
+    /// Whether something was handed over that may not be on the wire.
+    unflushed: bool,
+    /// Which direction is looked at first; it alternates, so that neither starves the other.
+    read_first: bool,
+    sent: u64,
+    received: u64,
+    closed_by_us: bool,
+    peer_close: Option<CloseStatus>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// There may be more input.
+    Talking,
+    /// The input has ended, replies are awaited until then.
+    Awaiting(Instant),
+    /// A Close frame was sent or received, the end of the connection is awaited until then.
+    Closing(Instant),
+}
+
+enum Event {
+    /// Something was sent; look at the other direction.
+    Sent,
+    InputEnded,
+    Received(Message),
+    Failed(Error),
+    Disconnected,
+    Deadline,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
+    pub(super) fn new(stream: WebSocketStream<S>, after_input: AfterInput) -> Self {
+        Self {
+            stream,
+            after_input,
+            phase: Phase::Talking,
+            pending: VecDeque::new(),
+            unflushed: false,
+            read_first: false,
+            sent: 0,
+            received: 0,
+            closed_by_us: false,
+            peer_close: None,
+        }
+    }
+
+    /// Drives the session to its end. After this was cancelled, it may be called again.
+    ///
+    /// # Errors
+    /// The output's.
+    pub(super) async fn run(
+        &mut self,
+        input: &mut mpsc::Receiver<Batch>,
+        output: &mut impl Output,
+    ) -> io::Result<Closed> {
+        loop {
+            match self.next_event(input, output).await? {
+                Event::InputEnded => self.input_ended(),
+                Event::Received(Message::Close(frame)) => self.peer_closes(frame),
+                Event::Received(message @ (Message::Text(_) | Message::Binary(_))) => {
+                    output.show(&message).await?;
+                    self.received += 1;
+                    if matches!(self.phase, Phase::Awaiting(_)) {
+                        self.input_ended();
+                    }
+                }
+                // tungstenite has answered the pings.
+                Event::Sent | Event::Received(_) => {}
+                Event::Deadline if matches!(self.phase, Phase::Awaiting(_)) => self.close(),
+                Event::Failed(error) => {
+                    self.fail(&error).await;
+                    output.flush().await?;
+                    return Ok(self.closed());
+                }
+                Event::Deadline | Event::Disconnected => {
+                    output.flush().await?;
+                    return Ok(self.closed());
+                }
+            }
+        }
+    }
+
+    /// Starts the closing handshake with 1000, after what is still to be sent.
+    pub(super) fn close(&mut self) {
+        if matches!(self.phase, Phase::Closing(_)) {
+            return;
+        }
+        self.closed_by_us = true;
+        self.phase = Phase::Closing(Instant::now() + CLOSE_TIMEOUT);
+        self.pending.push_back(Message::Close(Some(close_frame(CloseCode::Normal))));
+    }
+
+    /// Whether the closing handshake has begun.
+    pub(super) fn is_closing(&self) -> bool {
+        matches!(self.phase, Phase::Closing(_))
+    }
+
+    /// Sends Close 1000 if that can be written without waiting.
+    pub(super) fn say_goodbye(&mut self) {
+        let _ = self.stream.close(Some(close_frame(CloseCode::Normal))).now_or_never();
+    }
+
+    /// Waits for the next event; flushes the output before it has to wait.
+    async fn next_event(
+        &mut self,
+        input: &mut mpsc::Receiver<Batch>,
+        output: &mut impl Output,
+    ) -> io::Result<Event> {
+        if let Some(event) = poll_fn(|context| self.poll_event(context, input)).now_or_never() {
+            return Ok(event);
+        }
+        let before = Instant::now();
+        output.flush().await?;
+        // While a slow reader of the output was waited for, nobody listened to the server.
+        let blocked = before.elapsed();
+        match &mut self.phase {
+            Phase::Talking => Ok(poll_fn(|context| self.poll_event(context, input)).await),
+            Phase::Awaiting(deadline) | Phase::Closing(deadline) => {
+                *deadline += blocked;
+                let deadline = *deadline;
+                let event = poll_fn(|context| self.poll_event(context, input));
+                Ok(timeout_at(deadline, event).await.unwrap_or(Event::Deadline))
+            }
+        }
+    }
+
+    fn poll_event(&mut self, context: &mut Context<'_>, input: &mut mpsc::Receiver<Batch>) -> Poll<Event> {
+        self.read_first = !self.read_first;
+        if self.read_first {
+            if let Poll::Ready(event) = self.poll_read(context) {
+                return Poll::Ready(event);
+            }
+            self.poll_send(context, input)
+        } else {
+            if let Poll::Ready(event) = self.poll_send(context, input) {
+                return Poll::Ready(event);
+            }
+            self.poll_read(context)
+        }
+    }
+
+    fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<Event> {
+        Poll::Ready(match ready!(self.stream.poll_next_unpin(context)) {
+            Some(Ok(message)) => Event::Received(message),
+            Some(Err(error)) => Event::Failed(error),
+            None => Event::Disconnected,
+        })
+    }
+
+    /// Sends what is pending, then takes the next batch of the input; flushes when there is none yet.
+    /// Why the connection does not take it any more is for the reading side to find out: there may be a Close to read.
+    fn poll_send(&mut self, context: &mut Context<'_>, input: &mut mpsc::Receiver<Batch>) -> Poll<Event> {
+        let Ok(sent) = ready!(self.try_send(context)) else {
+            self.pending.clear();
+            self.unflushed = false;
+            return Poll::Pending;
+        };
+        if sent {
+            return Poll::Ready(Event::Sent);
+        }
+        if self.phase == Phase::Talking {
+            match input.poll_recv(context) {
+                Poll::Ready(Some(batch)) => {
+                    self.sent += batch.len() as u64;
+                    self.pending.extend(batch);
+                    return Poll::Ready(Event::Sent);
+                }
+                Poll::Ready(None) => return Poll::Ready(Event::InputEnded),
+                Poll::Pending => {}
+            }
+        }
+        if self.unflushed && ready!(self.stream.poll_flush_unpin(context)).is_err() {
+            self.pending.clear();
+        }
+        self.unflushed = false;
+        Poll::Pending
+    }
+
+    /// Hands over the pending messages; whether there were any.
+    fn try_send(&mut self, context: &mut Context<'_>) -> Poll<Result<bool, Error>> {
+        let any = !self.pending.is_empty();
+        while !self.pending.is_empty() {
+            ready!(self.stream.poll_ready_unpin(context))?;
+            let Some(message) = self.pending.pop_front() else { break };
+            self.unflushed = true;
+            std::pin::Pin::new(&mut self.stream).start_send(message)?;
+        }
+        Poll::Ready(Ok(any))
+    }
+
+    fn input_ended(&mut self) {
+        match self.after_input {
+            AfterInput::AwaitReplies(quiet) if self.received < self.sent => {
+                self.phase = Phase::Awaiting(Instant::now() + quiet);
+            }
+            AfterInput::AwaitReplies(_) | AfterInput::Close => self.close(),
+        }
+    }
+
+    fn peer_closes(&mut self, frame: Option<CloseFrame>) {
+        let status = match frame {
+            Some(frame) => CloseStatus { code: frame.code.into(), reason: frame.reason.as_str().to_owned() },
+            None => CloseStatus { code: close_code::NO_STATUS_RECEIVED, reason: String::new() },
+        };
+        self.peer_close = Some(status);
+        // tungstenite answers the frame; what was to be sent has nobody to read it.
+        self.pending.clear();
+        if !self.is_closing() {
+            self.phase = Phase::Closing(Instant::now() + CLOSE_TIMEOUT);
+        }
+    }
+
+    /// Fails the connection (RFC 6455 section 7.1.7): tells the peer why, and ignores what it still sends.
+    async fn fail(&mut self, error: &Error) {
+        let code = match error {
+            Error::Capacity(_) => CloseCode::Size,
+            Error::Utf8(_) => CloseCode::Invalid,
+            Error::Protocol(tungstenite::error::ProtocolError::ResetWithoutClosingHandshake) => return,
+            Error::Protocol(_) => CloseCode::Protocol,
+            // The connection is gone.
+            _ => return,
+        };
+        let stream = &mut self.stream;
+        let tell = async {
+            // Fails where a Close frame was sent before, or the connection is gone: both are an answer, too.
+            let _ = stream.send(Message::Close(Some(close_frame(code)))).await;
+            let mut ignored = [0; 4096];
+            while stream.get_mut().read(&mut ignored).await.is_ok_and(|count| count > 0) {}
+        };
+        // A peer that does not end the connection in time is left.
+        let _ = timeout(CLOSE_TIMEOUT, tell).await;
+    }
+
+    fn closed(&self) -> Closed {
+        let none = || CloseStatus { code: close_code::ABNORMAL_CLOSURE, reason: String::new() };
+        Closed { status: self.peer_close.clone().unwrap_or_else(none), by_us: self.closed_by_us }
+    }
+}
+
+fn close_frame(code: CloseCode) -> CloseFrame {
+    CloseFrame { code, reason: "".into() }
+}
+
+#[cfg(test)]
+mod tests;
