@@ -1,3 +1,4 @@
 //! The real binary, driven as a user drives it: a module a subcommand. Port 0, ready lines, no sleeps.
 
+mod server;
 mod support;
