@@ -1,5 +1,6 @@
 //! The real binary, driven as a user drives it: a module a subcommand. Port 0, ready lines, no sleeps.
 
 mod client;
+mod server;
 mod support;
 mod verify;
