@@ -49,9 +49,9 @@ impl Sink {
     /// # Panics
     /// If the system can start no thread.
     pub fn open(target: Target, format: Format) -> Result<(Self, JoinHandle<()>), SinkError> {
-        let output: Box<dyn Write + Send> = match &target {
+        let output: Box<dyn Write + Send> = match target {
             Target::Stdout => Box::new(io::stdout()),
-            Target::File(path) => Box::new(open(path.clone())?),
+            Target::File(path) => Box::new(open(path)?),
         };
         let (entries, queue) = channel();
         let thread = std::thread::Builder::new()

@@ -188,7 +188,7 @@ fn start(args: CommonArgs, direction: Direction) -> ExitCode {
     };
     let sidecar = match Sidecar::bind(config) {
         Ok(sidecar) => sidecar,
-        Err(error) => return exit::report(&error, hint(&error), exit::USAGE),
+        Err(error) => return exit::report(&error, Some(hint(&error)), exit::USAGE),
     };
     match serve(sidecar) {
         Ok(()) => ExitCode::from(exit::OK),
@@ -215,14 +215,12 @@ async fn serve(sidecar: Sidecar) -> std::io::Result<()> {
     Ok(())
 }
 
-fn hint(error: &StartError) -> Option<&'static str> {
+fn hint(error: &StartError) -> &'static str {
     match error {
         StartError::Bind(error) if error.source.kind() == std::io::ErrorKind::AddrInUse => {
-            Some("something else listens there; choose another port, or 0 for any free one")
+            "something else listens there; choose another port, or 0 for any free one"
         }
-        StartError::Bind(_) => Some("give --listen an address of this machine"),
-        StartError::AccessLog(_) => {
-            Some("give --access-log a file that can be written, or - for standard output")
-        }
+        StartError::Bind(_) => "give --listen an address of this machine",
+        StartError::AccessLog(_) => "give --access-log a file that can be written, or - for standard output",
     }
 }

@@ -17,7 +17,6 @@ use crate::verify::{Plan, Request, VerifyError, built_in, run as run_plan};
 /// The echo server, the server's sidecar and the client's sidecar run in this process, on loopback and on ports of the
 /// system's choice. One verdict a scenario; exit status 0 when all hold, 1 when one does not.
 #[derive(Debug, clap::Args)]
-#[expect(clippy::doc_markdown, reason = "the comments are the help, in which backticks would be seen")]
 pub(super) struct Args {
     /// Run this scenario; repeatable. All of them if none is named.
     #[arg(long = "scenario", value_name = "NAME")]

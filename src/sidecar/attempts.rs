@@ -61,7 +61,7 @@ pub(super) struct Attempts<'a> {
     pub(super) upgrade: bool,
     pub(super) cluster: &'a Rc<Cluster>,
     pub(super) retry: &'a RetryPolicy,
-    pub(super) count_attempts: bool,
+    pub(super) numbered: bool,
 }
 
 /// The body so far, kept to be sent again.
@@ -92,20 +92,20 @@ impl Attempts<'_> {
         let mut replay = Replay::default();
         let mut retries = 0;
         loop {
-            if self.count_attempts {
+            if self.numbered {
                 self.request.fields.set(ATTEMPT_COUNT, HeaderValue::from(retries + 1));
             }
             let (reset, sent) = match self.attempt(&mut replay).await? {
                 Ok(answered) => return Ok(answered),
                 Err(failed) => failed,
             };
-            let retried = retries > 0;
+            let not_first = retries > 0;
             if !is_retried(self.retry, &reset, sent) || !replay.is_complete() {
-                return Err(Failure::Reset { reset, retried });
+                return Err(Failure::Reset { reset, retried: not_first });
             }
             if retries == self.retry.num_retries {
                 self.record.response_flags.set(ResponseFlag::UpstreamRetryLimitExceeded);
-                return Err(Failure::Reset { reset, retried });
+                return Err(Failure::Reset { reset, retried: not_first });
             }
             retries += 1;
             self.until(tokio::time::sleep(backoff(retries)), &mut replay).await?;

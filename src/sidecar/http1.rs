@@ -50,10 +50,6 @@ impl Http1 {
         }
     }
 
-    pub(super) fn socket(&self) -> &Socket {
-        &self.socket
-    }
-
     /// The next head; `None` if the connection ends before its first byte.
     pub(super) fn poll_head<T>(
         &mut self,

@@ -1,7 +1,7 @@
 //! One proxy of the pair: what a sidecar Envoy does with HTTP and WebSocket traffic, as Istio configures it.
 //!
-//! The straight path of a stream: [`worker`] accepts a connection, [`downstream`] decodes a request, [`stream`] finds its
-//! route, `attempts` opens the [`upstream`], `exchange` passes bytes both ways, and the record of the stream becomes its
+//! The straight path of a stream: `worker` accepts a connection, `downstream` decodes a request, `stream` finds its
+//! route, `attempts` opens the `upstream`, `exchange` passes bytes both ways, and the record of the stream becomes its
 //! one line.
 
 mod attempts;
@@ -71,6 +71,9 @@ impl Sidecar {
 
     /// Serves until the drain is forced: then every open session ends and leaves its line, as with an Envoy that gets
     /// SIGTERM. Returns when all lines are written.
+    ///
+    /// # Panics
+    /// If the system can start no thread.
     pub async fn serve(self, drain: Drain) {
         let workers: Vec<JoinHandle<()>> = self
             .listeners

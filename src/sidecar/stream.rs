@@ -120,7 +120,7 @@ impl ActiveStream<'_> {
             upgrade: self.upgrade,
             cluster,
             retry,
-            count_attempts: route.include_request_attempt_count,
+            numbered: route.include_request_attempt_count,
         };
         let tried = match timeout {
             Some(timeout) => {
@@ -287,7 +287,8 @@ impl ActiveStream<'_> {
         }
         record.finish();
         match (ending, downstream) {
-            (Ending::Gone(_), _) => None,
+            // Where the request is not complete, `h2` follows the end with RST_STREAM NO_ERROR, as Envoy does.
+            (Ending::Gone(_), _) | (Ending::Complete, Downstream::Http2(_)) => None,
             (Ending::Complete, Downstream::Http1(connection)) if !close && connection.is_body_end() => {
                 Some(connection)
             }
@@ -295,8 +296,6 @@ impl ActiveStream<'_> {
                 connection.close_delayed(delay).await;
                 None
             }
-            // Where the request is not complete, `h2` follows the end with RST_STREAM NO_ERROR, as Envoy does.
-            (Ending::Complete, Downstream::Http2(_)) => None,
             (Ending::Cut(code), Downstream::Http2(stream)) => {
                 Downstream::Http2(stream).reset(code, delay).await;
                 None

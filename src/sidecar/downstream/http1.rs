@@ -83,10 +83,10 @@ fn accept(head: RequestHead, connection: &mut Http1) -> Result<(RequestParts, bo
         return Err(Refusal { status, body: "Upgrade Required", details: "low_version" });
     }
     let close = fields.has_element(&CONNECTION, "close") || fields.has_element(&PROXY_CONNECTION, "close");
-    let Some(authority) = fields.get(HOST).cloned() else {
+    let Some(authority) = fields.get(&HOST).cloned() else {
         return Err(Refusal::bad_request("missing_host_header"));
     };
-    fields.remove(HOST);
+    fields.remove(&HOST);
     ignore_h2c(&mut fields);
     let framing = if extended_connect::is_upgrade(&fields) {
         Framing::Raw
@@ -101,7 +101,7 @@ fn accept(head: RequestHead, connection: &mut Http1) -> Result<(RequestParts, bo
 
 /// An upgrade to `h2c` is no upgrade: the fields that ask for it are dropped (Envoy's `ServerConnectionImpl`).
 fn ignore_h2c(fields: &mut Fields) {
-    if fields.get(UPGRADE).is_none_or(|token| !token.as_bytes().eq_ignore_ascii_case(b"h2c")) {
+    if fields.get(&UPGRADE).is_none_or(|token| !token.as_bytes().eq_ignore_ascii_case(b"h2c")) {
         return;
     }
     let rest: Vec<&str> = fields
@@ -111,11 +111,11 @@ fn ignore_h2c(fields: &mut Fields) {
         })
         .collect();
     let rest = HeaderValue::from_str(&rest.join(",")).ok().filter(|rest| !rest.is_empty());
-    fields.remove(UPGRADE);
-    fields.remove(HTTP2_SETTINGS);
+    fields.remove(&UPGRADE);
+    fields.remove(&HTTP2_SETTINGS);
     match rest {
         Some(rest) => fields.set(CONNECTION, rest),
-        None => fields.remove(CONNECTION),
+        None => fields.remove(&CONNECTION),
     }
 }
 

@@ -75,7 +75,7 @@ impl Downstream {
             Self::Http1(connection) => {
                 let mut chunked = false;
                 let bodiless = status.is_informational() || status == StatusCode::NO_CONTENT;
-                if !bodiless && !fields.contains(CONTENT_LENGTH) {
+                if !bodiless && !fields.contains(&CONTENT_LENGTH) {
                     if !end {
                         chunked = true;
                         fields.append(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));

@@ -103,12 +103,11 @@ impl Http2Pool {
                 return Ok(StreamLease::new(connection, &self.state));
             }
             let (sender, lease) = oneshot::channel();
-            match &mut state.dialling {
-                Some(waiting) => waiting.push(sender),
-                None => {
-                    state.dialling = Some(vec![sender]);
-                    tokio::task::spawn_local(dial_for_all(Rc::clone(&self.state), most_streams, dial));
-                }
+            if let Some(waiting) = &mut state.dialling {
+                waiting.push(sender);
+            } else {
+                state.dialling = Some(vec![sender]);
+                tokio::task::spawn_local(dial_for_all(Rc::clone(&self.state), most_streams, dial));
             }
             lease
         };

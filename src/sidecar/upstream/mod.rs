@@ -54,7 +54,7 @@ impl Ready {
     /// The connection takes no requests any more.
     pub(super) fn send(self, request: &RequestParts, end: bool) -> Result<Upstream, Reset> {
         let upgrade = extended_connect::is_upgrade(&request.fields)
-            .then(|| request.fields.get(UPGRADE).cloned())
+            .then(|| request.fields.get(&UPGRADE).cloned())
             .flatten();
         match self {
             Self::Http1(mut connection, local_address) => {
@@ -86,7 +86,7 @@ fn http1_head(request: &RequestParts, upgrade: bool, end: bool) -> (BytesMut, bo
     for (name, value) in request.fields.iter() {
         fields.append(name.clone(), value.clone());
     }
-    let chunked = !end && !upgrade && !fields.contains(CONTENT_LENGTH);
+    let chunked = !end && !upgrade && !fields.contains(&CONTENT_LENGTH);
     if chunked {
         fields.append(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
