@@ -2,5 +2,6 @@
 
 mod client;
 mod server;
+mod sidecar;
 mod support;
 mod verify;
