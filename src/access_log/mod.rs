@@ -13,4 +13,4 @@ pub use entry::{Entry, Protocol};
 pub use format::Format;
 pub use record::Record;
 pub use response_flags::{ResponseFlag, ResponseFlags};
-pub use sink::{Sink, SinkError, Target};
+pub use sink::{Reopen, Sink, SinkError, Target};
