@@ -276,6 +276,10 @@ pub(super) fn snapshot(workers: &[Arc<WorkerStats>], stat_prefix: &str) -> Snaps
             cluster.visit(&mut add(&mut snapshot, Scope::Cluster(name.clone())));
         }
     }
+    // As in Envoy, what a codec counts has a name from its first use.
+    snapshot.retain(|(scope, name), reading| {
+        reading.used || (*scope != Scope::Http2 && !name.starts_with("http2."))
+    });
     snapshot
 }
 

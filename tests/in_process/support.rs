@@ -40,6 +40,8 @@ pub enum Hop {
 pub struct Pair {
     pub outbound: SocketAddr,
     pub inbound: SocketAddr,
+    pub outbound_admin: SocketAddr,
+    pub inbound_admin: SocketAddr,
     logs: TempDir,
     outbound_drain: Drain,
     inbound_drain: Drain,
@@ -60,6 +62,20 @@ impl Pair {
     pub fn configured(
         hop: Hop,
         application: SocketAddr,
+        configure: impl FnOnce(&mut Outbound, &mut Inbound),
+    ) -> Self {
+        Self::start_all(hop, application, Duration::from_secs(5), configure)
+    }
+
+    /// A pair whose drains take no time: every response that is sent in one asks for the end of its connection.
+    pub fn draining_at_once(hop: Hop, application: SocketAddr) -> Self {
+        Self::start_all(hop, application, Duration::ZERO, |_, _| {})
+    }
+
+    fn start_all(
+        hop: Hop,
+        application: SocketAddr,
+        drain_time: Duration,
         configure: impl FnOnce(&mut Outbound, &mut Inbound),
     ) -> Self {
         let mut inbound = Inbound {
@@ -97,19 +113,20 @@ impl Pair {
                 concurrency: 1,
                 access_log: Target::File(logs.path().join(log)),
                 access_log_format: Format::Json,
-                admin: None,
-                drain_time: Duration::from_secs(5),
+                admin: Some("127.0.0.1:0".parse().unwrap()),
+                drain_time,
             })
             .unwrap();
-            let (address, drain) = (sidecar.local_addr(), Drain::new());
+            let (address, admin) = (sidecar.local_addr(), sidecar.admin_addr().unwrap());
+            let drain = Drain::new();
             tokio::spawn(sidecar.serve(drain.clone()));
-            (address, drain)
+            (address, admin, drain)
         };
         let direction = Direction::Inbound { mesh: inbound, bind_source: Some("127.0.0.6".parse().unwrap()) };
-        let (inbound, inbound_drain) = start(direction, application, "server");
+        let (inbound, inbound_admin, inbound_drain) = start(direction, application, "server");
         let direction = Direction::Outbound { mesh: outbound, passthrough: None };
-        let (outbound, outbound_drain) = start(direction, inbound, "client");
-        Self { outbound, inbound, logs, outbound_drain, inbound_drain }
+        let (outbound, outbound_admin, outbound_drain) = start(direction, inbound, "client");
+        Self { outbound, inbound, outbound_admin, inbound_admin, logs, outbound_drain, inbound_drain }
     }
 
     pub fn stop_inbound(&self) {

@@ -78,12 +78,16 @@ pub(in crate::sidecar) async fn serve(
             }
             server.poll_accept(cx)
         });
-        let Some(Ok((request, stream, respond))) = accepted.await else { return };
+        let Some(Ok((request, stream, respond))) = accepted.await else { break };
         if extended_connect::is_extended_connect(&request) && !manager.allow_connect {
             return refuse_connection(&worker, server, &state, addresses).await;
         }
         let stream = Http2Stream { stream, respond, head_sent: false, connection: Rc::clone(&state) };
         tokio::task::spawn_local(serve_stream(Rc::clone(&worker), request, stream, addresses));
+    }
+    // What was sent last must not be destroyed by the reset that closing with unread bytes would become.
+    if let Some(mut socket) = server.abandon() {
+        http1::drain(&mut socket, manager.delayed_close_timeout).await;
     }
 }
 
