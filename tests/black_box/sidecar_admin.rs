@@ -37,6 +37,15 @@ fn ask(address: SocketAddr, method: &str, path: &str) -> String {
     answer
 }
 
+/// A request that leaves a line, since its upstream does not listen.
+fn fail(address: SocketAddr) {
+    let mut stream = TcpStream::connect(address).expect("it listens");
+    write!(stream, "GET / HTTP/1.1\r\nHost: a\r\n\r\n").expect("it reads");
+    let mut status = [0; 12];
+    stream.read_exact(&mut status).expect("it answers");
+    assert_eq!(&status, b"HTTP/1.1 503");
+}
+
 fn lines(path: &Path) -> usize {
     std::fs::read_to_string(path).map_or(0, |text| text.lines().count())
 }
@@ -48,7 +57,7 @@ fn the_admin_port_is_named_after_the_listener_and_adds_up_the_workers() {
     assert!(program.said[0].starts_with("listening on "), "{:?}", program.said);
     assert!(ask(admin, "GET", "/ready").ends_with("\r\n\r\nLIVE\n"));
     for _ in 0..8 {
-        assert!(ask(address, "GET", "/").starts_with("HTTP/1.1 503 "));
+        fail(address);
     }
     let stats = ask(admin, "GET", "/stats");
     assert!(stats.contains("\nhttp.inbound_0.0.0.0_80;.downstream_rq_total: 8\n"), "{stats}");
@@ -68,12 +77,12 @@ fn sigusr1_opens_the_access_log_again() {
     let directory = tempfile::tempdir().expect("a directory");
     let (log, moved) = (directory.path().join("log"), directory.path().join("log.1"));
     let (program, address, _) = sidecar(&log);
-    ask(address, "GET", "/");
+    fail(address);
     eventually("the line", || (lines(&log) == 1).then_some(()));
     std::fs::rename(&log, &moved).expect("it is there");
     program.signal(Signal::SIGUSR1);
     eventually("the new file", || log.exists().then_some(()));
-    ask(address, "GET", "/");
+    fail(address);
     eventually("its line", || (lines(&log) == 1).then_some(()));
     assert_eq!(lines(&moved), 1);
 }
