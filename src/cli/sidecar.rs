@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use tokio::signal::unix::{SignalKind, signal};
+
 use super::{duration, exit};
 use crate::access_log::{Format, Target};
 use crate::drain::{Drain, EndSignals};
@@ -82,6 +84,9 @@ struct CommonArgs {
     /// Which of Istio's default formats the lines have
     #[arg(long, value_name = "FORMAT", default_value = "json")]
     access_log_format: FormatArg,
+    /// Where to serve Envoy's admin endpoints; `/help` there lists them [default: nowhere]
+    #[arg(long, value_name = "ADDR")]
+    admin: Option<SocketAddr>,
     /// Worker threads, each with its own listener socket, runtime and upstream connections [default: the cores]
     #[arg(long, value_name = "N")]
     concurrency: Option<NonZeroUsize>,
@@ -184,6 +189,7 @@ fn start(args: CommonArgs, direction: Direction) -> ExitCode {
             FormatArg::Json => Format::Json,
             FormatArg::Text => Format::Text,
         },
+        admin: args.admin,
         drain_time: args.drain_time,
     };
     let sidecar = match Sidecar::bind(config) {
@@ -196,23 +202,27 @@ fn start(args: CommonArgs, direction: Direction) -> ExitCode {
     }
 }
 
-/// Serves until SIGTERM or SIGINT, which end it at once, as they end Envoy.
+/// Serves until SIGTERM or SIGINT, which end it at once, as they end Envoy. SIGUSR1 has the access log opened again.
 #[tokio::main(flavor = "current_thread")]
 async fn serve(sidecar: Sidecar) -> std::io::Result<()> {
     let mut signals = EndSignals::install()?;
-    let drain = Drain::new();
+    let mut rotations = signal(SignalKind::user_defined1())?;
+    let (drain, access_log) = (Drain::new(), sidecar.access_log());
     // Written whole, so that two programs with one standard error do not mix their lines.
-    std::io::stderr().write_all(format!("listening on {}\n", sidecar.local_addr()).as_bytes())?;
+    let admin = sidecar.admin_addr().map(|address| format!("admin listening on {address}\n"));
+    let ready = format!("listening on {}\n{}", sidecar.local_addr(), admin.unwrap_or_default());
+    std::io::stderr().write_all(ready.as_bytes())?;
     let mut serving = std::pin::pin!(sidecar.serve(drain.clone()));
-    tokio::select! {
-        () = &mut serving => {}
-        _ = signals.next() => {
-            drain.graceful.cancel();
-            drain.forced.cancel();
-            serving.await;
+    loop {
+        tokio::select! {
+            () = &mut serving => return Ok(()),
+            _ = rotations.recv() => access_log.reopen(),
+            _ = signals.next() => {
+                drain.graceful.cancel();
+                drain.forced.cancel();
+            }
         }
     }
-    Ok(())
 }
 
 fn hint(error: &StartError) -> &'static str {
@@ -220,7 +230,7 @@ fn hint(error: &StartError) -> &'static str {
         StartError::Bind(error) if error.source.kind() == std::io::ErrorKind::AddrInUse => {
             "something else listens there; choose another port, or 0 for any free one"
         }
-        StartError::Bind(_) => "give --listen an address of this machine",
+        StartError::Bind(_) => "give --listen and --admin addresses of this machine",
         StartError::AccessLog(_) => "give --access-log a file that can be written, or - for standard output",
     }
 }

@@ -3,5 +3,6 @@
 mod client;
 mod server;
 mod sidecar;
+mod sidecar_admin;
 mod support;
 mod verify;

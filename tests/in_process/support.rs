@@ -39,6 +39,9 @@ pub(crate) enum Hop {
 /// A running pair. Everything ends with it.
 pub(crate) struct Pair {
     pub(crate) outbound: SocketAddr,
+    pub(crate) inbound: SocketAddr,
+    pub(crate) outbound_admin: SocketAddr,
+    pub(crate) inbound_admin: SocketAddr,
     logs: TempDir,
     outbound_drain: Drain,
     inbound_drain: Drain,
@@ -59,6 +62,20 @@ impl Pair {
     pub(crate) fn configured(
         hop: Hop,
         application: SocketAddr,
+        configure: impl FnOnce(&mut Outbound, &mut Inbound),
+    ) -> Self {
+        Self::start_all(hop, application, Duration::from_secs(5), configure)
+    }
+
+    /// A pair whose drains take no time: every response that is sent in one asks for the end of its connection.
+    pub(crate) fn draining_at_once(hop: Hop, application: SocketAddr) -> Self {
+        Self::start_all(hop, application, Duration::ZERO, |_, _| {})
+    }
+
+    fn start_all(
+        hop: Hop,
+        application: SocketAddr,
+        drain_time: Duration,
         configure: impl FnOnce(&mut Outbound, &mut Inbound),
     ) -> Self {
         let mut inbound = Inbound {
@@ -96,18 +113,20 @@ impl Pair {
                 concurrency: 1,
                 access_log: Target::File(logs.path().join(log)),
                 access_log_format: Format::Json,
-                drain_time: Duration::from_secs(5),
+                admin: Some("127.0.0.1:0".parse().unwrap()),
+                drain_time,
             })
             .unwrap();
-            let (address, drain) = (sidecar.local_addr(), Drain::new());
+            let (address, admin) = (sidecar.local_addr(), sidecar.admin_addr().unwrap());
+            let drain = Drain::new();
             tokio::spawn(sidecar.serve(drain.clone()));
-            (address, drain)
+            (address, admin, drain)
         };
         let direction = Direction::Inbound { mesh: inbound, bind_source: Some("127.0.0.6".parse().unwrap()) };
-        let (inbound, inbound_drain) = start(direction, application, "server");
+        let (inbound, inbound_admin, inbound_drain) = start(direction, application, "server");
         let direction = Direction::Outbound { mesh: outbound, passthrough: None };
-        let (outbound, outbound_drain) = start(direction, inbound, "client");
-        Self { outbound, logs, outbound_drain, inbound_drain }
+        let (outbound, outbound_admin, outbound_drain) = start(direction, inbound, "client");
+        Self { outbound, inbound, outbound_admin, inbound_admin, logs, outbound_drain, inbound_drain }
     }
 
     pub(crate) fn stop_inbound(&self) {

@@ -29,8 +29,7 @@ pub(in crate::sidecar) async fn serve(worker: &Worker, connection: Http1, addres
         let refusal = match head.await {
             Ok(Some(head)) => match accept(head, &mut connection) {
                 Ok((request, close)) => {
-                    let mut record = worker.record(addresses);
-                    record.protocol = Some(Protocol::Http11);
+                    let record = worker.record(addresses, Protocol::Http11);
                     let incoming = Incoming { request, protocol: Protocol::Http11, close, record };
                     match stream::serve(worker, Downstream::Http1(connection), incoming).await {
                         Some(reusable) => connection = reusable,
@@ -65,6 +64,11 @@ impl From<HeadError> for Refusal {
 }
 
 impl Refusal {
+    /// Whether what came is no HTTP; else it is a request that is not served.
+    fn is_codec_error(&self) -> bool {
+        self.details.starts_with("http1.")
+    }
+
     fn bad_request(details: &'static str) -> Self {
         Self { status: StatusCode::BAD_REQUEST, body: "Bad Request", details }
     }
@@ -121,8 +125,12 @@ fn ignore_h2c(fields: &mut Fields) {
 
 /// Answers what is no request, leaves its line, and closes.
 async fn refuse(worker: &Worker, mut connection: Http1, addresses: Addresses, refusal: &Refusal) {
-    let mut record = worker.record(addresses);
-    record.protocol = Some(Protocol::Http11);
+    let stats = &worker.stats.connection_manager;
+    if refusal.is_codec_error() {
+        stats.cx_protocol_error.increment();
+    }
+    stats.rq_completed.count(refusal.status);
+    let mut record = worker.record(addresses, Protocol::Http11);
     record.response_code = refusal.status.as_u16();
     record.bytes_sent = refusal.body.len() as u64;
     Gone::ProtocolError(refusal.details).note(&mut record);

@@ -5,11 +5,10 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use bytes::BytesMut;
-
 use super::super::http1::Http1;
 use super::super::reset::Reset;
 use super::super::socket::Socket;
+use super::super::stats::{Active, ClusterStats};
 use super::Ready;
 use super::http1_pool::Http1Pool;
 use super::http2_pool::{Dialled, Http2Pool};
@@ -32,6 +31,8 @@ pub(in crate::sidecar) struct Cluster {
     pub(in crate::sidecar) name: Arc<str>,
     /// The one host; `None`: the cluster has none.
     pub(in crate::sidecar) host: Option<SocketAddr>,
+    /// What it has counted.
+    pub(in crate::sidecar) stats: Arc<ClusterStats>,
     config: mesh::Cluster,
     bind_source: Option<IpAddr>,
     http1: Http1Pool,
@@ -43,10 +44,12 @@ impl Cluster {
         config: mesh::Cluster,
         host: Option<SocketAddr>,
         bind_source: Option<IpAddr>,
+        stats: Arc<ClusterStats>,
     ) -> Self {
         Self {
             name: config.name.as_str().into(),
             host,
+            stats,
             config,
             bind_source,
             http1: Http1Pool::default(),
@@ -73,12 +76,18 @@ impl Cluster {
             if let Some((connection, local_address)) = self.http1.take() {
                 return Ok(Ready::Http1(connection, local_address));
             }
-            let socket = net::connect(host, source, limit).await?;
+            let _pending = Active::begin(&self.stats, |stats| &stats.rq_pending);
+            let counted = Active::begin(&self.stats, |stats| &stats.cx);
+            self.stats.cx_http1_total.increment();
+            let socket = noted(net::connect(host, source, limit).await, &self.stats)?;
             let local_address = socket.local_addr().map_err(|error| failure(&error))?;
-            return Ok(Ready::Http1(Box::new(Http1::new(socket, BytesMut::new())), local_address));
+            return Ok(Ready::Http1(Box::new(Http1::to_upstream(socket, counted)), local_address));
         }
+        let stats = Arc::clone(&self.stats);
         let dial = async move {
-            let socket: Socket = net::connect(host, source, limit).await?;
+            let counted = Active::begin(&stats, |stats| &stats.cx);
+            stats.cx_http2_total.increment();
+            let socket: Socket = noted(net::connect(host, source, limit).await, &stats)?;
             let local_address = socket.local_addr().map_err(|error| failure(&error))?;
             let settings = Settings {
                 allow_connect: false,
@@ -88,17 +97,39 @@ impl Cluster {
             };
             let (client, driver) = tunnel::connect(socket, &settings).await?;
             // How it ended, every stream on it has been told.
-            let driver = async move { drop(driver.await) };
+            let driver = async move {
+                let _counted = counted;
+                drop(driver.await);
+            };
             Ok(Dialled { client, local_address, driver })
         };
-        let lease = self.http2.take(self.config.max_concurrent_streams as usize, dial).await?;
+        let most_streams = self.config.max_concurrent_streams as usize;
+        let lease = self.http2.take(most_streams, dial, &self.stats).await?;
         Ok(Ready::Http2(lease))
+    }
+
+    /// Counts how a stream was reset.
+    pub(in crate::sidecar) fn note_reset(&self, reset: &Reset) {
+        if *reset == Reset::RemoteReset {
+            self.stats.rq_rx_reset.increment();
+        }
     }
 
     /// Takes back a connection after an exchange that left it in order.
     pub(in crate::sidecar) fn give_back(&self, connection: (Box<Http1>, SocketAddr)) {
         self.http1.keep(connection, self.config.idle_timeout);
     }
+}
+
+/// Counts a failed `connect`; a timeout is a failure too.
+fn noted<T>(connected: Result<T, ConnectError>, stats: &ClusterStats) -> Result<T, ConnectError> {
+    if let Err(error) = &connected {
+        stats.cx_connect_fail.increment();
+        if matches!(error, ConnectError::TimedOut { .. }) {
+            stats.cx_connect_timeout.increment();
+        }
+    }
+    connected
 }
 
 impl From<ConnectError> for Reset {
