@@ -56,8 +56,8 @@ fn start_sidecar(
         concurrency: 1,
         access_log: access_log::Target::File(log.to_owned()),
         access_log_format: access_log::Format::Json,
-        // Nobody drains a pair gracefully: it is ended at once.
         admin: None,
+        // Nobody drains a pair gracefully: it is ended at once.
         drain_time: Duration::ZERO,
     })?;
     let address = sidecar.local_addr();
