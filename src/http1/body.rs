@@ -158,6 +158,12 @@ impl BodyDecoder {
         matches!(self.state, State::Raw | State::UntilClose)
     }
 
+    /// Whether this is no body but the data after an upgrade.
+    #[must_use]
+    pub fn is_raw(self) -> bool {
+        self.state == State::Raw
+    }
+
     /// Whether the end of the connection is a proper end of the body.
     #[must_use]
     pub fn may_end_with_connection(self) -> bool {

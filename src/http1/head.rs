@@ -75,9 +75,18 @@ impl ResponseHead {
         out.extend_from_slice(b"HTTP/1.1 ");
         out.extend_from_slice(self.status.as_str().as_bytes());
         out.extend_from_slice(b" ");
-        out.extend_from_slice(self.status.canonical_reason().unwrap_or("Unknown").as_bytes());
+        out.extend_from_slice(reason(self.status).as_bytes());
         out.extend_from_slice(b"\r\n");
         write_fields(&self.fields, out);
+    }
+}
+
+/// The reason phrase, as Envoy knows it (`CodeUtility::toString`).
+fn reason(status: StatusCode) -> &'static str {
+    match status.as_u16() {
+        102 | 103 | 418 | 451 => "Unknown",
+        599 => "Last Unassigned Server Error Code",
+        _ => status.canonical_reason().unwrap_or("Unknown"),
     }
 }
 
@@ -98,7 +107,10 @@ fn write_fields(fields: &Fields, out: &mut BytesMut) {
 pub fn parse_request(buffer: &mut BytesMut) -> Result<Option<RequestHead>, HeadError> {
     let mut slots = [httparse::EMPTY_HEADER; MAX_FIELDS];
     let mut parsed = httparse::Request::new(&mut slots);
-    let Some(length) = complete(buffer.len(), parsed.parse(buffer))? else { return Ok(None) };
+    let outcome = parsed
+        .parse(buffer)
+        .map_err(|error| if is_simple_request(buffer) { httparse::Error::Version } else { error });
+    let Some(length) = complete(buffer.len(), outcome)? else { return Ok(None) };
     let base = buffer.as_ptr() as usize;
     let target = span(base, parsed.path.unwrap_or_default().as_bytes());
     let method = Method::from_bytes(parsed.method.unwrap_or_default().as_bytes())
@@ -128,6 +140,15 @@ pub fn parse_response(buffer: &mut BytesMut) -> Result<Option<ResponseHead>, Hea
     let spans = field_spans(buffer.as_ptr() as usize, parsed.headers);
     let head = buffer.split_to(length).freeze();
     Ok(Some(ResponseHead { status, version, fields: slice_fields(&head, &spans)? }))
+}
+
+/// Whether the first line is a method and a target without a version, HTTP/0.9's request.
+fn is_simple_request(buffer: &[u8]) -> bool {
+    let line = buffer.split(|byte| matches!(byte, b'\r' | b'\n')).next().unwrap_or_default();
+    let mut words = line.split(|byte| *byte == b' ');
+    words.next().is_some_and(|method| !method.is_empty() && method.iter().all(u8::is_ascii_uppercase))
+        && words.next().is_some_and(|target| target.starts_with(b"/"))
+        && words.next().is_none()
 }
 
 /// The length of the head, `None` if more bytes are needed.

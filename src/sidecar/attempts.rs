@@ -2,17 +2,18 @@
 
 use std::collections::VecDeque;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
+use tokio::time::Instant;
 
 use super::downstream::Downstream;
 use super::exchange::{End, Exchange, IdleTimer, Leg};
 use super::reset::{Gone, Reset};
 use super::upstream::cluster::Cluster;
-use super::upstream::{Ready, ResponseParts, Upstream};
+use super::upstream::{Answer, Ready, ResponseParts, Upstream};
 use crate::access_log::{Protocol, Record, ResponseFlag};
 use crate::mesh::RetryPolicy;
 use crate::websocket::extended_connect::RequestParts;
@@ -62,6 +63,8 @@ pub(super) struct Attempts<'a> {
     pub(super) cluster: &'a Rc<Cluster>,
     pub(super) retry: &'a RetryPolicy,
     pub(super) numbered: bool,
+    /// When the request was complete, once it is.
+    pub(super) completed: Option<Instant>,
 }
 
 /// The body so far, kept to be sent again.
@@ -152,36 +155,53 @@ impl Attempts<'_> {
         mut upstream: Upstream,
         replay: &mut Replay,
     ) -> Result<Result<(Upstream, ResponseParts), (Reset, bool)>, Failure> {
-        if self.upgrade {
-            let answered = self.until(std::future::poll_fn(|cx| upstream.poll_head(cx)), replay).await;
-            return match answered {
-                Ok(Ok(head)) => {
-                    send_parts(&mut upstream, replay);
-                    Ok(Ok((upstream, head)))
+        if !self.upgrade {
+            send_parts(&mut upstream, replay);
+            if self.downstream.is_request_complete() {
+                upstream.finish();
+            }
+        }
+        loop {
+            let answered = if self.upgrade {
+                self.until(std::future::poll_fn(|cx| upstream.poll_head(cx)), replay).await
+            } else {
+                self.exchange_until_head(&mut upstream, replay).await
+            };
+            match answered {
+                Ok(Ok(head)) if head.answer == Answer::Interim => {
+                    if let Err(gone) = self.downstream.send_interim(head.status, head.fields) {
+                        upstream.abandon();
+                        return Err(Failure::Gone(gone));
+                    }
                 }
-                Ok(Err(reset)) => Ok(Err((reset, true))),
+                Ok(Ok(head)) => {
+                    if head.answer == Answer::Switching {
+                        send_parts(&mut upstream, replay);
+                    }
+                    return Ok(Ok((upstream, head)));
+                }
+                Ok(Err(reset)) => return Ok(Err((reset, true))),
                 Err(failure) => {
                     upstream.abandon();
-                    Err(failure)
+                    return Err(failure);
                 }
-            };
-        }
-        send_parts(&mut upstream, replay);
-        if self.downstream.is_request_complete() {
-            upstream.finish();
-        }
-        let mut exchange = Exchange::new(self.downstream, &mut upstream, self.record, self.idle);
-        match exchange.head(|data| replay.push(data)).await {
-            Ok(head) => Ok(Ok((upstream, head))),
-            Err(End::Reset(reset)) => Ok(Err((reset, true))),
-            Err(End::Gone(gone)) => {
-                upstream.abandon();
-                Err(Failure::Gone(gone))
             }
-            Err(End::Idle | End::Complete) => {
-                upstream.abandon();
-                Err(Failure::Idle)
-            }
+        }
+    }
+
+    async fn exchange_until_head(
+        &mut self,
+        upstream: &mut Upstream,
+        replay: &mut Replay,
+    ) -> Result<Result<ResponseParts, Reset>, Failure> {
+        let mut exchange = Exchange::new(self.downstream, upstream, self.record, self.idle);
+        let answered = exchange.head(|data| replay.push(data)).await;
+        self.completed = self.completed.or(exchange.request_done_at());
+        match answered {
+            Ok(head) => Ok(Ok(head)),
+            Err(End::Reset(reset)) => Ok(Err(reset)),
+            Err(End::Gone(gone)) => Err(Failure::Gone(gone)),
+            Err(End::Idle | End::Complete) => Err(Failure::Idle),
         }
     }
 
@@ -189,27 +209,37 @@ impl Attempts<'_> {
     async fn until<T>(&mut self, event: impl Future<Output = T>, replay: &mut Replay) -> Result<T, Failure> {
         let mut event = std::pin::pin!(event);
         std::future::poll_fn(|cx| {
+            // The downstream first: who is gone already needs no connection.
+            if let Poll::Ready(failure) = self.poll_downstream(replay, cx) {
+                return Poll::Ready(Err(failure));
+            }
             if let Poll::Ready(outcome) = event.as_mut().poll(cx) {
                 return Poll::Ready(Ok(outcome));
             }
-            while !self.downstream.is_request_complete() && replay.length < MOST_TAKEN_EARLY {
-                match self.downstream.poll_data(cx) {
-                    Poll::Ready(Ok(Some(data))) => {
-                        self.record.bytes_received += data.len() as u64;
-                        self.downstream.release(data.len());
-                        replay.push(&data);
-                    }
-                    Poll::Ready(Ok(None)) => break,
-                    Poll::Ready(Err(gone)) => return Poll::Ready(Err(Failure::Gone(gone))),
-                    Poll::Pending => return self.idle.poll(cx).map(|()| Err(Failure::Idle)),
-                }
-            }
-            if let Poll::Ready(gone) = self.downstream.poll_gone(cx) {
-                return Poll::Ready(Err(Failure::Gone(gone)));
-            }
+            // An interim response may be on its way out.
+            let _ = self.downstream.poll_flush(cx);
             self.idle.poll(cx).map(|()| Err(Failure::Idle))
         })
         .await
+    }
+
+    fn poll_downstream(&mut self, replay: &mut Replay, cx: &mut Context<'_>) -> Poll<Failure> {
+        while !self.downstream.is_request_complete() && replay.length < MOST_TAKEN_EARLY {
+            match std::task::ready!(self.downstream.poll_data(cx)) {
+                Ok(Some(data)) => {
+                    self.record.bytes_received += data.len() as u64;
+                    self.downstream.release(data.len());
+                    replay.push(&data);
+                }
+                Ok(None) => break,
+                Err(gone) => return Poll::Ready(Failure::Gone(gone)),
+            }
+        }
+        if !self.downstream.is_request_complete() {
+            return Poll::Pending;
+        }
+        self.completed.get_or_insert_with(Instant::now);
+        self.downstream.poll_gone(cx).map(Failure::Gone)
     }
 }
 

@@ -54,6 +54,8 @@ pub(super) struct Flow {
     stalled: BytesMut,
     /// The proper end has been passed on.
     done: bool,
+    /// When that was.
+    done_at: Option<Instant>,
     /// Bytes since the last look at the idle timer.
     moved: bool,
 }
@@ -99,6 +101,7 @@ impl Flow {
                 }
                 Poll::Ready(Ok(None)) => {
                     self.done = true;
+                    self.done_at = Some(Instant::now());
                     if let Err(end) = self.pass_stalled(from, to) {
                         return Poll::Ready(Stop::To(end));
                     }
@@ -200,7 +203,12 @@ impl<'a> Exchange<'a> {
         Self { downstream, upstream, record, idle, request, response, request_cut: false }
     }
 
-    /// Passes on the request until the response head is there. `sent` is told of every part of the request's body.
+    /// When the end of the request was passed on, if it was within this exchange.
+    pub(super) fn request_done_at(&self) -> Option<Instant> {
+        self.request.done_at
+    }
+
+    /// Passes on the request until the next response head is there. `sent` is told of every part of the request's body.
     pub(super) async fn head(&mut self, mut sent: impl FnMut(&Bytes)) -> Result<ResponseParts, End> {
         std::future::poll_fn(|cx| {
             // The upstream first: an answer that is there already counts, whatever the downstream did since.

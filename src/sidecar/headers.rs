@@ -6,9 +6,12 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use http::header::{CONNECTION, DATE, SERVER, TE, TRANSFER_ENCODING, UPGRADE, USER_AGENT};
-use http::{HeaderName, HeaderValue};
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, DATE, SERVER, TE, TRANSFER_ENCODING, UPGRADE, USER_AGENT,
+};
+use http::{HeaderName, HeaderValue, StatusCode};
 
+use super::path;
 use super::worker::Worker;
 use crate::access_log::Record;
 use crate::http1::Fields;
@@ -16,14 +19,53 @@ use crate::websocket::extended_connect::RequestParts;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const X_ENVOY_ORIGINAL_PATH: HeaderName = HeaderName::from_static("x-envoy-original-path");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// What only a proxy at the edge of the mesh may be told (Envoy's `cleanInternalHeaders`).
+const INTERNAL: [HeaderName; 15] = [
+    HeaderName::from_static("x-envoy-decorator-operation"),
+    HeaderName::from_static("x-envoy-expected-rq-timeout-ms"),
+    HeaderName::from_static("x-envoy-force-trace"),
+    HeaderName::from_static("x-envoy-hedge-on-per-try-timeout"),
+    HeaderName::from_static("x-envoy-internal"),
+    HeaderName::from_static("x-envoy-ip-tags"),
+    HeaderName::from_static("x-envoy-max-retries"),
+    HeaderName::from_static("x-envoy-original-url"),
+    HeaderName::from_static("x-envoy-retriable-header-names"),
+    HeaderName::from_static("x-envoy-retriable-status-codes"),
+    HeaderName::from_static("x-envoy-retry-grpc-on"),
+    HeaderName::from_static("x-envoy-retry-on"),
+    HeaderName::from_static("x-envoy-upstream-alt-stat-name"),
+    HeaderName::from_static("x-envoy-upstream-rq-per-try-timeout-ms"),
+    HeaderName::from_static("x-envoy-upstream-rq-timeout-ms"),
+];
+
+/// A request that is not served, before anything was done with it: the status and the details.
+pub(super) type Rejection = (StatusCode, &'static str);
+
+/// Checks the authority and normalises the path (the first part of Envoy's `decodeHeaders`).
+pub(super) fn check_request(request: &mut RequestParts) -> Result<(), Rejection> {
+    if request.authority.is_none() {
+        return Err((StatusCode::BAD_REQUEST, "missing_host_header"));
+    }
+    let Some(path) = &mut request.path else { return Ok(()) };
+    if !path.as_bytes().starts_with(b"/") {
+        return Err((StatusCode::NOT_FOUND, "absolute_path_rejected"));
+    }
+    let failed = (StatusCode::BAD_REQUEST, "path_normalization_failed");
+    let normal = path::normalize(&Bytes::copy_from_slice(path.as_bytes())).map_err(|_| failed)?;
+    *path = HeaderValue::from_maybe_shared(normal).map_err(|_| failed)?;
+    Ok(())
+}
 
 /// Removes what belongs to the downstream connection alone, and adds what the next hop is told.
 pub(super) fn prepare_request(request: &mut RequestParts, upgrade: bool) {
     let fields = &mut request.fields;
     if !upgrade {
+        remove_nominated(fields);
         fields.remove(&CONNECTION);
         fields.remove(&UPGRADE);
     }
@@ -34,6 +76,7 @@ pub(super) fn prepare_request(request: &mut RequestParts, upgrade: bool) {
     if fields.contains(&TE) && !fields.has_element(&TE, "trailers") {
         fields.remove(&TE);
     }
+    fields.retain(|name, _| !INTERNAL.contains(name));
     if !fields.contains(&X_FORWARDED_PROTO) {
         fields.append(X_FORWARDED_PROTO, HeaderValue::from_static(request.scheme));
     }
@@ -43,11 +86,24 @@ pub(super) fn prepare_request(request: &mut RequestParts, upgrade: bool) {
     }
 }
 
+/// Removes the fields that `Connection` names (RFC 9110 section 7.6.1).
+fn remove_nominated(fields: &mut Fields) {
+    let nominated: Vec<HeaderName> = fields
+        .elements(&CONNECTION)
+        .filter_map(|option| HeaderName::from_bytes(option.as_bytes()).ok())
+        .filter(|name| *name != TE)
+        .collect();
+    if !nominated.is_empty() {
+        fields.retain(|name, _| *name == CONNECTION || !nominated.contains(name));
+    }
+}
+
 /// Puts what the access log shows of a request into the record.
 pub(super) fn note_request(request: &RequestParts, record: &mut Record) {
     record.method = Some(request.method.clone());
-    record.path = Some(Bytes::copy_from_slice(request.path.as_bytes()));
-    record.authority = Some(request.authority.clone());
+    let path = request.fields.get(&X_ENVOY_ORIGINAL_PATH).or(request.path.as_ref());
+    record.path = path.map(|path| Bytes::copy_from_slice(path.as_bytes()));
+    record.authority.clone_from(&request.authority);
     record.request_id = request.fields.get(&X_REQUEST_ID).cloned();
     record.user_agent = request.fields.get(&USER_AGENT).cloned();
     record.x_forwarded_for = request.fields.get(&X_FORWARDED_FOR).cloned();
@@ -79,6 +135,16 @@ pub(super) fn prepare_response(fields: &mut Fields, switching: bool, server_name
         fields.append(DATE, date());
     }
     fields.set(SERVER, HeaderValue::from_static(server_name));
+}
+
+/// The fields of an answer of our own (Envoy's `sendLocalReply`).
+pub(super) fn local_reply(body: &str) -> Fields {
+    let mut fields = Fields::new();
+    if !body.is_empty() {
+        fields.append(CONTENT_LENGTH, HeaderValue::from(body.len()));
+        fields.append(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    }
+    fields
 }
 
 /// The date as a response has it (RFC 9110 section 6.6.1), written once a second.

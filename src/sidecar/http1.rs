@@ -12,6 +12,9 @@ use super::socket::{self, Socket, WriteQueue};
 use super::stats::{Active, ClusterStats};
 use crate::http1::{self, BodyDecoder, Decoded, Framing, HeadError};
 
+/// What Envoy logs for bytes that are not HTTP/1.1.
+pub(super) const CODEC_ERROR: &str = "http1.codec_error";
+
 /// More body is taken while less than this waits to be written.
 const HIGH_WATERMARK: usize = 64 * 1024;
 
@@ -91,6 +94,11 @@ impl Http1 {
         self.decoder.is_end()
     }
 
+    /// Whether every byte is data, as after an upgrade.
+    pub(super) fn is_raw(&self) -> bool {
+        self.decoder.is_raw()
+    }
+
     /// The next part of the body, `None` at its end.
     pub(super) fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, ReadEnd>> {
         loop {
@@ -166,31 +174,21 @@ impl Http1 {
     }
 
     /// Envoy's `FlushWriteAndDelay`: writes what is queued, as long as there is progress within `delay`, then leaves the
-    /// peer `delay` to close first, reading and dropping what it still sends, so that closing does not become a reset
-    /// which destroys data on its way.
+    /// peer `delay` to close first. As in Envoy nothing is read meanwhile.
     pub(super) async fn close_delayed(mut self, delay: Duration) {
         while self.queue.len() > 0 {
             let before = self.queue.len();
-            let progress = std::future::poll_fn(|cx| self.poll_progress(before, cx));
+            let progress = std::future::poll_fn(|cx| match self.poll_flush(cx) {
+                Poll::Ready(result) => Poll::Ready(result.is_ok()),
+                Poll::Pending if self.queue.len() < before => Poll::Ready(true),
+                Poll::Pending => Poll::Pending,
+            });
             if !matches!(tokio::time::timeout(delay, progress).await, Ok(true)) {
                 return;
             }
         }
-        drain(&mut self.socket, delay).await;
-    }
-
-    /// Ready with whether less than `before` bytes are queued; not if the peer went away.
-    fn poll_progress(&mut self, before: usize, cx: &mut Context<'_>) -> Poll<bool> {
-        let flushed = self.poll_flush(cx);
-        if let Poll::Ready(result) = flushed {
-            return Poll::Ready(result.is_ok());
-        }
-        while let Poll::Ready(read) = socket::poll_read(&mut self.socket, cx) {
-            if !read.is_ok_and(|bytes| !bytes.is_empty()) {
-                return Poll::Ready(false);
-            }
-        }
-        if self.queue.len() < before { Poll::Ready(true) } else { Poll::Pending }
+        // Either way the time for the peer to close is over.
+        let _ = tokio::time::timeout(delay, socket::peer_closed(&self.socket)).await;
     }
 
     /// The buffer's memory is not kept once it is empty: most of a session's life nothing is in it.

@@ -12,6 +12,7 @@ mod drain_manager;
 mod exchange;
 mod headers;
 mod http1;
+mod path;
 mod reset;
 mod routes;
 mod socket;

@@ -31,7 +31,7 @@ pub(super) enum Reset {
 impl From<StreamError> for Reset {
     fn from(error: StreamError) -> Self {
         match error {
-            StreamError::Reset(Reason::REFUSED_STREAM) => Self::RemoteRefusedStream,
+            StreamError::Reset(Reason::REFUSED_STREAM) | StreamError::GoAway => Self::RemoteRefusedStream,
             StreamError::Reset(Reason::CONNECT_ERROR) => Self::ConnectError,
             StreamError::Reset(Reason::PROTOCOL_ERROR) | StreamError::Protocol(_) => Self::ProtocolError,
             StreamError::Reset(_) => Self::RemoteReset,
@@ -107,8 +107,8 @@ impl Reset {
 pub(super) enum Gone {
     /// The connection ended.
     Disconnected,
-    /// RST_STREAM.
-    Reset,
+    /// RST_STREAM, with its code.
+    Reset(Reason),
     /// The connection is given up because its peer broke the protocol; the details that Envoy logs for it.
     ProtocolError(&'static str),
 }
@@ -120,7 +120,13 @@ impl Gone {
             Self::Disconnected => {
                 (ResponseFlag::DownstreamConnectionTermination, "downstream_remote_disconnect")
             }
-            Self::Reset => (ResponseFlag::DownstreamRemoteReset, "http2.remote_reset"),
+            Self::Reset(Reason::PROTOCOL_ERROR) => {
+                (ResponseFlag::DownstreamProtocolError, "http2.remote_reset")
+            }
+            Self::Reset(Reason::REFUSED_STREAM) => {
+                (ResponseFlag::DownstreamRemoteReset, "http2.remote_refuse")
+            }
+            Self::Reset(_) => (ResponseFlag::DownstreamRemoteReset, "http2.remote_reset"),
             Self::ProtocolError(details) => (ResponseFlag::DownstreamProtocolError, details),
         };
         record.response_flags.set(flag);

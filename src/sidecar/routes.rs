@@ -11,6 +11,7 @@ use super::config::Proxy;
 use super::stats::WorkerStats;
 use super::upstream::cluster::Cluster;
 use crate::mesh::{self, ClusterKind, RetryPolicy, RouteAction};
+use crate::websocket::extended_connect::RequestParts;
 
 /// A route, with a cluster that has connections.
 #[derive(Debug)]
@@ -49,9 +50,10 @@ impl Routes {
         Self { virtual_hosts: Arc::clone(&proxy.virtual_hosts), routes }
     }
 
-    /// The route for an authority; every route matches every path.
-    pub(super) fn find(&self, authority: &[u8]) -> Option<&Route> {
-        let authority = std::str::from_utf8(authority).ok()?;
+    /// The route for a request; every route matches every path, but none a request without one (CONNECT).
+    pub(super) fn find(&self, request: &RequestParts) -> Option<&Route> {
+        request.path.as_ref()?;
+        let authority = std::str::from_utf8(request.authority.as_ref()?.as_bytes()).ok()?;
         let virtual_host = mesh::match_virtual_host(&self.virtual_hosts, authority)?;
         self.routes.get(&virtual_host.name)
     }

@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes, BytesMut};
-use tokio::io::AsyncWrite;
+use tokio::io::{AsyncWrite, Interest};
 use tokio::net::TcpStream;
 
 /// A connection's byte stream.
@@ -44,6 +44,17 @@ pub(super) fn poll_read(socket: &mut Socket, cx: &mut Context<'_>) -> Poll<io::R
         let read = std::task::ready!(tokio_util::io::poll_read_buf(Pin::new(socket), cx, &mut limited))?;
         Poll::Ready(Ok(arena.split_to(read).freeze()))
     })
+}
+
+/// Waits until the peer has closed its side, without reading what it still sends.
+pub(super) async fn peer_closed(socket: &Socket) {
+    while let Ok(ready) = socket.ready(Interest::READABLE).await {
+        if ready.is_read_closed() {
+            return;
+        }
+        // Takes back the readiness: the next event may be the end.
+        let _ = socket.try_io(Interest::READABLE, || Err::<(), _>(io::ErrorKind::WouldBlock.into()));
+    }
 }
 
 /// Bytes on their way into a socket.

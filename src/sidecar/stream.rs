@@ -3,11 +3,10 @@
 
 use std::borrow::Cow;
 use std::rc::Rc;
-use std::time::Instant;
 
 use bytes::Bytes;
-use http::header::CONTENT_LENGTH;
 use http::{HeaderName, HeaderValue, StatusCode};
+use tokio::time::Instant;
 
 use super::attempts::{Attempts, Failure};
 use super::downstream::Downstream;
@@ -18,7 +17,7 @@ use super::reset::{Gone, Reset};
 use super::routes::{Action, Route};
 use super::stats::{Active, ConnectionManagerStats};
 use super::upstream::cluster::Cluster;
-use super::upstream::{ResponseParts, Upstream};
+use super::upstream::{Answer, ResponseParts, Upstream};
 use super::worker::{CountedRecord, Worker};
 use crate::access_log::{Protocol, ResponseFlag};
 use crate::tunnel::Reason;
@@ -89,9 +88,13 @@ struct ActiveStream<'w> {
 
 impl ActiveStream<'_> {
     async fn run(&mut self) -> Ending {
+        if let Err((status, details)) = headers::check_request(&mut self.request) {
+            headers::note_request(&self.request, &mut self.record);
+            return self.local_reply(status, "", details);
+        }
         headers::prepare_request(&mut self.request, self.upgrade);
         headers::note_request(&self.request, &mut self.record);
-        let Some(route) = self.worker.routes.find(self.request.authority.as_bytes()) else {
+        let Some(route) = self.worker.routes.find(&self.request) else {
             self.stats().no_route.increment();
             self.record.response_flags.set(ResponseFlag::NoRouteFound);
             return self.local_reply(StatusCode::NOT_FOUND, "", "route_not_found");
@@ -123,7 +126,8 @@ impl ActiveStream<'_> {
             let milliseconds = HeaderValue::from(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX));
             self.request.fields.set(EXPECTED_TIMEOUT, milliseconds);
         }
-        let request_complete = self.downstream.is_request_complete().then(Instant::now);
+        let deadline = timeout.map(|timeout| Instant::now() + timeout);
+        let completed = self.downstream.is_request_complete().then(Instant::now);
         let mut attempts = Attempts {
             downstream: &mut self.downstream,
             record: &mut self.record,
@@ -134,15 +138,12 @@ impl ActiveStream<'_> {
             cluster,
             retry,
             numbered: route.include_request_attempt_count,
+            completed,
         };
-        let tried = match timeout {
-            Some(timeout) => {
-                tokio::time::timeout(*timeout, attempts.run()).await.unwrap_or(Err(Failure::TimedOut))
-            }
-            None => attempts.run().await,
-        };
+        let tried = within(deadline, attempts.run()).await.unwrap_or(Err(Failure::TimedOut));
+        let completed = attempts.completed;
         match tried {
-            Ok((upstream, head)) => self.answer(cluster, upstream, head, request_complete).await,
+            Ok((upstream, head)) => self.answer(cluster, upstream, head, completed, deadline).await,
             Err(failure) => self.fail(cluster, failure),
         }
     }
@@ -150,6 +151,11 @@ impl ActiveStream<'_> {
     /// What a request without a response head gets.
     fn fail(&mut self, cluster: &Cluster, failure: Failure) -> Ending {
         match failure {
+            Failure::Gone(Gone::ProtocolError(details)) if self.protocol != Protocol::Http2 => {
+                self.stats().cx_protocol_error.increment();
+                self.record.response_flags.set(ResponseFlag::DownstreamProtocolError);
+                self.local_reply(StatusCode::BAD_REQUEST, "Bad Request", details)
+            }
             Failure::Gone(gone) => Ending::Gone(gone),
             Failure::NoHost => {
                 self.record.response_flags.set(ResponseFlag::NoHealthyUpstream);
@@ -197,28 +203,42 @@ impl ActiveStream<'_> {
         cluster: &Cluster,
         mut upstream: Upstream,
         mut head: ResponseParts,
-        request_complete: Option<Instant>,
+        completed: Option<Instant>,
+        deadline: Option<Instant>,
     ) -> Ending {
-        if let Some(since) = request_complete {
+        if let Some(since) = completed {
             let milliseconds =
                 HeaderValue::from(u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX));
             self.record.upstream_service_time = Some(milliseconds.clone());
             head.fields.set(UPSTREAM_SERVICE_TIME, milliseconds);
         }
         cluster.stats.rq_completed.count(head.status);
-        let switching = self.upgrade && head.status == StatusCode::SWITCHING_PROTOCOLS;
-        if self.upgrade && !switching && head.status < StatusCode::BAD_REQUEST {
-            upstream.abandon();
-            return self.local_reply(head.status, "", "websocket_handshake_unsuccessful");
-        }
-        self.record.response_code_details = Some(Cow::Borrowed("via_upstream"));
-        if let Err(gone) = self.send_head(head, switching) {
+        let answer = head.answer;
+        self.record.response_code_details = Some(Cow::Borrowed(match answer {
+            Answer::HandshakeUnsuccessful => "websocket_handshake_unsuccessful",
+            _ => "via_upstream",
+        }));
+        let end = head.end;
+        if let Err(gone) = self.send_head(head) {
             upstream.abandon();
             return Ending::Gone(gone);
         }
+        if end && answer == Answer::HandshakeUnsuccessful {
+            upstream.abandon();
+            return Ending::Complete;
+        }
+        // The route's timeout is over once protocols are switched.
+        let deadline = deadline.filter(|_| answer != Answer::Switching);
         let mut exchange =
             Exchange::new(&mut self.downstream, &mut upstream, &mut self.record, &mut self.idle);
-        match exchange.bodies().await {
+        let Some(end) = within(deadline, exchange.bodies()).await else {
+            upstream.abandon();
+            cluster.stats.rq_timeout.increment();
+            self.record.response_flags.set(ResponseFlag::UpstreamRequestTimeout);
+            self.record.response_code_details = Some(Cow::Borrowed("response_timeout"));
+            return Ending::Cut(Reason::INTERNAL_ERROR);
+        };
+        match end {
             End::Complete => {
                 if self.downstream.is_request_complete() {
                     if let Some(connection) = upstream.into_reusable() {
@@ -253,8 +273,9 @@ impl ActiveStream<'_> {
         Ending::Cut(reset.downstream_code())
     }
 
-    fn send_head(&mut self, head: ResponseParts, switching: bool) -> Result<(), Gone> {
-        let ResponseParts { status, mut fields, end } = head;
+    fn send_head(&mut self, head: ResponseParts) -> Result<(), Gone> {
+        let ResponseParts { status, mut fields, end, answer } = head;
+        let switching = answer == Answer::Switching;
         self.record.response_code = status.as_u16();
         self.response_started = true;
         self.stats().rq_completed.count(status);
@@ -303,13 +324,9 @@ impl ActiveStream<'_> {
         details: impl Into<Cow<'static, str>>,
     ) -> Ending {
         self.record.response_code_details = Some(details.into());
-        let mut fields = crate::http1::Fields::new();
-        if !body.is_empty() {
-            fields.append(CONTENT_LENGTH, HeaderValue::from(body.len()));
-            fields.append(http::header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
-        }
-        let head = ResponseParts { status, fields, end: body.is_empty() };
-        let sent = self.send_head(head, false).and_then(|()| {
+        let fields = headers::local_reply(body);
+        let head = ResponseParts { status, fields, end: body.is_empty(), answer: Answer::Final };
+        let sent = self.send_head(head).and_then(|()| {
             if !body.is_empty() {
                 self.record.bytes_sent += body.len() as u64;
                 self.downstream.send(Bytes::copy_from_slice(body.as_bytes()))?;
@@ -355,5 +372,13 @@ impl ActiveStream<'_> {
                 None
             }
         }
+    }
+}
+
+/// The outcome, unless the deadline comes first.
+async fn within<T>(deadline: Option<Instant>, future: impl Future<Output = T>) -> Option<T> {
+    match deadline {
+        Some(deadline) => tokio::time::timeout_at(deadline, future).await.ok(),
+        None => Some(future.await),
     }
 }

@@ -88,7 +88,7 @@ pub struct AwaitedResponse {
 }
 
 impl AwaitedResponse {
-    /// The head; from then on `stream` can be read.
+    /// The next head; from the final one on `stream` can be read. Interim ones (1xx) come before it.
     ///
     /// # Errors
     /// [`StreamError`].
@@ -97,6 +97,9 @@ impl AwaitedResponse {
         stream: &mut Stream,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Response<()>, StreamError>> {
+        if let Poll::Ready(Some(interim)) = self.response.poll_informational(cx) {
+            return Poll::Ready(interim.map_err(StreamError::from));
+        }
         let response = std::task::ready!(std::pin::Pin::new(&mut self.response).poll(cx))?;
         let (parts, receive) = response.into_parts();
         stream.set_receive(receive);

@@ -109,6 +109,14 @@ impl Respond {
         Ok(())
     }
 
+    /// Sends the head of an interim response (1xx).
+    ///
+    /// # Errors
+    /// The stream has ended.
+    pub fn interim(&mut self, head: Response<()>) -> Result<(), StreamError> {
+        Ok(self.response.send_informational(head)?)
+    }
+
     /// Sends RST_STREAM instead of a head.
     pub fn reset(&mut self, reason: Reason) {
         self.response.send_reset(reason);

@@ -17,6 +17,9 @@ pub enum StreamError {
     /// The peer broke the protocol, and `h2` ended the stream or the connection for it.
     #[error("the peer broke the protocol: {0}")]
     Protocol(Reason),
+    /// The peer said GOAWAY and did not look at the stream (RFC 9113 section 6.8).
+    #[error("the peer is going away")]
+    GoAway,
     /// The connection ended.
     #[error("the connection ended")]
     ConnectionLost,
@@ -26,6 +29,7 @@ impl From<h2::Error> for StreamError {
     fn from(error: h2::Error) -> Self {
         match error.reason() {
             Some(reason) if error.is_reset() && error.is_remote() => Self::Reset(reason),
+            Some(_) if error.is_go_away() && error.is_remote() => Self::GoAway,
             Some(reason) if error.is_library() => Self::Protocol(reason),
             _ => Self::ConnectionLost,
         }

@@ -16,10 +16,10 @@ pub struct RequestParts {
     pub method: Method,
     /// `http` or `https`: `:scheme`.
     pub scheme: &'static str,
-    /// `Host` or `:authority`.
-    pub authority: HeaderValue,
-    /// The path with its query: `:path`.
-    pub path: HeaderValue,
+    /// `Host` or `:authority`; `None` if there was none.
+    pub authority: Option<HeaderValue>,
+    /// The path with its query: `:path`; `None` for a CONNECT without one.
+    pub path: Option<HeaderValue>,
     /// The fields, without `Host`.
     pub fields: Fields,
 }
@@ -62,8 +62,8 @@ fn http2_fields(fields: &Fields) -> HeaderMap {
 pub fn request_to_http2(request: &RequestParts) -> Result<Request<()>, NotHttp2> {
     let uri = Uri::builder()
         .scheme(request.scheme)
-        .authority(request.authority.as_bytes())
-        .path_and_query(request.path.as_bytes())
+        .authority(request.authority.as_ref().map_or(&b""[..], HeaderValue::as_bytes))
+        .path_and_query(request.path.as_ref().map_or(&b"/"[..], HeaderValue::as_bytes))
         .build()?;
     let mut http2 = Request::builder().version(Version::HTTP_2).uri(uri);
     let upgrade = request.fields.get(&UPGRADE).filter(|_| is_upgrade(&request.fields));
@@ -109,8 +109,8 @@ pub fn request_from_http2(request: &Request<()>) -> RequestParts {
     RequestParts {
         method,
         scheme: if uri.scheme_str() == Some("https") { "https" } else { "http" },
-        authority: authority.unwrap_or_else(|| HeaderValue::from_static("")),
-        path: uri.path_and_query().map_or_else(|| text("/"), |path| text(path.as_str())),
+        authority,
+        path: uri.path_and_query().map(|path| text(path.as_str())),
         fields,
     }
 }
@@ -164,8 +164,8 @@ mod tests {
         RequestParts {
             method: Method::GET,
             scheme: "http",
-            authority: HeaderValue::from_static("server.example.com:8080"),
-            path: HeaderValue::from_static("/chat?room=1"),
+            authority: Some(HeaderValue::from_static("server.example.com:8080")),
+            path: Some(HeaderValue::from_static("/chat?room=1")),
             fields: fields
                 .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
                 .into_iter()
@@ -192,8 +192,11 @@ mod tests {
     #[test]
     fn there_and_back_is_the_same_request_with_envoys_order() {
         let back = request_from_http2(&request_to_http2(&upgrade_request()).unwrap());
-        assert_eq!((back.method, back.authority.to_str().unwrap()), (Method::GET, "server.example.com:8080"));
-        assert_eq!(back.path, "/chat?room=1");
+        assert_eq!(
+            (back.method, back.authority.unwrap()),
+            (Method::GET, "server.example.com:8080".parse().unwrap())
+        );
+        assert_eq!(back.path.unwrap(), "/chat?room=1");
         assert_eq!(
             lines(&back.fields),
             [

@@ -2,20 +2,60 @@
 //!
 //! Head, answer or relay, the log line at the stream's end, and only then the delayed close.
 
+use bytes::{Bytes, BytesMut};
 use http::header::{CONNECTION, HOST, UPGRADE};
-use http::{HeaderName, HeaderValue, StatusCode, Version};
+use http::{HeaderName, HeaderValue, Method, StatusCode, Version};
 
-use super::super::http1::{HeadOutcome, Http1};
+use super::super::headers;
+use super::super::http1::{CODEC_ERROR, HeadOutcome, Http1};
 use super::super::reset::Gone;
 use super::super::stream::{self, Incoming};
 use super::super::worker::{Addresses, Worker};
 use super::Downstream;
 use crate::access_log::Protocol;
-use crate::http1::{self, Fields, Framing, HeadError, RequestHead};
+use crate::http1::{self, Fields, Framing, FramingError, HeadError, RequestHead, ResponseHead};
 use crate::websocket::extended_connect::{self, RequestParts};
 
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
+
+/// The methods that Envoy's parser takes (the IANA registry's, more or less).
+const METHODS: [&str; 34] = [
+    "ACL",
+    "BIND",
+    "CHECKOUT",
+    "CONNECT",
+    "COPY",
+    "DELETE",
+    "GET",
+    "HEAD",
+    "LINK",
+    "LOCK",
+    "M-SEARCH",
+    "MERGE",
+    "MKACTIVITY",
+    "MKCALENDAR",
+    "MKCOL",
+    "MOVE",
+    "NOTIFY",
+    "OPTIONS",
+    "PATCH",
+    "POST",
+    "PROPFIND",
+    "PROPPATCH",
+    "PURGE",
+    "PUT",
+    "REBIND",
+    "REPORT",
+    "SEARCH",
+    "SOURCE",
+    "SUBSCRIBE",
+    "TRACE",
+    "UNBIND",
+    "UNLINK",
+    "UNLOCK",
+    "UNSUBSCRIBE",
+];
 
 /// Serves a connection to its end.
 pub(in crate::sidecar) async fn serve(worker: &Worker, connection: Http1, addresses: Addresses) {
@@ -56,19 +96,32 @@ struct Refusal {
 impl From<HeadError> for Refusal {
     fn from(error: HeadError) -> Self {
         match error {
-            HeadError::Malformed(_) => Self::bad_request("http1.codec_error"),
+            HeadError::Malformed(httparse::Error::Version) => Self::low_version(),
+            HeadError::Malformed(httparse::Error::HeaderValue) => {
+                Self::bad_request("http1.invalid_characters")
+            }
+            HeadError::Malformed(_) => Self::bad_request(CODEC_ERROR),
             HeadError::TooLong => Self::too_large("http1.headers_too_large"),
             HeadError::TooManyFields => Self::too_large("http1.too_many_headers"),
         }
     }
 }
 
-impl Refusal {
-    /// Whether what came is no HTTP; else it is a request that is not served.
-    fn is_codec_error(&self) -> bool {
-        self.details.starts_with("http1.")
+impl From<FramingError> for Refusal {
+    fn from(error: FramingError) -> Self {
+        match error {
+            FramingError::ContentLength => Self::bad_request(CODEC_ERROR),
+            FramingError::Both => Self::bad_request("http1.content_length_and_chunked_not_allowed"),
+            FramingError::TransferEncoding => Self {
+                status: StatusCode::NOT_IMPLEMENTED,
+                body: "Not Implemented",
+                details: "http1.invalid_transfer_encoding",
+            },
+        }
     }
+}
 
+impl Refusal {
     fn bad_request(details: &'static str) -> Self {
         Self { status: StatusCode::BAD_REQUEST, body: "Bad Request", details }
     }
@@ -77,30 +130,73 @@ impl Refusal {
         let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
         Self { status, body: "Request Header Fields Too Large", details }
     }
+
+    /// Istio does not let Envoy take HTTP/1.0 (`accept_http_10`).
+    fn low_version() -> Self {
+        Self { status: StatusCode::UPGRADE_REQUIRED, body: "Upgrade Required", details: "low_version" }
+    }
 }
 
 /// Turns a head into a request, and readies the connection for its body. Also says whether the client will close.
 fn accept(head: RequestHead, connection: &mut Http1) -> Result<(RequestParts, bool), Refusal> {
     let RequestHead { method, target, version, mut fields } = head;
     if version == Version::HTTP_10 {
-        let status = StatusCode::UPGRADE_REQUIRED;
-        return Err(Refusal { status, body: "Upgrade Required", details: "low_version" });
+        return Err(Refusal::low_version());
+    }
+    if !METHODS.contains(&method.as_str()) {
+        return Err(Refusal::bad_request(CODEC_ERROR));
     }
     let close = fields.has_element(&CONNECTION, "close") || fields.has_element(&PROXY_CONNECTION, "close");
-    let Some(authority) = fields.get(&HOST).cloned() else {
-        return Err(Refusal::bad_request("missing_host_header"));
-    };
+    let (authority, path) = split_target(&method, target, joined_hosts(&fields))?;
     fields.remove(&HOST);
     ignore_h2c(&mut fields);
-    let framing = if extended_connect::is_upgrade(&fields) {
-        Framing::Raw
-    } else {
-        Framing::of_request(&fields).map_err(|_| Refusal::bad_request("http1.codec_error"))?
-    };
+    let framing =
+        if extended_connect::is_upgrade(&fields) { Framing::Raw } else { Framing::of_request(&fields)? };
     connection.expect_body(framing);
-    let path =
-        HeaderValue::from_maybe_shared(target).map_err(|_| Refusal::bad_request("http1.invalid_url"))?;
     Ok((RequestParts { method, scheme: "http", authority, path, fields }, close))
+}
+
+/// Several `Host` fields are one list, as any field's.
+fn joined_hosts(fields: &Fields) -> Option<HeaderValue> {
+    let hosts: Vec<&[u8]> = fields.get_all(&HOST).map(HeaderValue::as_bytes).collect();
+    if hosts.is_empty() { None } else { HeaderValue::from_bytes(&hosts.join(&b","[..])).ok() }
+}
+
+type Target = (Option<HeaderValue>, Option<HeaderValue>);
+
+/// The authority and the path of a request target (RFC 9112 section 3.2).
+fn split_target(method: &Method, target: Bytes, host: Option<HeaderValue>) -> Result<Target, Refusal> {
+    let malformed = || Refusal::bad_request(CODEC_ERROR);
+    let value = |bytes: Bytes| HeaderValue::from_maybe_shared(bytes).map_err(|_| malformed());
+    if !target.iter().all(u8::is_ascii_graphic) {
+        return Err(malformed());
+    }
+    let (authority, path) = if *method == Method::CONNECT {
+        (Some(value(target)?), None)
+    } else if target.starts_with(b"/") || target.as_ref() == b"*" {
+        (host, Some(value(target)?))
+    } else {
+        let scheme = memchr::memmem::find(&target, b"://").ok_or_else(malformed)?;
+        if !matches!(&target[..scheme], b"http" | b"https") {
+            return Err(Refusal::bad_request("http1.invalid_scheme"));
+        }
+        let rest = target.slice(scheme + 3..);
+        let end = rest.iter().position(|byte| matches!(byte, b'/' | b'?' | b'#')).unwrap_or(rest.len());
+        let path = if end == rest.len() { Bytes::from_static(b"/") } else { rest.slice(end..) };
+        (Some(value(rest.slice(..end))?), Some(value(path)?))
+    };
+    if authority
+        .as_ref()
+        .is_some_and(|authority| !authority.as_bytes().iter().all(|byte| is_authority(*byte)))
+    {
+        return Err(Refusal::bad_request("http.invalid_authority"));
+    }
+    Ok((authority, path))
+}
+
+/// Unreserved characters, sub-delimiters and what separates the parts of an authority (RFC 3986 section 3.2).
+fn is_authority(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:[]@".contains(&byte)
 }
 
 /// An upgrade to `h2c` is no upgrade: the fields that ask for it are dropped (Envoy's `ServerConnectionImpl`).
@@ -126,22 +222,19 @@ fn ignore_h2c(fields: &mut Fields) {
 /// Answers what is no request, leaves its line, and closes.
 async fn refuse(worker: &Worker, mut connection: Http1, addresses: Addresses, refusal: &Refusal) {
     let stats = &worker.stats.connection_manager;
-    if refusal.is_codec_error() {
-        stats.cx_protocol_error.increment();
-    }
+    stats.cx_protocol_error.increment();
     stats.rq_completed.count(refusal.status);
     let mut record = worker.record(addresses, Protocol::Http11);
     record.response_code = refusal.status.as_u16();
     record.bytes_sent = refusal.body.len() as u64;
     Gone::ProtocolError(refusal.details).note(&mut record);
-    let head = format!(
-        "HTTP/1.1 {} {}\r\ncontent-length: {}\r\ncontent-type: text/plain\r\nconnection: close\r\n\r\n{}",
-        refusal.status.as_str(),
-        refusal.status.canonical_reason().unwrap_or_default(),
-        refusal.body.len(),
-        refusal.body
-    );
-    connection.send_head(head.as_str().into(), false);
+    let mut fields = headers::local_reply(refusal.body);
+    headers::prepare_response(&mut fields, false, worker.connection_manager.server_name);
+    fields.set(CONNECTION, HeaderValue::from_static("close"));
+    let mut head = BytesMut::new();
+    ResponseHead { status: refusal.status, version: Version::HTTP_11, fields }.write(&mut head);
+    head.extend_from_slice(refusal.body.as_bytes());
+    connection.send_head(head, false);
     record.finish();
     connection.close_delayed(worker.connection_manager.delayed_close_timeout).await;
 }

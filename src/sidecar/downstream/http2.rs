@@ -21,11 +21,14 @@ use crate::websocket::extended_connect;
 /// field like any other, and no valid one.
 const INVALID_FIELD: &str = "http2.invalid.header.field";
 
+/// What Envoy logs for the other streams of a connection that is given up because its peer broke the protocol.
+const CODEC_ERROR: &str = "codec_error:The_user_callback_function_failed";
+
 /// What the streams of one connection know of it.
 #[derive(Debug, Default)]
 pub(in crate::sidecar) struct ConnectionState {
-    /// The peer broke the protocol; the details.
-    broken: Cell<Option<&'static str>>,
+    /// It is given up because its peer broke the protocol.
+    broken: Cell<bool>,
     /// A response has gone out with which the connection begins to drain.
     draining: Cell<bool>,
 }
@@ -44,10 +47,9 @@ impl ConnectionState {
     /// Why a stream is gone, given how it ended.
     pub(super) fn gone(&self, error: StreamError) -> Gone {
         match (error, self.broken.get()) {
-            (StreamError::Reset(_), _) => Gone::Reset,
-            (_, Some(details)) => Gone::ProtocolError(details),
-            (StreamError::Protocol(_), None) => Gone::ProtocolError("http2.protocol_error"),
-            (StreamError::ConnectionLost, None) => Gone::Disconnected,
+            (StreamError::Reset(reason), _) => Gone::Reset(reason),
+            (StreamError::Protocol(_), _) | (_, true) => Gone::ProtocolError(CODEC_ERROR),
+            (StreamError::ConnectionLost | StreamError::GoAway, false) => Gone::Disconnected,
         }
     }
 }
@@ -111,7 +113,7 @@ async fn refuse_connection(
     let mut record = worker.record(addresses, Protocol::Http2);
     Gone::ProtocolError(INVALID_FIELD).note(&mut record);
     record.finish();
-    state.broken.set(Some(INVALID_FIELD));
+    state.broken.set(true);
     if let Some(mut socket) = server.abandon() {
         http1::drain(&mut socket, worker.connection_manager.delayed_close_timeout).await;
     }

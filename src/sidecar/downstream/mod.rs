@@ -13,7 +13,7 @@ use bytes::{Bytes, BytesMut};
 
 use self::http2::ConnectionState;
 use super::exchange::Leg;
-use super::http1::Http1;
+use super::http1::{CODEC_ERROR, Http1, ReadEnd};
 use super::reset::Gone;
 use crate::http1::{Fields, Framing, ResponseHead};
 use crate::tunnel::{Reason, Respond, Stream};
@@ -73,6 +73,26 @@ impl Downstream {
         }
     }
 
+    /// Sends the head of an interim response (1xx).
+    ///
+    /// # Errors
+    /// The peer is gone.
+    pub(super) fn send_interim(&mut self, status: StatusCode, fields: Fields) -> Result<(), Gone> {
+        match self {
+            Self::Http1(connection) => {
+                let mut head = BytesMut::new();
+                ResponseHead { status, version: Version::HTTP_11, fields }.write(&mut head);
+                connection.send_head(head, false);
+                Ok(())
+            }
+            Self::Http2(http2) => {
+                let head = extended_connect::response_to_http2(status, &fields);
+                let connection = &http2.connection;
+                http2.respond.interim(head).map_err(|error| connection.gone(error))
+            }
+        }
+    }
+
     /// Sends the response head; `end` if there is no body.
     ///
     /// # Errors
@@ -101,6 +121,11 @@ impl Downstream {
                 Ok(())
             }
             Self::Http2(http2) => {
+                if end && status == StatusCode::SWITCHING_PROTOCOLS {
+                    // Not an upgrade, and HTTP/2 has no such status: its client takes it for a protocol error.
+                    http2.respond.reset(Reason::PROTOCOL_ERROR);
+                    return Ok(());
+                }
                 http2.head_sent = true;
                 let head = extended_connect::response_to_http2(status, &fields);
                 let Http2Stream { stream, respond, connection, .. } = &mut **http2;
@@ -135,7 +160,10 @@ impl Leg for Downstream {
 
     fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Gone>> {
         match self {
-            Self::Http1(connection) => connection.poll_data(cx).map_err(|_| Gone::Disconnected),
+            Self::Http1(connection) => connection.poll_data(cx).map_err(|end| match end {
+                ReadEnd::Closed => Gone::Disconnected,
+                ReadEnd::Malformed => Gone::ProtocolError(CODEC_ERROR),
+            }),
             Self::Http2(http2) => {
                 let connection = &http2.connection;
                 http2.stream.poll_data(cx).map_err(|error| connection.gone(error))

@@ -8,16 +8,16 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use ::http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE};
+use ::http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, TRANSFER_ENCODING, UPGRADE};
 use ::http::{HeaderValue, Method, StatusCode, Version};
 use bytes::{Bytes, BytesMut};
 
 use self::http2_pool::StreamLease;
 use super::exchange::Leg;
-use super::http1::{HeadOutcome, Http1, ReadEnd};
+use super::http1::Http1;
 use super::reset::Reset;
 use super::stats::{Active, ClusterStats};
-use crate::http1::{self, Fields, Framing, RequestHead};
+use crate::http1::{self, Fields, Framing, RequestHead, ResponseHead};
 use crate::tunnel::{AwaitedResponse, Reason, Stream};
 use crate::websocket::extended_connect::{self, RequestParts};
 
@@ -30,6 +30,22 @@ pub(super) struct ResponseParts {
     pub(super) fields: Fields,
     /// There is no body.
     pub(super) end: bool,
+    /// What it is to the request.
+    pub(super) answer: Answer,
+}
+
+/// What a response is to its request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// One before the real one (1xx).
+    Interim,
+    /// The upgrade that was asked for: every byte after it is data.
+    Switching,
+    /// No upgrade although one was asked for, and no error either: Envoy's HTTP/1.1 codec drops what comes with it
+    /// (`websocket_handshake_unsuccessful`).
+    HandshakeUnsuccessful,
+    /// The answer.
+    Final,
 }
 
 /// A connection or stream that is ready for one request.
@@ -94,7 +110,9 @@ impl Ready {
 /// The head as it is on the wire, and whether the body goes in chunks.
 fn http1_head(request: &RequestParts, upgrade: bool, end: bool) -> (BytesMut, bool) {
     let mut fields = Fields::new();
-    fields.append(HOST, request.authority.clone());
+    if let Some(authority) = &request.authority {
+        fields.append(HOST, authority.clone());
+    }
     for (name, value) in request.fields.iter() {
         fields.append(name.clone(), value.clone());
     }
@@ -102,7 +120,8 @@ fn http1_head(request: &RequestParts, upgrade: bool, end: bool) -> (BytesMut, bo
     if chunked {
         fields.append(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
-    let target = Bytes::copy_from_slice(request.path.as_bytes());
+    let target = request.path.as_ref().map_or(&b"/"[..], HeaderValue::as_bytes);
+    let target = Bytes::copy_from_slice(target);
     let head = RequestHead { method: request.method.clone(), target, version: Version::HTTP_11, fields };
     let mut out = BytesMut::with_capacity(512);
     head.write(&mut out);
@@ -142,15 +161,25 @@ pub(super) struct Http2Stream {
 }
 
 impl Upstream {
-    /// The response head. Interim responses are passed over.
+    /// The next response head; after an interim one there is another.
     pub(super) fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<ResponseParts, Reset>> {
         match self {
             Self::Http1(http1) => http1.poll_head(cx),
             Self::Http2(http2) => {
                 let Http2Stream { stream, response, upgrade, .. } = &mut **http2;
                 let head = std::task::ready!(response.poll_head(stream, cx))?;
+                if head.status() == StatusCode::SWITCHING_PROTOCOLS {
+                    // HTTP/2 has no such status (RFC 9113 section 8.6).
+                    return Poll::Ready(Err(Reset::ProtocolError));
+                }
                 let (status, fields) = extended_connect::response_from_http2(&head, upgrade.as_ref());
-                Poll::Ready(Ok(ResponseParts { status, fields, end: stream.is_end() }))
+                let answer = match status {
+                    StatusCode::SWITCHING_PROTOCOLS => Answer::Switching,
+                    status if status.is_informational() => Answer::Interim,
+                    _ => Answer::Final,
+                };
+                let end = answer != Answer::Interim && stream.is_end();
+                Poll::Ready(Ok(ResponseParts { status, fields, end, answer }))
             }
         }
     }
@@ -177,30 +206,50 @@ impl Upstream {
 
 impl Http1Stream {
     fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<ResponseParts, Reset>> {
-        loop {
-            // The request may still be on its way out.
-            let _ = self.connection.poll_flush(cx);
-            let head = match std::task::ready!(self.connection.poll_head(http1::parse_response, cx)) {
-                Ok(Some(head)) => head,
-                Ok(None) | Err(HeadOutcome::Closed) => return Poll::Ready(Err(Reset::ConnectionTermination)),
-                Err(HeadOutcome::Malformed(_)) => return Poll::Ready(Err(Reset::ProtocolError)),
-            };
-            let switching = head.status == StatusCode::SWITCHING_PROTOCOLS;
-            if head.status.is_informational() && !switching {
-                continue;
+        // The request may still be on its way out.
+        let _ = self.connection.poll_flush(cx);
+        let head = match std::task::ready!(self.connection.poll_head(http1::parse_response, cx)) {
+            Ok(Some(head)) => head,
+            Ok(None) => return Poll::Ready(Err(Reset::ConnectionTermination)),
+            Err(_) => return Poll::Ready(Err(Reset::ProtocolError)),
+        };
+        let ResponseHead { status, version, mut fields } = head;
+        let answer = self.answer(status, &fields);
+        let framing = match answer {
+            Answer::Interim => Framing::None,
+            // A body's length where no body can be.
+            Answer::Switching if fields.contains(&TRANSFER_ENCODING) => {
+                return Poll::Ready(Err(Reset::ProtocolError));
             }
-            let framing = if switching && self.upgrade.is_some() {
-                Framing::Raw
-            } else {
-                Framing::of_response(&self.method, head.status, &head.fields)
-                    .map_err(|_| Reset::ProtocolError)?
-            };
-            self.connection.expect_body(framing);
-            self.reusable = self.upgrade.is_none()
-                && head.version == Version::HTTP_11
-                && !head.fields.has_element(&CONNECTION, "close");
-            let end = self.connection.is_body_end();
-            return Poll::Ready(Ok(ResponseParts { status: head.status, fields: head.fields, end }));
+            Answer::Switching => Framing::Raw,
+            Answer::HandshakeUnsuccessful => {
+                fields.remove(&CONTENT_LENGTH);
+                fields.remove(&CONTENT_TYPE);
+                Framing::None
+            }
+            Answer::Final => {
+                Framing::of_response(&self.method, status, &fields).map_err(|_| Reset::ProtocolError)?
+            }
+        };
+        self.connection.expect_body(framing);
+        self.reusable = self.upgrade.is_none()
+            && version == Version::HTTP_11
+            && !fields.has_element(&CONNECTION, "close");
+        let end = answer != Answer::Interim && self.connection.is_body_end();
+        Poll::Ready(Ok(ResponseParts { status, fields, end, answer }))
+    }
+
+    fn answer(&self, status: StatusCode, fields: &Fields) -> Answer {
+        if status == StatusCode::SWITCHING_PROTOCOLS {
+            let agreed = self.upgrade.is_some() && extended_connect::is_upgrade(fields);
+            return if agreed { Answer::Switching } else { Answer::Final };
+        }
+        if status.is_informational() {
+            Answer::Interim
+        } else if self.upgrade.is_some() && status < StatusCode::BAD_REQUEST {
+            Answer::HandshakeUnsuccessful
+        } else {
+            Answer::Final
         }
     }
 }
@@ -210,10 +259,13 @@ impl Leg for Upstream {
 
     fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Reset>> {
         match self {
-            Self::Http1(http1) => http1.connection.poll_data(cx).map_err(|end| match end {
-                ReadEnd::Closed => Reset::ConnectionTermination,
-                ReadEnd::Malformed => Reset::ProtocolError,
-            }),
+            Self::Http1(http1) => {
+                let switched = http1.connection.is_raw();
+                http1.connection.poll_data(cx).map_err(|_| {
+                    // The end of the connection within a body of known length breaks the protocol.
+                    if switched { Reset::ConnectionTermination } else { Reset::ProtocolError }
+                })
+            }
             Self::Http2(http2) => http2.stream.poll_data(cx).map_err(Reset::from),
         }
     }
