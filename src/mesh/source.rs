@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::document::Documents;
 use super::place::MeshError;
@@ -69,8 +70,18 @@ impl Documents {
     }
 }
 
+/// A file that is just being written is empty for a moment (it is truncated first): worth another look.
+const MOMENT: Duration = Duration::from_millis(50);
+
 fn read(path: &Path) -> Result<Documents, MeshError> {
-    let text = fs::read_to_string(path).map_err(|source| unreadable(path, source))?;
+    let text = || fs::read_to_string(path).map_err(|source| unreadable(path, source));
+    let text = match text()? {
+        empty if empty.is_empty() => {
+            std::thread::sleep(MOMENT);
+            text()?
+        }
+        text => text,
+    };
     Documents::parse(&path.display().to_string(), &text)
 }
 

@@ -90,6 +90,7 @@ impl ActiveStream<'_> {
     async fn run(&mut self) -> Ending {
         if let Err((status, details)) = headers::check_request(&mut self.request) {
             headers::note_request(&self.request, &mut self.record);
+            self.close = true;
             return self.local_reply(status, "", details);
         }
         headers::prepare_request(&mut self.request, self.upgrade);

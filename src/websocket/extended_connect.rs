@@ -76,10 +76,10 @@ pub fn request_to_http2(request: &RequestParts) -> Result<Request<()>, NotHttp2>
     Ok(http2)
 }
 
-/// Whether an HTTP/2 request is an extended CONNECT.
+/// `:protocol`, the pseudo-header field of an extended CONNECT.
 #[must_use]
-pub fn is_extended_connect(request: &Request<()>) -> bool {
-    request.method() == Method::CONNECT && request.extensions().get::<Protocol>().is_some()
+pub fn protocol(request: &Request<()>) -> Option<&str> {
+    request.extensions().get::<Protocol>().map(Protocol::as_str)
 }
 
 /// The request as HTTP/1.1 has it: extended CONNECT becomes GET with `upgrade` and `connection` at the end.

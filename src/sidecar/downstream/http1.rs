@@ -150,8 +150,11 @@ fn accept(head: RequestHead, connection: &mut Http1) -> Result<(RequestParts, bo
     let (authority, path) = split_target(&method, target, joined_hosts(&fields))?;
     fields.remove(&HOST);
     ignore_h2c(&mut fields);
-    let framing =
-        if extended_connect::is_upgrade(&fields) { Framing::Raw } else { Framing::of_request(&fields)? };
+    let framing = if extended_connect::is_upgrade(&fields) || method == Method::CONNECT {
+        Framing::Raw
+    } else {
+        Framing::of_request(&fields)?
+    };
     connection.expect_body(framing);
     Ok((RequestParts { method, scheme: "http", authority, path, fields }, close))
 }

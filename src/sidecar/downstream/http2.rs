@@ -81,8 +81,8 @@ pub(in crate::sidecar) async fn serve(
             server.poll_accept(cx)
         });
         let Some(Ok((request, stream, respond))) = accepted.await else { break };
-        if extended_connect::is_extended_connect(&request) && !manager.allow_connect {
-            return refuse_connection(&worker, server, &state, addresses).await;
+        if let Some(details) = violation(&request, manager.allow_connect) {
+            return refuse_connection(&worker, server, &state, addresses, details).await;
         }
         let stream = Http2Stream { stream, respond, head_sent: false, connection: Rc::clone(&state) };
         tokio::task::spawn_local(serve_stream(Rc::clone(&worker), request, stream, addresses));
@@ -90,6 +90,18 @@ pub(in crate::sidecar) async fn serve(
     // What was sent last must not be destroyed by the reset that closing with unread bytes would become.
     if let Some(mut socket) = server.abandon() {
         http1::drain(&mut socket, manager.delayed_close_timeout).await;
+    }
+}
+
+/// What of a request breaks the protocol in Envoy's eyes, if anything.
+fn violation(request: &Request<()>, allow_connect: bool) -> Option<&'static str> {
+    let protocol = extended_connect::protocol(request)?;
+    if !allow_connect || protocol.is_empty() {
+        Some(INVALID_FIELD)
+    } else if request.uri().authority().is_none() {
+        Some("http2.violation.of.messaging.rule")
+    } else {
+        None
     }
 }
 
@@ -108,10 +120,11 @@ async fn refuse_connection(
     server: Server<Socket>,
     state: &ConnectionState,
     addresses: Addresses,
+    details: &'static str,
 ) {
     worker.stats.connection_manager.cx_protocol_error.increment();
     let mut record = worker.record(addresses, Protocol::Http2);
-    Gone::ProtocolError(INVALID_FIELD).note(&mut record);
+    Gone::ProtocolError(details).note(&mut record);
     record.finish();
     state.broken.set(true);
     if let Some(mut socket) = server.abandon() {

@@ -11,7 +11,7 @@ use super::super::socket::Socket;
 use super::super::stats::{Active, ClusterStats};
 use super::Ready;
 use super::http1_pool::Http1Pool;
-use super::http2_pool::{Dialled, Http2Pool};
+use super::http2_pool::{Dialled, Http2Pool, Lifetime};
 use crate::access_log::Protocol;
 use crate::mesh::{self, UpstreamProtocol};
 use crate::net::{self, ConnectError};
@@ -83,8 +83,24 @@ impl Cluster {
             let local_address = socket.local_addr().map_err(|error| failure(&error))?;
             return Ok(Ready::Http1(Box::new(Http1::to_upstream(socket, counted)), local_address));
         }
+        let dial = || self.dial_http2(host);
+        let most_streams = self.config.max_concurrent_streams as usize;
+        let lifetime = Lifetime {
+            idle_timeout: self.config.idle_timeout,
+            max_connection_duration: self.config.max_connection_duration,
+        };
+        let lease = self.http2.take(most_streams, lifetime, dial, &self.stats).await?;
+        Ok(Ready::Http2(lease))
+    }
+
+    /// Opens an HTTP/2 connection; it does not end with the request that it is opened for.
+    fn dial_http2(
+        &self,
+        host: SocketAddr,
+    ) -> impl Future<Output = Result<Dialled<impl Future<Output = ()> + use<>>, Reset>> + use<> {
+        let (source, limit) = (self.bind_source, self.config.connect_timeout);
         let stats = Arc::clone(&self.stats);
-        let dial = async move {
+        async move {
             let counted = Active::begin(&stats, |stats| &stats.cx);
             stats.cx_http2_total.increment();
             let socket: Socket = noted(net::connect(host, source, limit).await, &stats)?;
@@ -102,10 +118,7 @@ impl Cluster {
                 drop(driver.await);
             };
             Ok(Dialled { client, local_address, driver })
-        };
-        let most_streams = self.config.max_concurrent_streams as usize;
-        let lease = self.http2.take(most_streams, dial, &self.stats).await?;
-        Ok(Ready::Http2(lease))
+        }
     }
 
     /// Counts how a stream was reset.

@@ -5,9 +5,11 @@ use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::Request;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
+use tokio::time::Instant;
 
 use super::super::reset::Reset;
 use super::super::stats::{Active, ClusterStats};
@@ -23,7 +25,7 @@ pub(super) struct Http2Pool {
 struct State {
     connections: Vec<Rc<Connection>>,
     /// Those who wait for the connection that is being dialled; `None` if none is.
-    dialling: Option<Vec<oneshot::Sender<Result<StreamLease, Reset>>>>,
+    dialling: Option<Vec<oneshot::Sender<Result<Option<StreamLease>, Reset>>>>,
 }
 
 /// One connection that takes streams.
@@ -32,12 +34,54 @@ struct Connection {
     client: RefCell<Client>,
     local_address: SocketAddr,
     active: Cell<usize>,
+    /// Told of every change of `active`.
+    changed: Notify,
     most: usize,
 }
 
 impl Connection {
     fn has_room(&self) -> bool {
         self.active.get() < self.most.min(self.client.borrow().max_streams())
+    }
+
+    fn set_active(&self, active: usize) {
+        self.active.set(active);
+        self.changed.notify_one();
+    }
+
+    /// Waits until the connection is to be closed: it was without a stream for `idle_timeout`, or its time is over and
+    /// its last stream too (`max_connection_duration`: from then on it takes no new ones).
+    async fn retired(self: Rc<Self>, lifetime: Lifetime, pool: &RefCell<State>) {
+        let begun = Instant::now();
+        let over = lifetime.max_connection_duration.map(|duration| begun + duration);
+        loop {
+            let idle =
+                lifetime.idle_timeout.filter(|_| self.active.get() == 0).map(|idle| Instant::now() + idle);
+            tokio::select! {
+                () = self.changed.notified() => {}
+                () = until(idle) => return,
+                () = until(over) => break,
+            }
+        }
+        pool.borrow_mut().forget(&self);
+        while self.active.get() > 0 {
+            self.changed.notified().await;
+        }
+    }
+}
+
+/// How long the connections of a cluster live; `None` is forever.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Lifetime {
+    pub(super) idle_timeout: Option<Duration>,
+    pub(super) max_connection_duration: Option<Duration>,
+}
+
+/// `None` never comes.
+async fn until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -50,7 +94,7 @@ pub(in crate::sidecar) struct StreamLease {
 
 impl StreamLease {
     fn new(connection: &Rc<Connection>, pool: &Rc<RefCell<State>>) -> Self {
-        connection.active.set(connection.active.get() + 1);
+        connection.set_active(connection.active.get() + 1);
         Self { connection: Rc::clone(connection), pool: Rc::clone(pool) }
     }
 
@@ -74,7 +118,7 @@ impl StreamLease {
 
 impl Drop for StreamLease {
     fn drop(&mut self) {
-        self.connection.active.set(self.connection.active.get() - 1);
+        self.connection.set_active(self.connection.active.get() - 1);
     }
 }
 
@@ -97,36 +141,42 @@ impl Http2Pool {
     pub(super) async fn take<D, F>(
         &self,
         most_streams: usize,
-        dial: F,
+        lifetime: Lifetime,
+        dial: impl Fn() -> F,
         cluster: &Arc<ClusterStats>,
     ) -> Result<StreamLease, Reset>
     where
         F: Future<Output = Result<Dialled<D>, Reset>> + 'static,
         D: Future<Output = ()> + 'static,
     {
-        let lease = {
-            let mut state = self.state.borrow_mut();
-            // One that drains (GOAWAY) keeps its open streams, which hold it.
-            state.connections.retain(|connection| connection.client.borrow().is_open());
-            if let Some(connection) = state.connections.iter().find(|connection| connection.has_room()) {
-                return Ok(StreamLease::new(connection, &self.state));
+        loop {
+            let lease = {
+                let mut state = self.state.borrow_mut();
+                // One that drains (GOAWAY) keeps its open streams, which hold it.
+                state.connections.retain(|connection| connection.client.borrow().is_open());
+                if let Some(connection) = state.connections.iter().find(|connection| connection.has_room()) {
+                    return Ok(StreamLease::new(connection, &self.state));
+                }
+                let (sender, lease) = oneshot::channel();
+                if let Some(waiting) = &mut state.dialling {
+                    waiting.push(sender);
+                } else {
+                    state.dialling = Some(vec![sender]);
+                    let pool = Rc::clone(&self.state);
+                    tokio::task::spawn_local(dial_for_all(pool, most_streams, lifetime, dial()));
+                }
+                lease
+            };
+            let _pending = Active::begin(cluster, |stats| &stats.rq_pending);
+            // The task that dials answers everyone; it is cut off only with the worker.
+            if let Some(lease) = lease.await.unwrap_or(Err(Reset::ConnectionTermination))? {
+                return Ok(lease);
             }
-            let (sender, lease) = oneshot::channel();
-            if let Some(waiting) = &mut state.dialling {
-                waiting.push(sender);
-            } else {
-                state.dialling = Some(vec![sender]);
-                tokio::task::spawn_local(dial_for_all(Rc::clone(&self.state), most_streams, dial));
-            }
-            lease
-        };
-        let _pending = Active::begin(cluster, |stats| &stats.rq_pending);
-        // The task that dials answers everyone; it is cut off only with the worker.
-        lease.await.unwrap_or(Err(Reset::ConnectionTermination))
+        }
     }
 }
 
-async fn dial_for_all<D, F>(pool: Rc<RefCell<State>>, most_streams: usize, dial: F)
+async fn dial_for_all<D, F>(pool: Rc<RefCell<State>>, most_streams: usize, lifetime: Lifetime, dial: F)
 where
     F: Future<Output = Result<Dialled<D>, Reset>>,
     D: Future<Output = ()> + 'static,
@@ -147,17 +197,19 @@ where
         client: RefCell::new(dialled.client),
         local_address: dialled.local_address,
         active: Cell::new(0),
+        changed: Notify::new(),
         most: most_streams,
     });
     pool.borrow_mut().connections.push(Rc::clone(&connection));
     for sender in waiting {
-        // A lease that nobody takes is given back by being dropped.
-        let _ = sender.send(Ok(StreamLease::new(&connection, &pool)));
+        // Who finds no room has to dial again. A lease that nobody takes is given back by being dropped.
+        let _ = sender.send(Ok(connection.has_room().then(|| StreamLease::new(&connection, &pool))));
     }
-    let weak = Rc::downgrade(&connection);
-    drop(connection);
-    dialled.driver.await;
-    if let Some(connection) = weak.upgrade() {
-        pool.borrow_mut().forget(&connection);
+    tokio::select! {
+        // Nothing is flushed any more then: the peer sees the end of the connection alone, as with Envoy.
+        biased;
+        () = Rc::clone(&connection).retired(lifetime, &pool) => {}
+        () = dialled.driver => {}
     }
+    pool.borrow_mut().forget(&connection);
 }
