@@ -15,6 +15,7 @@ use crate::mesh::{
     Workload,
 };
 use crate::sidecar::{Config, Direction, Sidecar, StartError};
+use crate::tls::{MutualTls, PemFiles};
 
 /// Runs one Envoy-like sidecar proxy of a pair.
 ///
@@ -82,12 +83,30 @@ struct CommonArgs {
     /// Which of Istio's default formats the lines have
     #[arg(long, value_name = "FORMAT", default_value = "json")]
     access_log_format: FormatArg,
+    #[command(flatten)]
+    mutual_tls: Option<MutualTlsArgs>,
     /// Worker threads, each with its own listener socket, runtime and upstream connections [default: the cores]
     #[arg(long, value_name = "N")]
     concurrency: Option<NonZeroUsize>,
     /// How long a graceful drain takes before the listener closes
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration::parse)]
     drain_time: Duration,
+}
+
+/// All three or none.
+#[derive(Debug, clap::Args)]
+struct MutualTlsArgs {
+    /// Turns on mutual TLS on the hop between the sidecars: this workload's certificate, a PEM file
+    ///
+    /// A peer's certificate must come from the CA and have a `spiffe://cluster.local/…` URI.
+    #[arg(long, value_name = "FILE", requires_all = ["mtls_key", "mtls_ca"], required = false)]
+    mtls_cert: PathBuf,
+    /// Its private key, a PEM file
+    #[arg(long, value_name = "FILE", requires_all = ["mtls_cert", "mtls_ca"], required = false)]
+    mtls_key: PathBuf,
+    /// The CA's certificates, a PEM file
+    #[arg(long, value_name = "FILE", requires_all = ["mtls_cert", "mtls_key"], required = false)]
+    mtls_ca: PathBuf,
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -169,6 +188,13 @@ fn inbound(args: &InboundArgs, found: &Found) -> Result<Direction, MeshError> {
 }
 
 fn start(args: CommonArgs, direction: Direction) -> ExitCode {
+    let mutual_tls = args.mutual_tls.map(|files| {
+        MutualTls::load(&PemFiles { certificate: files.mtls_cert, key: files.mtls_key, ca: files.mtls_ca })
+    });
+    let mutual_tls = match mutual_tls.transpose() {
+        Ok(mutual_tls) => mutual_tls,
+        Err(error) => return exit::report(&error, None, exit::USAGE),
+    };
     let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
     let config = Config {
         direction,
@@ -184,6 +210,7 @@ fn start(args: CommonArgs, direction: Direction) -> ExitCode {
             FormatArg::Json => Format::Json,
             FormatArg::Text => Format::Text,
         },
+        mutual_tls,
         drain_time: args.drain_time,
     };
     let sidecar = match Sidecar::bind(config) {

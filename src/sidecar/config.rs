@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::access_log::{Format, Target};
 use crate::mesh;
+use crate::tls::MutualTls;
 
 /// One sidecar.
 #[derive(Debug, Clone)]
@@ -23,6 +24,8 @@ pub struct Config {
     pub access_log: Target,
     /// How its lines look.
     pub access_log_format: Format,
+    /// Mutual TLS on the hop between the sidecars; `None` is plaintext.
+    pub mutual_tls: Option<MutualTls>,
     /// How long a graceful drain takes before the listener closes (Envoy's `--drain-time-s`).
     pub drain_time: Duration,
 }
@@ -54,10 +57,14 @@ pub(super) struct Proxy {
     pub(super) endpoint: SocketAddr,
     pub(super) passthrough: Option<SocketAddr>,
     pub(super) bind_source: Option<IpAddr>,
+    /// The listener takes TLS alone.
+    pub(super) downstream_tls: Option<MutualTls>,
+    /// For clusters that have a server name.
+    pub(super) upstream_tls: Option<MutualTls>,
 }
 
 impl Proxy {
-    pub(super) fn new(direction: Direction, endpoint: SocketAddr) -> Self {
+    pub(super) fn new(direction: Direction, endpoint: SocketAddr, mutual_tls: Option<MutualTls>) -> Self {
         match direction {
             Direction::Outbound { mesh, passthrough } => Self {
                 connection_manager: mesh.connection_manager,
@@ -65,6 +72,8 @@ impl Proxy {
                 endpoint,
                 passthrough,
                 bind_source: None,
+                downstream_tls: None,
+                upstream_tls: mutual_tls,
             },
             Direction::Inbound { mesh, bind_source } => Self {
                 connection_manager: mesh.connection_manager,
@@ -72,6 +81,8 @@ impl Proxy {
                 endpoint,
                 passthrough: None,
                 bind_source: bind_source.filter(|source| can_bind(*source)),
+                downstream_tls: mutual_tls,
+                upstream_tls: None,
             },
         }
     }

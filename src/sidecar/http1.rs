@@ -164,7 +164,7 @@ impl Http1 {
     /// peer `delay` to close first, reading and dropping what it still sends, so that closing does not become a reset
     /// which destroys data on its way.
     pub(super) async fn close_delayed(mut self, delay: Duration) {
-        while self.queue.len() > 0 {
+        while !self.queue.is_flushed() {
             let before = self.queue.len();
             let progress = std::future::poll_fn(|cx| self.poll_progress(before, cx));
             if !matches!(tokio::time::timeout(delay, progress).await, Ok(true)) {

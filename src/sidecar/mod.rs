@@ -59,7 +59,7 @@ impl Sidecar {
         let named = |source| BindError { address: config.listen, source };
         let local_addr = listeners[0].local_addr().map_err(named)?;
         let (sink, log_thread) = Sink::open(config.access_log, config.access_log_format)?;
-        let proxy = Arc::new(Proxy::new(config.direction, config.endpoint));
+        let proxy = Arc::new(Proxy::new(config.direction, config.endpoint, config.mutual_tls));
         Ok(Self { proxy, listeners, local_addr, sink, log_thread })
     }
 

@@ -67,7 +67,12 @@ fn route(virtual_host: &mesh::VirtualHost, proxy: &Proxy) -> Option<Route> {
                 ClusterKind::Endpoint => Some(proxy.endpoint),
                 ClusterKind::Passthrough => proxy.passthrough,
             };
-            let cluster = Rc::new(Cluster::new((**cluster).clone(), host, proxy.bind_source));
+            let cluster = Rc::new(Cluster::new(
+                (**cluster).clone(),
+                host,
+                proxy.bind_source,
+                proxy.upstream_tls.as_ref(),
+            ));
             Action::Forward { cluster, timeout: *timeout, retry: retry.clone() }
         }
     };

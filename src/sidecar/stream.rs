@@ -18,7 +18,7 @@ use super::reset::{Gone, Reset};
 use super::routes::{Action, Route};
 use super::upstream::cluster::Cluster;
 use super::upstream::{ResponseParts, Upstream};
-use super::worker::Worker;
+use super::worker::{DownstreamTls, Worker};
 use crate::access_log::{Protocol, Record, ResponseFlag};
 use crate::tunnel::Reason;
 use crate::websocket::extended_connect::{self, RequestParts};
@@ -36,6 +36,8 @@ pub(super) struct Incoming {
     pub(super) request: RequestParts,
     /// The codec.
     pub(super) protocol: Protocol,
+    /// What its connection said of itself, with mutual TLS.
+    pub(super) tls: Option<Rc<DownstreamTls>>,
     /// The client will send no other request (`Connection: close`).
     pub(super) close: bool,
     /// The line to be.
@@ -44,7 +46,7 @@ pub(super) struct Incoming {
 
 /// Serves one stream. Returns the HTTP/1.1 connection if another request may come on it.
 pub(super) async fn serve(worker: &Worker, downstream: Downstream, incoming: Incoming) -> Option<Box<Http1>> {
-    let Incoming { request, protocol, close, record } = incoming;
+    let Incoming { request, protocol, tls, close, record } = incoming;
     let mut stream = ActiveStream {
         upgrade: extended_connect::is_upgrade(&request.fields),
         idle: IdleTimer::new(worker.connection_manager.stream_idle_timeout),
@@ -54,6 +56,7 @@ pub(super) async fn serve(worker: &Worker, downstream: Downstream, incoming: Inc
         record,
         request,
         protocol,
+        tls,
         close,
     };
     let ending = stream.run().await;
@@ -78,6 +81,7 @@ struct ActiveStream<'w> {
     /// The request asks for an upgrade.
     upgrade: bool,
     protocol: Protocol,
+    tls: Option<Rc<DownstreamTls>>,
     close: bool,
     response_started: bool,
     idle: IdleTimer,
@@ -85,7 +89,7 @@ struct ActiveStream<'w> {
 
 impl ActiveStream<'_> {
     async fn run(&mut self) -> Ending {
-        headers::prepare_request(&mut self.request, self.upgrade);
+        headers::prepare_request(&mut self.request, self.upgrade, self.tls.as_deref());
         headers::note_request(&self.request, &mut self.record);
         let Some(route) = self.worker.routes.find(self.request.authority.as_bytes()) else {
             self.record.response_flags.set(ResponseFlag::NoRouteFound);

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
 use super::config::Proxy;
 use super::downstream;
@@ -17,6 +17,7 @@ use crate::access_log::{Entry, Record, Sink};
 use crate::drain::Drain;
 use crate::mesh::HttpConnectionManager;
 use crate::net;
+use crate::tls::MutualTls;
 
 /// With what an HTTP/2 connection with prior knowledge begins (RFC 9113 section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -26,12 +27,18 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 pub(super) struct Worker {
     pub(super) connection_manager: HttpConnectionManager,
     pub(super) routes: Routes,
+    mutual_tls: Option<MutualTls>,
     sink: Sink,
 }
 
 impl Worker {
     pub(super) fn new(proxy: &Proxy, sink: Sink) -> Self {
-        Self { connection_manager: proxy.connection_manager.clone(), routes: Routes::new(proxy), sink }
+        Self {
+            connection_manager: proxy.connection_manager.clone(),
+            routes: Routes::new(proxy),
+            mutual_tls: proxy.downstream_tls.clone(),
+            sink,
+        }
     }
 
     /// Accepts until the drain is forced. A graceful drain closes the listener.
@@ -40,7 +47,7 @@ impl Worker {
             tokio::select! {
                 accepted = net::accept(&listener) => match accepted {
                     Ok((socket, remote)) => {
-                        tokio::task::spawn_local(Rc::clone(&self).serve(socket, remote));
+                        tokio::task::spawn_local(Rc::clone(&self).accept(socket, remote));
                     }
                     Err(error) => {
                         // Out of file descriptors, most likely: others have to end before more can begin.
@@ -55,9 +62,26 @@ impl Worker {
         drain.forced.cancelled().await;
     }
 
-    async fn serve(self: Rc<Self>, mut socket: Socket, remote: SocketAddr) {
+    /// What a connection does before HTTP. One that does not get through it leaves no line.
+    async fn accept(self: Rc<Self>, socket: TcpStream, remote: SocketAddr) {
         let Ok(local) = socket.local_addr() else { return };
-        let addresses = Addresses { local, remote };
+        let Some(mutual_tls) = &self.mutual_tls else {
+            return self.serve(socket.into(), ConnectionInfo { local, remote, tls: None }).await;
+        };
+        match mutual_tls.accept(socket).await {
+            Ok(accepted) => {
+                let tls = DownstreamTls {
+                    requested_server_name: accepted.requested_server_name.map(Arc::from),
+                    client_certificate: accepted.client_certificate,
+                };
+                let info = ConnectionInfo { local, remote, tls: Some(Rc::new(tls)) };
+                self.serve(accepted.stream.into(), info).await;
+            }
+            Err(error) => tracing::debug!("{remote}: {error}"),
+        }
+    }
+
+    async fn serve(self: Rc<Self>, mut socket: Socket, info: ConnectionInfo) {
         // Envoy's codec type AUTO: the first bytes decide.
         let mut read = BytesMut::new();
         while read.len() < PREFACE.len() && PREFACE.starts_with(&read) {
@@ -67,23 +91,36 @@ impl Worker {
             }
         }
         if read.starts_with(PREFACE) {
-            downstream::http2::serve(self, socket, read, addresses).await;
+            downstream::http2::serve(self, socket, read, info).await;
         } else if !read.is_empty() {
-            downstream::http1::serve(&self, Http1::new(socket, read), addresses).await;
+            downstream::http1::serve(&self, Http1::new(socket, read), info).await;
         }
     }
 
     /// Starts the record of a stream that begins now.
-    pub(super) fn record(&self, addresses: Addresses) -> Record {
-        Record::start(Entry::new(addresses.local, addresses.remote), &self.sink)
+    pub(super) fn record(&self, info: &ConnectionInfo) -> Record {
+        let mut entry = Entry::new(info.local, info.remote);
+        entry.requested_server_name = info.tls.as_ref().and_then(|tls| tls.requested_server_name.clone());
+        Record::start(entry, &self.sink)
     }
 }
 
-/// The two ends of a downstream connection.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Addresses {
+/// What the streams of a downstream connection know of it (Envoy's `ConnectionInfoProvider`).
+#[derive(Debug, Clone)]
+pub(super) struct ConnectionInfo {
     pub(super) local: SocketAddr,
     pub(super) remote: SocketAddr,
+    /// With mutual TLS.
+    pub(super) tls: Option<Rc<DownstreamTls>>,
+}
+
+/// What a downstream said of itself in its handshake.
+#[derive(Debug)]
+pub(super) struct DownstreamTls {
+    /// `%REQUESTED_SERVER_NAME%`.
+    requested_server_name: Option<Arc<str>>,
+    /// An element of `x-forwarded-client-cert`.
+    pub(super) client_certificate: String,
 }
 
 /// Runs one worker on this thread until its drain is forced; dropping the runtime then ends every open stream, each

@@ -97,6 +97,7 @@ impl Pair {
                 concurrency: 1,
                 access_log: Target::File(logs.path().join(log)),
                 access_log_format: Format::Json,
+                mutual_tls: None,
                 drain_time: Duration::from_secs(5),
             })
             .unwrap();

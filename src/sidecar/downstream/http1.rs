@@ -8,7 +8,7 @@ use http::{HeaderName, HeaderValue, StatusCode, Version};
 use super::super::http1::{HeadOutcome, Http1};
 use super::super::reset::Gone;
 use super::super::stream::{self, Incoming};
-use super::super::worker::{Addresses, Worker};
+use super::super::worker::{ConnectionInfo, Worker};
 use super::Downstream;
 use crate::access_log::Protocol;
 use crate::http1::{self, Fields, Framing, HeadError, RequestHead};
@@ -18,7 +18,7 @@ const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection")
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 
 /// Serves a connection to its end.
-pub(in crate::sidecar) async fn serve(worker: &Worker, connection: Http1, addresses: Addresses) {
+pub(in crate::sidecar) async fn serve(worker: &Worker, connection: Http1, info: ConnectionInfo) {
     let mut connection = Box::new(connection);
     loop {
         let head = std::future::poll_fn(|cx| {
@@ -29,9 +29,15 @@ pub(in crate::sidecar) async fn serve(worker: &Worker, connection: Http1, addres
         let refusal = match head.await {
             Ok(Some(head)) => match accept(head, &mut connection) {
                 Ok((request, close)) => {
-                    let mut record = worker.record(addresses);
+                    let mut record = worker.record(&info);
                     record.protocol = Some(Protocol::Http11);
-                    let incoming = Incoming { request, protocol: Protocol::Http11, close, record };
+                    let incoming = Incoming {
+                        request,
+                        protocol: Protocol::Http11,
+                        tls: info.tls.clone(),
+                        close,
+                        record,
+                    };
                     match stream::serve(worker, Downstream::Http1(connection), incoming).await {
                         Some(reusable) => connection = reusable,
                         None => return,
@@ -43,7 +49,7 @@ pub(in crate::sidecar) async fn serve(worker: &Worker, connection: Http1, addres
             Err(HeadOutcome::Malformed(error)) => Refusal::from(error),
             Ok(None) | Err(HeadOutcome::Closed) => return,
         };
-        return refuse(worker, *connection, addresses, &refusal).await;
+        return refuse(worker, *connection, &info, &refusal).await;
     }
 }
 
@@ -120,8 +126,8 @@ fn ignore_h2c(fields: &mut Fields) {
 }
 
 /// Answers what is no request, leaves its line, and closes.
-async fn refuse(worker: &Worker, mut connection: Http1, addresses: Addresses, refusal: &Refusal) {
-    let mut record = worker.record(addresses);
+async fn refuse(worker: &Worker, mut connection: Http1, info: &ConnectionInfo, refusal: &Refusal) {
+    let mut record = worker.record(info);
     record.protocol = Some(Protocol::Http11);
     record.response_code = refusal.status.as_u16();
     record.bytes_sent = refusal.body.len() as u64;

@@ -10,7 +10,7 @@ use super::super::http1;
 use super::super::reset::Gone;
 use super::super::socket::Socket;
 use super::super::stream::{self, Incoming};
-use super::super::worker::{Addresses, Worker};
+use super::super::worker::{ConnectionInfo, Worker};
 use super::{Downstream, Http2Stream};
 use crate::access_log::Protocol;
 use crate::tunnel::{Server, Settings, StreamError};
@@ -44,7 +44,7 @@ pub(in crate::sidecar) async fn serve(
     worker: Rc<Worker>,
     socket: Socket,
     read: BytesMut,
-    addresses: Addresses,
+    info: ConnectionInfo,
 ) {
     let manager = &worker.connection_manager;
     let settings = Settings {
@@ -58,18 +58,18 @@ pub(in crate::sidecar) async fn serve(
     while let Some(accepted) = std::future::poll_fn(|cx| server.poll_accept(cx)).await {
         let Ok((request, stream, respond)) = accepted else { return };
         if extended_connect::is_extended_connect(&request) && !manager.allow_connect {
-            return refuse_connection(&worker, server, &state, addresses).await;
+            return refuse_connection(&worker, server, &state, &info).await;
         }
         let stream = Http2Stream { stream, respond, head_sent: false, connection: Rc::clone(&state) };
-        tokio::task::spawn_local(serve_stream(Rc::clone(&worker), request, stream, addresses));
+        tokio::task::spawn_local(serve_stream(Rc::clone(&worker), request, stream, info.clone()));
     }
 }
 
-async fn serve_stream(worker: Rc<Worker>, request: Request<()>, stream: Http2Stream, addresses: Addresses) {
-    let mut record = worker.record(addresses);
+async fn serve_stream(worker: Rc<Worker>, request: Request<()>, stream: Http2Stream, info: ConnectionInfo) {
+    let mut record = worker.record(&info);
     record.protocol = Some(Protocol::Http2);
     let request = extended_connect::request_from_http2(&request);
-    let incoming = Incoming { request, protocol: Protocol::Http2, close: false, record };
+    let incoming = Incoming { request, protocol: Protocol::Http2, tls: info.tls, close: false, record };
     stream::serve(&worker, Downstream::Http2(Box::new(stream)), incoming).await;
 }
 
@@ -79,9 +79,9 @@ async fn refuse_connection(
     worker: &Worker,
     server: Server<Socket>,
     state: &ConnectionState,
-    addresses: Addresses,
+    info: &ConnectionInfo,
 ) {
-    let mut record = worker.record(addresses);
+    let mut record = worker.record(info);
     record.protocol = Some(Protocol::Http2);
     Gone::ProtocolError(INVALID_FIELD).note(&mut record);
     record.finish();

@@ -3,9 +3,12 @@
 use std::borrow::Cow;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::BytesMut;
+use tokio::time::Instant;
 
 use super::super::http1::Http1;
 use super::super::reset::Reset;
@@ -16,6 +19,7 @@ use super::http2_pool::{Dialled, Http2Pool};
 use crate::access_log::Protocol;
 use crate::mesh::{self, UpstreamProtocol};
 use crate::net::{self, ConnectError};
+use crate::tls::{self, HandshakeError, MutualTls};
 use crate::tunnel::{self, Settings};
 
 /// Envoy's default windows of an upstream connection, which Istio leaves as they are: 16 MiB a stream, 24 MiB in all.
@@ -34,6 +38,8 @@ pub(in crate::sidecar) struct Cluster {
     pub(in crate::sidecar) host: Option<SocketAddr>,
     config: mesh::Cluster,
     bind_source: Option<IpAddr>,
+    /// With mutual TLS.
+    tls: Option<Rc<tls::Upstream>>,
     http1: Http1Pool,
     http2: Http2Pool,
 }
@@ -43,8 +49,12 @@ impl Cluster {
         config: mesh::Cluster,
         host: Option<SocketAddr>,
         bind_source: Option<IpAddr>,
+        mutual_tls: Option<&MutualTls>,
     ) -> Self {
+        let tls = mutual_tls.zip(config.sni.as_deref());
+        let tls = tls.map(|(mutual_tls, sni)| mutual_tls.upstream(sni, &config.subject_alt_names));
         Self {
+            tls: tls.map(Rc::new),
             name: config.name.as_str().into(),
             host,
             config,
@@ -73,13 +83,12 @@ impl Cluster {
             if let Some((connection, local_address)) = self.http1.take() {
                 return Ok(Ready::Http1(connection, local_address));
             }
-            let socket = net::connect(host, source, limit).await?;
-            let local_address = socket.local_addr().map_err(|error| failure(&error))?;
+            let (socket, local_address) = dial(host, source, limit, self.tls.as_deref(), false).await?;
             return Ok(Ready::Http1(Box::new(Http1::new(socket, BytesMut::new())), local_address));
         }
+        let tls = self.tls.clone();
         let dial = async move {
-            let socket: Socket = net::connect(host, source, limit).await?;
-            let local_address = socket.local_addr().map_err(|error| failure(&error))?;
+            let (socket, local_address) = dial(host, source, limit, tls.as_deref(), true).await?;
             let settings = Settings {
                 allow_connect: false,
                 max_concurrent_streams: ANNOUNCED_STREAMS,
@@ -101,6 +110,33 @@ impl Cluster {
     }
 }
 
+/// Opens a connection, with everything that has to be agreed on before HTTP, in the time that is given for it.
+async fn dial(
+    host: SocketAddr,
+    source: Option<IpAddr>,
+    limit: Duration,
+    tls: Option<&tls::Upstream>,
+    http2: bool,
+) -> Result<(Socket, SocketAddr), Reset> {
+    let deadline = Instant::now() + limit;
+    let stream = net::connect(host, source, limit).await?;
+    let local_address = stream.local_addr().map_err(|error| failure(&error))?;
+    let socket = match tls {
+        None => stream.into(),
+        Some(tls) => {
+            let connected = tokio::time::timeout_at(deadline, tls.connect(stream, http2)).await;
+            connected.map_err(|_| Reset::ConnectionTimeout)??.into()
+        }
+    };
+    Ok((socket, local_address))
+}
+
+impl From<HandshakeError> for Reset {
+    fn from(error: HandshakeError) -> Self {
+        Self::ConnectionFailure(error.reason.map(Cow::Owned))
+    }
+}
+
 impl From<ConnectError> for Reset {
     fn from(error: ConnectError) -> Self {
         match error {
@@ -114,5 +150,5 @@ impl From<ConnectError> for Reset {
 fn failure(error: &io::Error) -> Reset {
     let text = error.to_string();
     let text = text.split(" (os error").next().unwrap_or_default();
-    Reset::ConnectionFailure(Cow::Owned(format!("delayed connect error: {text}")))
+    Reset::ConnectionFailure(Some(Cow::Owned(format!("delayed connect error: {text}"))))
 }

@@ -1,0 +1,1 @@
+//! Both ends in one process, with certificates made for the test.
