@@ -99,14 +99,14 @@ struct MutualTlsArgs {
     /// Turns on mutual TLS on the hop between the sidecars: this workload's certificate, a PEM file
     ///
     /// A peer's certificate must come from the CA and have a `spiffe://cluster.local/…` URI.
-    #[arg(long, value_name = "FILE", requires_all = ["mtls_key", "mtls_ca"], required = false)]
-    mtls_cert: PathBuf,
+    #[arg(long = "mtls-cert", value_name = "FILE", requires_all = ["key", "ca"], required = false)]
+    certificate: PathBuf,
     /// Its private key, a PEM file
-    #[arg(long, value_name = "FILE", requires_all = ["mtls_cert", "mtls_ca"], required = false)]
-    mtls_key: PathBuf,
+    #[arg(long = "mtls-key", value_name = "FILE", requires_all = ["certificate", "ca"], required = false)]
+    key: PathBuf,
     /// The CA's certificates, a PEM file
-    #[arg(long, value_name = "FILE", requires_all = ["mtls_cert", "mtls_key"], required = false)]
-    mtls_ca: PathBuf,
+    #[arg(long = "mtls-ca", value_name = "FILE", requires_all = ["certificate", "key"], required = false)]
+    ca: PathBuf,
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -189,7 +189,7 @@ fn inbound(args: &InboundArgs, found: &Found) -> Result<Direction, MeshError> {
 
 fn start(args: CommonArgs, direction: Direction) -> ExitCode {
     let mutual_tls = args.mutual_tls.map(|files| {
-        MutualTls::load(&PemFiles { certificate: files.mtls_cert, key: files.mtls_key, ca: files.mtls_ca })
+        MutualTls::load(&PemFiles { certificate: files.certificate, key: files.key, ca: files.ca })
     });
     let mutual_tls = match mutual_tls.transpose() {
         Ok(mutual_tls) => mutual_tls,

@@ -16,6 +16,7 @@ use websockets_cli::mesh::{
 };
 use websockets_cli::server::{self, Server};
 use websockets_cli::sidecar::{self, Direction, Sidecar};
+use websockets_cli::tls::MutualTls;
 
 /// How long anything may take before a test gives up.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -62,6 +63,16 @@ impl Pair {
         application: SocketAddr,
         configure: impl FnOnce(&mut Outbound, &mut Inbound),
     ) -> Self {
+        Self::with_mutual_tls(hop, application, [None, None], configure)
+    }
+
+    /// With the credentials of the client's and of the server's sidecar.
+    pub fn with_mutual_tls(
+        hop: Hop,
+        application: SocketAddr,
+        [client_tls, server_tls]: [Option<MutualTls>; 2],
+        configure: impl FnOnce(&mut Outbound, &mut Inbound),
+    ) -> Self {
         let mut inbound = Inbound {
             connection_manager: HttpConnectionManager {
                 allow_connect: hop == Hop::Http2,
@@ -89,7 +100,7 @@ impl Pair {
         }
         configure(&mut outbound, &mut inbound);
         let logs = tempfile::tempdir().unwrap();
-        let start = |direction, endpoint, log: &str| {
+        let start = |direction, endpoint, mutual_tls, log: &str| {
             let sidecar = Sidecar::bind(sidecar::Config {
                 direction,
                 listen: "127.0.0.1:0".parse().unwrap(),
@@ -97,7 +108,7 @@ impl Pair {
                 concurrency: 1,
                 access_log: Target::File(logs.path().join(log)),
                 access_log_format: Format::Json,
-                mutual_tls: None,
+                mutual_tls,
                 drain_time: Duration::from_secs(5),
             })
             .unwrap();
@@ -106,9 +117,9 @@ impl Pair {
             (address, drain)
         };
         let direction = Direction::Inbound { mesh: inbound, bind_source: Some("127.0.0.6".parse().unwrap()) };
-        let (inbound, inbound_drain) = start(direction, application, "server");
+        let (inbound, inbound_drain) = start(direction, application, server_tls, "server");
         let direction = Direction::Outbound { mesh: outbound, passthrough: None };
-        let (outbound, outbound_drain) = start(direction, inbound, "client");
+        let (outbound, outbound_drain) = start(direction, inbound, client_tls, "client");
         Self { outbound, inbound, logs, outbound_drain, inbound_drain }
     }
 
