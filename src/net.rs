@@ -30,21 +30,23 @@ pub struct BindError {
 /// # Errors
 /// The address is in use or not of this machine.
 pub fn listen(address: SocketAddr, count: usize) -> Result<Vec<std::net::TcpListener>, BindError> {
-    let bind = |address: SocketAddr| -> io::Result<std::net::TcpListener> {
+    let bind = |address: SocketAddr, shared: bool| -> io::Result<std::net::TcpListener> {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_reuse_address(true)?;
-        socket.set_reuse_port(count > 1)?;
+        socket.set_reuse_port(shared)?;
         socket.set_nonblocking(true)?;
         socket.bind(&address.into())?;
+        // Not before the first is bound: else an address in use would be shared with the other program, unnoticed.
+        socket.set_reuse_port(count > 1)?;
         socket.listen(BACKLOG)?;
         Ok(socket.into())
     };
     let named = |source| BindError { address, source };
-    let first = bind(address).map_err(named)?;
+    let first = bind(address, false).map_err(named)?;
     let bound = first.local_addr().map_err(named)?;
     let mut listeners = vec![first];
     for _ in 1..count {
-        listeners.push(bind(bound).map_err(named)?);
+        listeners.push(bind(bound, true).map_err(named)?);
     }
     Ok(listeners)
 }

@@ -1,16 +1,19 @@
 //! The access log of a sidecar, as Istio configures Envoy to write it: one line a stream, after its end.
 //!
 //! An [`Entry`] is what there is to say; a [`Record`] is the guard that a stream carries and that emits the entry
-//! exactly once; the [`Sink`] is the one thread that formats and writes lines, so that the data path never does.
+//! exactly once; the [`Sink`] is the one thread that formats and writes lines, so that the data path never does. A
+//! [`ParsedLine`] is such a line read back.
 
 mod entry;
 mod format;
+mod parse;
 mod record;
 mod response_flags;
 mod sink;
 
 pub use entry::{Entry, Protocol};
 pub use format::Format;
+pub use parse::{Field, ParseError, ParsedLine};
 pub use record::Record;
 pub use response_flags::{ResponseFlag, ResponseFlags};
-pub use sink::{Sink, SinkError, Target};
+pub use sink::{Reopen, Sink, SinkError, Target};

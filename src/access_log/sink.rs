@@ -2,10 +2,11 @@
 //!
 //! A line that cannot be written is lost and said so on standard error; the session it tells of is not touched.
 
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 
 use super::{Entry, Format};
@@ -37,7 +38,30 @@ pub struct SinkError {
 /// one is dropped.
 #[derive(Debug, Clone)]
 pub struct Sink {
-    entries: Sender<Box<Entry>>,
+    queue: Arc<Sender<Message>>,
+}
+
+/// What the thread is told.
+#[derive(Debug)]
+enum Message {
+    Entry(Box<Entry>),
+    Reopen,
+}
+
+/// Has the file opened again, for whoever rotates it; does not keep the log alive.
+#[derive(Debug, Clone)]
+pub struct Reopen {
+    queue: Weak<Sender<Message>>,
+}
+
+impl Reopen {
+    /// Lines that are logged from now on go to a file of the configured name, made if it is not there.
+    pub fn reopen(&self) {
+        if let Some(queue) = self.queue.upgrade() {
+            // The thread lives as long as any sender does.
+            let _ = queue.send(Message::Reopen);
+        }
+    }
 }
 
 impl Sink {
@@ -49,39 +73,56 @@ impl Sink {
     /// # Panics
     /// If the system can start no thread.
     pub fn open(target: Target, format: Format) -> Result<(Self, JoinHandle<()>), SinkError> {
-        let output: Box<dyn Write + Send> = match &target {
-            Target::Stdout => Box::new(io::stdout()),
-            Target::File(path) => Box::new(open(path.clone())?),
-        };
-        let (entries, queue) = channel();
+        let output = open(&target)?;
+        let (sender, queue) = channel();
         let thread = std::thread::Builder::new()
             .name("access-log".into())
-            .spawn(move || write_all(&queue, output, format))
+            .spawn(move || write_all(&queue, &target, output, format))
             .expect("the system can start a thread");
-        Ok((Self { entries }, thread))
+        Ok((Self { queue: Arc::new(sender) }, thread))
+    }
+
+    /// The way to have the file opened again.
+    #[must_use]
+    pub fn reopener(&self) -> Reopen {
+        Reopen { queue: Arc::downgrade(&self.queue) }
     }
 
     /// Hands a line over. Never blocks.
     pub(super) fn write(&self, entry: Box<Entry>) {
         // The thread lives as long as any sender does.
-        let _ = self.entries.send(entry);
+        let _ = self.queue.send(Message::Entry(entry));
     }
 }
 
-fn open(path: PathBuf) -> Result<File, SinkError> {
-    OpenOptions::new().create(true).append(true).open(&path).map_err(|source| SinkError { path, source })
+/// Where the thread writes.
+type Output = Box<dyn Write + Send>;
+
+fn open(target: &Target) -> Result<Output, SinkError> {
+    let Target::File(path) = target else { return Ok(Box::new(io::stdout())) };
+    match OpenOptions::new().create(true).append(true).open(path) {
+        Ok(file) => Ok(Box::new(file)),
+        Err(source) => Err(SinkError { path: path.clone(), source }),
+    }
 }
 
-fn write_all(queue: &Receiver<Box<Entry>>, mut output: Box<dyn Write + Send>, format: Format) {
+fn write_all(queue: &Receiver<Message>, target: &Target, mut output: Output, format: Format) {
     let mut batch = Vec::with_capacity(8 * 1024);
     let mut failing = false;
-    while let Ok(entry) = queue.recv() {
+    while let Ok(mut message) = queue.recv() {
         batch.clear();
-        let mut lines = append(&entry, format, &mut batch);
-        while batch.len() < BATCH_BYTES
-            && let Ok(entry) = queue.try_recv()
-        {
-            lines += append(&entry, format, &mut batch);
+        let mut lines = 0;
+        let mut reopen = false;
+        loop {
+            match message {
+                Message::Entry(entry) => lines += append(&entry, format, &mut batch),
+                Message::Reopen => reopen = true,
+            }
+            if reopen || batch.len() >= BATCH_BYTES {
+                break;
+            }
+            let Ok(next) = queue.try_recv() else { break };
+            message = next;
         }
         match output.write_all(&batch).and_then(|()| output.flush()) {
             Ok(()) => failing = false,
@@ -92,6 +133,12 @@ fn write_all(queue: &Receiver<Box<Entry>>, mut output: Box<dyn Write + Send>, fo
                 );
             }
             Err(_) => {}
+        }
+        if reopen {
+            match open(target) {
+                Ok(opened) => output = opened,
+                Err(error) => tracing::error!("{error}; lines go where they went before"),
+            }
         }
     }
 }
@@ -128,6 +175,26 @@ mod tests {
             lines[1]["response_code_details"],
             "downstream_local_disconnect(purging_socket_that_have_not_progressed_to_connections)"
         );
+    }
+
+    #[test]
+    fn a_log_that_was_moved_away_is_opened_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, moved) = (directory.path().join("access.log"), directory.path().join("access.log.1"));
+        let (sink, thread) = Sink::open(Target::File(path.clone()), Format::Text).unwrap();
+        let entry = || Entry::new("127.0.0.1:1".parse().unwrap(), "127.0.0.1:2".parse().unwrap());
+        std::fs::rename(&path, &moved).unwrap();
+        Record::start(entry(), &sink).finish();
+        let reopen = sink.reopener();
+        reopen.reopen();
+        Record::start(entry(), &sink).finish();
+        Record::start(entry(), &sink).finish();
+        drop(sink);
+        thread.join().unwrap();
+        let lines = |path| std::fs::read_to_string(path).unwrap().lines().count();
+        assert_eq!((lines(&moved), lines(&path)), (1, 2));
+        // Nobody listens any more.
+        reopen.reopen();
     }
 
     #[test]

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use tokio::signal::unix::{SignalKind, signal};
+
 use super::{duration, exit};
 use crate::access_log::{Format, Target};
 use crate::drain::{Drain, EndSignals};
@@ -85,6 +87,9 @@ struct CommonArgs {
     access_log_format: FormatArg,
     #[command(flatten)]
     mutual_tls: Option<MutualTlsArgs>,
+    /// Where to serve Envoy's admin endpoints; `/help` there lists them [default: nowhere]
+    #[arg(long, value_name = "ADDR")]
+    admin: Option<SocketAddr>,
     /// Worker threads, each with its own listener socket, runtime and upstream connections [default: the cores]
     #[arg(long, value_name = "N")]
     concurrency: Option<NonZeroUsize>,
@@ -211,11 +216,12 @@ fn start(args: CommonArgs, direction: Direction) -> ExitCode {
             FormatArg::Text => Format::Text,
         },
         mutual_tls,
+        admin: args.admin,
         drain_time: args.drain_time,
     };
     let sidecar = match Sidecar::bind(config) {
         Ok(sidecar) => sidecar,
-        Err(error) => return exit::report(&error, hint(&error), exit::USAGE),
+        Err(error) => return exit::report(&error, Some(hint(&error)), exit::USAGE),
     };
     match serve(sidecar) {
         Ok(()) => ExitCode::from(exit::OK),
@@ -223,33 +229,35 @@ fn start(args: CommonArgs, direction: Direction) -> ExitCode {
     }
 }
 
-/// Serves until SIGTERM or SIGINT, which end it at once, as they end Envoy.
+/// Serves until SIGTERM or SIGINT, which end it at once, as they end Envoy. SIGUSR1 has the access log opened again.
 #[tokio::main(flavor = "current_thread")]
 async fn serve(sidecar: Sidecar) -> std::io::Result<()> {
     let mut signals = EndSignals::install()?;
-    let drain = Drain::new();
+    let mut rotations = signal(SignalKind::user_defined1())?;
+    let (drain, access_log) = (Drain::new(), sidecar.access_log());
     // Written whole, so that two programs with one standard error do not mix their lines.
-    std::io::stderr().write_all(format!("listening on {}\n", sidecar.local_addr()).as_bytes())?;
+    let admin = sidecar.admin_addr().map(|address| format!("admin listening on {address}\n"));
+    let ready = format!("listening on {}\n{}", sidecar.local_addr(), admin.unwrap_or_default());
+    std::io::stderr().write_all(ready.as_bytes())?;
     let mut serving = std::pin::pin!(sidecar.serve(drain.clone()));
-    tokio::select! {
-        () = &mut serving => {}
-        _ = signals.next() => {
-            drain.graceful.cancel();
-            drain.forced.cancel();
-            serving.await;
+    loop {
+        tokio::select! {
+            () = &mut serving => return Ok(()),
+            _ = rotations.recv() => access_log.reopen(),
+            _ = signals.next() => {
+                drain.graceful.cancel();
+                drain.forced.cancel();
+            }
         }
     }
-    Ok(())
 }
 
-fn hint(error: &StartError) -> Option<&'static str> {
+fn hint(error: &StartError) -> &'static str {
     match error {
         StartError::Bind(error) if error.source.kind() == std::io::ErrorKind::AddrInUse => {
-            Some("something else listens there; choose another port, or 0 for any free one")
+            "something else listens there; choose another port, or 0 for any free one"
         }
-        StartError::Bind(_) => Some("give --listen an address of this machine"),
-        StartError::AccessLog(_) => {
-            Some("give --access-log a file that can be written, or - for standard output")
-        }
+        StartError::Bind(_) => "give --listen and --admin addresses of this machine",
+        StartError::AccessLog(_) => "give --access-log a file that can be written, or - for standard output",
     }
 }

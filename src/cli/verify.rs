@@ -1,11 +1,144 @@
 //! `websockets-cli verify`.
 
+use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Drives sessions through a pair of sidecars and judges their access logs.
-#[derive(Debug, clap::Args)]
-pub(super) struct Args {}
+use tokio::sync::mpsc::unbounded_channel;
 
-pub(super) fn run(_args: Args) -> ExitCode {
-    ExitCode::from(super::exit::USAGE)
+use super::exit;
+use crate::drain::{EndSignal, EndSignals};
+use crate::mesh::{Documents, Source};
+use crate::verify::report::{Human, Reporter};
+use crate::verify::{Plan, Request, VerifyError, built_in, run as run_plan};
+
+/// Drives sessions through a pair of sidecars and judges their access logs.
+///
+/// The echo server, the server's sidecar and the client's sidecar run in this process, on loopback and on ports of the
+/// system's choice. One verdict a scenario; exit status 0 when all hold, 1 when one does not.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Run this scenario; repeatable. All of them if none is named.
+    #[arg(long = "scenario", value_name = "NAME")]
+    scenarios: Vec<String>,
+
+    /// List the scenarios and end.
+    #[arg(long)]
+    list: bool,
+
+    /// Mesh documents instead of the built-in ones: YAML files or folders of them, - for standard input; repeatable.
+    ///
+    /// Without --scenario, what the documents stand for is run: http2 if they upgrade, else http1, and the scenarios that
+    /// do not depend on it. A Service or Deployment that they lack is the built-in one; a DestinationRule and an
+    /// EnvoyFilter never are.
+    #[arg(short, long, value_name = "PATH", num_args = 1..)]
+    filename: Vec<PathBuf>,
+
+    /// The Service that the sessions go to. [default: the one that the DestinationRule's host names, else
+    /// websockets-server]
+    #[arg(long, value_name = "NAME", requires = "filename")]
+    service: Option<String>,
+
+    /// The Deployment of the client. [default: websockets-client-sleep]
+    #[arg(long, value_name = "NAME", requires = "filename")]
+    client_workload: Option<String>,
+
+    /// Leave the access logs as DIR/SCENARIO/client-sidecar.jsonl and server-sidecar.jsonl.
+    #[arg(long, value_name = "DIR")]
+    keep: Option<PathBuf>,
+}
+
+pub(super) fn run(args: Args) -> ExitCode {
+    if args.list {
+        return match list(&mut io::stdout().lock()) {
+            Ok(()) => ExitCode::from(exit::OK),
+            Err(error) => exit::report(&error, None, exit::FAILED),
+        };
+    }
+    match plan(args) {
+        Ok(plan) => verify(plan),
+        Err(error) => failed(&error),
+    }
+}
+
+/// The scenarios, a line each.
+fn list(out: &mut impl Write) -> io::Result<()> {
+    let width = built_in().iter().map(|scenario| scenario.name.len()).max().unwrap_or_default();
+    for scenario in built_in() {
+        writeln!(out, "{:width$}  {}", scenario.name, scenario.description)?;
+    }
+    out.flush()
+}
+
+fn plan(args: Args) -> Result<Plan, VerifyError> {
+    let sources: Vec<Source> = args.filename.into_iter().map(Source::from).collect();
+    let documents = if sources.is_empty() { None } else { Some(Documents::load(&sources)?) };
+    for warning in documents.iter().flat_map(Documents::warnings) {
+        tracing::warn!("{warning}");
+    }
+    Plan::new(Request {
+        scenarios: args.scenarios,
+        documents,
+        service: args.service,
+        client_workload: args.client_workload,
+        keep: args.keep,
+    })
+}
+
+/// Runs the plan to its end, or to the first signal.
+fn verify(plan: Plan) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return exit::report(&error, None, exit::FAILED),
+    };
+    runtime.block_on(async {
+        let mut signals = match EndSignals::install() {
+            Ok(signals) => signals,
+            Err(error) => return exit::report(&error, None, exit::FAILED),
+        };
+        let (events, mut heard) = unbounded_channel();
+        let reporting = async {
+            let mut report = human();
+            while let Some(event) = heard.recv().await {
+                report.hear(&event)?;
+            }
+            io::Result::Ok(())
+        };
+        tokio::select! {
+            (outcome, reported) = async { tokio::join!(run_plan(plan, events), reporting) } => {
+                match (outcome, reported) {
+                    (Err(error), _) => failed(&error),
+                    // Who closed the pipe has read enough; the verdict is in the exit status.
+                    (Ok(summary), Err(error)) if error.kind() == io::ErrorKind::BrokenPipe => status(summary.holds()),
+                    (Ok(_), Err(error)) => exit::report(&error, None, exit::FAILED),
+                    (Ok(summary), Ok(())) => status(summary.holds()),
+                }
+            }
+            signal = signals.next() => ExitCode::from(match signal {
+                EndSignal::Interrupt => exit::INTERRUPTED,
+                EndSignal::Terminate => exit::TERMINATED,
+            }),
+        }
+    })
+}
+
+fn human() -> Human<io::Stdout> {
+    let colour =
+        io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    Human::new(io::stdout(), colour, io::stderr().is_terminal())
+}
+
+fn status(holds: bool) -> ExitCode {
+    ExitCode::from(if holds { exit::OK } else { exit::FAILED })
+}
+
+/// Nothing was verified: the input is wrong, or this machine does not let the programs run.
+fn failed(error: &VerifyError) -> ExitCode {
+    let hint = match error {
+        VerifyError::UnknownScenario { nearest, .. } => {
+            Some(format!("did you mean {nearest}? --list shows all of them"))
+        }
+        _ => None,
+    };
+    exit::report(error, hint.as_deref(), exit::USAGE)
 }

@@ -207,7 +207,7 @@ async fn dial(config: &ConnectConfig) -> Result<(TcpStream, SocketAddr), Connect
 /// Reads the body that follows a refusal's head, of which `bytes` is the beginning: up to its length, the end of the
 /// connection, the limit or a moment of silence. A body that breaks off is kept as far as it came.
 async fn read_body(socket: &mut TcpStream, head: &ResponseHead, mut bytes: BytesMut) -> Bytes {
-    let declared = head.fields.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    let declared = head.fields.get(&CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
     let wanted = declared.unwrap_or(MAX_BODY_BYTES).min(MAX_BODY_BYTES);
     while bytes.len() < wanted {
         match tokio::time::timeout(BODY_TIMEOUT, socket.read_buf(&mut bytes)).await {
@@ -245,7 +245,7 @@ mod tests {
                     break head;
                 }
             };
-            let key = head.fields.get(SEC_WEBSOCKET_KEY).unwrap().as_bytes();
+            let key = head.fields.get(&SEC_WEBSOCKET_KEY).unwrap().as_bytes();
             let answer = answer.replace("ACCEPT", &derive_accept_key(key));
             socket.write_all(&[answer.as_bytes(), early].concat()).await.unwrap();
             (socket, head)
@@ -263,7 +263,7 @@ mod tests {
         )
         .await;
         let connection = outcome.unwrap();
-        assert_eq!(request.fields.get(HOST).unwrap(), "mesh.example:8080");
+        assert_eq!(request.fields.get(&HOST).unwrap(), "mesh.example:8080");
         assert_eq!(request.target_str(), "/chat");
         let messages: Vec<_> = connection.stream.take(1).map(Result::unwrap).collect().await;
         assert_eq!(messages, [Message::text("hello")]);

@@ -72,7 +72,7 @@ impl Framing {
 
     fn declared(fields: &Fields) -> Result<Option<Self>, FramingError> {
         let length = content_length(fields)?;
-        if !fields.contains(TRANSFER_ENCODING) {
+        if !fields.contains(&TRANSFER_ENCODING) {
             return Ok(length.map(Self::Length));
         }
         if length.is_some() {
@@ -256,7 +256,8 @@ mod tests {
 
     #[test]
     fn the_framing_of_a_request_follows_its_fields() {
-        let cases: &[(&[(&str, &str)], Result<Framing, FramingError>)] = &[
+        type Case = (&'static [(&'static str, &'static str)], Result<Framing, FramingError>);
+        let cases: &[Case] = &[
             (&[], Ok(Framing::None)),
             (&[("content-length", "5")], Ok(Framing::Length(5))),
             (&[("content-length", "5"), ("content-length", "5")], Ok(Framing::Length(5))),

@@ -17,12 +17,12 @@ impl Fields {
     }
 
     /// The value of the first field of that name.
-    pub fn get(&self, name: impl PartialEq<HeaderName>) -> Option<&HeaderValue> {
-        self.0.iter().find(|(candidate, _)| name == *candidate).map(|(_, value)| value)
+    pub fn get<N: PartialEq<HeaderName> + ?Sized>(&self, name: &N) -> Option<&HeaderValue> {
+        self.0.iter().find(|(candidate, _)| *name == *candidate).map(|(_, value)| value)
     }
 
     /// Whether there is a field of that name.
-    pub fn contains(&self, name: impl PartialEq<HeaderName>) -> bool {
+    pub fn contains<N: PartialEq<HeaderName> + ?Sized>(&self, name: &N) -> bool {
         self.get(name).is_some()
     }
 
@@ -66,8 +66,8 @@ impl Fields {
     }
 
     /// Drops all fields of that name; the others keep their order.
-    pub fn remove(&mut self, name: impl PartialEq<HeaderName>) {
-        self.0.retain(|(candidate, _)| name != *candidate);
+    pub fn remove<N: PartialEq<HeaderName> + ?Sized>(&mut self, name: &N) {
+        self.0.retain(|(candidate, _)| *name != *candidate);
     }
 
     /// Keeps the fields that the predicate wants.
@@ -138,7 +138,7 @@ mod tests {
     fn removing_keeps_the_order_of_the_rest() {
         let mut fields: Fields =
             [(UPGRADE, value("x")), (DATE, value("now")), (SERVER, value("b"))].into_iter().collect();
-        fields.remove(UPGRADE);
+        fields.remove(&UPGRADE);
         let expected: Fields = [(DATE, value("now")), (SERVER, value("b"))].into_iter().collect();
         assert_eq!(fields, expected);
     }

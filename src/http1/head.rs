@@ -196,7 +196,7 @@ mod tests {
         let head = parse_request(&mut buffer).unwrap().unwrap();
         assert_eq!(head.target_str(), "/chat?a=1");
         assert_eq!(head.fields.len(), 5);
-        assert_eq!(head.fields.get(http::header::HOST).unwrap(), "server.example.com");
+        assert_eq!(head.fields.get(&http::header::HOST).unwrap(), "server.example.com");
         assert_eq!(&buffer[..], b"\x81\x05hello");
     }
 

@@ -6,8 +6,8 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use bytes::BytesMut;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::read_ahead::ReadAhead;
@@ -49,7 +49,8 @@ async fn open(mut stream: TcpStream, worker: &Worker) -> Option<ReadAhead<TcpStr
                 let mut response = BytesMut::new();
                 accepted.response().write(&mut response);
                 stream.write_all(&response).await.ok()?;
-                return Some(ReadAhead::new(stream, buffer.freeze()));
+                // A copy, or the session would hold the head's memory.
+                return Some(ReadAhead::new(stream, Bytes::copy_from_slice(&buffer)));
             }
             Err(refusal) => refusal.into(),
         },
@@ -86,7 +87,7 @@ async fn read_head(stream: &mut TcpStream, buffer: &mut BytesMut) -> Result<Opti
 }
 
 /// Ends a connection as the first of the two ends, which is the server's part (RFC 6455 section 7.1.1).
-async fn finish<S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin>(mut stream: S) {
+async fn finish<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) {
     if stream.shutdown().await.is_ok() {
         // Closing with bytes unread would send a reset, which overtakes what the peer has not read yet.
         let _ = tokio::time::timeout(LINGER, tokio::io::copy(&mut stream, &mut tokio::io::sink())).await;

@@ -6,11 +6,12 @@
 
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::coop;
+use tokio::time::Instant;
 use tokio_tungstenite::WebSocketStream;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 use tungstenite::error::{Error, ProtocolError};
@@ -24,6 +25,12 @@ const READ_BUFFER: usize = 2 * 1024;
 
 /// How much is queued before it is written without waiting for the batch to end.
 const WRITE_BUFFER: usize = 16 * 1024;
+
+/// How much a session may answer before it is another's turn, in bytes: a fraction of a millisecond.
+const TURN: usize = 256 * 1024;
+
+/// What a message costs beside its bytes, in bytes: about as long as copying that many takes.
+const MESSAGE_COST: usize = 256;
 
 /// How long our part of a closing handshake may take: the default of the Python `websockets` library.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -43,10 +50,8 @@ where
         .max_frame_size(Some(config.max_message_size));
     let mut session = WebSocketStream::from_raw_socket(stream, Role::Server, Some(limits)).await;
     let end = echo(&mut session, config.delay, draining).await;
-    if let Some(frame) = farewell(&end) {
-        // Where this fails the peer is gone.
-        let _ = Box::pin(tokio::time::timeout(CLOSE_TIMEOUT, close(&mut session, frame))).await;
-    }
+    // Where this fails the peer is gone.
+    let _ = Box::pin(tokio::time::timeout(CLOSE_TIMEOUT, close(&mut session, farewell(&end)))).await;
     session.into_inner()
 }
 
@@ -70,12 +75,13 @@ where
 {
     let cancelled = pin!(draining.cancelled());
     let mut draining = Draining { token: draining, cancelled, seen: None };
+    let mut turn = 0;
     loop {
-        let next = std::future::poll_fn(|cx| poll_next(session, &mut draining, cx)).await?;
-        let message = match next {
+        let message = match std::future::poll_fn(|cx| poll_next(session, &mut draining, cx)).await? {
             Next::Message(message) => message,
             Next::End(end) => return Ok(end),
         };
+        turn += message.len() + MESSAGE_COST;
         match message {
             Message::Text(_) | Message::Binary(_) => {
                 if let Some(delay) = delay {
@@ -89,6 +95,13 @@ where
             // The next read sends the answer to a Close; pongs are not asked for; frames are never read alone.
             Message::Close(_) | Message::Pong(_) | Message::Frame(_) => {}
         }
+        if turn > TURN {
+            if draining.is_overdue() {
+                return Ok(End::Drained);
+            }
+            turn = 0;
+            tokio::task::yield_now().await;
+        }
     }
 }
 
@@ -96,8 +109,15 @@ where
 struct Draining<'pin, 'token> {
     token: &'token CancellationToken,
     cancelled: Pin<&'pin mut WaitForCancellationFuture<'token>>,
-    /// When it was first seen while messages were still to be answered.
+    /// When a session that had more to answer first saw it.
     seen: Option<Instant>,
+}
+
+impl Draining<'_, '_> {
+    /// Whether the peer has not paused for so long that it gets its Close in the middle.
+    fn is_overdue(&mut self) -> bool {
+        self.token.is_cancelled() && self.seen.get_or_insert_with(Instant::now).elapsed() > LAST_ANSWERS
+    }
 }
 
 /// What a session does next.
@@ -122,17 +142,13 @@ where
             None => Ok(Next::End(End::Closed)),
         });
     }
-    ready!(session.poll_flush_unpin(cx))?;
-    if coop::has_budget_remaining() {
-        ready!(draining.cancelled.as_mut().poll(cx));
-    } else {
-        // Nothing to read was not the reason: tokio interrupts a task that goes on for long.
-        if !draining.token.is_cancelled()
-            || draining.seen.get_or_insert_with(Instant::now).elapsed() < LAST_ANSWERS
-        {
-            return Poll::Pending;
-        }
+    if !coop::has_budget_remaining() {
+        // tokio interrupts a task that reads for long: there may be more.
+        cx.waker().wake_by_ref();
+        return Poll::Pending;
     }
+    ready!(session.poll_flush_unpin(cx))?;
+    ready!(draining.cancelled.as_mut().poll(cx));
     Poll::Ready(Ok(Next::End(End::Drained)))
 }
 
@@ -155,12 +171,18 @@ fn farewell(end: &Result<End, Error>) -> Option<CloseFrame> {
     Some(CloseFrame { code, reason })
 }
 
-/// Sends a Close and reads up to the peer's.
-async fn close<S>(session: &mut WebSocketStream<S>, frame: CloseFrame) -> Result<(), Error>
+/// Writes what is queued, and, where the Close is ours, that and reads up to the peer's.
+async fn close<S>(session: &mut WebSocketStream<S>, frame: Option<CloseFrame>) -> Result<(), Error>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    session.close(Some(frame)).await?;
+    if frame.is_none() {
+        return session.flush().await;
+    }
+    session.close(frame).await?;
     while session.next().await.transpose()?.is_some() {}
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -61,7 +61,7 @@ pub(super) struct Attempts<'a> {
     pub(super) upgrade: bool,
     pub(super) cluster: &'a Rc<Cluster>,
     pub(super) retry: &'a RetryPolicy,
-    pub(super) count_attempts: bool,
+    pub(super) numbered: bool,
 }
 
 /// The body so far, kept to be sent again.
@@ -92,22 +92,29 @@ impl Attempts<'_> {
         let mut replay = Replay::default();
         let mut retries = 0;
         loop {
-            if self.count_attempts {
+            if self.numbered {
                 self.request.fields.set(ATTEMPT_COUNT, HeaderValue::from(retries + 1));
             }
             let (reset, sent) = match self.attempt(&mut replay).await? {
-                Ok(answered) => return Ok(answered),
+                Ok(answered) => {
+                    if retries > 0 {
+                        self.cluster.stats.rq_retry_success.increment();
+                    }
+                    return Ok(answered);
+                }
                 Err(failed) => failed,
             };
-            let retried = retries > 0;
+            self.cluster.note_reset(&reset);
             if !is_retried(self.retry, &reset, sent) || !replay.is_complete() {
-                return Err(Failure::Reset { reset, retried });
+                return Err(Failure::Reset { reset, retried: retries > 0 });
             }
             if retries == self.retry.num_retries {
                 self.record.response_flags.set(ResponseFlag::UpstreamRetryLimitExceeded);
-                return Err(Failure::Reset { reset, retried });
+                self.cluster.stats.rq_retry_limit_exceeded.increment();
+                return Err(Failure::Reset { reset, retried: retries > 0 });
             }
             retries += 1;
+            self.cluster.stats.rq_retry.increment();
             self.until(tokio::time::sleep(backoff(retries)), &mut replay).await?;
         }
     }
@@ -117,7 +124,10 @@ impl Attempts<'_> {
         &mut self,
         replay: &mut Replay,
     ) -> Result<Result<(Upstream, ResponseParts), (Reset, bool)>, Failure> {
-        let Some(host) = self.cluster.host else { return Err(Failure::NoHost) };
+        let Some(host) = self.cluster.host else {
+            self.cluster.stats.cx_none_healthy.increment();
+            return Err(Failure::NoHost);
+        };
         self.record.upstream_host = Some(host);
         let cluster = Rc::clone(self.cluster);
         let upstream = loop {
@@ -127,7 +137,7 @@ impl Attempts<'_> {
             };
             self.record.upstream_local_address = Some(ready.local_address());
             let end = self.downstream.is_request_complete() && replay.parts.is_empty();
-            match ready.send(self.request, end) {
+            match ready.send(self.request, end, &cluster.stats) {
                 Ok(upstream) => break upstream,
                 // A pooled connection that drains: the pool has forgotten it, and dials another one.
                 Err(Reset::ConnectionTermination) => {}

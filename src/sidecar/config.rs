@@ -4,8 +4,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::json;
+
+use super::drain_manager::DrainManager;
 use crate::access_log::{Format, Target};
-use crate::mesh;
+use crate::mesh::{self, RouteAction};
 use crate::tls::MutualTls;
 
 /// One sidecar.
@@ -26,6 +29,8 @@ pub struct Config {
     pub access_log_format: Format,
     /// Mutual TLS on the hop between the sidecars; `None` is plaintext.
     pub mutual_tls: Option<MutualTls>,
+    /// Where the admin port is, if there is one.
+    pub admin: Option<SocketAddr>,
     /// How long a graceful drain takes before the listener closes (Envoy's `--drain-time-s`).
     pub drain_time: Duration,
 }
@@ -49,6 +54,52 @@ pub enum Direction {
     },
 }
 
+impl Direction {
+    /// `outbound` or `inbound`, as in names.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Outbound { .. } => "outbound",
+            Self::Inbound { .. } => "inbound",
+        }
+    }
+}
+
+impl Config {
+    /// The connection manager's name in statistics, as Istio gives it: `outbound_0.0.0.0_8080;`, `inbound_0.0.0.0_80;`.
+    /// The port is the one in its clusters' names, `outbound|8080||HOST`: that of the Service, or the pod's.
+    pub(super) fn stat_prefix(&self) -> String {
+        let virtual_hosts = match &self.direction {
+            Direction::Outbound { mesh, .. } => &mesh.virtual_hosts[..],
+            Direction::Inbound { mesh, .. } => std::slice::from_ref(&mesh.virtual_host),
+        };
+        let port = virtual_hosts.iter().flat_map(|virtual_host| &virtual_host.routes).find_map(|route| {
+            let RouteAction::Forward { cluster, .. } = &route.action else { return None };
+            cluster.name.split('|').nth(1)?.parse().ok()
+        });
+        format!("{}_0.0.0.0_{};", self.direction.name(), port.unwrap_or(self.listen.port()))
+    }
+
+    /// The effective configuration, as the admin port shows it.
+    pub(super) fn dump(&self) -> serde_json::Value {
+        let mesh = match &self.direction {
+            Direction::Outbound { mesh, passthrough } => {
+                json!({ "configuration": mesh, "passthrough": passthrough })
+            }
+            Direction::Inbound { mesh, bind_source } => {
+                json!({ "configuration": mesh, "bind_source": bind_source })
+            }
+        };
+        json!({ "configs": [{
+            "direction": self.direction.name(),
+            "listen": self.listen,
+            "endpoint": self.endpoint,
+            "concurrency": self.concurrency,
+            "drain_time": format!("{}s", self.drain_time.as_secs_f64()),
+            self.direction.name(): mesh,
+        }] })
+    }
+}
+
 /// What all workers share: the direction does not matter any more.
 #[derive(Debug)]
 pub(super) struct Proxy {
@@ -57,6 +108,7 @@ pub(super) struct Proxy {
     pub(super) endpoint: SocketAddr,
     pub(super) passthrough: Option<SocketAddr>,
     pub(super) bind_source: Option<IpAddr>,
+    pub(super) drain_manager: Arc<DrainManager>,
     /// The listener takes TLS alone.
     pub(super) downstream_tls: Option<MutualTls>,
     /// For clusters that have a server name.
@@ -64,7 +116,13 @@ pub(super) struct Proxy {
 }
 
 impl Proxy {
-    pub(super) fn new(direction: Direction, endpoint: SocketAddr, mutual_tls: Option<MutualTls>) -> Self {
+    pub(super) fn new(
+        direction: Direction,
+        endpoint: SocketAddr,
+        drain_time: Duration,
+        mutual_tls: Option<MutualTls>,
+    ) -> Self {
+        let drain_manager = Arc::new(DrainManager::new(drain_time));
         match direction {
             Direction::Outbound { mesh, passthrough } => Self {
                 connection_manager: mesh.connection_manager,
@@ -72,6 +130,7 @@ impl Proxy {
                 endpoint,
                 passthrough,
                 bind_source: None,
+                drain_manager,
                 downstream_tls: None,
                 upstream_tls: mutual_tls,
             },
@@ -81,6 +140,7 @@ impl Proxy {
                 endpoint,
                 passthrough: None,
                 bind_source: bind_source.filter(|source| can_bind(*source)),
+                drain_manager,
                 downstream_tls: mutual_tls,
                 upstream_tls: None,
             },

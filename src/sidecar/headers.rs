@@ -25,21 +25,21 @@ const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub(super) fn prepare_request(request: &mut RequestParts, upgrade: bool, tls: Option<&DownstreamTls>) {
     let fields = &mut request.fields;
     if !upgrade {
-        fields.remove(CONNECTION);
-        fields.remove(UPGRADE);
+        fields.remove(&CONNECTION);
+        fields.remove(&UPGRADE);
     }
-    fields.remove(KEEP_ALIVE);
-    fields.remove(PROXY_CONNECTION);
-    fields.remove(TRANSFER_ENCODING);
+    fields.remove(&KEEP_ALIVE);
+    fields.remove(&PROXY_CONNECTION);
+    fields.remove(&TRANSFER_ENCODING);
     // Envoy passes on `trailers` alone of what the client would accept.
-    if fields.contains(TE) && !fields.has_element(&TE, "trailers") {
-        fields.remove(TE);
+    if fields.contains(&TE) && !fields.has_element(&TE, "trailers") {
+        fields.remove(&TE);
     }
-    if !fields.contains(X_FORWARDED_PROTO) {
+    if !fields.contains(&X_FORWARDED_PROTO) {
         let scheme = if tls.is_some() { "https" } else { request.scheme };
         fields.append(X_FORWARDED_PROTO, HeaderValue::from_static(scheme));
     }
-    if !fields.contains(X_REQUEST_ID) {
+    if !fields.contains(&X_REQUEST_ID) {
         let id = Bytes::from(uuid::Uuid::new_v4().hyphenated().to_string());
         fields.append(X_REQUEST_ID, HeaderValue::from_maybe_shared(id).expect("a UUID is visible ASCII"));
     }
@@ -49,7 +49,7 @@ pub(super) fn prepare_request(request: &mut RequestParts, upgrade: bool, tls: Op
 /// Envoy's `mutateXfccRequestHeader`: with mutual TLS the client's certificate is added to the list of those before it
 /// (`APPEND_FORWARD`, a server's sidecar); without, nobody can have vouched for such a list.
 fn forward_client_cert(fields: &mut Fields, tls: Option<&DownstreamTls>) {
-    let Some(tls) = tls else { return fields.remove(X_FORWARDED_CLIENT_CERT) };
+    let Some(tls) = tls else { return fields.remove(&X_FORWARDED_CLIENT_CERT) };
     let mut list: Vec<u8> = Vec::new();
     for value in fields.get_all(&X_FORWARDED_CLIENT_CERT) {
         list.extend_from_slice(value.as_bytes());
@@ -59,7 +59,7 @@ fn forward_client_cert(fields: &mut Fields, tls: Option<&DownstreamTls>) {
     match HeaderValue::from_bytes(&list) {
         Ok(list) => fields.set(X_FORWARDED_CLIENT_CERT, list),
         // Better none than one that the client alone has written.
-        Err(_) => fields.remove(X_FORWARDED_CLIENT_CERT),
+        Err(_) => fields.remove(&X_FORWARDED_CLIENT_CERT),
     }
 }
 
@@ -68,9 +68,9 @@ pub(super) fn note_request(request: &RequestParts, record: &mut Record) {
     record.method = Some(request.method.clone());
     record.path = Some(Bytes::copy_from_slice(request.path.as_bytes()));
     record.authority = Some(request.authority.clone());
-    record.request_id = request.fields.get(X_REQUEST_ID).cloned();
-    record.user_agent = request.fields.get(USER_AGENT).cloned();
-    record.x_forwarded_for = request.fields.get(X_FORWARDED_FOR).cloned();
+    record.request_id = request.fields.get(&X_REQUEST_ID).cloned();
+    record.user_agent = request.fields.get(&USER_AGENT).cloned();
+    record.x_forwarded_for = request.fields.get(&X_FORWARDED_FOR).cloned();
     // With `use_remote_address: false`, as Istio has it, the last address there counts as the peer's.
     let forwarded = request.fields.elements(&X_FORWARDED_FOR).last().and_then(|last| last.parse().ok());
     if let Some(address) = forwarded {
@@ -80,7 +80,7 @@ pub(super) fn note_request(request: &RequestParts, record: &mut Record) {
 
 /// Whether the token of an upgrade request is one of `upgrade_configs`, whatever its letter case.
 pub(super) fn is_upgrade_taken(request: &RequestParts, worker: &Worker) -> bool {
-    request.fields.get(UPGRADE).and_then(|token| token.to_str().ok()).is_some_and(|token| {
+    request.fields.get(&UPGRADE).and_then(|token| token.to_str().ok()).is_some_and(|token| {
         worker.connection_manager.upgrade_types.iter().any(|taken| taken.eq_ignore_ascii_case(token))
     })
 }
@@ -89,13 +89,13 @@ pub(super) fn is_upgrade_taken(request: &RequestParts, worker: &Worker) -> bool 
 /// A response that switches protocols keeps its `upgrade` and `connection`.
 pub(super) fn prepare_response(fields: &mut Fields, switching: bool, server_name: &'static str) {
     if !switching {
-        fields.remove(CONNECTION);
-        fields.remove(UPGRADE);
+        fields.remove(&CONNECTION);
+        fields.remove(&UPGRADE);
     }
-    fields.remove(TRANSFER_ENCODING);
-    fields.remove(KEEP_ALIVE);
-    fields.remove(PROXY_CONNECTION);
-    if !fields.contains(DATE) {
+    fields.remove(&TRANSFER_ENCODING);
+    fields.remove(&KEEP_ALIVE);
+    fields.remove(&PROXY_CONNECTION);
+    if !fields.contains(&DATE) {
         fields.append(DATE, date());
     }
     fields.set(SERVER, HeaderValue::from_static(server_name));

@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 
 use super::socket::{self, Socket, WriteQueue};
+use super::stats::{Active, ClusterStats};
 use crate::http1::{self, BodyDecoder, Decoded, Framing, HeadError};
 
 /// More body is taken while less than this waits to be written.
@@ -36,6 +37,8 @@ pub(super) struct Http1 {
     decoder: BodyDecoder,
     /// Outgoing body bytes are sent as chunks.
     chunked: bool,
+    /// Counts a connection to an upstream as long as there is one.
+    _counted: Option<Active<ClusterStats>>,
 }
 
 impl Http1 {
@@ -47,11 +50,13 @@ impl Http1 {
             queue: WriteQueue::default(),
             decoder: BodyDecoder::new(Framing::None),
             chunked: false,
+            _counted: None,
         }
     }
 
-    pub(super) fn socket(&self) -> &Socket {
-        &self.socket
+    /// A new connection to an upstream, with what counts it.
+    pub(super) fn to_upstream(socket: Socket, counted: Active<ClusterStats>) -> Self {
+        Self { _counted: Some(counted), ..Self::new(socket, BytesMut::new()) }
     }
 
     /// The next head; `None` if the connection ends before its first byte.

@@ -1,18 +1,21 @@
 //! One proxy of the pair: what a sidecar Envoy does with HTTP and WebSocket traffic, as Istio configures it.
 //!
-//! The straight path of a stream: [`worker`] accepts a connection, [`downstream`] decodes a request, [`stream`] finds its
-//! route, `attempts` opens the [`upstream`], `exchange` passes bytes both ways, and the record of the stream becomes its
+//! The straight path of a stream: `worker` accepts a connection, `downstream` decodes a request, `stream` finds its
+//! route, `attempts` opens the `upstream`, `exchange` passes bytes both ways, and the record of the stream becomes its
 //! one line.
 
+mod admin;
 mod attempts;
 mod config;
 mod downstream;
+mod drain_manager;
 mod exchange;
 mod headers;
 mod http1;
 mod reset;
 mod routes;
 mod socket;
+mod stats;
 mod stream;
 mod upstream;
 mod worker;
@@ -20,18 +23,21 @@ mod worker;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 pub use config::{Config, Direction};
 
-use crate::access_log::{Sink, SinkError};
+use crate::access_log::{Reopen, Sink, SinkError};
 use crate::drain::Drain;
 use crate::net::{self, BindError};
+use admin::Admin;
 use config::Proxy;
+use stats::WorkerStats;
 
 /// A sidecar could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The listener.
+    /// The listener or the admin port.
     #[error(transparent)]
     Bind(#[from] BindError),
     /// The access log.
@@ -45,12 +51,38 @@ pub struct Sidecar {
     proxy: Arc<Proxy>,
     listeners: Vec<std::net::TcpListener>,
     local_addr: SocketAddr,
+    stats: Vec<Arc<WorkerStats>>,
+    admin: Option<AdminPort>,
     sink: Sink,
     log_thread: JoinHandle<()>,
 }
 
+/// The admin port, bound.
+#[derive(Debug)]
+struct AdminPort {
+    listener: std::net::TcpListener,
+    local_addr: SocketAddr,
+    stat_prefix: String,
+    config_dump: serde_json::Value,
+    inbound: bool,
+}
+
+impl AdminPort {
+    fn bind(address: SocketAddr, config: &Config) -> Result<Self, BindError> {
+        let listener = net::listen(address, 1)?.remove(0);
+        let local_addr = listener.local_addr().map_err(|source| BindError { address, source })?;
+        Ok(Self {
+            listener,
+            local_addr,
+            stat_prefix: config.stat_prefix(),
+            config_dump: config.dump(),
+            inbound: matches!(config.direction, Direction::Inbound { .. }),
+        })
+    }
+}
+
 impl Sidecar {
-    /// Opens the access log and the listener.
+    /// Opens the access log, the listener and the admin port.
     ///
     /// # Errors
     /// [`StartError`].
@@ -58,9 +90,12 @@ impl Sidecar {
         let listeners = net::listen(config.listen, config.concurrency.max(1))?;
         let named = |source| BindError { address: config.listen, source };
         let local_addr = listeners[0].local_addr().map_err(named)?;
+        let admin = config.admin.map(|address| AdminPort::bind(address, &config)).transpose()?;
         let (sink, log_thread) = Sink::open(config.access_log, config.access_log_format)?;
-        let proxy = Arc::new(Proxy::new(config.direction, config.endpoint, config.mutual_tls));
-        Ok(Self { proxy, listeners, local_addr, sink, log_thread })
+        let proxy =
+            Arc::new(Proxy::new(config.direction, config.endpoint, config.drain_time, config.mutual_tls));
+        let stats = listeners.iter().map(|_| Arc::new(WorkerStats::new(&proxy.virtual_hosts))).collect();
+        Ok(Self { proxy, listeners, local_addr, stats, admin, sink, log_thread })
     }
 
     /// Where it listens.
@@ -69,33 +104,66 @@ impl Sidecar {
         self.local_addr
     }
 
+    /// Where its admin port is, if it has one.
+    #[must_use]
+    pub fn admin_addr(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().map(|admin| admin.local_addr)
+    }
+
+    /// The way to have the access log's file opened again.
+    #[must_use]
+    pub fn access_log(&self) -> Reopen {
+        self.sink.reopener()
+    }
+
     /// Serves until the drain is forced: then every open session ends and leaves its line, as with an Envoy that gets
     /// SIGTERM. Returns when all lines are written.
+    ///
+    /// # Panics
+    /// If the system can start no thread.
     pub async fn serve(self, drain: Drain) {
-        let workers: Vec<JoinHandle<()>> = self
-            .listeners
-            .into_iter()
-            .enumerate()
-            .map(|(index, listener)| {
+        let admin = self.admin.map(|port| {
+            let admin = Admin {
+                workers: self.stats.clone(),
+                stat_prefix: port.stat_prefix,
+                config_dump: port.config_dump,
+                drain_manager: Arc::clone(&self.proxy.drain_manager),
+                inbound: port.inbound,
+                access_log: self.sink.reopener(),
+                drain: drain.clone(),
+                started: Instant::now(),
+            };
+            start_thread("admin".into(), move || {
+                if let Err(error) = admin::run(admin, port.listener) {
+                    tracing::error!("the admin port could not start: {error}");
+                }
+            })
+        });
+        let workers = self.listeners.into_iter().zip(self.stats).enumerate();
+        let threads: Vec<JoinHandle<()>> = workers
+            .map(|(index, (listener, stats))| {
                 let (proxy, sink, drain) = (Arc::clone(&self.proxy), self.sink.clone(), drain.clone());
-                let work = move || {
-                    if let Err(error) = worker::run(&proxy, listener, sink, drain) {
+                start_thread(format!("worker-{index}"), move || {
+                    if let Err(error) = worker::run(&proxy, stats, listener, sink, drain) {
                         tracing::error!("worker {index} could not start: {error}");
                     }
-                };
-                let thread = std::thread::Builder::new().name(format!("worker-{index}"));
-                thread.spawn(work).expect("the system can start a thread")
+                })
             })
+            .chain(admin)
             .collect();
         drop(self.sink);
         let ended = tokio::task::spawn_blocking(move || {
-            for worker in workers {
-                // A worker that panicked has said so on standard error.
-                let _ = worker.join();
+            for thread in threads {
+                // One that panicked has said so on standard error.
+                let _ = thread.join();
             }
             let _ = self.log_thread.join();
         });
         // It ends with the threads, or is cut off with the whole process.
         let _ = ended.await;
     }
+}
+
+fn start_thread(name: String, work: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
+    std::thread::Builder::new().name(name).spawn(work).expect("the system can start a thread")
 }

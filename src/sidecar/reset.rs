@@ -10,6 +10,7 @@ use crate::tunnel::{Reason, StreamError};
 
 /// The upstream's side of the stream ended early (Envoy's `Http::StreamResetReason`).
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::enum_variant_names, reason = "the names are Envoy's")]
 pub(super) enum Reset {
     /// `RemoteConnectionFailure`: the connection could not be opened; why, as Envoy's transport failure reason, if it
     /// knows.
@@ -18,7 +19,7 @@ pub(super) enum Reset {
     ConnectionTimeout,
     /// `ConnectionTermination`: the connection ended.
     ConnectionTermination,
-    /// `RemoteReset`: RST_STREAM.
+    /// `RemoteReset`: RST_STREAM with any other code.
     RemoteReset,
     /// `RemoteRefusedStreamReset`: RST_STREAM REFUSED_STREAM; the request was not looked at.
     RemoteRefusedStream,

@@ -8,6 +8,7 @@ use std::time::Duration;
 use http::StatusCode;
 
 use super::config::Proxy;
+use super::stats::WorkerStats;
 use super::upstream::cluster::Cluster;
 use crate::mesh::{self, ClusterKind, RetryPolicy, RouteAction};
 
@@ -39,11 +40,11 @@ pub(super) struct Routes {
 }
 
 impl Routes {
-    pub(super) fn new(proxy: &Proxy) -> Self {
+    pub(super) fn new(proxy: &Proxy, stats: &WorkerStats) -> Self {
         let routes = proxy
             .virtual_hosts
             .iter()
-            .filter_map(|virtual_host| Some((virtual_host.name.clone(), route(virtual_host, proxy)?)))
+            .filter_map(|virtual_host| Some((virtual_host.name.clone(), route(virtual_host, proxy, stats)?)))
             .collect();
         Self { virtual_hosts: Arc::clone(&proxy.virtual_hosts), routes }
     }
@@ -56,7 +57,7 @@ impl Routes {
     }
 }
 
-fn route(virtual_host: &mesh::VirtualHost, proxy: &Proxy) -> Option<Route> {
+fn route(virtual_host: &mesh::VirtualHost, proxy: &Proxy, stats: &WorkerStats) -> Option<Route> {
     let route = virtual_host.routes.first()?;
     let action = match &route.action {
         RouteAction::DirectResponse { status } => {
@@ -67,12 +68,9 @@ fn route(virtual_host: &mesh::VirtualHost, proxy: &Proxy) -> Option<Route> {
                 ClusterKind::Endpoint => Some(proxy.endpoint),
                 ClusterKind::Passthrough => proxy.passthrough,
             };
-            let cluster = Rc::new(Cluster::new(
-                (**cluster).clone(),
-                host,
-                proxy.bind_source,
-                proxy.upstream_tls.as_ref(),
-            ));
+            let stats = stats.cluster(&cluster.name);
+            let (cluster, tls) = ((**cluster).clone(), proxy.upstream_tls.as_ref());
+            let cluster = Rc::new(Cluster::new(cluster, host, proxy.bind_source, tls, stats));
             Action::Forward { cluster, timeout: *timeout, retry: retry.clone() }
         }
     };

@@ -16,10 +16,11 @@ use super::headers;
 use super::http1::Http1;
 use super::reset::{Gone, Reset};
 use super::routes::{Action, Route};
+use super::stats::{Active, ConnectionManagerStats};
 use super::upstream::cluster::Cluster;
 use super::upstream::{ResponseParts, Upstream};
-use super::worker::{DownstreamTls, Worker};
-use crate::access_log::{Protocol, Record, ResponseFlag};
+use super::worker::{CountedRecord, DownstreamTls, Worker};
+use crate::access_log::{Protocol, ResponseFlag};
 use crate::tunnel::Reason;
 use crate::websocket::extended_connect::{self, RequestParts};
 
@@ -41,7 +42,7 @@ pub(super) struct Incoming {
     /// The client will send no other request (`Connection: close`).
     pub(super) close: bool,
     /// The line to be.
-    pub(super) record: Record,
+    pub(super) record: CountedRecord,
 }
 
 /// Serves one stream. Returns the HTTP/1.1 connection if another request may come on it.
@@ -51,6 +52,7 @@ pub(super) async fn serve(worker: &Worker, downstream: Downstream, incoming: Inc
         upgrade: extended_connect::is_upgrade(&request.fields),
         idle: IdleTimer::new(worker.connection_manager.stream_idle_timeout),
         response_started: false,
+        upgraded: None,
         worker,
         downstream,
         record,
@@ -76,10 +78,12 @@ enum Ending {
 struct ActiveStream<'w> {
     worker: &'w Worker,
     downstream: Downstream,
-    record: Record,
+    record: CountedRecord,
     request: RequestParts,
     /// The request asks for an upgrade.
     upgrade: bool,
+    /// Counts an upgrade that is taken.
+    upgraded: Option<Active<ConnectionManagerStats>>,
     protocol: Protocol,
     tls: Option<Rc<DownstreamTls>>,
     close: bool,
@@ -92,16 +96,25 @@ impl ActiveStream<'_> {
         headers::prepare_request(&mut self.request, self.upgrade, self.tls.as_deref());
         headers::note_request(&self.request, &mut self.record);
         let Some(route) = self.worker.routes.find(self.request.authority.as_bytes()) else {
+            self.stats().no_route.increment();
             self.record.response_flags.set(ResponseFlag::NoRouteFound);
             return self.local_reply(StatusCode::NOT_FOUND, "", "route_not_found");
         };
         self.record.route_name.clone_from(&route.name);
         match &route.action {
-            Action::DirectResponse(status) => self.local_reply(*status, "", "direct_response"),
+            Action::DirectResponse(status) => {
+                self.stats().rq_direct_response.increment();
+                self.local_reply(*status, "", "direct_response")
+            }
             Action::Forward { cluster, .. } => {
                 self.record.upstream_cluster = Some(cluster.name.clone());
-                if self.upgrade && !headers::is_upgrade_taken(&self.request, self.worker) {
-                    return self.local_reply(StatusCode::FORBIDDEN, "", "upgrade_failed");
+                if self.upgrade {
+                    if !headers::is_upgrade_taken(&self.request, self.worker) {
+                        self.stats().rq_ws_on_non_ws_route.increment();
+                        return self.local_reply(StatusCode::FORBIDDEN, "", "upgrade_failed");
+                    }
+                    let stats = &self.worker.stats.connection_manager;
+                    self.upgraded = Some(Active::begin(stats, |stats| &stats.cx_upgrades));
                 }
                 self.forward(route, cluster).await
             }
@@ -124,7 +137,7 @@ impl ActiveStream<'_> {
             upgrade: self.upgrade,
             cluster,
             retry,
-            count_attempts: route.include_request_attempt_count,
+            numbered: route.include_request_attempt_count,
         };
         let tried = match timeout {
             Some(timeout) => {
@@ -134,16 +147,17 @@ impl ActiveStream<'_> {
         };
         match tried {
             Ok((upstream, head)) => self.answer(cluster, upstream, head, request_complete).await,
-            Err(failure) => self.fail(failure),
+            Err(failure) => self.fail(cluster, failure),
         }
     }
 
     /// What a request without a response head gets.
-    fn fail(&mut self, failure: Failure) -> Ending {
+    fn fail(&mut self, cluster: &Cluster, failure: Failure) -> Ending {
         match failure {
             Failure::Gone(gone) => Ending::Gone(gone),
             Failure::NoHost => {
                 self.record.response_flags.set(ResponseFlag::NoHealthyUpstream);
+                cluster.stats.rq_completed.count(StatusCode::SERVICE_UNAVAILABLE);
                 self.local_reply(
                     StatusCode::SERVICE_UNAVAILABLE,
                     "no healthy upstream",
@@ -152,9 +166,12 @@ impl ActiveStream<'_> {
             }
             Failure::TimedOut => {
                 self.record.response_flags.set(ResponseFlag::UpstreamRequestTimeout);
+                cluster.stats.rq_timeout.increment();
+                cluster.stats.rq_completed.count(StatusCode::GATEWAY_TIMEOUT);
                 self.local_reply(StatusCode::GATEWAY_TIMEOUT, "upstream request timeout", "response_timeout")
             }
             Failure::Idle => {
+                self.stats().rq_idle_timeout.increment();
                 self.record.response_flags.set(ResponseFlag::StreamIdleTimeout);
                 let status = if self.downstream.is_request_complete() {
                     StatusCode::GATEWAY_TIMEOUT
@@ -164,6 +181,7 @@ impl ActiveStream<'_> {
                 self.local_reply(status, "stream timeout", "stream_idle_timeout")
             }
             Failure::Reset { reset, retried } => {
+                cluster.stats.rq_completed.count(reset.status());
                 self.record.response_flags.set(reset.flag());
                 self.record.upstream_transport_failure_reason =
                     reset.transport_failure().map(|reason| Cow::Owned(reason.replace(' ', "_")));
@@ -191,6 +209,7 @@ impl ActiveStream<'_> {
             self.record.upstream_service_time = Some(milliseconds.clone());
             head.fields.set(UPSTREAM_SERVICE_TIME, milliseconds);
         }
+        cluster.stats.rq_completed.count(head.status);
         let switching = self.upgrade && head.status == StatusCode::SWITCHING_PROTOCOLS;
         if self.upgrade && !switching && head.status < StatusCode::BAD_REQUEST {
             upstream.abandon();
@@ -218,9 +237,13 @@ impl ActiveStream<'_> {
                 upstream.abandon();
                 Ending::Gone(gone)
             }
-            End::Reset(reset) => self.cut_off(&reset),
+            End::Reset(reset) => {
+                cluster.note_reset(&reset);
+                self.cut_off(&reset)
+            }
             End::Idle => {
                 upstream.abandon();
+                self.stats().rq_idle_timeout.increment();
                 self.record.response_flags.set(ResponseFlag::StreamIdleTimeout);
                 self.record.response_code_details = Some(Cow::Borrowed("stream_idle_timeout"));
                 Ending::Cut(Reason::INTERNAL_ERROR)
@@ -238,6 +261,11 @@ impl ActiveStream<'_> {
         let ResponseParts { status, mut fields, end } = head;
         self.record.response_code = status.as_u16();
         self.response_started = true;
+        self.stats().rq_completed.count(status);
+        if !self.downstream.is_request_complete() {
+            self.stats().rq_response_before_complete.increment();
+        }
+        self.drain();
         headers::prepare_response(&mut fields, switching, self.worker.connection_manager.server_name);
         if !switching {
             self.note_close(&mut fields);
@@ -247,6 +275,20 @@ impl ActiveStream<'_> {
             self.downstream.switch_protocols();
         }
         Ok(())
+    }
+
+    /// While the proxy drains, one of the next responses is the last for which its connection takes a request; an
+    /// upgraded connection has taken its last one anyway.
+    fn drain(&mut self) {
+        if !self.downstream.is_draining() && self.worker.drain_manager.drain_close() {
+            self.stats().cx_drain_close.increment();
+            self.downstream.go_away();
+            self.close = true;
+        }
+    }
+
+    fn stats(&self) -> &ConnectionManagerStats {
+        &self.worker.stats.connection_manager
     }
 
     /// A response before the end of its request leaves an HTTP/1.1 connection in no state for another one.
@@ -282,16 +324,29 @@ impl ActiveStream<'_> {
         sent.map_or_else(Ending::Gone, |()| Ending::Complete)
     }
 
+    /// To Envoy's counters every stream whose request was not read to its end is reset, by either side.
+    fn count(&self, ending: &Ending) {
+        if matches!(ending, Ending::Cut(_)) {
+            self.stats().rq_tx_reset.increment();
+        }
+        if !matches!(ending, Ending::Complete) || !self.downstream.is_request_complete() {
+            self.stats().rq_rx_reset.increment();
+        }
+    }
+
     /// Writes the line, then lets the downstream go as Envoy does.
     async fn end(self, ending: Ending) -> Option<Box<Http1>> {
-        let Self { worker, downstream, mut record, close, .. } = self;
+        self.count(&ending);
+        let Self { worker, downstream, mut record, close, upgraded, .. } = self;
+        drop(upgraded);
         let delay = worker.connection_manager.delayed_close_timeout;
         if let Ending::Gone(gone) = ending {
             gone.note(&mut record);
         }
         record.finish();
         match (ending, downstream) {
-            (Ending::Gone(_), _) => None,
+            // Where the request is not complete, `h2` follows the end with RST_STREAM NO_ERROR, as Envoy does.
+            (Ending::Gone(_), _) | (Ending::Complete, Downstream::Http2(_)) => None,
             (Ending::Complete, Downstream::Http1(connection)) if !close && connection.is_body_end() => {
                 Some(connection)
             }
@@ -299,8 +354,6 @@ impl ActiveStream<'_> {
                 connection.close_delayed(delay).await;
                 None
             }
-            // Where the request is not complete, `h2` follows the end with RST_STREAM NO_ERROR, as Envoy does.
-            (Ending::Complete, Downstream::Http2(_)) => None,
             (Ending::Cut(code), Downstream::Http2(stream)) => {
                 Downstream::Http2(stream).reset(code, delay).await;
                 None

@@ -2,6 +2,7 @@
 //! share no lock.
 
 use std::net::SocketAddr;
+use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -10,10 +11,12 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::config::Proxy;
 use super::downstream;
+use super::drain_manager::DrainManager;
 use super::http1::Http1;
 use super::routes::Routes;
 use super::socket::{self, Socket};
-use crate::access_log::{Entry, Record, Sink};
+use super::stats::{Active, ConnectionManagerStats, WorkerStats};
+use crate::access_log::{Entry, Protocol, Record, Sink};
 use crate::drain::Drain;
 use crate::mesh::HttpConnectionManager;
 use crate::net;
@@ -27,15 +30,19 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 pub(super) struct Worker {
     pub(super) connection_manager: HttpConnectionManager,
     pub(super) routes: Routes,
+    pub(super) stats: Arc<WorkerStats>,
+    pub(super) drain_manager: Arc<DrainManager>,
     mutual_tls: Option<MutualTls>,
     sink: Sink,
 }
 
 impl Worker {
-    pub(super) fn new(proxy: &Proxy, sink: Sink) -> Self {
+    pub(super) fn new(proxy: &Proxy, stats: Arc<WorkerStats>, sink: Sink) -> Self {
         Self {
             connection_manager: proxy.connection_manager.clone(),
-            routes: Routes::new(proxy),
+            routes: Routes::new(proxy, &stats),
+            stats,
+            drain_manager: Arc::clone(&proxy.drain_manager),
             mutual_tls: proxy.downstream_tls.clone(),
             sink,
         }
@@ -82,6 +89,8 @@ impl Worker {
     }
 
     async fn serve(self: Rc<Self>, mut socket: Socket, info: ConnectionInfo) {
+        let counted = &self.stats.connection_manager;
+        let _connection = Active::begin(counted, |stats| &stats.cx);
         // Envoy's codec type AUTO: the first bytes decide.
         let mut read = BytesMut::new();
         while read.len() < PREFACE.len() && PREFACE.starts_with(&read) {
@@ -91,17 +100,52 @@ impl Worker {
             }
         }
         if read.starts_with(PREFACE) {
-            downstream::http2::serve(self, socket, read, info).await;
+            let _http2 = Active::begin(counted, |stats| &stats.cx_http2);
+            downstream::http2::serve(Rc::clone(&self), socket, read, info).await;
         } else if !read.is_empty() {
+            let _http1 = Active::begin(counted, |stats| &stats.cx_http1);
             downstream::http1::serve(&self, Http1::new(socket, read), info).await;
         }
     }
 
-    /// Starts the record of a stream that begins now.
-    pub(super) fn record(&self, info: &ConnectionInfo) -> Record {
+    /// Starts the record of a stream that begins now, and counts it.
+    pub(super) fn record(&self, info: &ConnectionInfo, protocol: Protocol) -> CountedRecord {
+        let stats = &self.stats.connection_manager;
+        let total = if protocol == Protocol::Http2 { &stats.rq_http2_total } else { &stats.rq_http1_total };
+        total.increment();
         let mut entry = Entry::new(info.local, info.remote);
         entry.requested_server_name = info.tls.as_ref().and_then(|tls| tls.requested_server_name.clone());
-        Record::start(entry, &self.sink)
+        entry.protocol = Some(protocol);
+        let record = Record::start(entry, &self.sink);
+        CountedRecord { record, _counted: Active::begin(stats, |stats| &stats.rq) }
+    }
+}
+
+/// The record of a stream, which counts as active for as long: there is a line for every request that was counted.
+#[derive(Debug)]
+pub(super) struct CountedRecord {
+    record: Record,
+    _counted: Active<ConnectionManagerStats>,
+}
+
+impl CountedRecord {
+    /// Emits the line of a stream that ended by itself.
+    pub(super) fn finish(self) {
+        self.record.finish();
+    }
+}
+
+impl Deref for CountedRecord {
+    type Target = Record;
+
+    fn deref(&self) -> &Record {
+        &self.record
+    }
+}
+
+impl DerefMut for CountedRecord {
+    fn deref_mut(&mut self) -> &mut Record {
+        &mut self.record
     }
 }
 
@@ -126,7 +170,8 @@ pub(super) struct DownstreamTls {
 /// Runs one worker on this thread until its drain is forced; dropping the runtime then ends every open stream, each
 /// leaving its line.
 pub(super) fn run(
-    proxy: &Arc<Proxy>,
+    proxy: &Proxy,
+    stats: Arc<WorkerStats>,
     listener: std::net::TcpListener,
     sink: Sink,
     drain: Drain,
@@ -135,7 +180,7 @@ pub(super) fn run(
         .enable_all()
         .build_local(tokio::runtime::LocalOptions::default())?;
     runtime.block_on(async {
-        let worker = Rc::new(Worker::new(proxy, sink));
+        let worker = Rc::new(Worker::new(proxy, stats, sink));
         worker.run(TcpListener::from_std(listener)?, drain).await;
         Ok(())
     })

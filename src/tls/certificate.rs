@@ -8,7 +8,7 @@ use tokio_rustls::rustls::pki_types::CertificateDer;
 use x509_parser::asn1_rs::ToDer;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate, X509Name};
 
-/// The short names that `BoringSSL` prints attributes of a subject under; another attribute is its number and its bytes.
+/// The short names that BoringSSL prints attributes of a subject under; another attribute is its number and its bytes.
 const ATTRIBUTES: [(&str, &str); 25] = [
     ("2.5.4.3", "CN"),
     ("2.5.4.4", "SN"),
@@ -104,7 +104,7 @@ fn hexadecimal(bytes: &[u8]) -> String {
     })
 }
 
-/// A distinguished name as RFC 2253 writes it, the last part first, in `BoringSSL`'s way (`XN_FLAG_RFC2253`): only ASCII.
+/// A distinguished name as RFC 2253 writes it, the last part first, in BoringSSL's way (`XN_FLAG_RFC2253`): only ASCII.
 fn subject(name: &X509Name<'_>) -> String {
     let parts: Vec<&_> = name.iter_rdn().collect();
     let mut text = String::new();

@@ -1,4 +1,4 @@
-//! Envoy's words for a handshake that failed (`%UPSTREAM_TRANSPORT_FAILURE_REASON%`): its TLS library is `BoringSSL`,
+//! Envoy's words for a handshake that failed (`%UPSTREAM_TRANSPORT_FAILURE_REASON%`): its TLS library is BoringSSL,
 //! whose error queue they are. Where rustls fails in a way of its own, its words stand in their place.
 
 use std::io;
@@ -7,11 +7,11 @@ use tokio_rustls::rustls::{AlertDescription, CertificateError, Error, InvalidMes
 
 use super::verifier::NoSuchIdentity;
 
-/// `BoringSSL`'s number of an error is that of its library, shifted, and that of its reason.
+/// BoringSSL's number of an error is that of its library, shifted, and that of its reason.
 const LIBRARY_SYSTEM: u32 = 2 << 24;
 const LIBRARY_SSL: u32 = 16 << 24;
 
-/// Reasons from `BoringSSL`'s `ssl.h`.
+/// Reasons from BoringSSL's `ssl.h`.
 const CERTIFICATE_VERIFY_FAILED: u32 = 125;
 const HANDSHAKE_FAILURE_ON_CLIENT_HELLO: u32 = 154;
 const UNEXPECTED_MESSAGE: u32 = 223;
@@ -82,7 +82,7 @@ fn verification(error: &CertificateError) -> String {
     format!("X509_verify_cert: certificate verification error at depth 0: {words}")
 }
 
-/// An alert under the name that `BoringSSL` has for it.
+/// An alert under the name that BoringSSL has for it.
 fn alert(received: AlertDescription) -> String {
     use AlertDescription as A;
     let name = match received {

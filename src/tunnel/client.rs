@@ -1,7 +1,7 @@
 //! The dialling side of a connection.
 
 use std::future::Future;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use h2::client::{Builder, ResponseFuture, SendRequest};
 use http::{Request, Response};
@@ -57,6 +57,14 @@ impl Client {
     #[must_use]
     pub fn max_streams(&self) -> usize {
         self.requests.current_max_send_streams()
+    }
+
+    /// Whether streams can be opened: the connection has not ended, and the peer has not said GOAWAY.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        // A clone waits for no stream of its own, so this is an answer at once and nobody is woken for it.
+        let mut requests = self.requests.clone();
+        !matches!(requests.poll_ready(&mut Context::from_waker(Waker::noop())), Poll::Ready(Err(_)))
     }
 
     /// Opens a stream with this request; `end` is END_STREAM on its head.

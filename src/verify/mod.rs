@@ -1,1 +1,70 @@
 //! Drives sessions through a pair of sidecars and judges what their access logs say.
+//!
+//! ```text
+//!  scenario (YAML) ─▶ plan ─▶ runner ─┬─▶ target: application, two sidecars ──▶ two access logs ─▶ evidence ─┐
+//!                                     ├─▶ driver: sessions, step by step ──▶ endings ────────────────────────┤
+//!                                     └─▶ events ─▶ reports                            judge ◀───────────────┘
+//! ```
+//!
+//! Scenarios with all that they expect are data; judging is a plain function over data; only `target` starts programs,
+//! and all of them in this process, so that nothing outlives it.
+
+mod driver;
+mod event;
+mod evidence;
+mod expect;
+mod judge;
+mod pair;
+mod plan;
+pub mod report;
+mod runner;
+mod scenario;
+mod target;
+mod template;
+
+use std::io;
+use std::path::PathBuf;
+
+pub use event::{Summary, VerifyEvent};
+pub use evidence::{Evidence, EvidenceError, Joined, Logs, Unreadable};
+pub use expect::{Across, Expectations, Expected, FieldRef, Finding, Pattern, Side, shown};
+pub use judge::{CaseVerdict, Check, Decisive, Departure, Subject, Verdict, judge};
+pub use pair::PairConfig;
+pub use plan::{Plan, PlannedCase, PlannedScenario, Request};
+pub use runner::run;
+pub use scenario::{Application, Case, Policy, Scenario, Sessions, Step, Variant, built_in};
+pub use template::{Facts, Template};
+
+use crate::mesh::MeshError;
+use crate::sidecar::StartError;
+
+/// Why nothing could be verified.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    /// No scenario has this name.
+    #[error("no scenario is named {name:?}")]
+    UnknownScenario {
+        /// What was asked for.
+        name: String,
+        /// The name that it resembles most.
+        nearest: &'static str,
+    },
+    /// The documents are malformed, or do not say what is asked of them.
+    #[error(transparent)]
+    Mesh(#[from] MeshError),
+    /// The logs have nowhere to go.
+    #[error("make room for the access logs in {}: {source}", path.display())]
+    Folder {
+        /// The folder or the file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// A program could not be started.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// A log could not be read.
+    #[error(transparent)]
+    Evidence(#[from] EvidenceError),
+}

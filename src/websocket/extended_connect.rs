@@ -33,7 +33,7 @@ pub struct NotHttp2(#[from] http::Error);
 /// names it.
 #[must_use]
 pub fn is_upgrade(fields: &Fields) -> bool {
-    fields.contains(UPGRADE) && fields.has_element(&CONNECTION, "upgrade")
+    fields.contains(&UPGRADE) && fields.has_element(&CONNECTION, "upgrade")
 }
 
 /// Fields of one connection that HTTP/2 does not have (RFC 9113 section 8.2.2).
@@ -66,7 +66,7 @@ pub fn request_to_http2(request: &RequestParts) -> Result<Request<()>, NotHttp2>
         .path_and_query(request.path.as_bytes())
         .build()?;
     let mut http2 = Request::builder().version(Version::HTTP_2).uri(uri);
-    let upgrade = request.fields.get(UPGRADE).filter(|_| is_upgrade(&request.fields));
+    let upgrade = request.fields.get(&UPGRADE).filter(|_| is_upgrade(&request.fields));
     match upgrade.and_then(|token| token.to_str().ok()) {
         Some(token) => http2 = http2.method(Method::CONNECT).extension(Protocol::from(token)),
         None => http2 = http2.method(request.method.clone()),

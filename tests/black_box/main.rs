@@ -2,4 +2,8 @@
 
 mod client;
 mod mtls;
+mod server;
+mod sidecar;
+mod sidecar_admin;
 mod support;
+mod verify;

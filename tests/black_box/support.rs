@@ -7,17 +7,17 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 /// How long anything may take before a test gives up. Generous: a busy machine is no failure.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The binary under test.
-pub fn websockets_cli() -> Command {
+pub(crate) fn websockets_cli() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_websockets-cli"));
     command.env_remove("RUST_LOG").env("NO_COLOR", "1").stdin(Stdio::null());
     command
 }
 
 /// Runs the binary to its end with standard input `input`.
-pub fn run(args: &[&str], input: &str) -> Output {
+pub(crate) fn run(args: &[&str], input: &str) -> Output {
     let mut child = websockets_cli()
         .args(args)
         .stdin(Stdio::piped())
@@ -33,26 +33,26 @@ pub fn run(args: &[&str], input: &str) -> Output {
 }
 
 /// The text of what a program wrote.
-pub fn text(bytes: &[u8]) -> String {
+pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
 /// A long-running command; killed when dropped.
-pub struct Program {
+pub(crate) struct Program {
     child: Child,
     stderr: Receiver<String>,
     /// What it said on standard error so far.
-    pub said: Vec<String>,
+    pub(crate) said: Vec<String>,
 }
 
 impl Program {
     /// Starts the binary.
-    pub fn start(args: &[&str]) -> Self {
+    pub(crate) fn start(args: &[&str]) -> Self {
         Self::spawn(websockets_cli().args(args))
     }
 
     /// Starts a command whose standard error is to be read line by line.
-    pub fn spawn(command: &mut Command) -> Self {
+    pub(crate) fn spawn(command: &mut Command) -> Self {
         let mut child =
             command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
         let lines = BufReader::new(child.stderr.take().expect("piped"));
@@ -68,7 +68,7 @@ impl Program {
     }
 
     /// Starts the binary and waits for its line `listening on ADDR`.
-    pub fn listening(args: &[&str]) -> (Self, SocketAddr) {
+    pub(crate) fn listening(args: &[&str]) -> (Self, SocketAddr) {
         let mut program = Self::start(args);
         let line = program.wait_for("listening on ");
         let address = line.rsplit(' ').next().and_then(|word| word.parse().ok());
@@ -77,7 +77,7 @@ impl Program {
     }
 
     /// Waits for a line on standard error that contains `part`.
-    pub fn wait_for(&mut self, part: &str) -> String {
+    pub(crate) fn wait_for(&mut self, part: &str) -> String {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -94,23 +94,23 @@ impl Program {
     }
 
     /// Its standard input, if it was piped.
-    pub fn stdin(&mut self) -> ChildStdin {
+    pub(crate) fn stdin(&mut self) -> ChildStdin {
         self.child.stdin.take().expect("standard input is piped")
     }
 
     /// Sends a signal by number.
-    pub fn signal(&self, signal: nix::sys::signal::Signal) {
+    pub(crate) fn signal(&self, signal: nix::sys::signal::Signal) {
         let pid = nix::unistd::Pid::from_raw(self.child.id().cast_signed());
         nix::sys::signal::kill(pid, signal).expect("the process is there");
     }
 
     /// Waits for its end.
-    pub fn end(&mut self) -> ExitStatus {
+    pub(crate) fn end(&mut self) -> ExitStatus {
         eventually("the program ends", || self.child.try_wait().expect("it is ours"))
     }
 
     /// Waits for its end and returns what it wrote to standard output.
-    pub fn output(&mut self) -> (ExitStatus, String) {
+    pub(crate) fn output(&mut self) -> (ExitStatus, String) {
         let mut stdout = self.child.stdout.take().expect("piped");
         let reader = std::thread::spawn(move || {
             let mut bytes = Vec::new();
@@ -130,7 +130,7 @@ impl Drop for Program {
 }
 
 /// Asks again until there is an answer; panics after [`PATIENCE`].
-pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
         if let Some(answer) = ask() {

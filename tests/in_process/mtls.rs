@@ -5,7 +5,7 @@ use rcgen::{
 };
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use websockets_cli::mesh::{Outbound, RouteAction};
 use websockets_cli::tls::{MutualTls, PemFiles};
 
@@ -97,12 +97,14 @@ async fn bulk_data_arrives_whole() {
 async fn the_application_is_told_who_the_client_is_and_no_client_can_say_so_itself() {
     for (hop, mutual_tls) in [(Hop::Http1, true), (Hop::Http2, true), (Hop::Http2, false)] {
         let credentials = if mutual_tls { credentials([CLIENT, SERVER]) } else { [None, None] };
-        let (address, accepted) = application().await;
+        let application = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = application.local_addr().unwrap();
         let pair = Pair::with_mutual_tls(hop, address, credentials, |outbound, _| sni(outbound));
         let mut client = TcpStream::connect(pair.outbound).await.unwrap();
         let get = format!("GET / HTTP/1.1\r\nHost: {AUTHORITY}\r\nx-forwarded-client-cert: By=me\r\n\r\n");
         client.write_all(get.as_bytes()).await.unwrap();
-        let head = read_head(&mut patiently(accepted).await.unwrap()).await;
+        let (mut accepted, _) = patiently(application.accept()).await.unwrap();
+        let head = read_head(&mut accepted).await;
         let fields: Vec<(&str, &str)> = head.lines().filter_map(|line| line.split_once(": ")).collect();
         assert!(fields.contains(&("x-forwarded-proto", "http")), "{head}");
         let (name, value) = fields.last().unwrap();

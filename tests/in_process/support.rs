@@ -19,18 +19,18 @@ use websockets_cli::sidecar::{self, Direction, Sidecar};
 use websockets_cli::tls::MutualTls;
 
 /// How long anything may take before a test gives up.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-pub const AUTHORITY: &str = "websockets-server.default.svc.cluster.local:8080";
+pub(crate) const AUTHORITY: &str = "websockets-server.default.svc.cluster.local:8080";
 
 /// `hello` as a client's text frame, masked with zeros.
-pub const HELLO: &[u8] = b"\x81\x85\0\0\0\0hello";
+pub(crate) const HELLO: &[u8] = b"\x81\x85\0\0\0\0hello";
 /// Close 1000 as a client's frame.
-pub const CLOSE: &[u8] = b"\x88\x82\0\0\0\0\x03\xe8";
+pub(crate) const CLOSE: &[u8] = b"\x88\x82\0\0\0\0\x03\xe8";
 
 /// What the hop between the sidecars is configured for.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Hop {
+pub(crate) enum Hop {
     Http1,
     Http2,
     /// UPGRADE without the EnvoyFilter.
@@ -38,9 +38,11 @@ pub enum Hop {
 }
 
 /// A running pair. Everything ends with it.
-pub struct Pair {
-    pub outbound: SocketAddr,
-    pub inbound: SocketAddr,
+pub(crate) struct Pair {
+    pub(crate) outbound: SocketAddr,
+    pub(crate) inbound: SocketAddr,
+    pub(crate) outbound_admin: SocketAddr,
+    pub(crate) inbound_admin: SocketAddr,
     logs: TempDir,
     outbound_drain: Drain,
     inbound_drain: Drain,
@@ -54,22 +56,37 @@ impl Drop for Pair {
 }
 
 impl Pair {
-    pub fn start(hop: Hop, application: SocketAddr) -> Self {
+    pub(crate) fn start(hop: Hop, application: SocketAddr) -> Self {
         Self::configured(hop, application, |_, _| {})
     }
 
-    pub fn configured(
+    pub(crate) fn configured(
         hop: Hop,
         application: SocketAddr,
         configure: impl FnOnce(&mut Outbound, &mut Inbound),
     ) -> Self {
-        Self::with_mutual_tls(hop, application, [None, None], configure)
+        Self::start_all(hop, application, Duration::from_secs(5), [None, None], configure)
     }
 
     /// With the credentials of the client's and of the server's sidecar.
-    pub fn with_mutual_tls(
+    pub(crate) fn with_mutual_tls(
         hop: Hop,
         application: SocketAddr,
+        credentials: [Option<MutualTls>; 2],
+        configure: impl FnOnce(&mut Outbound, &mut Inbound),
+    ) -> Self {
+        Self::start_all(hop, application, Duration::from_secs(5), credentials, configure)
+    }
+
+    /// A pair whose drains take no time: every response that is sent in one asks for the end of its connection.
+    pub(crate) fn draining_at_once(hop: Hop, application: SocketAddr) -> Self {
+        Self::start_all(hop, application, Duration::ZERO, [None, None], |_, _| {})
+    }
+
+    fn start_all(
+        hop: Hop,
+        application: SocketAddr,
+        drain_time: Duration,
         [client_tls, server_tls]: [Option<MutualTls>; 2],
         configure: impl FnOnce(&mut Outbound, &mut Inbound),
     ) -> Self {
@@ -108,47 +125,49 @@ impl Pair {
                 concurrency: 1,
                 access_log: Target::File(logs.path().join(log)),
                 access_log_format: Format::Json,
+                admin: Some("127.0.0.1:0".parse().unwrap()),
                 mutual_tls,
-                drain_time: Duration::from_secs(5),
+                drain_time,
             })
             .unwrap();
-            let (address, drain) = (sidecar.local_addr(), Drain::new());
+            let (address, admin) = (sidecar.local_addr(), sidecar.admin_addr().unwrap());
+            let drain = Drain::new();
             tokio::spawn(sidecar.serve(drain.clone()));
-            (address, drain)
+            (address, admin, drain)
         };
         let direction = Direction::Inbound { mesh: inbound, bind_source: Some("127.0.0.6".parse().unwrap()) };
-        let (inbound, inbound_drain) = start(direction, application, server_tls, "server");
+        let (inbound, inbound_admin, inbound_drain) = start(direction, application, server_tls, "server");
         let direction = Direction::Outbound { mesh: outbound, passthrough: None };
-        let (outbound, outbound_drain) = start(direction, inbound, client_tls, "client");
-        Self { outbound, inbound, logs, outbound_drain, inbound_drain }
+        let (outbound, outbound_admin, outbound_drain) = start(direction, inbound, client_tls, "client");
+        Self { outbound, inbound, outbound_admin, inbound_admin, logs, outbound_drain, inbound_drain }
     }
 
-    pub fn stop_inbound(&self) {
+    pub(crate) fn stop_inbound(&self) {
         self.inbound_drain.graceful.cancel();
         self.inbound_drain.forced.cancel();
     }
 
-    pub fn stop_outbound(&self) {
+    pub(crate) fn stop_outbound(&self) {
         self.outbound_drain.graceful.cancel();
         self.outbound_drain.forced.cancel();
     }
 
     /// The lines of `client` or `server` so far.
-    pub fn lines(&self, side: &str) -> Vec<Value> {
+    pub(crate) fn lines(&self, side: &str) -> Vec<Value> {
         let path: PathBuf = self.logs.path().join(side);
         let text = std::fs::read_to_string(path).unwrap();
         text.lines().map(|line| serde_json::from_str(line).expect("a whole line")).collect()
     }
 
     /// The one line that each side has to have: the client's sidecar's and the server's.
-    pub async fn one_line_each(&self) -> (Value, Value) {
+    pub(crate) async fn one_line_each(&self) -> (Value, Value) {
         let (mut client, mut server) =
             (self.wait_for_lines("client", 1).await, self.wait_for_lines("server", 1).await);
         (client.remove(0), server.remove(0))
     }
 
     /// Waits until a side has so many lines; more are a failure.
-    pub async fn wait_for_lines(&self, side: &str, count: usize) -> Vec<Value> {
+    pub(crate) async fn wait_for_lines(&self, side: &str, count: usize) -> Vec<Value> {
         let waiting = async {
             loop {
                 let lines = self.lines(side);
@@ -183,7 +202,7 @@ fn virtual_host(name: &str, domains: &[&str], cluster: &str, retry: RetryPolicy)
 }
 
 /// The echo server.
-pub fn echo() -> SocketAddr {
+pub(crate) fn echo() -> SocketAddr {
     let mut config = server::Config::new("127.0.0.1:0".parse().unwrap());
     config.workers = 1.try_into().unwrap();
     let server = Server::bind(config).unwrap();
@@ -192,20 +211,13 @@ pub fn echo() -> SocketAddr {
     address
 }
 
-/// An application of which the first connection is given to the test.
-pub async fn application() -> (SocketAddr, tokio::task::JoinHandle<TcpStream>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    (address, tokio::spawn(async move { listener.accept().await.unwrap().0 }))
-}
-
 /// An address where nothing listens.
-pub async fn nobody() -> SocketAddr {
+pub(crate) async fn nobody() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
 }
 
 /// The bytes of a WebSocket handshake.
-pub fn handshake() -> Vec<u8> {
+pub(crate) fn handshake() -> Vec<u8> {
     format!(
         "GET / HTTP/1.1\r\nHost: {AUTHORITY}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
          Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
@@ -214,7 +226,7 @@ pub fn handshake() -> Vec<u8> {
 }
 
 /// Reads up to and including the empty line.
-pub async fn read_head(stream: &mut TcpStream) -> String {
+pub(crate) async fn read_head(stream: &mut TcpStream) -> String {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(patiently(stream.read_u8()).await.expect("the rest of a head"));
@@ -223,21 +235,21 @@ pub async fn read_head(stream: &mut TcpStream) -> String {
 }
 
 /// Reads to the end.
-pub async fn read_all(stream: &mut TcpStream) -> Vec<u8> {
+pub(crate) async fn read_all(stream: &mut TcpStream) -> Vec<u8> {
     let mut all = Vec::new();
     patiently(stream.read_to_end(&mut all)).await.unwrap();
     all
 }
 
 /// Reads so many bytes.
-pub async fn read_exactly(stream: &mut TcpStream, length: usize) -> Vec<u8> {
+pub(crate) async fn read_exactly(stream: &mut TcpStream, length: usize) -> Vec<u8> {
     let mut bytes = vec![0; length];
     patiently(stream.read_exact(&mut bytes)).await.unwrap();
     bytes
 }
 
 /// Opens a session and has `hello` echoed.
-pub async fn open_session(address: SocketAddr) -> TcpStream {
+pub(crate) async fn open_session(address: SocketAddr) -> TcpStream {
     let mut client = TcpStream::connect(address).await.unwrap();
     client.write_all(&handshake()).await.unwrap();
     let head = read_head(&mut client).await;
@@ -248,6 +260,6 @@ pub async fn open_session(address: SocketAddr) -> TcpStream {
 }
 
 /// Gives up after [`PATIENCE`].
-pub async fn patiently<F: Future>(future: F) -> F::Output {
+pub(crate) async fn patiently<F: Future>(future: F) -> F::Output {
     tokio::time::timeout(PATIENCE, future).await.expect("in time")
 }

@@ -29,15 +29,9 @@ pub(in crate::sidecar) async fn serve(worker: &Worker, connection: Http1, info: 
         let refusal = match head.await {
             Ok(Some(head)) => match accept(head, &mut connection) {
                 Ok((request, close)) => {
-                    let mut record = worker.record(&info);
-                    record.protocol = Some(Protocol::Http11);
-                    let incoming = Incoming {
-                        request,
-                        protocol: Protocol::Http11,
-                        tls: info.tls.clone(),
-                        close,
-                        record,
-                    };
+                    let record = worker.record(&info, Protocol::Http11);
+                    let tls = info.tls.clone();
+                    let incoming = Incoming { request, protocol: Protocol::Http11, tls, close, record };
                     match stream::serve(worker, Downstream::Http1(connection), incoming).await {
                         Some(reusable) => connection = reusable,
                         None => return,
@@ -71,6 +65,11 @@ impl From<HeadError> for Refusal {
 }
 
 impl Refusal {
+    /// Whether what came is no HTTP; else it is a request that is not served.
+    fn is_codec_error(&self) -> bool {
+        self.details.starts_with("http1.")
+    }
+
     fn bad_request(details: &'static str) -> Self {
         Self { status: StatusCode::BAD_REQUEST, body: "Bad Request", details }
     }
@@ -89,10 +88,10 @@ fn accept(head: RequestHead, connection: &mut Http1) -> Result<(RequestParts, bo
         return Err(Refusal { status, body: "Upgrade Required", details: "low_version" });
     }
     let close = fields.has_element(&CONNECTION, "close") || fields.has_element(&PROXY_CONNECTION, "close");
-    let Some(authority) = fields.get(HOST).cloned() else {
+    let Some(authority) = fields.get(&HOST).cloned() else {
         return Err(Refusal::bad_request("missing_host_header"));
     };
-    fields.remove(HOST);
+    fields.remove(&HOST);
     ignore_h2c(&mut fields);
     let framing = if extended_connect::is_upgrade(&fields) {
         Framing::Raw
@@ -107,7 +106,7 @@ fn accept(head: RequestHead, connection: &mut Http1) -> Result<(RequestParts, bo
 
 /// An upgrade to `h2c` is no upgrade: the fields that ask for it are dropped (Envoy's `ServerConnectionImpl`).
 fn ignore_h2c(fields: &mut Fields) {
-    if fields.get(UPGRADE).is_none_or(|token| !token.as_bytes().eq_ignore_ascii_case(b"h2c")) {
+    if fields.get(&UPGRADE).is_none_or(|token| !token.as_bytes().eq_ignore_ascii_case(b"h2c")) {
         return;
     }
     let rest: Vec<&str> = fields
@@ -117,18 +116,22 @@ fn ignore_h2c(fields: &mut Fields) {
         })
         .collect();
     let rest = HeaderValue::from_str(&rest.join(",")).ok().filter(|rest| !rest.is_empty());
-    fields.remove(UPGRADE);
-    fields.remove(HTTP2_SETTINGS);
+    fields.remove(&UPGRADE);
+    fields.remove(&HTTP2_SETTINGS);
     match rest {
         Some(rest) => fields.set(CONNECTION, rest),
-        None => fields.remove(CONNECTION),
+        None => fields.remove(&CONNECTION),
     }
 }
 
 /// Answers what is no request, leaves its line, and closes.
 async fn refuse(worker: &Worker, mut connection: Http1, info: &ConnectionInfo, refusal: &Refusal) {
-    let mut record = worker.record(info);
-    record.protocol = Some(Protocol::Http11);
+    let stats = &worker.stats.connection_manager;
+    if refusal.is_codec_error() {
+        stats.cx_protocol_error.increment();
+    }
+    stats.rq_completed.count(refusal.status);
+    let mut record = worker.record(info, Protocol::Http11);
     record.response_code = refusal.status.as_u16();
     record.bytes_sent = refusal.body.len() as u64;
     Gone::ProtocolError(refusal.details).note(&mut record);

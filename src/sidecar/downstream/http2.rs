@@ -9,6 +9,7 @@ use http::Request;
 use super::super::http1;
 use super::super::reset::Gone;
 use super::super::socket::Socket;
+use super::super::stats::Active;
 use super::super::stream::{self, Incoming};
 use super::super::worker::{ConnectionInfo, Worker};
 use super::{Downstream, Http2Stream};
@@ -25,9 +26,21 @@ const INVALID_FIELD: &str = "http2.invalid.header.field";
 pub(in crate::sidecar) struct ConnectionState {
     /// The peer broke the protocol; the details.
     broken: Cell<Option<&'static str>>,
+    /// A response has gone out with which the connection begins to drain.
+    draining: Cell<bool>,
 }
 
 impl ConnectionState {
+    /// Sends GOAWAY before the response head that has to follow at once: that one wakes the task of the connection.
+    pub(super) fn go_away(&self) {
+        self.draining.set(true);
+    }
+
+    /// Whether it has been told to.
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining.get()
+    }
+
     /// Why a stream is gone, given how it ended.
     pub(super) fn gone(&self, error: StreamError) -> Gone {
         match (error, self.broken.get()) {
@@ -55,19 +68,32 @@ pub(in crate::sidecar) async fn serve(
     };
     let Ok(mut server) = Server::handshake(socket, read, &settings).await else { return };
     let state = Rc::new(ConnectionState::default());
-    while let Some(accepted) = std::future::poll_fn(|cx| server.poll_accept(cx)).await {
-        let Ok((request, stream, respond)) = accepted else { return };
+    let mut gone_away = false;
+    loop {
+        let accepted = std::future::poll_fn(|cx| {
+            if state.is_draining() && !gone_away {
+                gone_away = true;
+                server.go_away();
+                worker.stats.http2.goaway_sent.increment();
+            }
+            server.poll_accept(cx)
+        });
+        let Some(Ok((request, stream, respond))) = accepted.await else { break };
         if extended_connect::is_extended_connect(&request) && !manager.allow_connect {
             return refuse_connection(&worker, server, &state, &info).await;
         }
         let stream = Http2Stream { stream, respond, head_sent: false, connection: Rc::clone(&state) };
         tokio::task::spawn_local(serve_stream(Rc::clone(&worker), request, stream, info.clone()));
     }
+    // What was sent last must not be destroyed by the reset that closing with unread bytes would become.
+    if let Some(mut socket) = server.abandon() {
+        http1::drain(&mut socket, manager.delayed_close_timeout).await;
+    }
 }
 
 async fn serve_stream(worker: Rc<Worker>, request: Request<()>, stream: Http2Stream, info: ConnectionInfo) {
-    let mut record = worker.record(&info);
-    record.protocol = Some(Protocol::Http2);
+    let _stream = Active::begin(&worker.stats.http2, |stats| &stats.streams);
+    let record = worker.record(&info, Protocol::Http2);
     let request = extended_connect::request_from_http2(&request);
     let incoming = Incoming { request, protocol: Protocol::Http2, tls: info.tls, close: false, record };
     stream::serve(&worker, Downstream::Http2(Box::new(stream)), incoming).await;
@@ -81,8 +107,8 @@ async fn refuse_connection(
     state: &ConnectionState,
     info: &ConnectionInfo,
 ) {
-    let mut record = worker.record(info);
-    record.protocol = Some(Protocol::Http2);
+    worker.stats.connection_manager.cx_protocol_error.increment();
+    let mut record = worker.record(info, Protocol::Http2);
     Gone::ProtocolError(INVALID_FIELD).note(&mut record);
     record.finish();
     state.broken.set(Some(INVALID_FIELD));

@@ -61,6 +61,18 @@ impl Downstream {
         }
     }
 
+    /// Whether the peer still opens streams here; an HTTP/1.1 connection drains with its one request.
+    pub(super) fn is_draining(&self) -> bool {
+        matches!(self, Self::Http2(http2) if http2.connection.is_draining())
+    }
+
+    /// Tells an HTTP/2 peer with the head that is sent next to open no more streams here.
+    pub(super) fn go_away(&self) {
+        if let Self::Http2(http2) = self {
+            http2.connection.go_away();
+        }
+    }
+
     /// Sends the response head; `end` if there is no body.
     ///
     /// # Errors
@@ -75,7 +87,7 @@ impl Downstream {
             Self::Http1(connection) => {
                 let mut chunked = false;
                 let bodiless = status.is_informational() || status == StatusCode::NO_CONTENT;
-                if !bodiless && !fields.contains(CONTENT_LENGTH) {
+                if !bodiless && !fields.contains(&CONTENT_LENGTH) {
                     if !end {
                         chunked = true;
                         fields.append(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));

@@ -7,12 +7,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::BytesMut;
 use tokio::time::Instant;
 
 use super::super::http1::Http1;
 use super::super::reset::Reset;
 use super::super::socket::Socket;
+use super::super::stats::{Active, ClusterStats};
 use super::Ready;
 use super::http1_pool::Http1Pool;
 use super::http2_pool::{Dialled, Http2Pool};
@@ -36,6 +36,8 @@ pub(in crate::sidecar) struct Cluster {
     pub(in crate::sidecar) name: Arc<str>,
     /// The one host; `None`: the cluster has none.
     pub(in crate::sidecar) host: Option<SocketAddr>,
+    /// What it has counted.
+    pub(in crate::sidecar) stats: Arc<ClusterStats>,
     config: mesh::Cluster,
     bind_source: Option<IpAddr>,
     /// With mutual TLS.
@@ -50,6 +52,7 @@ impl Cluster {
         host: Option<SocketAddr>,
         bind_source: Option<IpAddr>,
         mutual_tls: Option<&MutualTls>,
+        stats: Arc<ClusterStats>,
     ) -> Self {
         let tls = mutual_tls.zip(config.sni.as_deref());
         let tls = tls.map(|(mutual_tls, sni)| mutual_tls.upstream(sni, &config.subject_alt_names));
@@ -57,6 +60,7 @@ impl Cluster {
             tls: tls.map(Rc::new),
             name: config.name.as_str().into(),
             host,
+            stats,
             config,
             bind_source,
             http1: Http1Pool::default(),
@@ -83,12 +87,19 @@ impl Cluster {
             if let Some((connection, local_address)) = self.http1.take() {
                 return Ok(Ready::Http1(connection, local_address));
             }
-            let (socket, local_address) = dial(host, source, limit, self.tls.as_deref(), false).await?;
-            return Ok(Ready::Http1(Box::new(Http1::new(socket, BytesMut::new())), local_address));
+            let _pending = Active::begin(&self.stats, |stats| &stats.rq_pending);
+            let counted = Active::begin(&self.stats, |stats| &stats.cx);
+            self.stats.cx_http1_total.increment();
+            let dialled = dial(host, source, limit, self.tls.as_deref(), false).await;
+            let (socket, local_address) = noted(dialled, &self.stats)?;
+            return Ok(Ready::Http1(Box::new(Http1::to_upstream(socket, counted)), local_address));
         }
-        let tls = self.tls.clone();
+        let (stats, tls) = (Arc::clone(&self.stats), self.tls.clone());
         let dial = async move {
-            let (socket, local_address) = dial(host, source, limit, tls.as_deref(), true).await?;
+            let counted = Active::begin(&stats, |stats| &stats.cx);
+            stats.cx_http2_total.increment();
+            let dialled = dial(host, source, limit, tls.as_deref(), true).await;
+            let (socket, local_address) = noted(dialled, &stats)?;
             let settings = Settings {
                 allow_connect: false,
                 max_concurrent_streams: ANNOUNCED_STREAMS,
@@ -97,17 +108,39 @@ impl Cluster {
             };
             let (client, driver) = tunnel::connect(socket, &settings).await?;
             // How it ended, every stream on it has been told.
-            let driver = async move { drop(driver.await) };
+            let driver = async move {
+                let _counted = counted;
+                drop(driver.await);
+            };
             Ok(Dialled { client, local_address, driver })
         };
-        let lease = self.http2.take(self.config.max_concurrent_streams as usize, dial).await?;
+        let most_streams = self.config.max_concurrent_streams as usize;
+        let lease = self.http2.take(most_streams, dial, &self.stats).await?;
         Ok(Ready::Http2(lease))
+    }
+
+    /// Counts how a stream was reset.
+    pub(in crate::sidecar) fn note_reset(&self, reset: &Reset) {
+        if *reset == Reset::RemoteReset {
+            self.stats.rq_rx_reset.increment();
+        }
     }
 
     /// Takes back a connection after an exchange that left it in order.
     pub(in crate::sidecar) fn give_back(&self, connection: (Box<Http1>, SocketAddr)) {
         self.http1.keep(connection, self.config.idle_timeout);
     }
+}
+
+/// Counts a connection that could not be opened; a timeout is a failure too.
+fn noted<T>(dialled: Result<T, Reset>, stats: &ClusterStats) -> Result<T, Reset> {
+    if let Err(reset) = &dialled {
+        stats.cx_connect_fail.increment();
+        if *reset == Reset::ConnectionTimeout {
+            stats.cx_connect_timeout.increment();
+        }
+    }
+    dialled
 }
 
 /// Opens a connection, with everything that has to be agreed on before HTTP, in the time that is given for it.

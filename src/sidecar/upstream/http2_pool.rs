@@ -4,11 +4,13 @@
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use http::Request;
 use tokio::sync::oneshot;
 
 use super::super::reset::Reset;
+use super::super::stats::{Active, ClusterStats};
 use crate::tunnel::{AwaitedResponse, Client, Stream};
 
 /// The connections of one worker to the cluster's host.
@@ -63,7 +65,7 @@ impl StreamLease {
         end: bool,
     ) -> Result<(Stream, AwaitedResponse), Reset> {
         self.connection.client.borrow_mut().open(request, end).map_err(|error| {
-            // It is draining (GOAWAY) or ended: no stream will be opened here again.
+            // It has begun to drain (GOAWAY) or ended in between: no stream will be opened here again.
             self.pool.borrow_mut().forget(&self.connection);
             Reset::from(error)
         })
@@ -92,26 +94,33 @@ pub(super) struct Dialled<D> {
 impl Http2Pool {
     /// A stream on a connection with room, else on one that is being dialled, else on a new one. Dialling goes on when
     /// the one who asked for it goes away, since others may wait for it too.
-    pub(super) async fn take<D, F>(&self, most_streams: usize, dial: F) -> Result<StreamLease, Reset>
+    pub(super) async fn take<D, F>(
+        &self,
+        most_streams: usize,
+        dial: F,
+        cluster: &Arc<ClusterStats>,
+    ) -> Result<StreamLease, Reset>
     where
         F: Future<Output = Result<Dialled<D>, Reset>> + 'static,
         D: Future<Output = ()> + 'static,
     {
         let lease = {
             let mut state = self.state.borrow_mut();
+            // One that drains (GOAWAY) keeps its open streams, which hold it.
+            state.connections.retain(|connection| connection.client.borrow().is_open());
             if let Some(connection) = state.connections.iter().find(|connection| connection.has_room()) {
                 return Ok(StreamLease::new(connection, &self.state));
             }
             let (sender, lease) = oneshot::channel();
-            match &mut state.dialling {
-                Some(waiting) => waiting.push(sender),
-                None => {
-                    state.dialling = Some(vec![sender]);
-                    tokio::task::spawn_local(dial_for_all(Rc::clone(&self.state), most_streams, dial));
-                }
+            if let Some(waiting) = &mut state.dialling {
+                waiting.push(sender);
+            } else {
+                state.dialling = Some(vec![sender]);
+                tokio::task::spawn_local(dial_for_all(Rc::clone(&self.state), most_streams, dial));
             }
             lease
         };
+        let _pending = Active::begin(cluster, |stats| &stats.rq_pending);
         // The task that dials answers everyone; it is cut off only with the worker.
         lease.await.unwrap_or(Err(Reset::ConnectionTermination))
     }

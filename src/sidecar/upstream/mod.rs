@@ -5,6 +5,7 @@ mod http1_pool;
 mod http2_pool;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use ::http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE};
@@ -15,6 +16,7 @@ use self::http2_pool::StreamLease;
 use super::exchange::Leg;
 use super::http1::{HeadOutcome, Http1, ReadEnd};
 use super::reset::Reset;
+use super::stats::{Active, ClusterStats};
 use crate::http1::{self, Fields, Framing, RequestHead};
 use crate::tunnel::{AwaitedResponse, Reason, Stream};
 use crate::websocket::extended_connect::{self, RequestParts};
@@ -52,14 +54,20 @@ impl Ready {
     ///
     /// # Errors
     /// The connection takes no requests any more.
-    pub(super) fn send(self, request: &RequestParts, end: bool) -> Result<Upstream, Reset> {
+    pub(super) fn send(
+        self,
+        request: &RequestParts,
+        end: bool,
+        stats: &Arc<ClusterStats>,
+    ) -> Result<Upstream, Reset> {
         let upgrade = extended_connect::is_upgrade(&request.fields)
-            .then(|| request.fields.get(UPGRADE).cloned())
+            .then(|| request.fields.get(&UPGRADE).cloned())
             .flatten();
         match self {
             Self::Http1(mut connection, local_address) => {
                 let (head, chunked) = http1_head(request, upgrade.is_some(), end);
                 connection.send_head(head, chunked);
+                let _counted = Active::begin(stats, |stats| &stats.rq);
                 connection.expect_body(Framing::None);
                 let method = request.method.clone();
                 Ok(Upstream::Http1(Http1Stream {
@@ -68,12 +76,16 @@ impl Ready {
                     method,
                     upgrade,
                     reusable: false,
+                    _counted,
                 }))
             }
             Self::Http2(mut lease) => {
                 let http2 = extended_connect::request_to_http2(request).map_err(|_| Reset::ProtocolError)?;
                 let (stream, response) = lease.open(http2, end)?;
-                Ok(Upstream::Http2(Box::new(Http2Stream { stream, response, upgrade, _lease: lease })))
+                let counted = Active::begin(stats, |stats| &stats.rq);
+                let _streams = Active::begin(stats, |stats| &stats.http2_streams);
+                let http2 = Http2Stream { stream, response, upgrade, counted, _streams, _lease: lease };
+                Ok(Upstream::Http2(Box::new(http2)))
             }
         }
     }
@@ -86,7 +98,7 @@ fn http1_head(request: &RequestParts, upgrade: bool, end: bool) -> (BytesMut, bo
     for (name, value) in request.fields.iter() {
         fields.append(name.clone(), value.clone());
     }
-    let chunked = !end && !upgrade && !fields.contains(CONTENT_LENGTH);
+    let chunked = !end && !upgrade && !fields.contains(&CONTENT_LENGTH);
     if chunked {
         fields.append(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
@@ -115,6 +127,7 @@ pub(super) struct Http1Stream {
     upgrade: Option<HeaderValue>,
     /// The peer did not say that it will close.
     reusable: bool,
+    _counted: Active<ClusterStats>,
 }
 
 /// A request on a stream of an HTTP/2 connection.
@@ -123,6 +136,8 @@ pub(super) struct Http2Stream {
     stream: Stream,
     response: AwaitedResponse,
     upgrade: Option<HeaderValue>,
+    counted: Active<ClusterStats>,
+    _streams: Active<ClusterStats>,
     _lease: StreamLease,
 }
 
@@ -153,6 +168,7 @@ impl Upstream {
     /// Gives the request up: the connection closes, the stream is reset.
     pub(super) fn abandon(mut self) {
         if let Self::Http2(http2) = &mut self {
+            http2.counted.rq_tx_reset.increment();
             // What Envoy's codec sends for a local reset.
             http2.stream.reset(Reason::INTERNAL_ERROR);
         }

@@ -94,15 +94,15 @@ pub fn check(request: &RequestHead, answer: ResponseHead) -> Result<ResponseHead
     let fields = &answer.fields;
     expect(fields, "Upgrade", &UPGRADE, fields.has_element(&UPGRADE, "websocket"))?;
     expect(fields, "Connection", &CONNECTION, fields.has_element(&CONNECTION, "upgrade"))?;
-    let key = request.fields.get(SEC_WEBSOCKET_KEY).map(HeaderValue::as_bytes).unwrap_or_default();
+    let key = request.fields.get(&SEC_WEBSOCKET_KEY).map(HeaderValue::as_bytes).unwrap_or_default();
     let accept = derive_accept_key(key);
     // A second accept field would make it unclear which of them counts.
     let accepted = fields.get_all(&SEC_WEBSOCKET_ACCEPT).map(HeaderValue::as_bytes).eq([accept.as_bytes()]);
     expect(fields, "Sec-WebSocket-Accept", &SEC_WEBSOCKET_ACCEPT, accepted)?;
-    if fields.contains(SEC_WEBSOCKET_EXTENSIONS) {
+    if fields.contains(&SEC_WEBSOCKET_EXTENSIONS) {
         return Err(AnswerError::Extension(text(fields, &SEC_WEBSOCKET_EXTENSIONS)));
     }
-    if fields.contains(SEC_WEBSOCKET_PROTOCOL) {
+    if fields.contains(&SEC_WEBSOCKET_PROTOCOL) {
         let chosen = text(fields, &SEC_WEBSOCKET_PROTOCOL);
         if !request.fields.elements(&SEC_WEBSOCKET_PROTOCOL).any(|offered| offered == chosen) {
             return Err(AnswerError::Subprotocol(chosen));
@@ -173,7 +173,7 @@ mod tests {
     #[test]
     fn each_request_has_a_key_of_its_own() {
         let host = HeaderValue::from_static("h");
-        let key = |head: RequestHead| head.fields.get(SEC_WEBSOCKET_KEY).cloned();
+        let key = |head: RequestHead| head.fields.get(&SEC_WEBSOCKET_KEY).cloned();
         let [one, two] =
             [(); 2].map(|()| key(request(Bytes::from_static(b"/"), host.clone(), &Fields::new())));
         assert_ne!(one, two);

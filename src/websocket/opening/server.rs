@@ -103,7 +103,7 @@ impl Refusal {
 /// that offer to upgrade to something else, which a server is free to ignore (RFC 9110 section 7.8).
 #[must_use]
 pub fn is_attempt(head: &RequestHead) -> bool {
-    head.fields.has_element(&UPGRADE, "websocket") || head.fields.contains(SEC_WEBSOCKET_KEY)
+    head.fields.has_element(&UPGRADE, "websocket") || head.fields.contains(&SEC_WEBSOCKET_KEY)
 }
 
 /// Checks an opening handshake (RFC 6455 section 4.2.1).
@@ -127,7 +127,7 @@ pub fn check(head: &RequestHead) -> Result<Accepted, Refusal> {
     {
         return Err(Refusal::Host);
     }
-    if fields.contains(TRANSFER_ENCODING) || fields.get_all(&CONTENT_LENGTH).any(|length| length != "0") {
+    if fields.contains(&TRANSFER_ENCODING) || fields.get_all(&CONTENT_LENGTH).any(|length| length != "0") {
         return Err(Refusal::Body);
     }
     if !fields.has_element(&UPGRADE, "websocket") {
@@ -231,9 +231,9 @@ mod tests {
     #[test]
     fn an_upgrade_required_says_to_what() {
         let fields = Refusal::WebSocketVersion.fields();
-        assert_eq!(fields.get(SEC_WEBSOCKET_VERSION).unwrap(), "13");
-        assert_eq!(fields.get(UPGRADE).unwrap(), "websocket");
-        assert_eq!(Refusal::Method.fields().get(ALLOW).unwrap(), "GET");
+        assert_eq!(fields.get(&SEC_WEBSOCKET_VERSION).unwrap(), "13");
+        assert_eq!(fields.get(&UPGRADE).unwrap(), "websocket");
+        assert_eq!(Refusal::Method.fields().get(&ALLOW).unwrap(), "GET");
     }
 
     #[test]

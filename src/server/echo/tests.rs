@@ -1,0 +1,226 @@
+//! A session against a scripted peer: exact bytes over an in-memory stream. Masks are zero, so payloads read as they are.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadBuf, duplex};
+
+use super::*;
+use crate::server::read_ahead::ReadAhead;
+
+/// More than any script needs, so that only the server's own limits are met.
+const PIPE: usize = 1 << 20;
+
+const CLOSE_NORMAL: &[u8] = b"\x88\x82\0\0\0\0\x03\xe8";
+
+fn config() -> Config {
+    Config { max_message_size: 1000, ..Config::new(([127, 0, 0, 1], 0).into()) }
+}
+
+/// Runs a session over `near` to its end, then ends the stream as the connection does.
+async fn run(near: DuplexStream, config: Config, draining: CancellationToken) {
+    let stream = serve(ReadAhead::new(near, Bytes::new()), &config, &draining).await;
+    drop(stream);
+}
+
+/// What comes back for `script`, up to the end of the stream.
+async fn answers(script: &[u8]) -> Vec<u8> {
+    let (mut peer, near) = duplex(PIPE);
+    peer.write_all(script).await.unwrap();
+    run(near, config(), CancellationToken::new()).await;
+    let mut answers = Vec::new();
+    peer.read_to_end(&mut answers).await.unwrap();
+    answers
+}
+
+async fn expect(peer: &mut DuplexStream, bytes: &[u8]) {
+    let mut read = vec![0; bytes.len()];
+    peer.read_exact(&mut read).await.unwrap();
+    assert_eq!(read, bytes);
+}
+
+/// The code of a Close frame that is all there is.
+fn close_code(bytes: &[u8]) -> u16 {
+    assert_eq!((bytes[0], usize::from(bytes[1])), (0x88, bytes.len() - 2), "{bytes:?}");
+    u16::from_be_bytes([bytes[2], bytes[3]])
+}
+
+#[tokio::test]
+async fn messages_come_back_as_they_were_and_fragments_as_one() {
+    let script = [
+        b"\x81\x85\0\0\0\0hello".as_slice(),
+        b"\x82\x83\0\0\0\0\0\xff\x80",
+        b"\x81\x80\0\0\0\0",
+        b"\x01\x83\0\0\0\0one\x89\x81\0\0\0\0p\x80\x83\0\0\0\0two",
+        CLOSE_NORMAL,
+    ];
+    let expected =
+        b"\x81\x05hello\x82\x03\0\xff\x80\x81\x00\x8a\x01p\x81\x06onetwo\x88\x02\x03\xe8".as_slice();
+    assert_eq!(answers(&script.concat()).await, expected);
+}
+
+#[tokio::test]
+async fn a_peer_that_breaks_the_protocol_hears_why_after_its_answers() {
+    let long = [b"\x82\xfe\x03\xe9\0\0\0\0".as_slice(), &[0; 1001]].concat();
+    for (fault, code) in [
+        (b"\x81\x02hi".as_slice(), 1002),
+        (b"\xc1\x82\0\0\0\0hi", 1002),
+        (b"\x80\x82\0\0\0\0hi", 1002),
+        (b"\x83\x80\0\0\0\0", 1002),
+        (b"\x09\x80\0\0\0\0", 1002),
+        (b"\x88\x81\0\0\0\0\x03", 1002),
+        (b"\x81\x81\0\0\0\0\xff", 1007),
+        (b"\x88\x83\0\0\0\0\x03\xe8\xff", 1007),
+        (&long, 1009),
+        (b"\x82\xff\x7f\xff\xff\xff\xff\xff\xff\xff\0\0\0\0", 1009),
+    ] {
+        let answers = answers(&[b"\x81\x81\0\0\0\0a", fault, CLOSE_NORMAL].concat()).await;
+        let close = answers.strip_prefix(b"\x81\x01a").expect("the answer comes first");
+        assert_eq!(close_code(close), code, "{fault:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_peer_that_ends_without_a_close_still_gets_its_answers() {
+    let (mut peer, near) = duplex(PIPE);
+    peer.write_all(b"\x81\x85\0\0\0\0hello").await.unwrap();
+    peer.shutdown().await.unwrap();
+    run(near, config(), CancellationToken::new()).await;
+    expect(&mut peer, b"\x81\x05hello").await;
+    assert_eq!(peer.read(&mut [0]).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn a_drain_answers_what_was_received_and_then_closes_with_1001() {
+    let (mut peer, near) = duplex(PIPE);
+    let draining = CancellationToken::new();
+    draining.cancel();
+    peer.write_all(&b"\x81\x81\0\0\0\0a".repeat(1000)).await.unwrap();
+    let script = async {
+        expect(&mut peer, &b"\x81\x01a".repeat(1000)).await;
+        let mut head = [0; 2];
+        peer.read_exact(&mut head).await.unwrap();
+        let mut close = vec![0; head[1].into()];
+        peer.read_exact(&mut close).await.unwrap();
+        assert_eq!((head[0], &close[..2]), (0x88, 1001_u16.to_be_bytes().as_slice()));
+        peer.write_all(b"\x88\x82\0\0\0\0\x03\xe9").await.unwrap();
+        assert_eq!(peer.read(&mut [0]).await.unwrap(), 0);
+    };
+    tokio::join!(run(near, config(), draining), script);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_does_not_wait_for_a_peer_that_never_pauses() {
+    let (peer, near) = duplex(WRITE_BUFFER);
+    let (mut reading, mut writing) = tokio::io::split(peer);
+    let draining = CancellationToken::new();
+    let messages = b"\x81\x81\0\0\0\0a".repeat(10_000);
+    let script = async {
+        let sending = async { while writing.write_all(&messages).await.is_ok() {} };
+        let receiving = async {
+            assert_eq!(reading.read_u8().await.unwrap(), 0x81);
+            draining.cancel();
+            reading.read_exact(&mut vec![0; 2 * WRITE_BUFFER]).await.unwrap();
+            tokio::time::advance(LAST_ANSWERS * 2).await;
+            while reading.read_u8().await.unwrap() != 0x88 {}
+        };
+        tokio::select! {
+            () = sending => panic!("the session ended without a Close"),
+            () = receiving => {}
+        }
+        drop((reading, writing));
+    };
+    tokio::join!(run(near, config(), draining.clone()), script);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_does_not_read_is_not_read_from() {
+    for message in [b"\x82\x81\0\0\0\0a".as_slice(), b"\x89\x81\0\0\0\0a"] {
+        let (mut peer, near) = duplex(1024);
+        let messages = message.repeat(1024);
+        let stalled = async {
+            let mut taken = 0;
+            // The clock moves only when nothing else can.
+            loop {
+                let writing = peer.write(&messages[taken % messages.len()..]);
+                match tokio::time::timeout(Duration::from_secs(1), writing).await {
+                    Ok(written) => taken += written.unwrap(),
+                    Err(_) => return taken,
+                }
+            }
+        };
+        tokio::select! {
+            () = run(near, config(), CancellationToken::new()) => panic!("the session ended"),
+            taken = stalled => assert!(taken < 256 * 1024, "{taken} bytes of {message:?} were taken"),
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_delay_comes_before_each_answer() {
+    let (mut peer, near) = duplex(PIPE);
+    let delay = Duration::from_millis(300);
+    let script = async {
+        let start = Instant::now();
+        peer.write_all(b"\x81\x81\0\0\0\0a\x81\x81\0\0\0\0b").await.unwrap();
+        expect(&mut peer, b"\x81\x01a").await;
+        assert_eq!(start.elapsed().as_millis(), 300);
+        expect(&mut peer, b"\x81\x01b").await;
+        assert_eq!(start.elapsed().as_millis(), 600);
+        drop(peer);
+    };
+    tokio::join!(run(near, Config { delay: Some(delay), ..config() }, CancellationToken::new()), script);
+}
+
+/// Counts the writes to a stream.
+struct Counted(DuplexStream, Arc<AtomicUsize>);
+
+impl AsyncRead for Counted {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Counted {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.1.fetch_add(1, Ordering::Relaxed);
+        Pin::new(&mut self.0).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+#[tokio::test]
+async fn all_that_was_received_is_answered_with_one_write() {
+    let (mut peer, near) = duplex(PIPE);
+    peer.write_all(&b"\x81\x81\0\0\0\0a".repeat(64)).await.unwrap();
+    let writes = Arc::new(AtomicUsize::new(0));
+    let stream = ReadAhead::new(Counted(near, Arc::clone(&writes)), Bytes::new());
+    let (config, draining, expected) = (config(), CancellationToken::new(), b"\x81\x01a".repeat(64));
+    tokio::select! {
+        _ = serve(stream, &config, &draining) => panic!("the session ended"),
+        () = expect(&mut peer, &expected) => {}
+    }
+    assert_eq!(writes.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
+async fn an_idle_session_is_small() {
+    let (_peer, near) = duplex(1);
+    let (config, draining) = (config(), CancellationToken::new());
+    let size = size_of_val(&serve(ReadAhead::new(near, Bytes::new()), &config, &draining));
+    // Beside it, a session holds tungstenite's read buffer.
+    assert!(size < 1536, "{size} bytes");
+}

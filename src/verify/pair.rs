@@ -1,0 +1,125 @@
+//! What mesh documents make of a pair of sidecars, and where the client's requests go.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use crate::mesh::{
+    self, Cluster, Documents, ISTIO_VERSION, Inbound, InboundQuery, MeshDefaults, MeshError, Outbound,
+    OutboundQuery, OutboundTrafficPolicy, Route, RouteAction, UpstreamProtocol, match_virtual_host,
+};
+
+/// The Service that sessions go to if nothing names another: the guide's.
+const SERVICE: &str = "websockets-server";
+
+/// The port of the http scheme, which a client leaves out of `Host` (RFC 9110, section 4.2.1).
+const HTTP_PORT: u16 = 80;
+
+/// The client's Deployment if nothing names another: the guide's.
+const CLIENT_WORKLOAD: &str = "websockets-client-sleep";
+
+/// How long a sidecar of the pair keeps a connection that it is done with open for the peer to close it first. Envoy's
+/// default of 1 s is what closing a session and the 503 of a missing `allow_connect` take; nobody here needs that long. In
+/// Istio's root namespace, so that it applies to every workload and the user's own filters have the word over it.
+const DELAYED_CLOSE: &str = "
+apiVersion: networking.istio.io/v1alpha3
+kind: EnvoyFilter
+metadata:
+  name: websockets-cli-verify-delayed-close
+  namespace: istio-system
+spec:
+  configPatches:
+  - applyTo: NETWORK_FILTER
+    match:
+      context: ANY
+      listener:
+        filterChain:
+          filter:
+            name: envoy.filters.network.http_connection_manager
+    patch:
+      operation: MERGE
+      value:
+        typed_config:
+          '@type': type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+          delayed_close_timeout: 0.05s
+";
+
+/// The configuration of a pair of sidecars.
+#[derive(Debug, Clone)]
+pub struct PairConfig {
+    /// Of the client's sidecar.
+    pub outbound: Outbound,
+    /// Of the server's sidecar.
+    pub inbound: Inbound,
+    /// What requests carry as `Host`: the Service's fully qualified name and port.
+    pub authority: String,
+    /// The client's sidecar's route to the Service.
+    pub route_name: Option<String>,
+    /// Its cluster.
+    pub outbound_cluster: Option<String>,
+    /// The server's sidecar's cluster.
+    pub inbound_cluster: Option<String>,
+    /// Whether the client's sidecar speaks HTTP/2 to the server's.
+    pub upgrades: bool,
+}
+
+impl PairConfig {
+    /// Derives both sidecars. A Service or Deployment that the documents lack is the built-in one.
+    ///
+    /// # Errors
+    /// The documents do not say what is needed.
+    pub fn new(
+        mut documents: Documents,
+        service: Option<&str>,
+        client_workload: Option<&str>,
+    ) -> Result<Self, MeshError> {
+        documents.merge(Documents::parse("verify's own EnvoyFilter", DELAYED_CLOSE)?)?;
+        let of_rule = documents.service_of_destination_rule();
+        let of_rule = of_rule.map(|service| format!("{}/{}", service.namespace(), service.name()));
+        let service = service.map(str::to_owned).or(of_rule).unwrap_or_else(|| SERVICE.to_owned());
+        let client_workload = client_workload.unwrap_or(CLIENT_WORKLOAD);
+        documents.complete(&service, client_workload)?;
+
+        let service = documents.service(&service)?;
+        let port = service.http_port().ok_or_else(|| {
+            let name = service.name();
+            MeshError::Underivable(format!(
+                "the Service {name} has no HTTP port: name it http-… or give it an appProtocol"
+            ))
+        })?;
+        let server = documents.workload_of(service)?;
+        let client = documents.workload(client_workload)?;
+        let outbound = mesh::outbound(
+            &documents,
+            &OutboundQuery {
+                workload: Some(&client),
+                listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port),
+                policy: OutboundTrafficPolicy::default(),
+                istio_version: ISTIO_VERSION,
+                mesh: &MeshDefaults::default(),
+            },
+        )?;
+        let inbound = mesh::inbound(
+            &documents,
+            &InboundQuery { workload: Some(&server), istio_version: ISTIO_VERSION },
+        )?;
+        let virtual_host = match_virtual_host(&outbound.virtual_hosts, &service.host());
+        let route = virtual_host.and_then(|host| host.routes.first());
+        let cluster = route.and_then(cluster_of);
+        let inbound_cluster = inbound.virtual_host.routes.first().and_then(cluster_of);
+        Ok(Self {
+            authority: if port == HTTP_PORT { service.host() } else { format!("{}:{port}", service.host()) },
+            route_name: route.and_then(|route| route.name.clone()),
+            outbound_cluster: cluster.map(|cluster| cluster.name.clone()),
+            inbound_cluster: inbound_cluster.map(|cluster| cluster.name.clone()),
+            upgrades: cluster.is_some_and(|cluster| cluster.protocol == UpstreamProtocol::Http2),
+            outbound,
+            inbound,
+        })
+    }
+}
+
+fn cluster_of(route: &Route) -> Option<&Cluster> {
+    match &route.action {
+        RouteAction::Forward { cluster, .. } => Some(cluster),
+        RouteAction::DirectResponse { .. } => None,
+    }
+}

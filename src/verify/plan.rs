@@ -1,0 +1,113 @@
+//! What is to be run: which scenarios, each with the documents that apply, and what these make of the two sidecars. Wrong
+//! input is found here, before anything is started.
+
+use std::path::PathBuf;
+
+use super::VerifyError;
+use super::pair::PairConfig;
+use super::scenario::{Case, Policy, Scenario, built_in};
+use crate::mesh::Documents;
+
+/// What the user asks for.
+#[derive(Debug, Clone, Default)]
+pub struct Request {
+    /// The scenarios by name; none: those that fit.
+    pub scenarios: Vec<String>,
+    /// Mesh documents instead of those of the scenarios.
+    pub documents: Option<Documents>,
+    /// The Service that sessions go to, where it is not the default one.
+    pub service: Option<String>,
+    /// The client's Deployment, where it is not the default one.
+    pub client_workload: Option<String>,
+    /// The folder in which the access logs stay.
+    pub keep: Option<PathBuf>,
+}
+
+/// What will be run.
+#[derive(Debug)]
+pub struct Plan {
+    /// In the order of the list.
+    pub scenarios: Vec<PlannedScenario>,
+    /// The folder in which the access logs stay.
+    pub keep: Option<PathBuf>,
+}
+
+/// A scenario with those of its cases that will be run.
+#[derive(Debug)]
+pub struct PlannedScenario {
+    /// Its name.
+    pub name: String,
+    /// At least one.
+    pub cases: Vec<PlannedCase>,
+}
+
+/// A case with what the documents make of it.
+#[derive(Debug)]
+pub struct PlannedCase {
+    /// The case.
+    pub case: Case,
+    /// What the documents say.
+    pub pair: PairConfig,
+}
+
+impl Plan {
+    /// Plans what is asked for.
+    ///
+    /// # Errors
+    /// A scenario does not exist, or the documents do not say what is needed.
+    pub fn new(request: Request) -> Result<Self, VerifyError> {
+        for name in &request.scenarios {
+            known(name)?;
+        }
+        let asked =
+            |scenario: &&Scenario| request.scenarios.is_empty() || request.scenarios.contains(&scenario.name);
+        let scenarios = built_in().iter().filter(asked);
+        let scenarios = match &request.documents {
+            None => scenarios.map(with_own_documents).collect::<Result<_, _>>()?,
+            Some(documents) => {
+                let pair = PairConfig::new(
+                    documents.clone(),
+                    request.service.as_deref(),
+                    request.client_workload.as_deref(),
+                )?;
+                let named = !request.scenarios.is_empty();
+                scenarios.filter_map(|scenario| with_documents(scenario, &pair, named)).collect()
+            }
+        };
+        Ok(Self { scenarios, keep: request.keep })
+    }
+}
+
+/// Refuses a name that no scenario has.
+fn known(name: &str) -> Result<(), VerifyError> {
+    let names = || built_in().iter().map(|scenario| scenario.name.as_str());
+    if names().any(|known| known == name) {
+        return Ok(());
+    }
+    let similarity = |other: &str| strsim::jaro_winkler(name, other);
+    let nearest = names().max_by(|a, b| similarity(a).total_cmp(&similarity(b))).unwrap_or_default();
+    Err(VerifyError::UnknownScenario { name: name.to_owned(), nearest })
+}
+
+/// All cases of a scenario, each with the documents that it brings.
+fn with_own_documents(scenario: &Scenario) -> Result<PlannedScenario, VerifyError> {
+    let planned = |case: Case| {
+        let documents = Documents::parse(&format!("scenario {}", case.folder), &case.documents)?;
+        Ok::<_, VerifyError>(PlannedCase { pair: PairConfig::new(documents, None, None)?, case })
+    };
+    let cases = scenario.cases().into_iter().map(planned).collect::<Result<_, _>>()?;
+    Ok(PlannedScenario { name: scenario.name.clone(), cases })
+}
+
+/// The one case of a scenario that stands for the user's documents. Where none does, a scenario that was named is run
+/// all the same, to show where the documents differ from it, and one that was not named is left out.
+fn with_documents(scenario: &Scenario, pair: &PairConfig, named: bool) -> Option<PlannedScenario> {
+    let policy = if pair.upgrades { Policy::Upgrade } else { Policy::DoNotUpgrade };
+    let cases = scenario.cases();
+    let standing = cases.iter().find(|case| case.stands_for == Some(policy));
+    let case = standing.or_else(|| cases.first().filter(|_| named))?.clone();
+    // Its label speaks of the scenario's own documents, and there is no other case to tell it from.
+    let case = Case { label: None, folder: scenario.name.clone(), ..case };
+    let cases = vec![PlannedCase { case, pair: pair.clone() }];
+    Some(PlannedScenario { name: scenario.name.clone(), cases })
+}

@@ -1,0 +1,274 @@
+//! The report for people: a block a scenario with the fields that decided it, what failed and the lines that show it, a
+//! line at the end; a progress bar beside it where there is a terminal to show one.
+
+use std::fmt::{self, Write as _};
+use std::io::{self, Write};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::Reporter;
+use crate::verify::event::{Summary, VerifyEvent};
+use crate::verify::expect::Side;
+use crate::verify::judge::{CaseVerdict, Check, Decisive, Subject, Verdict};
+
+/// Keys whose values say what they are, and so are shown without the key.
+const SELF_EXPLANATORY: [&str; 5] =
+    ["protocol", "method", "response_code", "response_flags", "response_code_details"];
+
+/// SGR parameters (ECMA-48, section 8.3.117).
+const GREEN: &str = "32";
+const RED: &str = "31";
+const BOLD: &str = "1";
+const FAINT: &str = "2";
+
+/// The report for people.
+#[derive(Debug)]
+pub struct Human<W> {
+    out: W,
+    colour: bool,
+    progress: ProgressBar,
+}
+
+impl<W: Write> Human<W> {
+    /// Writes to `out`, with escape sequences for colour or without. With `progress`, a bar is drawn on standard error.
+    pub fn new(out: W, colour: bool, progress: bool) -> Self {
+        let target = if progress { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let progress = ProgressBar::with_draw_target(None, target);
+        // Only a wrong template is an error; then indicatif's own style stays.
+        if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len}") {
+            progress.set_style(style);
+        }
+        Self { out, colour, progress }
+    }
+
+    fn painted(&self, sgr: &str, text: &str) -> String {
+        if self.colour { format!("\x1b[{sgr}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+
+    fn verdict(&self, verdict: &Verdict) -> Result<String, fmt::Error> {
+        let mut text = String::new();
+        // Both as wide, so that the names stand in one column.
+        let status = if verdict.holds() { self.painted(GREEN, "ok  ") } else { self.painted(RED, "FAIL") };
+        writeln!(text, "{status}  {}", self.painted(BOLD, &verdict.scenario))?;
+        for case in &verdict.cases {
+            if let Some(label) = &case.label {
+                writeln!(text, "      {label}")?;
+            }
+            for side in Side::BOTH {
+                let decided_by: Vec<String> =
+                    case.decided_by.iter().filter(|it| it.field.side == side).map(said).collect();
+                if !decided_by.is_empty() {
+                    writeln!(text, "        {side}  {}", decided_by.join("  "))?;
+                }
+            }
+            for finding in findings(case) {
+                self.finding(&mut text, &verdict.scenario, &finding)?;
+            }
+        }
+        Ok(text)
+    }
+
+    fn finding(&self, text: &mut String, scenario: &str, finding: &Finding<'_>) -> fmt::Result {
+        for check in &finding.checks {
+            let what = self.painted(RED, &format!("{scenario}: {}: {}:", check.subject, check.field));
+            writeln!(text, "      {what} expected {}, was {}", check.expected, check.actual)?;
+        }
+        if let Some(line) = finding.line {
+            writeln!(text, "        {}", self.painted(FAINT, line))?;
+        }
+        if finding.times > 1 {
+            writeln!(text, "        and {} more like this", finding.times - 1)?;
+        }
+        Ok(())
+    }
+
+    fn summary(&self, summary: &Summary) -> String {
+        let scenarios = summary.held + summary.failed;
+        let noun = if scenarios == 1 { "scenario" } else { "scenarios" };
+        let outcome = if summary.holds() {
+            self.painted(GREEN, &format!("{} ok", summary.held))
+        } else {
+            self.painted(RED, &format!("{} ok, {} failed", summary.held, summary.failed))
+        };
+        format!("\n{scenarios} {noun}: {outcome} in {:.2} s\n", summary.elapsed.as_secs_f64())
+    }
+}
+
+impl<W: Write> Reporter for Human<W> {
+    fn hear(&mut self, event: &VerifyEvent) -> io::Result<()> {
+        let text = match event {
+            VerifyEvent::Started { cases } => {
+                self.progress.set_length(u64::try_from(*cases).unwrap_or(u64::MAX));
+                self.progress.tick();
+                return Ok(());
+            }
+            VerifyEvent::CaseFinished => {
+                self.progress.inc(1);
+                return Ok(());
+            }
+            VerifyEvent::Judged(verdict) => self.verdict(verdict).map_err(io::Error::other)?,
+            VerifyEvent::Finished(summary) => {
+                self.progress.finish_and_clear();
+                self.summary(summary)
+            }
+        };
+        let out = &mut self.out;
+        self.progress.suspend(|| out.write_all(text.as_bytes()).and_then(|()| out.flush()))
+    }
+}
+
+/// A field that decided, in words.
+fn said(Decisive { field, values, lines }: &Decisive) -> String {
+    let value = match values.first() {
+        Some(value) if values.len() == 1 => value,
+        _ => return format!("{} {} different in {lines} lines", field.key, values.len()),
+    };
+    let speaks_for_itself =
+        SELF_EXPLANATORY.contains(&field.key.as_str()) && !["null", "absent"].contains(&value.as_str());
+    if speaks_for_itself {
+        value.clone()
+    } else if *lines == 1 {
+        format!("{} {value}", field.key)
+    } else {
+        format!("{} {value} in all {lines} lines", field.key)
+    }
+}
+
+/// What failed with one line, or without any; and how many lines failed in the same way.
+struct Finding<'a> {
+    checks: Vec<&'a Check>,
+    line: Option<&'a str>,
+    times: usize,
+}
+
+/// The failed checks, those of one line together, and lines that failed in the same way only once.
+fn findings(case: &CaseVerdict) -> Vec<Finding<'_>> {
+    let mut by_line: Vec<Finding<'_>> = Vec::new();
+    for check in case.failed() {
+        let line = check.line.as_deref();
+        match by_line.iter_mut().find(|finding| line.is_some() && finding.line == line) {
+            Some(finding) => finding.checks.push(check),
+            None => by_line.push(Finding { checks: vec![check], line, times: 1 }),
+        }
+    }
+    let mut findings: Vec<Finding<'_>> = Vec::new();
+    for finding in by_line {
+        match findings.iter_mut().find(|other| essence(&other.checks) == essence(&finding.checks)) {
+            Some(other) => other.times += 1,
+            None => findings.push(finding),
+        }
+    }
+    findings
+}
+
+/// What two findings have in common that differ in their lines only.
+fn essence<'a>(checks: &[&'a Check]) -> Vec<(Subject, &'a str, &'a str, &'a str)> {
+    let of = |check: &&'a Check| {
+        (check.subject, check.field.as_str(), check.expected.as_str(), check.actual.as_str())
+    };
+    checks.iter().map(of).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn check(subject: Subject, field: &str, expected: &str, actual: &str, line: Option<&str>) -> Check {
+        Check {
+            subject,
+            field: field.to_owned(),
+            expected: expected.to_owned(),
+            actual: actual.to_owned(),
+            holds: expected == actual,
+            line: line.map(str::to_owned),
+        }
+    }
+
+    fn decisive(field: &str, values: &[&str], lines: usize) -> Decisive {
+        Decisive {
+            field: field.parse().expect("a field"),
+            values: values.iter().map(|&value| value.to_owned()).collect(),
+            lines,
+        }
+    }
+
+    fn reported(colour: bool, cases: Vec<CaseVerdict>) -> String {
+        let mut out = Vec::new();
+        let mut human = Human::new(&mut out, colour, false);
+        let verdict = Verdict { scenario: "http2".to_owned(), cases };
+        let summary = Summary {
+            held: usize::from(verdict.holds()),
+            failed: usize::from(!verdict.holds()),
+            elapsed: Duration::from_millis(1234),
+        };
+        for event in [
+            VerifyEvent::Started { cases: 1 },
+            VerifyEvent::CaseFinished,
+            VerifyEvent::Judged(verdict),
+            VerifyEvent::Finished(summary),
+        ] {
+            human.hear(&event).expect("memory takes everything");
+        }
+        String::from_utf8(out).expect("text")
+    }
+
+    #[test]
+    fn a_verdict_that_holds_shows_the_fields_that_decided_it() {
+        let case = CaseVerdict {
+            label: Some("UPGRADE".to_owned()),
+            checks: vec![check(Subject::Session, "steps", "done", "done", None)],
+            decided_by: vec![
+                decisive("client.protocol", &["HTTP/1.1"], 20),
+                decisive("client.upstream_local_address", &["127.0.0.1:1"], 20),
+                decisive("server.protocol", &["HTTP/2"], 20),
+                decisive("server.upstream_local_address", &["127.0.0.6:1", "127.0.0.6:2"], 20),
+            ],
+        };
+        let expected = "\
+ok    http2
+      UPGRADE
+        client  HTTP/1.1  upstream_local_address 127.0.0.1:1 in all 20 lines
+        server  HTTP/2  upstream_local_address 2 different in 20 lines
+
+1 scenario: 1 ok in 1.23 s
+";
+        assert_eq!(reported(false, vec![case]), expected);
+    }
+
+    #[test]
+    fn a_failed_check_names_scenario_side_field_expected_and_actual_and_shows_its_line_once() {
+        let server = Subject::Log(Side::Server);
+        let case = CaseVerdict {
+            label: None,
+            checks: vec![
+                check(Subject::Session, "connect", "101", "503", None),
+                check(server, "protocol", "HTTP/2", "HTTP/1.1", Some("{1}")),
+                check(server, "method", "GET", "GET", Some("{1}")),
+                check(server, "response_flags", "UC", "DC", Some("{1}")),
+                check(server, "protocol", "HTTP/2", "HTTP/1.1", Some("{2}")),
+                check(server, "response_flags", "UC", "DC", Some("{2}")),
+            ],
+            decided_by: Vec::new(),
+        };
+        let expected = "\
+FAIL  http2
+      http2: session: connect: expected 101, was 503
+      http2: server: protocol: expected HTTP/2, was HTTP/1.1
+      http2: server: response_flags: expected UC, was DC
+        {1}
+        and 1 more like this
+
+1 scenario: 0 ok, 1 failed in 1.23 s
+";
+        assert_eq!(reported(false, vec![case]), expected);
+    }
+
+    #[test]
+    fn escape_sequences_are_written_only_where_colour_is_wanted() {
+        let case = || CaseVerdict { label: None, checks: Vec::new(), decided_by: Vec::new() };
+        assert!(reported(true, vec![case()]).contains("\x1b[32mok"));
+        assert!(!reported(false, vec![case()]).contains('\x1b'));
+    }
+}

@@ -1,0 +1,150 @@
+//! Runs what was planned: all cases side by side, each with a pair of its own; judges each and emits events.
+//!
+//! Dropping the future ends everything that it started and removes the logs that nobody asked to keep.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt;
+use futures_util::future::try_join_all;
+use futures_util::stream::FuturesOrdered;
+use tempfile::TempDir;
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::VerifyError;
+use super::driver::drive;
+use super::event::{Summary, VerifyEvent};
+use super::evidence::Logs;
+use super::expect::Side;
+use super::judge::{CaseVerdict, Verdict, judge};
+use super::plan::{Plan, PlannedCase, PlannedScenario};
+use super::target::bundled;
+use super::template::Facts;
+
+/// How long the last lines are awaited after the last session has ended: a sidecar writes a line only when it is done
+/// with both sides of a stream.
+const LINES_LIMIT: Duration = Duration::from_secs(3);
+
+/// The same where a session went otherwise than it should, and may have left no line at all.
+const LINES_LIMIT_AFTER_DEPARTURE: Duration = Duration::from_millis(500);
+
+/// How often a log is looked at for its last lines.
+const LINES_INTERVAL: Duration = Duration::from_millis(2);
+
+/// Where the logs are.
+enum Folder {
+    /// Where the user wants them.
+    Kept(PathBuf),
+    /// Where they are removed in the end.
+    Temporary(TempDir),
+}
+
+impl Folder {
+    fn open(keep: Option<&Path>) -> Result<Self, VerifyError> {
+        match keep {
+            Some(path) => Ok(Self::Kept(path.to_owned())),
+            None => tempfile::Builder::new()
+                .prefix("websockets-cli-verify-")
+                .tempdir()
+                .map(Self::Temporary)
+                .map_err(|source| VerifyError::Folder { path: std::env::temp_dir(), source }),
+        }
+    }
+
+    fn path(&self) -> &Path {
+        match self {
+            Self::Kept(path) => path,
+            Self::Temporary(folder) => folder.path(),
+        }
+    }
+
+    /// New, empty logs in a folder of their own.
+    fn logs(&self, name: &str) -> Result<Logs, VerifyError> {
+        let path = self.path().join(name);
+        std::fs::create_dir_all(&path)
+            .map_err(|source| VerifyError::Folder { path: path.clone(), source })?;
+        let logs = Logs::within(&path);
+        for side in Side::BOTH {
+            let path = logs.path(side);
+            std::fs::write(path, "")
+                .map_err(|source| VerifyError::Folder { path: path.to_owned(), source })?;
+        }
+        Ok(logs)
+    }
+}
+
+/// Runs the plan.
+///
+/// # Errors
+/// Something could not be started or a log could not be read: nothing that was verified. What is not as a scenario
+/// expects is no error but a verdict.
+pub async fn run(plan: Plan, events: UnboundedSender<VerifyEvent>) -> Result<Summary, VerifyError> {
+    let started = Instant::now();
+    let folder = Folder::open(plan.keep.as_deref())?;
+    // Who does not listen any more does not want to know.
+    let emit = |event| drop(events.send(event));
+    emit(VerifyEvent::Started { cases: plan.scenarios.iter().map(|scenario| scenario.cases.len()).sum() });
+    let mut verdicts: FuturesOrdered<_> =
+        plan.scenarios.iter().map(|scenario| run_scenario(scenario, &folder, &emit)).collect();
+    let mut summary = Summary { held: 0, failed: 0, elapsed: Duration::ZERO };
+    while let Some(verdict) = verdicts.next().await {
+        let verdict = verdict?;
+        if verdict.holds() {
+            summary.held += 1;
+        } else {
+            summary.failed += 1;
+        }
+        emit(VerifyEvent::Judged(verdict));
+    }
+    summary.elapsed = started.elapsed();
+    emit(VerifyEvent::Finished(summary));
+    Ok(summary)
+}
+
+async fn run_scenario(
+    scenario: &PlannedScenario,
+    folder: &Folder,
+    emit: &impl Fn(VerifyEvent),
+) -> Result<Verdict, VerifyError> {
+    let run = async |planned| {
+        let verdict = run_case(planned, folder).await?;
+        emit(VerifyEvent::CaseFinished);
+        Ok::<_, VerifyError>(verdict)
+    };
+    let cases = try_join_all(scenario.cases.iter().map(run)).await?;
+    Ok(Verdict { scenario: scenario.name.clone(), cases })
+}
+
+async fn run_case(planned: &PlannedCase, folder: &Folder) -> Result<CaseVerdict, VerifyError> {
+    let PlannedCase { case, pair } = planned;
+    let logs = folder.logs(&case.folder)?;
+    let running = bundled::start(case.application, pair, &logs)?;
+    let facts = Facts {
+        authority: pair.authority.clone(),
+        route_name: pair.route_name.clone(),
+        outbound_cluster: pair.outbound_cluster.clone(),
+        inbound_cluster: pair.inbound_cluster.clone(),
+        client_sidecar: running.client_sidecar,
+        server_sidecar: running.server_sidecar,
+        application: running.application,
+    };
+    let endings = drive(case, &running, &facts.authority, &logs).await;
+    let as_planned = endings.iter().all(Result::is_ok);
+    let limit = if as_planned { LINES_LIMIT } else { LINES_LIMIT_AFTER_DEPARTURE };
+    await_lines(&logs, case.session_count(), limit).await?;
+    // Once the sidecars have ended there are no more lines than there are: not one too many either.
+    running.stop().await;
+    Ok(judge(case, &facts, &endings, &logs.read()?))
+}
+
+/// Waits until both sidecars have written as many lines as there were sessions, or for long enough.
+async fn await_lines(logs: &Logs, sessions: usize, limit: Duration) -> Result<(), VerifyError> {
+    let deadline = Instant::now() + limit;
+    loop {
+        let written = [logs.count(Side::Client)?, logs.count(Side::Server)?];
+        if written.into_iter().all(|lines| lines >= sessions) || Instant::now() >= deadline {
+            return Ok(());
+        }
+        tokio::time::sleep(LINES_INTERVAL).await;
+    }
+}

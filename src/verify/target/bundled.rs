@@ -1,0 +1,109 @@
+//! The programs of this binary as a target: echo server and both sidecars in this process, on loopback, on ports that the
+//! system chooses, one worker each.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::Running;
+use super::held_echo::HeldEcho;
+use crate::access_log;
+use crate::drain::Drain;
+use crate::net::BindError;
+use crate::server::{self, Server};
+use crate::sidecar::{self, Direction, Sidecar, StartError};
+use crate::verify::evidence::Logs;
+use crate::verify::pair::PairConfig;
+use crate::verify::scenario::Application;
+
+/// Loopback, and a port that the system chooses.
+const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+/// Where Istio's inbound connections to the application come from (`pilot/pkg/networking/core/listener_address.go`).
+const INBOUND_SOURCE: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 6));
+
+type Programs = JoinSet<std::io::Result<()>>;
+
+/// Starts an application and a pair of sidecars before it, which write to `logs`.
+pub(in crate::verify) fn start(
+    application: Application,
+    pair: &PairConfig,
+    logs: &Logs,
+) -> Result<Running, StartError> {
+    let (released, drain, mut programs) = (CancellationToken::new(), Drain::new(), JoinSet::new());
+    let application = start_application(application, &released, &drain, &mut programs)?;
+    let inbound = Direction::Inbound { mesh: pair.inbound.clone(), bind_source: Some(INBOUND_SOURCE) };
+    let server_sidecar = start_sidecar(inbound, application, &logs.server, &drain, &mut programs)?;
+    let outbound = Direction::Outbound { mesh: pair.outbound.clone(), passthrough: None };
+    let client_sidecar = start_sidecar(outbound, server_sidecar, &logs.client, &drain, &mut programs)?;
+    Ok(Running { client_sidecar, server_sidecar, application, released, drain, programs })
+}
+
+fn start_sidecar(
+    direction: Direction,
+    endpoint: SocketAddr,
+    log: &Path,
+    drain: &Drain,
+    programs: &mut Programs,
+) -> Result<SocketAddr, StartError> {
+    let sidecar = Sidecar::bind(sidecar::Config {
+        direction,
+        listen: ANY_PORT,
+        endpoint,
+        concurrency: 1,
+        access_log: access_log::Target::File(log.to_owned()),
+        access_log_format: access_log::Format::Json,
+        admin: None,
+        mutual_tls: None,
+        // Nobody drains a pair gracefully: it is ended at once.
+        drain_time: Duration::ZERO,
+    })?;
+    let address = sidecar.local_addr();
+    let serving = sidecar.serve(drain.clone());
+    programs.spawn(async {
+        serving.await;
+        Ok(())
+    });
+    Ok(address)
+}
+
+fn start_application(
+    application: Application,
+    released: &CancellationToken,
+    drain: &Drain,
+    programs: &mut Programs,
+) -> Result<SocketAddr, BindError> {
+    match application {
+        Application::Echo => {
+            let server = Server::bind(server::Config::new(ANY_PORT))?;
+            let address = server.local_addr();
+            programs.spawn(server.serve(drain.clone()));
+            Ok(address)
+        }
+        Application::HeldEcho => {
+            let echo = HeldEcho::bind(ANY_PORT, released.clone())?;
+            let address = echo.local_addr();
+            programs.spawn(echo.serve(drain.clone()));
+            Ok(address)
+        }
+    }
+}
+
+/// An application alone, dialled without any sidecar.
+#[cfg(test)]
+pub(in crate::verify) fn without_sidecars(application: Application) -> Running {
+    let (released, drain, mut programs) = (CancellationToken::new(), Drain::new(), JoinSet::new());
+    let address =
+        start_application(application, &released, &drain, &mut programs).expect("loopback has a port");
+    Running {
+        client_sidecar: address,
+        server_sidecar: address,
+        application: address,
+        released,
+        drain,
+        programs,
+    }
+}

@@ -1,0 +1,349 @@
+//! `websockets-cli verify`: what it prints, how it ends, and that the documents decide what it sees.
+
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Output, Stdio};
+
+use crate::support::{Program, eventually, run, text, websockets_cli};
+
+const SCENARIOS: [&str; 6] =
+    ["http1", "http2", "no-allow-connect", "do-not-upgrade", "one-line-per-connection", "multiplexing"];
+
+/// Runs `verify` with these arguments.
+fn verify(args: &[&str]) -> Output {
+    run(&[&["verify"], args].concat(), "")
+}
+
+/// The scenarios that standard output names, with their verdicts.
+fn verdicts(output: &Output) -> Vec<(String, String)> {
+    let stdout = text(&output.stdout);
+    let verdict = |line: &str| -> Option<(String, String)> {
+        let mut words = line.split_whitespace();
+        let (status, name) = (words.next()?, words.next()?);
+        let is_verdict = (line.starts_with("ok ") || line.starts_with("FAIL ")) && words.next().is_none();
+        is_verdict.then(|| (status.to_owned(), name.to_owned()))
+    };
+    stdout.lines().filter_map(verdict).collect()
+}
+
+fn all(status: &str, names: &[&str]) -> Vec<(String, String)> {
+    names.iter().map(|&name| (status.to_owned(), name.to_owned())).collect()
+}
+
+/// One of the project's manifests.
+fn manifest(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("manifests").join(name);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// A folder with mesh documents, and what the options name it.
+struct Documents(tempfile::TempDir);
+
+impl Documents {
+    fn new(texts: &[String]) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        for (index, text) in texts.iter().enumerate() {
+            fs::write(folder.path().join(format!("{index}.yaml")), text).expect("a file");
+        }
+        Self(folder)
+    }
+
+    fn path(&self) -> &str {
+        self.0.path().to_str().expect("text")
+    }
+}
+
+/// `text` with one part replaced, which has to be there.
+fn edited(text: &str, from: &str, to: &str) -> String {
+    assert!(text.contains(from), "{from:?} is not in {text}");
+    text.replace(from, to)
+}
+
+/// The only line of a kept log.
+fn line(folder: &Path, scenario: &str, side: &str) -> serde_json::Value {
+    let path = folder.join(scenario).join(format!("{side}-sidecar.jsonl"));
+    let log = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    assert_eq!(log.lines().count(), 1, "{log}");
+    serde_json::from_str(&log).expect("a JSON line")
+}
+
+#[test]
+fn the_list_names_every_scenario_and_describes_it() {
+    let output = verify(&["--list"]);
+    assert_eq!(output.status.code(), Some(0));
+    let stdout = text(&output.stdout);
+    let names: Vec<_> = stdout.lines().map(|line| line.split_whitespace().next().unwrap_or("")).collect();
+    assert_eq!(names, SCENARIOS);
+    assert!(stdout.lines().all(|line| line.split_whitespace().count() > 5), "{stdout}");
+}
+
+#[test]
+fn an_unknown_scenario_is_refused_with_the_nearest_name() {
+    let output = verify(&["--scenario", "htp2"]);
+    assert_eq!(output.status.code(), Some(2));
+    let stderr = text(&output.stderr);
+    assert!(stderr.contains("\"htp2\"") && stderr.contains("did you mean http2?"), "{stderr}");
+    assert_eq!(text(&output.stdout), "");
+}
+
+#[test]
+fn every_scenario_holds_and_says_what_decided_it() {
+    let output = verify(&[]);
+    let stdout = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{stdout}{}", text(&output.stderr));
+    assert_eq!(verdicts(&output), all("ok", &SCENARIOS), "{stdout}");
+    assert!(stdout.contains("HTTP/1.1  GET  101  UR"), "{stdout}");
+    assert!(stdout.contains("HTTP/2  GET  101  UC  bytes_received 30  bytes_sent 18"), "{stdout}");
+    assert!(stdout.contains("in all 20 lines") && stdout.contains("20 different in 20 lines"), "{stdout}");
+    assert!(stdout.contains("\n6 scenarios: 6 ok in "), "{stdout}");
+}
+
+#[test]
+fn in_a_pipe_there_is_no_progress_bar_and_no_escape_sequence() {
+    let output = verify(&["--scenario", "http1"]);
+    assert_eq!(text(&output.stderr), "");
+    assert!(!text(&output.stdout).contains('\x1b'), "{}", text(&output.stdout));
+}
+
+#[test]
+fn on_a_terminal_there_is_a_progress_bar_and_it_is_cleared() {
+    let terminal = nix::pty::openpty(None, None).expect("a pseudo terminal");
+    let mut verify = websockets_cli()
+        .args(["verify", "--scenario", "http1"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::from(terminal.slave))
+        .spawn()
+        .expect("the program starts");
+    let mut bytes = Vec::new();
+    // Ends with an error, as a terminal does when its other end is closed.
+    let _ = fs::File::from(terminal.master).read_to_end(&mut bytes);
+    assert_eq!(verify.wait().expect("it ends").code(), Some(0));
+    // Of http1 there are two cases.
+    assert!(text(&bytes).contains(" 0/2"), "{:?}", text(&bytes));
+    let mut screen = vt100::Parser::default();
+    screen.process(&bytes);
+    assert_eq!(screen.screen().contents().trim(), "");
+}
+
+#[test]
+fn scenarios_are_selected_by_name_each_once() {
+    let output = verify(&["--scenario", "http2", "--scenario", "http1", "--scenario", "http2"]);
+    assert_eq!(verdicts(&output), all("ok", &["http1", "http2"]));
+}
+
+#[test]
+fn kept_logs_are_what_the_sidecars_of_each_scenario_wrote_in_this_run() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let keep = folder.path().join("kept").to_str().expect("text").to_owned();
+    for _ in 0..2 {
+        let output = verify(&["--scenario", "http1", "--scenario", "http2", "--keep", &keep]);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
+    }
+    let keep = PathBuf::from(keep);
+    let (client, server) = (line(&keep, "http2", "client"), line(&keep, "http2", "server"));
+    for line in [&client, &server] {
+        assert_eq!(line["authority"], "websockets-server.default.svc.cluster.local:8080");
+        assert_eq!(line["route_name"], "default");
+        assert_eq!(line["method"], "GET");
+        assert_eq!((&line["bytes_received"], &line["bytes_sent"]), (&30.into(), &18.into()));
+        assert_eq!(line["upstream_service_time"], serde_json::Value::Null);
+    }
+    assert_eq!(client["protocol"], "HTTP/1.1");
+    assert_eq!(server["protocol"], "HTTP/2");
+    assert_eq!(client["upstream_cluster"], "outbound|8080||websockets-server.default.svc.cluster.local");
+    assert_eq!(server["upstream_cluster"], "inbound|80||");
+    assert_eq!(client["request_id"], server["request_id"]);
+    for scenario in ["http1", "http1-no-destination-rule"] {
+        for side in ["client", "server"] {
+            assert_eq!(line(&keep, scenario, side)["protocol"], "HTTP/1.1", "{scenario}");
+        }
+    }
+}
+
+#[test]
+fn the_guides_documents_from_files_select_what_stands_for_upgrade() {
+    let documents = Documents::new(&[
+        manifest("websockets-server.yaml"),
+        manifest("websockets-client.yaml"),
+        manifest("destination-rule.yaml"),
+        manifest("envoy-filter.yaml"),
+    ]);
+    let output = verify(&["-f", documents.path()]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
+    assert_eq!(verdicts(&output), all("ok", &["http2", "one-line-per-connection", "multiplexing"]));
+}
+
+#[test]
+fn do_not_upgrade_in_the_documents_changes_the_scenario_and_fails_the_other_one() {
+    let rule = edited(&manifest("destination-rule.yaml"), ": UPGRADE", ": DO_NOT_UPGRADE");
+    let documents = Documents::new(&[rule, manifest("envoy-filter.yaml")]);
+    let output = verify(&["-f", documents.path()]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
+    assert_eq!(verdicts(&output), all("ok", &["http1", "one-line-per-connection", "multiplexing"]));
+    assert!(
+        !text(&output.stdout).contains("UPGRADE"),
+        "a label of other documents: {}",
+        text(&output.stdout)
+    );
+
+    let output = verify(&["-f", documents.path(), "--scenario", "http2"]);
+    let stdout = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{stdout}");
+    assert_eq!(verdicts(&output), all("FAIL", &["http2"]));
+    assert!(stdout.contains("http2: server: protocol: expected HTTP/2, was HTTP/1.1\n"), "{stdout}");
+    assert!(stdout.contains("{\"authority\":\"websockets-server.default"), "the line is shown: {stdout}");
+}
+
+#[test]
+fn whatever_takes_allow_connect_away_shows_as_503() {
+    let filter = manifest("envoy-filter.yaml");
+    let filters = [
+        None,
+        Some(edited(&filter, "allow_connect: true", "allow_connect: false")),
+        Some(edited(&filter, r"'^1\.*.*'", "'^2'")),
+        Some(edited(&filter, "app: websockets-server", "app: websocket-server")),
+        Some(edited(&filter, "SIDECAR_INBOUND", "SIDECAR_OUTBOUND")),
+    ];
+    for filter in filters {
+        let mut texts = vec![manifest("destination-rule.yaml")];
+        texts.extend(filter);
+        let documents = Documents::new(&texts);
+        let output =
+            verify(&["-f", documents.path(), "--scenario", "http2", "--scenario", "no-allow-connect"]);
+        let stdout = text(&output.stdout);
+        assert_eq!(output.status.code(), Some(1), "{stdout}");
+        assert_eq!(
+            verdicts(&output),
+            [all("FAIL", &["http2"]), all("ok", &["no-allow-connect"])].concat(),
+            "{texts:?}: {stdout}"
+        );
+        assert!(stdout.contains("http2: session: connect: expected 101, was 503"), "{stdout}");
+        assert!(stdout.contains("http2: server: response_flags: expected UC, was DPE"), "{stdout}");
+    }
+}
+
+#[test]
+fn host_port_namespace_and_labels_come_from_the_documents() {
+    let server = manifest("websockets-server.yaml");
+    let server = edited(&server, "name: websockets-server\n", "name: chat\n  namespace: talk\n");
+    let server = edited(&edited(&server, "port: 8080", "port: 9000"), "targetPort: 80", "targetPort: 7000");
+    let server = edited(&server, "app: websockets-server", "app: chat");
+    let rule = edited(
+        &manifest("destination-rule.yaml"),
+        "name: websockets-server",
+        "name: chat\n  namespace: talk",
+    );
+    let rule = edited(&rule, "host: websockets-server", "host: chat");
+    let filter = edited(&manifest("envoy-filter.yaml"), "app: websockets-server", "app: chat");
+    let filter = edited(&filter, "name: h2-upgrade-wss", "name: h2-upgrade-wss\n  namespace: talk");
+    let documents = Documents::new(&[server, rule, filter]);
+    let folder = tempfile::tempdir().expect("a folder");
+    let keep = folder.path().to_str().expect("text");
+    let output = verify(&["-f", documents.path(), "--keep", keep]);
+    assert_eq!(output.status.code(), Some(0), "{}{}", text(&output.stdout), text(&output.stderr));
+    assert_eq!(verdicts(&output)[0].1, "http2");
+    let client = line(folder.path(), "http2", "client");
+    assert_eq!(client["authority"], "chat.talk.svc.cluster.local:9000");
+    assert_eq!(client["upstream_cluster"], "outbound|9000||chat.talk.svc.cluster.local");
+    assert_eq!(line(folder.path(), "http2", "server")["upstream_cluster"], "inbound|7000||");
+}
+
+#[test]
+fn a_service_and_a_deployment_that_the_files_lack_are_built_in_ones_in_the_files_namespace() {
+    let in_talk = |name: &str| {
+        let text = manifest(name);
+        edited(&text, "\nmetadata:\n", "\nmetadata:\n  namespace: talk\n")
+    };
+    let documents = Documents::new(&[in_talk("destination-rule.yaml"), in_talk("envoy-filter.yaml")]);
+    let folder = tempfile::tempdir().expect("a folder");
+    let keep = folder.path().to_str().expect("text");
+    let output = verify(&["-f", documents.path(), "--scenario", "http2", "--keep", keep]);
+    assert_eq!(output.status.code(), Some(0), "{}{}", text(&output.stdout), text(&output.stderr));
+    let client = line(folder.path(), "http2", "client");
+    assert_eq!(client["authority"], "websockets-server.talk.svc.cluster.local:8080");
+}
+
+#[test]
+fn wrong_documents_are_named_with_file_and_line_and_nothing_is_run() {
+    let rule = manifest("destination-rule.yaml");
+    for (text_of_rule, line_number) in
+        [(edited(&rule, ": UPGRADE", ": UPGRADED"), 13), (edited(&rule, "  host: ", " host: "), 10)]
+    {
+        let documents = Documents::new(&[text_of_rule]);
+        let output = verify(&["-f", documents.path()]);
+        assert_eq!(output.status.code(), Some(2), "{}", text(&output.stdout));
+        let stderr = text(&output.stderr);
+        assert!(stderr.contains(&format!("0.yaml:{line_number}")), "{stderr}");
+        assert_eq!(text(&output.stdout), "");
+    }
+    let output = verify(&["-f", "no-such-file.yaml"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("no-such-file.yaml"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn a_service_and_a_client_are_chosen_by_name() {
+    let server = manifest("websockets-server.yaml");
+    let second = edited(&edited(&server, "websockets-server", "second"), "websockets-test", "second");
+    let documents = Documents::new(&[server, second]);
+    let folder = tempfile::tempdir().expect("a folder");
+    let keep = folder.path().to_str().expect("text");
+    let args = ["-f", documents.path(), "--scenario", "http1", "--keep", keep, "--service", "second"];
+    let output = verify(&args);
+    assert_eq!(output.status.code(), Some(0), "{}{}", text(&output.stdout), text(&output.stderr));
+    let authority = &line(folder.path(), "http1", "client")["authority"];
+    assert_eq!(authority, "second.default.svc.cluster.local:8080");
+    for option in ["--service", "--client-workload"] {
+        let output = verify(&["-f", documents.path(), option, "third"]);
+        assert_eq!(output.status.code(), Some(2), "{option}: {}", text(&output.stdout));
+        assert!(text(&output.stderr).contains("third"), "{}", text(&output.stderr));
+    }
+}
+
+#[test]
+fn a_route_that_a_virtual_service_names_is_what_the_lines_have_to_say() {
+    let service = "\
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata:
+  name: websockets-server
+spec:
+  hosts: [websockets-server]
+  http:
+  - name: chat
+    route:
+    - destination: {host: websockets-server}
+";
+    let documents = Documents::new(&[service.to_owned()]);
+    let folder = tempfile::tempdir().expect("a folder");
+    let keep = folder.path().to_str().expect("text");
+    let output = verify(&["-f", documents.path(), "--scenario", "http1", "--keep", keep]);
+    assert_eq!(output.status.code(), Some(0), "{}{}", text(&output.stdout), text(&output.stderr));
+    assert_eq!(line(folder.path(), "http1", "client")["route_name"], "chat");
+    assert_eq!(line(folder.path(), "http1", "server")["route_name"], "default");
+}
+
+#[test]
+fn an_interrupted_run_ends_with_130_and_leaves_nothing() {
+    // A filter of the user's own, under which closing takes longer than anybody waits.
+    let filter = edited(
+        &manifest("envoy-filter.yaml"),
+        "http2_protocol_options:\n            allow_connect: true",
+        "delayed_close_timeout: 60s",
+    );
+    let filter = edited(&filter, "SIDECAR_INBOUND", "ANY");
+    let filter = edited(&filter, "  workloadSelector:\n    labels:\n      app: websockets-server\n", "");
+    let documents = Documents::new(&[filter]);
+    let temporary = tempfile::tempdir().expect("a folder");
+    let entries = || fs::read_dir(temporary.path()).expect("readable").count();
+    let mut program = Program::spawn(
+        websockets_cli()
+            .args(["verify", "--scenario", "http1", "-f", documents.path()])
+            .env("TMPDIR", temporary.path()),
+    );
+    eventually("it runs", || (entries() > 0).then_some(()));
+    program.signal(nix::sys::signal::Signal::SIGINT);
+    assert_eq!(program.end().code(), Some(130));
+    assert_eq!(entries(), 0, "the logs are still there");
+}
