@@ -22,6 +22,7 @@ pub mod net;
 pub mod server;
 pub mod sidecar;
 pub mod telemetry;
+pub mod tls;
 pub mod tunnel;
 pub mod verify;
 pub mod websocket;

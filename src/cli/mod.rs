@@ -24,7 +24,7 @@ struct Cli {
 enum Command {
     Server(server::Args),
     Client(client::Args),
-    Sidecar(sidecar::Args),
+    Sidecar(Box<sidecar::Args>),
     Verify(verify::Args),
 }
 
@@ -36,7 +36,7 @@ pub fn main() -> ExitCode {
     match cli.command {
         Command::Server(args) => server::run(args),
         Command::Client(args) => client::run(args),
-        Command::Sidecar(args) => sidecar::run(args),
+        Command::Sidecar(args) => sidecar::run(*args),
         Command::Verify(args) => verify::run(args),
     }
 }

@@ -17,6 +17,7 @@ use crate::mesh::{
     Workload,
 };
 use crate::sidecar::{Config, Direction, Sidecar, StartError};
+use crate::tls::{MutualTls, PemFiles};
 
 /// Runs one Envoy-like sidecar proxy of a pair.
 ///
@@ -84,6 +85,8 @@ struct CommonArgs {
     /// Which of Istio's default formats the lines have
     #[arg(long, value_name = "FORMAT", default_value = "json")]
     access_log_format: FormatArg,
+    #[command(flatten)]
+    mutual_tls: Option<MutualTlsArgs>,
     /// Where to serve Envoy's admin endpoints; `/help` there lists them [default: nowhere]
     #[arg(long, value_name = "ADDR")]
     admin: Option<SocketAddr>,
@@ -93,6 +96,22 @@ struct CommonArgs {
     /// How long a graceful drain takes before the listener closes
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration::parse)]
     drain_time: Duration,
+}
+
+/// All three or none.
+#[derive(Debug, clap::Args)]
+struct MutualTlsArgs {
+    /// Turns on mutual TLS on the hop between the sidecars: this workload's certificate, a PEM file
+    ///
+    /// A peer's certificate must come from the CA and have a `spiffe://cluster.local/…` URI.
+    #[arg(long = "mtls-cert", value_name = "FILE", requires_all = ["key", "ca"], required = false)]
+    certificate: PathBuf,
+    /// Its private key, a PEM file
+    #[arg(long = "mtls-key", value_name = "FILE", requires_all = ["certificate", "ca"], required = false)]
+    key: PathBuf,
+    /// The CA's certificates, a PEM file
+    #[arg(long = "mtls-ca", value_name = "FILE", requires_all = ["certificate", "key"], required = false)]
+    ca: PathBuf,
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -174,6 +193,13 @@ fn inbound(args: &InboundArgs, found: &Found) -> Result<Direction, MeshError> {
 }
 
 fn start(args: CommonArgs, direction: Direction) -> ExitCode {
+    let mutual_tls = args.mutual_tls.map(|files| {
+        MutualTls::load(&PemFiles { certificate: files.certificate, key: files.key, ca: files.ca })
+    });
+    let mutual_tls = match mutual_tls.transpose() {
+        Ok(mutual_tls) => mutual_tls,
+        Err(error) => return exit::report(&error, None, exit::USAGE),
+    };
     let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
     let config = Config {
         direction,
@@ -189,6 +215,7 @@ fn start(args: CommonArgs, direction: Direction) -> ExitCode {
             FormatArg::Json => Format::Json,
             FormatArg::Text => Format::Text,
         },
+        mutual_tls,
         admin: args.admin,
         drain_time: args.drain_time,
     };

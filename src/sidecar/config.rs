@@ -9,6 +9,7 @@ use serde_json::json;
 use super::drain_manager::DrainManager;
 use crate::access_log::{Format, Target};
 use crate::mesh::{self, RouteAction};
+use crate::tls::MutualTls;
 
 /// One sidecar.
 #[derive(Debug, Clone)]
@@ -26,6 +27,8 @@ pub struct Config {
     pub access_log: Target,
     /// How its lines look.
     pub access_log_format: Format,
+    /// Mutual TLS on the hop between the sidecars; `None` is plaintext.
+    pub mutual_tls: Option<MutualTls>,
     /// Where the admin port is, if there is one.
     pub admin: Option<SocketAddr>,
     /// How long a graceful drain takes before the listener closes (Envoy's `--drain-time-s`).
@@ -106,10 +109,19 @@ pub(super) struct Proxy {
     pub(super) passthrough: Option<SocketAddr>,
     pub(super) bind_source: Option<IpAddr>,
     pub(super) drain_manager: Arc<DrainManager>,
+    /// The listener takes TLS alone.
+    pub(super) downstream_tls: Option<MutualTls>,
+    /// For clusters that have a server name.
+    pub(super) upstream_tls: Option<MutualTls>,
 }
 
 impl Proxy {
-    pub(super) fn new(direction: Direction, endpoint: SocketAddr, drain_time: Duration) -> Self {
+    pub(super) fn new(
+        direction: Direction,
+        endpoint: SocketAddr,
+        drain_time: Duration,
+        mutual_tls: Option<MutualTls>,
+    ) -> Self {
         let drain_manager = Arc::new(DrainManager::new(drain_time));
         match direction {
             Direction::Outbound { mesh, passthrough } => Self {
@@ -119,6 +131,8 @@ impl Proxy {
                 passthrough,
                 bind_source: None,
                 drain_manager,
+                downstream_tls: None,
+                upstream_tls: mutual_tls,
             },
             Direction::Inbound { mesh, bind_source } => Self {
                 connection_manager: mesh.connection_manager,
@@ -127,6 +141,8 @@ impl Proxy {
                 passthrough: None,
                 bind_source: bind_source.filter(|source| can_bind(*source)),
                 drain_manager,
+                downstream_tls: mutual_tls,
+                upstream_tls: None,
             },
         }
     }

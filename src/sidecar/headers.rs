@@ -12,7 +12,7 @@ use http::header::{
 use http::{HeaderName, HeaderValue, StatusCode};
 
 use super::path;
-use super::worker::Worker;
+use super::worker::{DownstreamTls, Worker};
 use crate::access_log::Record;
 use crate::http1::Fields;
 use crate::websocket::extended_connect::RequestParts;
@@ -20,6 +20,7 @@ use crate::websocket::extended_connect::RequestParts;
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const X_ENVOY_ORIGINAL_PATH: HeaderName = HeaderName::from_static("x-envoy-original-path");
+const X_FORWARDED_CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -62,7 +63,7 @@ pub(super) fn check_request(request: &mut RequestParts) -> Result<(), Rejection>
 }
 
 /// Removes what belongs to the downstream connection alone, and adds what the next hop is told.
-pub(super) fn prepare_request(request: &mut RequestParts, upgrade: bool) {
+pub(super) fn prepare_request(request: &mut RequestParts, upgrade: bool, tls: Option<&DownstreamTls>) {
     let fields = &mut request.fields;
     if !upgrade {
         remove_nominated(fields);
@@ -78,11 +79,30 @@ pub(super) fn prepare_request(request: &mut RequestParts, upgrade: bool) {
     }
     fields.retain(|name, _| !INTERNAL.contains(name));
     if !fields.contains(&X_FORWARDED_PROTO) {
-        fields.append(X_FORWARDED_PROTO, HeaderValue::from_static(request.scheme));
+        let scheme = if tls.is_some() { "https" } else { request.scheme };
+        fields.append(X_FORWARDED_PROTO, HeaderValue::from_static(scheme));
     }
     if !fields.contains(&X_REQUEST_ID) {
         let id = Bytes::from(uuid::Uuid::new_v4().hyphenated().to_string());
         fields.append(X_REQUEST_ID, HeaderValue::from_maybe_shared(id).expect("a UUID is visible ASCII"));
+    }
+    forward_client_cert(fields, tls);
+}
+
+/// Envoy's `mutateXfccRequestHeader`: with mutual TLS the client's certificate is added to the list of those before it
+/// (`APPEND_FORWARD`, a server's sidecar); without, nobody can have vouched for such a list.
+fn forward_client_cert(fields: &mut Fields, tls: Option<&DownstreamTls>) {
+    let Some(tls) = tls else { return fields.remove(&X_FORWARDED_CLIENT_CERT) };
+    let mut list: Vec<u8> = Vec::new();
+    for value in fields.get_all(&X_FORWARDED_CLIENT_CERT) {
+        list.extend_from_slice(value.as_bytes());
+        list.push(b',');
+    }
+    list.extend_from_slice(tls.client_certificate.as_bytes());
+    match HeaderValue::from_bytes(&list) {
+        Ok(list) => fields.set(X_FORWARDED_CLIENT_CERT, list),
+        // Better none than one that the client alone has written.
+        Err(_) => fields.remove(&X_FORWARDED_CLIENT_CERT),
     }
 }
 

@@ -176,7 +176,7 @@ impl Http1 {
     /// Envoy's `FlushWriteAndDelay`: writes what is queued, as long as there is progress within `delay`, then leaves the
     /// peer `delay` to close first. As in Envoy nothing is read meanwhile.
     pub(super) async fn close_delayed(mut self, delay: Duration) {
-        while self.queue.len() > 0 {
+        while !self.queue.is_flushed() {
             let before = self.queue.len();
             let progress = std::future::poll_fn(|cx| match self.poll_flush(cx) {
                 Poll::Ready(result) => Poll::Ready(result.is_ok()),

@@ -93,7 +93,8 @@ impl Sidecar {
         let local_addr = listeners[0].local_addr().map_err(named)?;
         let admin = config.admin.map(|address| AdminPort::bind(address, &config)).transpose()?;
         let (sink, log_thread) = Sink::open(config.access_log, config.access_log_format)?;
-        let proxy = Arc::new(Proxy::new(config.direction, config.endpoint, config.drain_time));
+        let proxy =
+            Arc::new(Proxy::new(config.direction, config.endpoint, config.drain_time, config.mutual_tls));
         let stats = listeners.iter().map(|_| Arc::new(WorkerStats::new(&proxy.virtual_hosts))).collect();
         Ok(Self { proxy, listeners, local_addr, stats, admin, sink, log_thread })
     }

@@ -12,8 +12,9 @@ use crate::tunnel::{Reason, StreamError};
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(clippy::enum_variant_names, reason = "the names are Envoy's")]
 pub(super) enum Reset {
-    /// `RemoteConnectionFailure`: the connection could not be opened; why, as Envoy's transport failure reason.
-    ConnectionFailure(Cow<'static, str>),
+    /// `RemoteConnectionFailure`: the connection could not be opened; why, as Envoy's transport failure reason, if it
+    /// knows.
+    ConnectionFailure(Option<Cow<'static, str>>),
     /// `ConnectionTimeout`: nobody answered in time.
     ConnectionTimeout,
     /// `ConnectionTermination`: the connection ended.
@@ -87,7 +88,7 @@ impl Reset {
     /// `%UPSTREAM_TRANSPORT_FAILURE_REASON%`.
     pub(super) fn transport_failure(&self) -> Option<Cow<'static, str>> {
         match self {
-            Self::ConnectionFailure(reason) => Some(reason.clone()),
+            Self::ConnectionFailure(reason) => reason.clone(),
             _ => None,
         }
     }

@@ -71,7 +71,8 @@ fn route(virtual_host: &mesh::VirtualHost, proxy: &Proxy, stats: &WorkerStats) -
                 ClusterKind::Passthrough => proxy.passthrough,
             };
             let stats = stats.cluster(&cluster.name);
-            let cluster = Rc::new(Cluster::new((**cluster).clone(), host, proxy.bind_source, stats));
+            let (cluster, tls) = ((**cluster).clone(), proxy.upstream_tls.as_ref());
+            let cluster = Rc::new(Cluster::new(cluster, host, proxy.bind_source, tls, stats));
             Action::Forward { cluster, timeout: *timeout, retry: retry.clone() }
         }
     };

@@ -4,14 +4,95 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use bytes::{Buf, Bytes, BytesMut};
-use tokio::io::{AsyncWrite, Interest};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsStream;
 
 /// A connection's byte stream.
-pub(super) type Socket = TcpStream;
+#[derive(Debug)]
+pub(super) enum Socket {
+    /// As it is.
+    Plain(TcpStream),
+    /// Encrypted, on either side.
+    Tls(Box<Tls>),
+}
+
+/// An encrypted byte stream, which says that it ends when it does.
+#[derive(Debug)]
+pub(super) struct Tls(TlsStream<TcpStream>);
+
+impl Drop for Tls {
+    fn drop(&mut self) {
+        // close_notify, as far as the system takes it at once.
+        let _ = Pin::new(&mut self.0).poll_shutdown(&mut Context::from_waker(Waker::noop()));
+    }
+}
+
+impl From<TcpStream> for Socket {
+    fn from(stream: TcpStream) -> Self {
+        Self::Plain(stream)
+    }
+}
+
+impl From<TlsStream<TcpStream>> for Socket {
+    fn from(stream: TlsStream<TcpStream>) -> Self {
+        Self::Tls(Box::new(Tls(stream)))
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Tls(tls) => Pin::new(&mut tls.0).poll_read(cx, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Tls(tls) => Pin::new(&mut tls.0).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Self::Tls(tls) => Pin::new(&mut tls.0).poll_write_vectored(cx, slices),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tls(tls) => Pin::new(&mut tls.0).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(tls) => Pin::new(&mut tls.0).poll_shutdown(cx),
+        }
+    }
+}
 
 /// How much a worker reads into before it takes new memory: what was read is handed on as parts of this, without a
 /// copy, and the memory is used again as soon as all parts are gone.
@@ -48,6 +129,10 @@ pub(super) fn poll_read(socket: &mut Socket, cx: &mut Context<'_>) -> Poll<io::R
 
 /// Waits until the peer has closed its side, without reading what it still sends.
 pub(super) async fn peer_closed(socket: &Socket) {
+    let socket = match socket {
+        Socket::Plain(stream) => stream,
+        Socket::Tls(tls) => tls.0.get_ref().0,
+    };
     while let Ok(ready) = socket.ready(Interest::READABLE).await {
         if ready.is_read_closed() {
             return;
@@ -62,6 +147,8 @@ pub(super) async fn peer_closed(socket: &Socket) {
 pub(super) struct WriteQueue {
     chunks: VecDeque<Bytes>,
     length: usize,
+    /// Something was written that an encrypted socket may hold back still.
+    held: bool,
 }
 
 impl WriteQueue {
@@ -78,6 +165,11 @@ impl WriteQueue {
         self.length
     }
 
+    /// Whether everything has left for the system.
+    pub(super) fn is_flushed(&self) -> bool {
+        self.length == 0 && !self.held
+    }
+
     /// Writes all of it, many chunks with one system call. When it has to wait, it keeps as little memory as it can.
     pub(super) fn poll_flush(&mut self, socket: &mut Socket, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.length > 0 {
@@ -88,7 +180,10 @@ impl WriteQueue {
             }
             match Pin::new(&mut *socket).poll_write_vectored(cx, &slices[..count]) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                Poll::Ready(Ok(written)) => self.advance(written),
+                Poll::Ready(Ok(written)) => {
+                    self.held = true;
+                    self.advance(written);
+                }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => {
                     self.detach();
@@ -98,6 +193,10 @@ impl WriteQueue {
         }
         if self.chunks.capacity() > MOST_SLICES {
             self.chunks = VecDeque::new();
+        }
+        if self.held {
+            std::task::ready!(Pin::new(socket).poll_flush(cx))?;
+            self.held = false;
         }
         Poll::Ready(Ok(()))
     }

@@ -18,7 +18,7 @@ use super::routes::{Action, Route};
 use super::stats::{Active, ConnectionManagerStats};
 use super::upstream::cluster::Cluster;
 use super::upstream::{Answer, ResponseParts, Upstream};
-use super::worker::{CountedRecord, Worker};
+use super::worker::{CountedRecord, DownstreamTls, Worker};
 use crate::access_log::{Protocol, ResponseFlag};
 use crate::tunnel::Reason;
 use crate::websocket::extended_connect::{self, RequestParts};
@@ -36,6 +36,8 @@ pub(super) struct Incoming {
     pub(super) request: RequestParts,
     /// The codec.
     pub(super) protocol: Protocol,
+    /// What its connection said of itself, with mutual TLS.
+    pub(super) tls: Option<Rc<DownstreamTls>>,
     /// The client will send no other request (`Connection: close`).
     pub(super) close: bool,
     /// The line to be.
@@ -44,7 +46,7 @@ pub(super) struct Incoming {
 
 /// Serves one stream. Returns the HTTP/1.1 connection if another request may come on it.
 pub(super) async fn serve(worker: &Worker, downstream: Downstream, incoming: Incoming) -> Option<Box<Http1>> {
-    let Incoming { request, protocol, close, record } = incoming;
+    let Incoming { request, protocol, tls, close, record } = incoming;
     let mut stream = ActiveStream {
         upgrade: extended_connect::is_upgrade(&request.fields),
         idle: IdleTimer::new(worker.connection_manager.stream_idle_timeout),
@@ -55,6 +57,7 @@ pub(super) async fn serve(worker: &Worker, downstream: Downstream, incoming: Inc
         record,
         request,
         protocol,
+        tls,
         close,
     };
     let ending = stream.run().await;
@@ -81,6 +84,7 @@ struct ActiveStream<'w> {
     /// Counts an upgrade that is taken.
     upgraded: Option<Active<ConnectionManagerStats>>,
     protocol: Protocol,
+    tls: Option<Rc<DownstreamTls>>,
     close: bool,
     response_started: bool,
     idle: IdleTimer,
@@ -93,7 +97,7 @@ impl ActiveStream<'_> {
             self.close = true;
             return self.local_reply(status, "", details);
         }
-        headers::prepare_request(&mut self.request, self.upgrade);
+        headers::prepare_request(&mut self.request, self.upgrade, self.tls.as_deref());
         headers::note_request(&self.request, &mut self.record);
         let Some(route) = self.worker.routes.find(&self.request) else {
             self.stats().no_route.increment();

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
 use super::config::Proxy;
 use super::downstream;
@@ -20,6 +20,7 @@ use crate::access_log::{Entry, Protocol, Record, Sink};
 use crate::drain::Drain;
 use crate::mesh::HttpConnectionManager;
 use crate::net;
+use crate::tls::MutualTls;
 
 /// With what an HTTP/2 connection with prior knowledge begins (RFC 9113 section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -31,6 +32,7 @@ pub(super) struct Worker {
     pub(super) routes: Routes,
     pub(super) stats: Arc<WorkerStats>,
     pub(super) drain_manager: Arc<DrainManager>,
+    mutual_tls: Option<MutualTls>,
     sink: Sink,
 }
 
@@ -41,6 +43,7 @@ impl Worker {
             routes: Routes::new(proxy, &stats),
             stats,
             drain_manager: Arc::clone(&proxy.drain_manager),
+            mutual_tls: proxy.downstream_tls.clone(),
             sink,
         }
     }
@@ -51,7 +54,7 @@ impl Worker {
             tokio::select! {
                 accepted = net::accept(&listener) => match accepted {
                     Ok((socket, remote)) => {
-                        tokio::task::spawn_local(Rc::clone(&self).serve(socket, remote));
+                        tokio::task::spawn_local(Rc::clone(&self).accept(socket, remote));
                     }
                     Err(error) => {
                         // Out of file descriptors, most likely: others have to end before more can begin.
@@ -66,11 +69,28 @@ impl Worker {
         drain.forced.cancelled().await;
     }
 
-    async fn serve(self: Rc<Self>, mut socket: Socket, remote: SocketAddr) {
+    /// What a connection does before HTTP. One that does not get through it leaves no line.
+    async fn accept(self: Rc<Self>, socket: TcpStream, remote: SocketAddr) {
+        let Ok(local) = socket.local_addr() else { return };
+        let Some(mutual_tls) = &self.mutual_tls else {
+            return self.serve(socket.into(), ConnectionInfo { local, remote, tls: None }).await;
+        };
+        match mutual_tls.accept(socket).await {
+            Ok(accepted) => {
+                let tls = DownstreamTls {
+                    requested_server_name: accepted.requested_server_name.map(Arc::from),
+                    client_certificate: accepted.client_certificate,
+                };
+                let info = ConnectionInfo { local, remote, tls: Some(Rc::new(tls)) };
+                self.serve(accepted.stream.into(), info).await;
+            }
+            Err(error) => tracing::debug!("{remote}: {error}"),
+        }
+    }
+
+    async fn serve(self: Rc<Self>, mut socket: Socket, info: ConnectionInfo) {
         let counted = &self.stats.connection_manager;
         let _connection = Active::begin(counted, |stats| &stats.cx);
-        let Ok(local) = socket.local_addr() else { return };
-        let addresses = Addresses { local, remote };
         // Envoy's codec type AUTO: the first bytes decide.
         let mut read = BytesMut::new();
         while read.len() < PREFACE.len() && PREFACE.starts_with(&read) {
@@ -81,19 +101,20 @@ impl Worker {
         }
         if read.starts_with(PREFACE) {
             let _http2 = Active::begin(counted, |stats| &stats.cx_http2);
-            downstream::http2::serve(Rc::clone(&self), socket, read, addresses).await;
+            downstream::http2::serve(Rc::clone(&self), socket, read, info).await;
         } else if !read.is_empty() {
             let _http1 = Active::begin(counted, |stats| &stats.cx_http1);
-            downstream::http1::serve(&self, Http1::new(socket, read), addresses).await;
+            downstream::http1::serve(&self, Http1::new(socket, read), info).await;
         }
     }
 
     /// Starts the record of a stream that begins now, and counts it.
-    pub(super) fn record(&self, addresses: Addresses, protocol: Protocol) -> CountedRecord {
+    pub(super) fn record(&self, info: &ConnectionInfo, protocol: Protocol) -> CountedRecord {
         let stats = &self.stats.connection_manager;
         let total = if protocol == Protocol::Http2 { &stats.rq_http2_total } else { &stats.rq_http1_total };
         total.increment();
-        let mut entry = Entry::new(addresses.local, addresses.remote);
+        let mut entry = Entry::new(info.local, info.remote);
+        entry.requested_server_name = info.tls.as_ref().and_then(|tls| tls.requested_server_name.clone());
         entry.protocol = Some(protocol);
         let record = Record::start(entry, &self.sink);
         CountedRecord { record, _counted: Active::begin(stats, |stats| &stats.rq) }
@@ -128,11 +149,22 @@ impl DerefMut for CountedRecord {
     }
 }
 
-/// The two ends of a downstream connection.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Addresses {
+/// What the streams of a downstream connection know of it (Envoy's `ConnectionInfoProvider`).
+#[derive(Debug, Clone)]
+pub(super) struct ConnectionInfo {
     pub(super) local: SocketAddr,
     pub(super) remote: SocketAddr,
+    /// With mutual TLS.
+    pub(super) tls: Option<Rc<DownstreamTls>>,
+}
+
+/// What a downstream said of itself in its handshake.
+#[derive(Debug)]
+pub(super) struct DownstreamTls {
+    /// `%REQUESTED_SERVER_NAME%`.
+    requested_server_name: Option<Arc<str>>,
+    /// An element of `x-forwarded-client-cert`.
+    pub(super) client_certificate: String,
 }
 
 /// Runs one worker on this thread until its drain is forced; dropping the runtime then ends every open stream, each

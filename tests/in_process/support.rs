@@ -16,6 +16,7 @@ use websockets_cli::mesh::{
 };
 use websockets_cli::server::{self, Server};
 use websockets_cli::sidecar::{self, Direction, Sidecar};
+use websockets_cli::tls::MutualTls;
 
 /// How long anything may take before a test gives up.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -64,18 +65,29 @@ impl Pair {
         application: SocketAddr,
         configure: impl FnOnce(&mut Outbound, &mut Inbound),
     ) -> Self {
-        Self::start_all(hop, application, Duration::from_secs(5), configure)
+        Self::start_all(hop, application, Duration::from_secs(5), [None, None], configure)
+    }
+
+    /// With the credentials of the client's and of the server's sidecar.
+    pub(crate) fn with_mutual_tls(
+        hop: Hop,
+        application: SocketAddr,
+        credentials: [Option<MutualTls>; 2],
+        configure: impl FnOnce(&mut Outbound, &mut Inbound),
+    ) -> Self {
+        Self::start_all(hop, application, Duration::from_secs(5), credentials, configure)
     }
 
     /// A pair whose drains take no time: every response that is sent in one asks for the end of its connection.
     pub(crate) fn draining_at_once(hop: Hop, application: SocketAddr) -> Self {
-        Self::start_all(hop, application, Duration::ZERO, |_, _| {})
+        Self::start_all(hop, application, Duration::ZERO, [None, None], |_, _| {})
     }
 
     fn start_all(
         hop: Hop,
         application: SocketAddr,
         drain_time: Duration,
+        [client_tls, server_tls]: [Option<MutualTls>; 2],
         configure: impl FnOnce(&mut Outbound, &mut Inbound),
     ) -> Self {
         let mut inbound = Inbound {
@@ -105,7 +117,7 @@ impl Pair {
         }
         configure(&mut outbound, &mut inbound);
         let logs = tempfile::tempdir().unwrap();
-        let start = |direction, endpoint, log: &str| {
+        let start = |direction, endpoint, mutual_tls, log: &str| {
             let sidecar = Sidecar::bind(sidecar::Config {
                 direction,
                 listen: "127.0.0.1:0".parse().unwrap(),
@@ -114,6 +126,7 @@ impl Pair {
                 access_log: Target::File(logs.path().join(log)),
                 access_log_format: Format::Json,
                 admin: Some("127.0.0.1:0".parse().unwrap()),
+                mutual_tls,
                 drain_time,
             })
             .unwrap();
@@ -123,9 +136,9 @@ impl Pair {
             (address, admin, drain)
         };
         let direction = Direction::Inbound { mesh: inbound, bind_source: Some("127.0.0.6".parse().unwrap()) };
-        let (inbound, inbound_admin, inbound_drain) = start(direction, application, "server");
+        let (inbound, inbound_admin, inbound_drain) = start(direction, application, server_tls, "server");
         let direction = Direction::Outbound { mesh: outbound, passthrough: None };
-        let (outbound, outbound_admin, outbound_drain) = start(direction, inbound, "client");
+        let (outbound, outbound_admin, outbound_drain) = start(direction, inbound, client_tls, "client");
         Self { outbound, inbound, outbound_admin, inbound_admin, logs, outbound_drain, inbound_drain }
     }
 

@@ -10,7 +10,7 @@ use super::super::headers;
 use super::super::http1::{CODEC_ERROR, HeadOutcome, Http1};
 use super::super::reset::Gone;
 use super::super::stream::{self, Incoming};
-use super::super::worker::{Addresses, Worker};
+use super::super::worker::{ConnectionInfo, Worker};
 use super::Downstream;
 use crate::access_log::Protocol;
 use crate::http1::{self, Fields, Framing, FramingError, HeadError, RequestHead, ResponseHead};
@@ -58,7 +58,7 @@ const METHODS: [&str; 34] = [
 ];
 
 /// Serves a connection to its end.
-pub(in crate::sidecar) async fn serve(worker: &Worker, connection: Http1, addresses: Addresses) {
+pub(in crate::sidecar) async fn serve(worker: &Worker, connection: Http1, info: ConnectionInfo) {
     let mut connection = Box::new(connection);
     loop {
         let head = std::future::poll_fn(|cx| {
@@ -69,8 +69,9 @@ pub(in crate::sidecar) async fn serve(worker: &Worker, connection: Http1, addres
         let refusal = match head.await {
             Ok(Some(head)) => match accept(head, &mut connection) {
                 Ok((request, close)) => {
-                    let record = worker.record(addresses, Protocol::Http11);
-                    let incoming = Incoming { request, protocol: Protocol::Http11, close, record };
+                    let record = worker.record(&info, Protocol::Http11);
+                    let tls = info.tls.clone();
+                    let incoming = Incoming { request, protocol: Protocol::Http11, tls, close, record };
                     match stream::serve(worker, Downstream::Http1(connection), incoming).await {
                         Some(reusable) => connection = reusable,
                         None => return,
@@ -82,7 +83,7 @@ pub(in crate::sidecar) async fn serve(worker: &Worker, connection: Http1, addres
             Err(HeadOutcome::Malformed(error)) => Refusal::from(error),
             Ok(None) | Err(HeadOutcome::Closed) => return,
         };
-        return refuse(worker, *connection, addresses, &refusal).await;
+        return refuse(worker, *connection, &info, &refusal).await;
     }
 }
 
@@ -223,11 +224,11 @@ fn ignore_h2c(fields: &mut Fields) {
 }
 
 /// Answers what is no request, leaves its line, and closes.
-async fn refuse(worker: &Worker, mut connection: Http1, addresses: Addresses, refusal: &Refusal) {
+async fn refuse(worker: &Worker, mut connection: Http1, info: &ConnectionInfo, refusal: &Refusal) {
     let stats = &worker.stats.connection_manager;
     stats.cx_protocol_error.increment();
     stats.rq_completed.count(refusal.status);
-    let mut record = worker.record(addresses, Protocol::Http11);
+    let mut record = worker.record(info, Protocol::Http11);
     record.response_code = refusal.status.as_u16();
     record.bytes_sent = refusal.body.len() as u64;
     Gone::ProtocolError(refusal.details).note(&mut record);

@@ -11,7 +11,7 @@ use super::super::reset::Gone;
 use super::super::socket::Socket;
 use super::super::stats::Active;
 use super::super::stream::{self, Incoming};
-use super::super::worker::{Addresses, Worker};
+use super::super::worker::{ConnectionInfo, Worker};
 use super::{Downstream, Http2Stream};
 use crate::access_log::Protocol;
 use crate::tunnel::{Server, Settings, StreamError};
@@ -59,7 +59,7 @@ pub(in crate::sidecar) async fn serve(
     worker: Rc<Worker>,
     socket: Socket,
     read: BytesMut,
-    addresses: Addresses,
+    info: ConnectionInfo,
 ) {
     let manager = &worker.connection_manager;
     let settings = Settings {
@@ -82,10 +82,10 @@ pub(in crate::sidecar) async fn serve(
         });
         let Some(Ok((request, stream, respond))) = accepted.await else { break };
         if let Some(details) = violation(&request, manager.allow_connect) {
-            return refuse_connection(&worker, server, &state, addresses, details).await;
+            return refuse_connection(&worker, server, &state, &info, details).await;
         }
         let stream = Http2Stream { stream, respond, head_sent: false, connection: Rc::clone(&state) };
-        tokio::task::spawn_local(serve_stream(Rc::clone(&worker), request, stream, addresses));
+        tokio::task::spawn_local(serve_stream(Rc::clone(&worker), request, stream, info.clone()));
     }
     // What was sent last must not be destroyed by the reset that closing with unread bytes would become.
     if let Some(mut socket) = server.abandon() {
@@ -105,11 +105,11 @@ fn violation(request: &Request<()>, allow_connect: bool) -> Option<&'static str>
     }
 }
 
-async fn serve_stream(worker: Rc<Worker>, request: Request<()>, stream: Http2Stream, addresses: Addresses) {
+async fn serve_stream(worker: Rc<Worker>, request: Request<()>, stream: Http2Stream, info: ConnectionInfo) {
     let _stream = Active::begin(&worker.stats.http2, |stats| &stats.streams);
-    let record = worker.record(addresses, Protocol::Http2);
+    let record = worker.record(&info, Protocol::Http2);
     let request = extended_connect::request_from_http2(&request);
-    let incoming = Incoming { request, protocol: Protocol::Http2, close: false, record };
+    let incoming = Incoming { request, protocol: Protocol::Http2, tls: info.tls, close: false, record };
     stream::serve(&worker, Downstream::Http2(Box::new(stream)), incoming).await;
 }
 
@@ -119,11 +119,11 @@ async fn refuse_connection(
     worker: &Worker,
     server: Server<Socket>,
     state: &ConnectionState,
-    addresses: Addresses,
+    info: &ConnectionInfo,
     details: &'static str,
 ) {
     worker.stats.connection_manager.cx_protocol_error.increment();
-    let mut record = worker.record(addresses, Protocol::Http2);
+    let mut record = worker.record(info, Protocol::Http2);
     Gone::ProtocolError(details).note(&mut record);
     record.finish();
     state.broken.set(true);

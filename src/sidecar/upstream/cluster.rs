@@ -3,7 +3,11 @@
 use std::borrow::Cow;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::super::http1::Http1;
 use super::super::reset::Reset;
@@ -15,6 +19,7 @@ use super::http2_pool::{Dialled, Http2Pool, Lifetime};
 use crate::access_log::Protocol;
 use crate::mesh::{self, UpstreamProtocol};
 use crate::net::{self, ConnectError};
+use crate::tls::{self, HandshakeError, MutualTls};
 use crate::tunnel::{self, Settings};
 
 /// Envoy's default windows of an upstream connection, which Istio leaves as they are: 16 MiB a stream, 24 MiB in all.
@@ -35,6 +40,8 @@ pub(in crate::sidecar) struct Cluster {
     pub(in crate::sidecar) stats: Arc<ClusterStats>,
     config: mesh::Cluster,
     bind_source: Option<IpAddr>,
+    /// With mutual TLS.
+    tls: Option<Rc<tls::Upstream>>,
     http1: Http1Pool,
     http2: Http2Pool,
 }
@@ -44,9 +51,13 @@ impl Cluster {
         config: mesh::Cluster,
         host: Option<SocketAddr>,
         bind_source: Option<IpAddr>,
+        mutual_tls: Option<&MutualTls>,
         stats: Arc<ClusterStats>,
     ) -> Self {
+        let tls = mutual_tls.zip(config.sni.as_deref());
+        let tls = tls.map(|(mutual_tls, sni)| mutual_tls.upstream(sni, &config.subject_alt_names));
         Self {
+            tls: tls.map(Rc::new),
             name: config.name.as_str().into(),
             host,
             stats,
@@ -79,8 +90,8 @@ impl Cluster {
             let _pending = Active::begin(&self.stats, |stats| &stats.rq_pending);
             let counted = Active::begin(&self.stats, |stats| &stats.cx);
             self.stats.cx_http1_total.increment();
-            let socket = noted(net::connect(host, source, limit).await, &self.stats)?;
-            let local_address = socket.local_addr().map_err(|error| failure(&error))?;
+            let dialled = dial(host, source, limit, self.tls.as_deref(), false).await;
+            let (socket, local_address) = noted(dialled, &self.stats)?;
             return Ok(Ready::Http1(Box::new(Http1::to_upstream(socket, counted)), local_address));
         }
         let dial = || self.dial_http2(host);
@@ -99,12 +110,12 @@ impl Cluster {
         host: SocketAddr,
     ) -> impl Future<Output = Result<Dialled<impl Future<Output = ()> + use<>>, Reset>> + use<> {
         let (source, limit) = (self.bind_source, self.config.connect_timeout);
-        let stats = Arc::clone(&self.stats);
+        let (stats, tls) = (Arc::clone(&self.stats), self.tls.clone());
         async move {
             let counted = Active::begin(&stats, |stats| &stats.cx);
             stats.cx_http2_total.increment();
-            let socket: Socket = noted(net::connect(host, source, limit).await, &stats)?;
-            let local_address = socket.local_addr().map_err(|error| failure(&error))?;
+            let dialled = dial(host, source, limit, tls.as_deref(), true).await;
+            let (socket, local_address) = noted(dialled, &stats)?;
             let settings = Settings {
                 allow_connect: false,
                 max_concurrent_streams: ANNOUNCED_STREAMS,
@@ -134,15 +145,42 @@ impl Cluster {
     }
 }
 
-/// Counts a failed `connect`; a timeout is a failure too.
-fn noted<T>(connected: Result<T, ConnectError>, stats: &ClusterStats) -> Result<T, ConnectError> {
-    if let Err(error) = &connected {
+/// Counts a connection that could not be opened; a timeout is a failure too.
+fn noted<T>(dialled: Result<T, Reset>, stats: &ClusterStats) -> Result<T, Reset> {
+    if let Err(reset) = &dialled {
         stats.cx_connect_fail.increment();
-        if matches!(error, ConnectError::TimedOut { .. }) {
+        if *reset == Reset::ConnectionTimeout {
             stats.cx_connect_timeout.increment();
         }
     }
-    connected
+    dialled
+}
+
+/// Opens a connection, with everything that has to be agreed on before HTTP, in the time that is given for it.
+async fn dial(
+    host: SocketAddr,
+    source: Option<IpAddr>,
+    limit: Duration,
+    tls: Option<&tls::Upstream>,
+    http2: bool,
+) -> Result<(Socket, SocketAddr), Reset> {
+    let deadline = Instant::now() + limit;
+    let stream = net::connect(host, source, limit).await?;
+    let local_address = stream.local_addr().map_err(|error| failure(&error))?;
+    let socket = match tls {
+        None => stream.into(),
+        Some(tls) => {
+            let connected = tokio::time::timeout_at(deadline, tls.connect(stream, http2)).await;
+            connected.map_err(|_| Reset::ConnectionTimeout)??.into()
+        }
+    };
+    Ok((socket, local_address))
+}
+
+impl From<HandshakeError> for Reset {
+    fn from(error: HandshakeError) -> Self {
+        Self::ConnectionFailure(error.reason.map(Cow::Owned))
+    }
 }
 
 impl From<ConnectError> for Reset {
@@ -158,5 +196,5 @@ impl From<ConnectError> for Reset {
 fn failure(error: &io::Error) -> Reset {
     let text = error.to_string();
     let text = text.split(" (os error").next().unwrap_or_default();
-    Reset::ConnectionFailure(Cow::Owned(format!("delayed connect error: {text}")))
+    Reset::ConnectionFailure(Some(Cow::Owned(format!("delayed connect error: {text}"))))
 }

@@ -57,6 +57,7 @@ fn start_sidecar(
         access_log: access_log::Target::File(log.to_owned()),
         access_log_format: access_log::Format::Json,
         admin: None,
+        mutual_tls: None,
         // Nobody drains a pair gracefully: it is ended at once.
         drain_time: Duration::ZERO,
     })?;

@@ -1,0 +1,142 @@
+//! Mutual TLS between two sidecars, as Istio configures Envoy for it: SPIFFE identities instead of host names, and ALPN
+//! names that say what is spoken inside (`pilot/pkg/networking/util/util.go`, `pilot/pkg/security/authn/utils/utils.go`).
+//!
+//! Not here: when a connection is encrypted, which is the business of the sidecar.
+
+mod certificate;
+mod credentials;
+mod failure;
+mod verifier;
+
+use std::io::{self, Read};
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use tokio::net::TcpStream;
+use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::server::Acceptor;
+use tokio_rustls::rustls::{ClientConfig, ServerConnection};
+use tokio_rustls::server::StartHandshake;
+use tokio_rustls::{TlsConnector, TlsStream};
+
+pub use credentials::{CredentialsError, MutualTls, PemFiles};
+
+/// What a client's sidecar offers for HTTP/2 (Istio's `istio.alpn` filter): the first names select the filter chain of the
+/// server's sidecar, the last is what may be agreed on.
+const CLIENT_HTTP2: [&str; 3] = ["istio-h2", "istio", "h2"];
+/// The same for HTTP/1.1.
+const CLIENT_HTTP1: [&str; 3] = ["istio-http/1.1", "istio", "http/1.1"];
+/// What a server's sidecar agrees to (Istio's `ALPNHttp`).
+const SERVER: [&str; 2] = ["h2", "http/1.1"];
+/// The names of which a client has to offer one: the `filter_chain_match` of the chain for HTTP over mutual TLS.
+const FILTER_CHAIN_MATCH: [&[u8]; 3] = [b"istio-http/1.0", b"istio-http/1.1", b"istio-h2"];
+
+/// The transport socket of a cluster.
+#[derive(Debug)]
+pub struct Upstream {
+    http1: Arc<ClientConfig>,
+    http2: Arc<ClientConfig>,
+    server_name: ServerName<'static>,
+}
+
+/// A handshake with an upstream failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("TLS handshake failed: {}", reason.as_deref().unwrap_or("the connection ended"))]
+pub struct HandshakeError {
+    /// Envoy's transport failure reason; it has none for a connection that just ends.
+    pub reason: Option<String>,
+}
+
+impl Upstream {
+    pub(super) fn new(http1: ClientConfig, http2: ClientConfig, sni: &str) -> Self {
+        // What is no DNS name cannot be sent; an address is not sent (RFC 6066 section 3).
+        let server_name = ServerName::try_from(sni.to_owned())
+            .unwrap_or_else(|_| ServerName::IpAddress(IpAddr::V4(Ipv4Addr::UNSPECIFIED).into()));
+        Self { http1: Arc::new(http1), http2: Arc::new(http2), server_name }
+    }
+
+    /// Shakes hands on a connection for one of the two versions of HTTP.
+    ///
+    /// # Errors
+    /// [`HandshakeError`].
+    pub async fn connect(
+        &self,
+        socket: TcpStream,
+        http2: bool,
+    ) -> Result<TlsStream<TcpStream>, HandshakeError> {
+        let config = if http2 { &self.http2 } else { &self.http1 };
+        let connector = TlsConnector::from(Arc::clone(config));
+        match connector.connect(self.server_name.clone(), socket).await {
+            Ok(stream) => Ok(stream.into()),
+            Err(error) => Err(HandshakeError { reason: failure::transport_failure_reason(&error) }),
+        }
+    }
+}
+
+/// A downstream connection after its handshake.
+#[derive(Debug)]
+pub struct Accepted {
+    /// The connection.
+    pub stream: TlsStream<TcpStream>,
+    /// The server name that the client sent (SNI), in lower case.
+    pub requested_server_name: Option<String>,
+    /// An element of `x-forwarded-client-cert` about the client's certificate.
+    pub client_certificate: String,
+}
+
+impl MutualTls {
+    /// Shakes hands with a client. One that does not speak TLS, or does not offer a name of Istio's, finds no filter
+    /// chain: its connection is reset, as Envoy does.
+    ///
+    /// # Errors
+    /// Why there is no connection; the peer has been told what it is told.
+    pub async fn accept(&self, socket: TcpStream) -> io::Result<Accepted> {
+        let mut acceptor = Acceptor::default();
+        let hello = loop {
+            socket.readable().await?;
+            match acceptor.read_tls(&mut WhatIsThere(&socket)) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+                Err(error) => return Err(error),
+            }
+            match acceptor.accept() {
+                Ok(Some(hello)) => break hello,
+                Ok(None) => {}
+                Err((error, _)) => return no_filter_chain(&socket, &error.to_string()),
+            }
+        };
+        let offered: Vec<&[u8]> = hello.client_hello().alpn().into_iter().flatten().collect();
+        if !offered.iter().any(|name| FILTER_CHAIN_MATCH.contains(name)) {
+            return no_filter_chain(&socket, "no ALPN name of Istio's");
+        }
+        // Without a name in common rustls would refuse, Envoy goes on without one.
+        let common = offered.iter().any(|name| SERVER.iter().any(|known| known.as_bytes() == *name));
+        let config = self.server_config(common);
+        let stream = StartHandshake::from_parts(hello, socket).into_stream(config).await?;
+        let session: &ServerConnection = stream.get_ref().1;
+        Ok(Accepted {
+            requested_server_name: session.server_name().map(str::to_owned),
+            client_certificate: self.describe_peer(session),
+            stream: stream.into(),
+        })
+    }
+}
+
+fn no_filter_chain(socket: &TcpStream, why: &str) -> io::Result<Accepted> {
+    // Envoy only looks at the first bytes and leaves them in the socket; closing it then is a reset.
+    socket.set_zero_linger()?;
+    Err(io::Error::new(io::ErrorKind::InvalidData, format!("no filter chain matches: {why}")))
+}
+
+/// Reads what a socket has, without waiting.
+struct WhatIsThere<'s>(&'s TcpStream);
+
+impl Read for WhatIsThere<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.try_read(buffer)
+    }
+}
+
+#[cfg(test)]
+mod tests;
