@@ -25,8 +25,11 @@ pub(super) struct Http2Pool {
 struct State {
     connections: Vec<Rc<Connection>>,
     /// Those who wait for the connection that is being dialled; `None` if none is.
-    dialling: Option<Vec<oneshot::Sender<Result<Option<StreamLease>, Reset>>>>,
+    dialling: Option<Vec<oneshot::Sender<Outcome>>>,
 }
+
+/// What dialling brought one of those who wait; `None`: a connection, but no room left on it.
+type Outcome = Result<Option<StreamLease>, Reset>;
 
 /// One connection that takes streams.
 #[derive(Debug)]

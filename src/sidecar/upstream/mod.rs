@@ -83,7 +83,7 @@ impl Ready {
             Self::Http1(mut connection, local_address) => {
                 let (head, chunked) = http1_head(request, upgrade.is_some(), end);
                 connection.send_head(head, chunked);
-                let _counted = Active::begin(stats, |stats| &stats.rq);
+                let counted = Active::begin(stats, |stats| &stats.rq);
                 connection.expect_body(Framing::None);
                 let method = request.method.clone();
                 Ok(Upstream::Http1(Http1Stream {
@@ -92,15 +92,16 @@ impl Ready {
                     method,
                     upgrade,
                     reusable: false,
-                    _counted,
+                    _counted: counted,
                 }))
             }
             Self::Http2(mut lease) => {
                 let http2 = extended_connect::request_to_http2(request).map_err(|_| Reset::ProtocolError)?;
                 let (stream, response) = lease.open(http2, end)?;
                 let counted = Active::begin(stats, |stats| &stats.rq);
-                let _streams = Active::begin(stats, |stats| &stats.http2_streams);
-                let http2 = Http2Stream { stream, response, upgrade, counted, _streams, _lease: lease };
+                let streams = Active::begin(stats, |stats| &stats.http2_streams);
+                let http2 =
+                    Http2Stream { stream, response, upgrade, counted, _streams: streams, _lease: lease };
                 Ok(Upstream::Http2(Box::new(http2)))
             }
         }
