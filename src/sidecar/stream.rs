@@ -145,7 +145,9 @@ impl ActiveStream<'_> {
             numbered: route.include_request_attempt_count,
             completed,
         };
-        let tried = within(deadline, attempts.run()).await.unwrap_or(Err(Failure::TimedOut));
+        // On the heap, and gone afterwards: what it needs is much more than what an open session does.
+        let run = Box::pin(attempts.run());
+        let tried = within(deadline, run).await.unwrap_or(Err(Failure::TimedOut));
         let completed = attempts.completed;
         match tried {
             Ok((upstream, head)) => self.answer(cluster, upstream, head, completed, deadline).await,

@@ -58,8 +58,7 @@ const METHODS: [&str; 34] = [
 ];
 
 /// Serves a connection to its end.
-pub(in crate::sidecar) async fn serve(worker: &Worker, connection: Http1, info: ConnectionInfo) {
-    let mut connection = Box::new(connection);
+pub(in crate::sidecar) async fn serve(worker: &Worker, mut connection: Box<Http1>, info: ConnectionInfo) {
     loop {
         let head = std::future::poll_fn(|cx| {
             // The last answer may still be on its way out.
