@@ -1,16 +1,17 @@
 //! The dialling side of a connection.
 
 use std::future::Future;
+use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
 use h2::client::{Builder, ResponseFuture, SendRequest};
 use http::{Request, Response};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::opening::Opening;
 use super::outgoing::Outgoing;
 use super::settings::Settings;
 use super::stream::{Stream, StreamError};
+use super::wire::Wire;
 
 /// `PRI * HTTP/2.0 …` (RFC 9113 section 3.4).
 const PREFACE_LENGTH: usize = 24;
@@ -33,8 +34,8 @@ pub async fn connect<T>(
 where
     T: AsyncRead + AsyncWrite + Unpin,
 {
-    let opening = Opening::client(io, PREFACE_LENGTH, settings.client_frame());
-    let (requests, connection) = Builder::new()
+    let wire = Wire::client(io, PREFACE_LENGTH, settings.client_frame());
+    let (requests, mut connection) = Builder::new()
         .enable_push(false)
         .initial_window_size(settings.initial_stream_window_size)
         .initial_connection_window_size(settings.initial_connection_window_size)
@@ -43,9 +44,15 @@ where
         .max_concurrent_streams(settings.max_concurrent_streams)
         .data_frame_budget(UNBOUNDED)
         .max_send_buffer_size(super::outgoing::HIGH_WATERMARK * 2)
-        .handshake(opening)
+        .handshake(wire.clone())
         .await?;
-    Ok((Client { requests }, connection))
+    let driver = std::future::poll_fn(move |cx| {
+        let ended = Pin::new(&mut connection).poll(cx);
+        // An error shows with the next read.
+        let _ = wire.poll_settle(cx);
+        ended
+    });
+    Ok((Client { requests }, driver))
 }
 
 /// Instead of `h2`'s own bound for small DATA frames, which would close the connection of all sessions when one reader
@@ -100,7 +107,7 @@ impl AwaitedResponse {
         if let Poll::Ready(Some(interim)) = self.response.poll_informational(cx) {
             return Poll::Ready(interim.map_err(StreamError::from));
         }
-        let response = std::task::ready!(std::pin::Pin::new(&mut self.response).poll(cx))?;
+        let response = std::task::ready!(Pin::new(&mut self.response).poll(cx))?;
         let (parts, receive) = response.into_parts();
         stream.set_receive(receive);
         Poll::Ready(Ok(Response::from_parts(parts, ())))

@@ -5,11 +5,11 @@
 //! them is the sidecar's business.
 
 mod client;
-mod opening;
 mod outgoing;
 mod server;
 mod settings;
 mod stream;
+mod wire;
 
 pub use client::{AwaitedResponse, Client, connect};
 pub use h2::Reason;

@@ -1,22 +1,18 @@
 //! The accepting side of a connection.
 
-use std::cell::RefCell;
-use std::io;
-use std::pin::Pin;
-use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::BytesMut;
 use h2::server::{Builder, Connection, SendResponse};
 use http::{Request, Response};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::Reason;
 use super::client::UNBOUNDED;
-use super::opening::Opening;
 use super::outgoing::Outgoing;
 use super::settings::Settings;
 use super::stream::{Stream, StreamError};
+use super::wire::Wire;
 
 /// Streams that the peer opened and reset before they were accepted; `h2`'s own bound (20) would close the connection
 /// of all the other sessions. Each costs some hundred bytes, and accepting them is all that the connection's task does.
@@ -24,8 +20,8 @@ const PENDING_RESETS: usize = 4096;
 
 /// A connection that streams come from.
 pub struct Server<T> {
-    connection: Connection<Shared<T>, Outgoing>,
-    io: Shared<T>,
+    connection: Connection<Wire<T>, Outgoing>,
+    wire: Wire<T>,
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Server<T> {
@@ -34,7 +30,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Server<T> {
     /// # Errors
     /// The peer is gone, or what it sent is not HTTP/2.
     pub async fn handshake(io: T, read: BytesMut, settings: &Settings) -> Result<Self, StreamError> {
-        let io = Shared(Rc::new(RefCell::new(Opening::server(io, read, settings.server_frame()))));
+        let wire = Wire::server(io, read, settings.server_frame());
         let connection = Builder::new()
             // What is announced is the opening's business; see there.
             .enable_connect_protocol()
@@ -44,9 +40,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Server<T> {
             .max_pending_accept_reset_streams(PENDING_RESETS)
             .data_frame_budget(UNBOUNDED)
             .max_send_buffer_size(super::outgoing::HIGH_WATERMARK * 2)
-            .handshake(io.clone())
+            .handshake(wire.clone())
             .await?;
-        Ok(Self { connection, io })
+        Ok(Self { connection, wire })
     }
 
     /// The next stream; `None` when the connection has ended. Everything on the connection moves only while this is
@@ -62,14 +58,14 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Server<T> {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<(Request<()>, Stream, Respond), StreamError>>> {
-        match self.connection.poll_accept(cx) {
-            Poll::Pending => {
-                if self.io.0.borrow_mut().release() {
-                    // Errors show with the next read.
-                    let _ = Pin::new(&mut *self.io.0.borrow_mut()).poll_flush(cx);
-                }
-                Poll::Pending
-            }
+        let accepted = self.connection.poll_accept(cx);
+        if accepted.is_pending() {
+            self.wire.release();
+        }
+        // An error shows with the next read.
+        let _ = self.wire.poll_settle(cx);
+        match accepted {
+            Poll::Pending => Poll::Pending,
             Poll::Ready(None) => Poll::Ready(None),
             Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(error.into()))),
             Poll::Ready(Some(Ok((request, response)))) => {
@@ -89,7 +85,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Server<T> {
     /// byte stream is handed back still open.
     pub fn abandon(self) -> Option<T> {
         drop(self.connection);
-        Rc::into_inner(self.io.0).map(|opening| opening.into_inner().into_inner())
+        self.wire.into_inner()
     }
 }
 
@@ -128,51 +124,5 @@ impl Respond {
             Ok(reason) => Poll::Ready(StreamError::Reset(reason)),
             Err(error) => Poll::Ready(error.into()),
         }
-    }
-}
-
-/// The byte stream, of which a part stays behind when the connection is given up.
-#[derive(Debug)]
-struct Shared<T>(Rc<RefCell<Opening<T>>>);
-
-impl<T> Clone for Shared<T> {
-    fn clone(&self) -> Self {
-        Self(Rc::clone(&self.0))
-    }
-}
-
-impl<T: AsyncRead + Unpin> AsyncRead for Shared<T> {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.0.borrow_mut()).poll_read(cx, buffer)
-    }
-}
-
-impl<T: AsyncWrite + Unpin> AsyncWrite for Shared<T> {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut *self.0.borrow_mut()).poll_write(cx, bytes)
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut *self.0.borrow_mut()).poll_write_vectored(cx, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.0.borrow().is_write_vectored()
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.0.borrow_mut()).poll_flush(cx)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.0.borrow_mut()).poll_shutdown(cx)
     }
 }
