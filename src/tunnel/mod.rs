@@ -6,6 +6,7 @@
 
 mod client;
 mod outgoing;
+mod resets;
 mod server;
 mod settings;
 mod stream;

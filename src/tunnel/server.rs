@@ -22,6 +22,8 @@ const PENDING_RESETS: usize = 4096;
 pub struct Server<T> {
     connection: Connection<Wire<T>, Outgoing>,
     wire: Wire<T>,
+    /// The highest stream that was accepted.
+    last_accepted: u32,
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Server<T> {
@@ -32,7 +34,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Server<T> {
     pub async fn handshake(io: T, read: BytesMut, settings: &Settings) -> Result<Self, StreamError> {
         let wire = Wire::server(io, read, settings.server_frame());
         let connection = Builder::new()
-            // What is announced is the opening's business; see there.
+            // What is announced is the wire's business; see there.
             .enable_connect_protocol()
             .initial_window_size(settings.initial_stream_window_size)
             .initial_connection_window_size(settings.initial_connection_window_size)
@@ -42,14 +44,15 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Server<T> {
             .max_send_buffer_size(super::outgoing::HIGH_WATERMARK * 2)
             .handshake(wire.clone())
             .await?;
-        Ok(Self { connection, wire })
+        Ok(Self { connection, wire, last_accepted: 0 })
     }
 
     /// The next stream; `None` when the connection has ended. Everything on the connection moves only while this is
     /// polled. What was held back of the opening goes out when there is no request left to look at.
     ///
     /// # Errors
-    /// [`StreamError`].
+    /// [`StreamError::Protocol`] for a malformed request, which `h2` does not show; the connection is to be abandoned, and
+    /// what `h2` would answer does not go out. Any other: the connection has ended.
     #[expect(
         clippy::type_complexity,
         reason = "a poll of an optional result of three parts, named nowhere else"
@@ -59,6 +62,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Server<T> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<(Request<()>, Stream, Respond), StreamError>>> {
         let accepted = self.connection.poll_accept(cx);
+        if let Poll::Ready(Some(Ok((_, respond)))) = &accepted {
+            self.last_accepted = self.last_accepted.max(respond.stream_id().as_u32());
+        } else if self.wire.last_protocol_error() > self.last_accepted {
+            return Poll::Ready(Some(Err(StreamError::Protocol(Reason::PROTOCOL_ERROR))));
+        }
         if accepted.is_pending() {
             self.wire.release();
         }

@@ -14,6 +14,8 @@ use std::task::{Context, Poll};
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::resets::Resets;
+
 /// The length of a frame header (RFC 9113 section 4.1).
 const FRAME_HEADER: usize = 9;
 
@@ -42,6 +44,8 @@ struct Inner<T> {
     written: BytesMut,
     /// Nothing is sent yet.
     held: bool,
+    /// What a server's `h2` refuses by itself.
+    resets: Option<Resets>,
 }
 
 /// How far `h2`'s first bytes have come.
@@ -66,17 +70,22 @@ impl<T> Clone for Wire<T> {
 impl<T> Wire<T> {
     /// A client's side: `preface` bytes pass, then the frame is replaced.
     pub(super) fn client(io: T, preface: usize, settings: Bytes) -> Self {
-        Self::new(io, Stage::Preface(preface, settings), BytesMut::new(), false)
+        Self::new(io, Stage::Preface(preface, settings), BytesMut::new(), None)
     }
 
     /// A server's side, of which `read` has been read already: nothing is sent before [`Wire::release`].
     pub(super) fn server(io: T, read: BytesMut, settings: Bytes) -> Self {
-        Self::new(io, Stage::Header(Vec::new(), settings), read, true)
+        Self::new(io, Stage::Header(Vec::new(), settings), read, Some(Resets::default()))
     }
 
-    fn new(io: T, stage: Stage, read: BytesMut, held: bool) -> Self {
-        let written = BytesMut::new();
-        Self(Rc::new(RefCell::new(Inner { io, stage, read, written, held })))
+    fn new(io: T, stage: Stage, read: BytesMut, resets: Option<Resets>) -> Self {
+        let (written, held) = (BytesMut::new(), resets.is_some());
+        Self(Rc::new(RefCell::new(Inner { io, stage, read, written, held, resets })))
+    }
+
+    /// The highest stream that `h2` has reset for a protocol error (a server's side), 0 if none.
+    pub(super) fn last_protocol_error(&self) -> u32 {
+        self.0.borrow().resets.as_ref().map_or(0, Resets::last_protocol_error)
     }
 
     /// Lets out what was held back, with the next [`Wire::poll_settle`].
@@ -165,6 +174,9 @@ impl<T: AsyncWrite + Unpin> Inner<T> {
         }
         let before = self.written.len();
         for slice in slices {
+            if let Some(resets) = &mut self.resets {
+                resets.feed(slice);
+            }
             self.written.extend_from_slice(slice);
         }
         Poll::Ready(Ok(self.written.len() - before))

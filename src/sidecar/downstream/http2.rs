@@ -21,6 +21,9 @@ use crate::websocket::extended_connect;
 /// field like any other, and no valid one.
 const INVALID_FIELD: &str = "http2.invalid.header.field";
 
+/// What Envoy logs for a malformed request.
+const VIOLATION: &str = "http2.violation.of.messaging.rule";
+
 /// What Envoy logs for the other streams of a connection that is given up because its peer broke the protocol.
 const CODEC_ERROR: &str = "codec_error:The_user_callback_function_failed";
 
@@ -80,7 +83,13 @@ pub(in crate::sidecar) async fn serve(
             }
             server.poll_accept(cx)
         });
-        let Some(Ok((request, stream, respond))) = accepted.await else { break };
+        let (request, stream, respond) = match accepted.await {
+            Some(Ok(accepted)) => accepted,
+            Some(Err(StreamError::Protocol(_))) => {
+                return refuse_connection(&worker, server, &state, &info, VIOLATION).await;
+            }
+            Some(Err(_)) | None => break,
+        };
         if let Some(details) = violation(&request, manager.allow_connect) {
             return refuse_connection(&worker, server, &state, &info, details).await;
         }
@@ -99,7 +108,7 @@ fn violation(request: &Request<()>, allow_connect: bool) -> Option<&'static str>
     if !allow_connect || protocol.is_empty() {
         Some(INVALID_FIELD)
     } else if request.uri().authority().is_none() {
-        Some("http2.violation.of.messaging.rule")
+        Some(VIOLATION)
     } else {
         None
     }
