@@ -56,6 +56,13 @@ struct InboundArgs {
     /// The source address towards the application; where it cannot be bound the system chooses
     #[arg(long, value_name = "IP", default_value = "127.0.0.6")]
     bind_source: IpAddr,
+    /// Adds a `sec-websocket-key` to an extended CONNECT for a WebSocket that has none, as a browser's has none
+    ///
+    /// An application behind it that speaks HTTP/1.1 needs one. Its `sec-websocket-accept` is checked and not passed on; a
+    /// wrong or missing one is answered with 502 and logged as `UPE`. Without this option the request is passed on as it
+    /// is, as Envoy does.
+    #[arg(long)]
+    mint_websocket_key: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -189,7 +196,11 @@ fn outbound(args: &OutboundArgs, found: &Found) -> Result<Direction, MeshError> 
 fn inbound(args: &InboundArgs, found: &Found) -> Result<Direction, MeshError> {
     let query = InboundQuery { workload: found.workload.as_ref(), istio_version: &args.common.istio_version };
     let mesh = mesh::inbound(&found.documents, &query)?;
-    Ok(Direction::Inbound { mesh, bind_source: Some(args.bind_source) })
+    Ok(Direction::Inbound {
+        mesh,
+        bind_source: Some(args.bind_source),
+        mint_websocket_key: args.mint_websocket_key,
+    })
 }
 
 fn start(args: CommonArgs, direction: Direction) -> ExitCode {
