@@ -34,7 +34,7 @@ pub(super) struct Args {
     #[arg(short, long, value_name = "PATH", num_args = 1..)]
     filename: Vec<PathBuf>,
 
-    /// The mesh's own configuration: Istio's MeshConfig, or the ConfigMap that holds it.
+    /// The mesh's own configuration: Istio's `MeshConfig`, or the `ConfigMap` that holds it.
     ///
     /// Its h2UpgradePolicy applies where no DestinationRule says anything else.
     #[arg(long, value_name = "FILE", requires = "filename")]

@@ -161,7 +161,7 @@ fn the_mesh_config_decides_where_no_destination_rule_does() {
         assert_eq!(server["protocol"], protocol);
         for sidecar in [&mut pair.inbound, &mut pair.outbound] {
             let warned = |line: &&String| line.contains("mesh.yaml:2: ") && line.contains("rootNamespace");
-            assert_eq!(sidecar.said().iter().filter(warned).count(), 1, "{:?}", sidecar.said());
+            assert_eq!(sidecar.said.iter().filter(warned).count(), 1, "{:?}", sidecar.said);
         }
     }
 }

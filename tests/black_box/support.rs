@@ -93,11 +93,6 @@ impl Program {
         }
     }
 
-    /// The lines on standard error up to the last one that was waited for.
-    pub(crate) fn said(&self) -> &[String] {
-        &self.said
-    }
-
     /// Its standard input, if it was piped.
     pub(crate) fn stdin(&mut self) -> ChildStdin {
         self.child.stdin.take().expect("standard input is piped")
