@@ -60,6 +60,8 @@ pub(super) struct Attempts<'a> {
     pub(super) protocol: Protocol,
     /// The request asks for an upgrade: what follows it is held back until the upstream has agreed.
     pub(super) upgrade: bool,
+    /// The request lacks the key of a WebSocket, and gets one where it becomes HTTP/1.1.
+    pub(super) mint_key: bool,
     pub(super) cluster: &'a Rc<Cluster>,
     pub(super) retry: &'a RetryPolicy,
     pub(super) numbered: bool,
@@ -140,7 +142,7 @@ impl Attempts<'_> {
             };
             self.record.upstream_local_address = Some(ready.local_address());
             let end = self.downstream.is_request_complete() && replay.parts.is_empty();
-            match ready.send(self.request, end, &cluster.stats) {
+            match ready.send(self.request, end, self.mint_key, &cluster.stats) {
                 Ok(upstream) => break upstream,
                 // A pooled connection that drains: the pool has forgotten it, and dials another one.
                 Err(Reset::ConnectionTermination) => {}

@@ -133,6 +133,9 @@ impl ActiveStream<'_> {
         }
         let deadline = timeout.map(|timeout| Instant::now() + timeout);
         let completed = self.downstream.is_request_complete().then(Instant::now);
+        let mint_key = self.worker.mint_websocket_key
+            && self.protocol == Protocol::Http2
+            && extended_connect::is_websocket_without_key(&self.request);
         let mut attempts = Attempts {
             downstream: &mut self.downstream,
             record: &mut self.record,
@@ -140,6 +143,7 @@ impl ActiveStream<'_> {
             idle: &mut self.idle,
             protocol: self.protocol,
             upgrade: self.upgrade,
+            mint_key,
             cluster,
             retry,
             numbered: route.include_request_attempt_count,

@@ -32,6 +32,7 @@ pub(super) struct Worker {
     pub(super) routes: Routes,
     pub(super) stats: Arc<WorkerStats>,
     pub(super) drain_manager: Arc<DrainManager>,
+    pub(super) mint_websocket_key: bool,
     mutual_tls: Option<MutualTls>,
     sink: Sink,
 }
@@ -43,6 +44,7 @@ impl Worker {
             routes: Routes::new(proxy, &stats),
             stats,
             drain_manager: Arc::clone(&proxy.drain_manager),
+            mint_websocket_key: proxy.mint_websocket_key,
             mutual_tls: proxy.downstream_tls.clone(),
             sink,
         }

@@ -4,7 +4,7 @@
 //! Envoy keeps `sec-websocket-key` on the tunnel, which RFC 8441 would drop, so it is kept here.
 
 use h2::ext::Protocol;
-use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, HOST, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, HOST, SEC_WEBSOCKET_KEY, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 
 use crate::http1::Fields;
@@ -34,6 +34,14 @@ pub struct NotHttp2(#[from] http::Error);
 #[must_use]
 pub fn is_upgrade(fields: &Fields) -> bool {
     fields.contains(&UPGRADE) && fields.has_element(&CONNECTION, "upgrade")
+}
+
+/// Whether a request for a WebSocket leaves the key out, as RFC 8441 section 5 has it.
+#[must_use]
+pub fn is_websocket_without_key(request: &RequestParts) -> bool {
+    let token = request.fields.get(&UPGRADE).filter(|_| is_upgrade(&request.fields));
+    token.is_some_and(|token| token.as_bytes().eq_ignore_ascii_case(b"websocket"))
+        && !request.fields.contains(&SEC_WEBSOCKET_KEY)
 }
 
 /// Fields of one connection that HTTP/2 does not have (RFC 9113 section 8.2.2).

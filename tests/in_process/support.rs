@@ -135,7 +135,11 @@ impl Pair {
             tokio::spawn(sidecar.serve(drain.clone()));
             (address, admin, drain)
         };
-        let direction = Direction::Inbound { mesh: inbound, bind_source: Some("127.0.0.6".parse().unwrap()) };
+        let direction = Direction::Inbound {
+            mesh: inbound,
+            bind_source: Some("127.0.0.6".parse().unwrap()),
+            mint_websocket_key: false,
+        };
         let (inbound, inbound_admin, inbound_drain) = start(direction, application, server_tls, "server");
         let direction = Direction::Outbound { mesh: outbound, passthrough: None };
         let (outbound, outbound_admin, outbound_drain) = start(direction, inbound, client_tls, "client");

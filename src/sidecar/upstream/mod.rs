@@ -8,7 +8,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use ::http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, TRANSFER_ENCODING, UPGRADE};
+use ::http::header::{
+    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
+    TRANSFER_ENCODING, UPGRADE,
+};
 use ::http::{HeaderValue, Method, StatusCode, Version};
 use bytes::{Bytes, BytesMut};
 
@@ -20,6 +23,7 @@ use super::stats::{Active, ClusterStats};
 use crate::http1::{self, Fields, Framing, RequestHead, ResponseHead};
 use crate::tunnel::{AwaitedResponse, Reason, Stream};
 use crate::websocket::extended_connect::{self, RequestParts};
+use crate::websocket::opening::client as opening;
 
 /// The head of a response, as HTTP/1.1 has it.
 #[derive(Debug)]
@@ -66,7 +70,8 @@ impl Ready {
         }
     }
 
-    /// Sends the request's head; `end` if there is no body.
+    /// Sends the request's head; `end` if there is no body. With `mint_key` one that goes out as HTTP/1.1 gets a
+    /// `sec-websocket-key`, which the answer has to accept.
     ///
     /// # Errors
     /// The connection takes no requests any more.
@@ -74,6 +79,7 @@ impl Ready {
         self,
         request: &RequestParts,
         end: bool,
+        mint_key: bool,
         stats: &Arc<ClusterStats>,
     ) -> Result<Upstream, Reset> {
         let upgrade = extended_connect::is_upgrade(&request.fields)
@@ -81,7 +87,8 @@ impl Ready {
             .flatten();
         match self {
             Self::Http1(mut connection, local_address) => {
-                let (head, chunked) = http1_head(request, upgrade.is_some(), end);
+                let minted_key = mint_key.then(opening::fresh_key);
+                let (head, chunked) = http1_head(request, upgrade.is_some(), end, minted_key.as_ref());
                 connection.send_head(head, chunked);
                 let counted = Active::begin(stats, |stats| &stats.rq);
                 connection.expect_body(Framing::None);
@@ -91,6 +98,7 @@ impl Ready {
                     local_address,
                     method,
                     upgrade,
+                    minted_key,
                     reusable: false,
                     _counted: counted,
                 }))
@@ -109,13 +117,21 @@ impl Ready {
 }
 
 /// The head as it is on the wire, and whether the body goes in chunks.
-fn http1_head(request: &RequestParts, upgrade: bool, end: bool) -> (BytesMut, bool) {
+fn http1_head(
+    request: &RequestParts,
+    upgrade: bool,
+    end: bool,
+    minted_key: Option<&HeaderValue>,
+) -> (BytesMut, bool) {
     let mut fields = Fields::new();
     if let Some(authority) = &request.authority {
         fields.append(HOST, authority.clone());
     }
     for (name, value) in request.fields.iter() {
         fields.append(name.clone(), value.clone());
+    }
+    if let Some(key) = minted_key {
+        fields.append(SEC_WEBSOCKET_KEY, key.clone());
     }
     let chunked = !end && !upgrade && !fields.contains(&CONTENT_LENGTH);
     if chunked {
@@ -145,6 +161,8 @@ pub(super) struct Http1Stream {
     local_address: SocketAddr,
     method: Method,
     upgrade: Option<HeaderValue>,
+    /// The key that this proxy has added.
+    minted_key: Option<HeaderValue>,
     /// The peer did not say that it will close.
     reusable: bool,
     _counted: Active<ClusterStats>,
@@ -222,7 +240,16 @@ impl Http1Stream {
             Answer::Switching if fields.contains(&TRANSFER_ENCODING) => {
                 return Poll::Ready(Err(Reset::ProtocolError));
             }
-            Answer::Switching => Framing::Raw,
+            Answer::Switching => {
+                if let Some(key) = &self.minted_key {
+                    if !opening::is_accepted(key, &fields) {
+                        return Poll::Ready(Err(Reset::ProtocolError));
+                    }
+                    // Who did not send the key has no use for it.
+                    fields.remove(&SEC_WEBSOCKET_ACCEPT);
+                }
+                Framing::Raw
+            }
             Answer::HandshakeUnsuccessful => {
                 fields.remove(&CONTENT_LENGTH);
                 fields.remove(&CONTENT_TYPE);
