@@ -1,6 +1,9 @@
 //! The sidecar pair wired by hand in this process: what each way of ending a session leaves in both access logs.
 
 mod admin;
+mod endings;
 mod mtls;
+mod resets;
+mod retries;
 mod sessions;
 mod support;
