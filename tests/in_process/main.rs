@@ -2,6 +2,8 @@
 
 mod admin;
 mod endings;
+mod http1_edges;
+mod http1_messages;
 mod mtls;
 mod resets;
 mod retries;
