@@ -2,8 +2,10 @@
 
 mod admin;
 mod endings;
+mod headers;
 mod http1_edges;
 mod http1_messages;
+mod http2_clients;
 mod mtls;
 mod resets;
 mod retries;

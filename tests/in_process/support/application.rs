@@ -2,11 +2,12 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{read_all, read_head};
+use super::{patiently, read_all, read_head};
 
 /// The answer that agrees to an upgrade.
 pub(crate) const SWITCHING: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -65,6 +66,16 @@ impl Application {
     /// The heads of the requests so far.
     pub(crate) fn heads(&self) -> Vec<String> {
         self.heads.lock().unwrap().clone()
+    }
+
+    /// Waits until a request has arrived.
+    pub(crate) async fn reached(&self) {
+        let arrived = async {
+            while self.heads().is_empty() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        patiently(arrived).await;
     }
 
     /// The head of the one request.
