@@ -45,12 +45,12 @@ impl Resets {
 
     fn frame(&mut self) {
         match self.begun[..] {
-            [_, _, _, RST_STREAM, _, a, b, c, d, e, f, g, h] => {
-                if Reason::from(u32::from_be_bytes([e, f, g, h])) == Reason::PROTOCOL_ERROR {
-                    self.last = self.last.max(u32::from_be_bytes([a, b, c, d]));
+            [_, _, _, RST_STREAM, _, ref stream_and_code @ ..] => {
+                let ([stream, code], []) = stream_and_code.as_chunks() else { return };
+                if Reason::from(u32::from_be_bytes(*code)) == Reason::PROTOCOL_ERROR {
+                    self.last = self.last.max(u32::from_be_bytes(*stream));
                 }
             }
-            [_, _, _, RST_STREAM, ..] => return,
             [high, middle, low, _, _, _, _, _, _] => {
                 self.payload = usize::from(high) << 16 | usize::from(middle) << 8 | usize::from(low);
             }
