@@ -38,7 +38,11 @@ impl Alone {
     pub(crate) fn inbound(hop: Hop, application: SocketAddr, configure: impl FnOnce(&mut Inbound)) -> Self {
         let mut mesh = inbound_mesh(hop);
         configure(&mut mesh);
-        Self::start(Direction::Inbound { mesh, bind_source: None }, application, |_| {})
+        Self::start(
+            Direction::Inbound { mesh, bind_source: None, mint_websocket_key: false },
+            application,
+            |_| {},
+        )
     }
 
     pub(crate) fn start(
