@@ -51,7 +51,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Server<T> {
     /// polled. What was held back of the opening goes out when there is no request left to look at.
     ///
     /// # Errors
-    /// [`StreamError::Protocol`] for a malformed request, which `h2` does not show; the connection is to be abandoned, and
+    /// [`StreamError::Malformed`] for a request, which `h2` does not show; the connection is to be abandoned, and
     /// what `h2` would answer does not go out. Any other: the connection has ended.
     #[expect(
         clippy::type_complexity,
@@ -65,7 +65,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Server<T> {
         if let Poll::Ready(Some(Ok((_, respond)))) = &accepted {
             self.last_accepted = self.last_accepted.max(respond.stream_id().as_u32());
         } else if self.wire.last_protocol_error() > self.last_accepted {
-            return Poll::Ready(Some(Err(StreamError::Protocol(Reason::PROTOCOL_ERROR))));
+            return Poll::Ready(Some(Err(StreamError::Malformed)));
         }
         if accepted.is_pending() {
             self.wire.release();

@@ -52,7 +52,9 @@ impl ConnectionState {
         match (error, self.broken.get()) {
             (StreamError::Reset(reason), _) => Gone::Reset(reason),
             (StreamError::Protocol(_), _) | (_, true) => Gone::ProtocolError(CODEC_ERROR),
-            (StreamError::ConnectionLost | StreamError::GoAway, false) => Gone::Disconnected,
+            (StreamError::ConnectionLost | StreamError::GoAway | StreamError::Malformed, false) => {
+                Gone::Disconnected
+            }
         }
     }
 }
@@ -85,7 +87,7 @@ pub(in crate::sidecar) async fn serve(
         });
         let (request, stream, respond) = match accepted.await {
             Some(Ok(accepted)) => accepted,
-            Some(Err(StreamError::Protocol(_))) => {
+            Some(Err(StreamError::Malformed)) => {
                 return refuse_connection(&worker, server, &state, &info, VIOLATION).await;
             }
             Some(Err(_)) | None => break,
