@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
 
@@ -14,6 +15,13 @@ const NEVER: Duration = Duration::from_secs(3600);
 
 const PARTIAL: &str = "HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nshort";
 
+const BOTH: [Hop; 2] = [Hop::Http1, Hop::Http2];
+
+/// A handshake, whose request does not end, and a plain request on either hop.
+fn hops_and_requests() -> [(Hop, Vec<u8>); 4] {
+    [(Hop::Http1, handshake()), (Hop::Http1, get("/")), (Hop::Http2, handshake()), (Hop::Http2, get("/"))]
+}
+
 /// How the server's side sees that the client's sidecar gives up.
 fn given_up(hop: Hop) -> (&'static str, &'static str) {
     if hop == Hop::Http1 { ("DC", "downstream_remote_disconnect") } else { ("DR", "http2.remote_reset") }
@@ -21,29 +29,28 @@ fn given_up(hop: Hop) -> (&'static str, &'static str) {
 
 #[tokio::test]
 async fn an_answer_that_is_late_is_504_and_ut() {
-    for hop in [Hop::Http1, Hop::Http2] {
-        for request in [handshake(), get("/")] {
-            let application = Application::answering("").await;
-            let pair = Pair::configured(hop, application.address, |outbound, _| {
-                *route(&mut outbound.virtual_hosts[0]).0 = Some(SHORT);
-            });
-            let mut client = send(pair.outbound, request).await;
-            assert!(read_head(&mut client).await.starts_with("HTTP/1.1 504 Gateway Timeout\r\n"));
-            assert_eq!(read_exactly(&mut client, 24).await, b"upstream request timeout");
-            let (client, server) = pair.one_line_each().await;
-            assert_eq!(ending(&client), json!([504, "UT", "response_timeout", 0, 24]));
-            assert!(client["duration"].as_u64() >= Some(SHORT.as_millis().try_into().unwrap()));
-            let (flag, details) = given_up(hop);
-            assert_eq!(ending(&server), json!([0, flag, details, 0, 0]));
-            let head = application.head();
-            assert!(!head.contains("x-envoy-expected-rq-timeout-ms"), "told to the next proxy alone: {head}");
-        }
-    }
+    let cases = hops_and_requests().map(|(hop, request)| async move {
+        let application = Application::answering("").await;
+        let pair = Pair::configured(hop, application.address, |outbound, _| {
+            *route(&mut outbound.virtual_hosts[0]).0 = Some(SHORT);
+        });
+        let mut client = send(pair.outbound, request).await;
+        assert!(read_head(&mut client).await.starts_with("HTTP/1.1 504 Gateway Timeout\r\n"));
+        assert_eq!(read_exactly(&mut client, 24).await, b"upstream request timeout");
+        let (client, server) = pair.one_line_each().await;
+        assert_eq!(ending(&client), json!([504, "UT", "response_timeout", 0, 24]));
+        assert!(client["duration"].as_u64() >= Some(SHORT.as_millis().try_into().unwrap()));
+        let (flag, details) = given_up(hop);
+        assert_eq!(ending(&server), json!([0, flag, details, 0, 0]));
+        let head = application.head();
+        assert!(!head.contains("x-envoy-expected-rq-timeout-ms"), "told to the next proxy alone: {head}");
+    });
+    join_all(cases).await;
 }
 
 #[tokio::test]
 async fn an_answer_that_is_late_in_its_body_is_cut_off() {
-    for hop in [Hop::Http1, Hop::Http2] {
+    let cases = BOTH.map(|hop| async move {
         let pair = Pair::configured(hop, Application::answering(PARTIAL).await.address, |outbound, _| {
             *route(&mut outbound.virtual_hosts[0]).0 = Some(SHORT);
         });
@@ -53,12 +60,13 @@ async fn an_answer_that_is_late_in_its_body_is_cut_off() {
         assert_eq!(ending(&client), json!([200, "UT", "response_timeout", 0, 5]));
         let (flag, details) = given_up(hop);
         assert_eq!(ending(&server), json!([200, flag, details, 0, 5]));
-    }
+    });
+    join_all(cases).await;
 }
 
 #[tokio::test]
 async fn once_protocols_are_switched_the_route_has_no_timeout() {
-    for hop in [Hop::Http1, Hop::Http2] {
+    let cases = BOTH.map(|hop| async move {
         let application = Application::scripted(|mut stream| async move {
             stream.write_all(SWITCHING.as_bytes()).await.unwrap();
             let frame = read_exactly(&mut stream, HELLO.len()).await;
@@ -79,41 +87,42 @@ async fn once_protocols_are_switched_the_route_has_no_timeout() {
         session.write_all(HELLO).await.unwrap();
         assert_eq!(read_all(&mut session).await, HELLO);
         assert_eq!(pair.one_line_each().await.0["response_code"], 101);
-    }
+    });
+    join_all(cases).await;
 }
 
 #[tokio::test]
 async fn an_idle_stream_without_an_answer_is_408_or_504_by_whether_its_request_is_complete() {
-    for (request, code) in [(handshake(), 408), (get("/"), 504)] {
-        for hop in [Hop::Http1, Hop::Http2] {
-            let application = Application::answering("").await;
-            let pair = Pair::configured(hop, application.address, |outbound, _| {
-                outbound.connection_manager.stream_idle_timeout = Some(SHORT);
-            });
-            let mut client = send(pair.outbound, &request).await;
-            assert!(read_head(&mut client).await.starts_with(&format!("HTTP/1.1 {code} ")));
-            assert_eq!(read_exactly(&mut client, 14).await, b"stream timeout");
-            let (client, server) = pair.one_line_each().await;
-            assert_eq!(ending(&client), json!([code, "SI", "stream_idle_timeout", 0, 14]));
-            let (flag, details) = given_up(hop);
-            assert_eq!(ending(&server), json!([0, flag, details, 0, 0]));
+    let cases = hops_and_requests().map(|(hop, request)| async move {
+        let code = if request == handshake() { 408 } else { 504 };
+        let application = Application::answering("").await;
+        let pair = Pair::configured(hop, application.address, |outbound, _| {
+            outbound.connection_manager.stream_idle_timeout = Some(SHORT);
+        });
+        let mut client = send(pair.outbound, &request).await;
+        assert!(read_head(&mut client).await.starts_with(&format!("HTTP/1.1 {code} ")));
+        assert_eq!(read_exactly(&mut client, 14).await, b"stream timeout");
+        let (client, server) = pair.one_line_each().await;
+        assert_eq!(ending(&client), json!([code, "SI", "stream_idle_timeout", 0, 14]));
+        let (flag, details) = given_up(hop);
+        assert_eq!(ending(&server), json!([0, flag, details, 0, 0]));
 
-            let pair = Pair::configured(hop, application.address, |_, inbound| {
-                inbound.connection_manager.stream_idle_timeout = Some(SHORT);
-            });
-            let mut client = send(pair.outbound, &request).await;
-            assert!(read_head(&mut client).await.starts_with(&format!("HTTP/1.1 {code} ")));
-            let (client, server) = pair.one_line_each().await;
-            assert_eq!(ending(&client), json!([code, "-", "via_upstream", 0, 14]));
-            assert_eq!(ending(&server), json!([code, "SI", "stream_idle_timeout", 0, 14]));
-        }
-    }
+        let pair = Pair::configured(hop, application.address, |_, inbound| {
+            inbound.connection_manager.stream_idle_timeout = Some(SHORT);
+        });
+        let mut client = send(pair.outbound, &request).await;
+        assert!(read_head(&mut client).await.starts_with(&format!("HTTP/1.1 {code} ")));
+        let (client, server) = pair.one_line_each().await;
+        assert_eq!(ending(&client), json!([code, "-", "via_upstream", 0, 14]));
+        assert_eq!(ending(&server), json!([code, "SI", "stream_idle_timeout", 0, 14]));
+    });
+    join_all(cases).await;
 }
 
 #[tokio::test]
 async fn an_idle_session_ends_where_the_timer_is() {
-    let reset = |reason| format!("upstream_reset_after_response_started{{{reason}}}");
-    for hop in [Hop::Http1, Hop::Http2] {
+    let cases = BOTH.map(|hop| async move {
+        let reset = |reason| format!("upstream_reset_after_response_started{{{reason}}}");
         let pair = Pair::configured(hop, echo(), |outbound, _| {
             outbound.connection_manager.stream_idle_timeout = Some(SHORT);
         });
@@ -136,13 +145,14 @@ async fn an_idle_session_ends_where_the_timer_is() {
             _ => ("UR", reset("remote_reset")),
         };
         assert_eq!(ending(&client), json!([101, flag, details, 11, 7]));
-    }
+    });
+    join_all(cases).await;
 }
 
 #[tokio::test]
 async fn after_the_servers_end_each_http1_sidecar_waits_for_its_downstream_to_close_first() {
     let delay = Duration::from_millis(150);
-    for (hop, delays) in [(Hop::Http1, 2), (Hop::Http2, 1)] {
+    let cases = [(Hop::Http1, 2), (Hop::Http2, 1)].map(|(hop, delays)| async move {
         let pair = Pair::configured(hop, echo(), |outbound, inbound| {
             outbound.connection_manager.delayed_close_timeout = delay;
             inbound.connection_manager.delayed_close_timeout = delay;
@@ -159,7 +169,8 @@ async fn after_the_servers_end_each_http1_sidecar_waits_for_its_downstream_to_cl
         if hop == Hop::Http1 {
             assert!(duration(&client) >= duration(&server) + 140, "{client} {server}");
         }
-    }
+    });
+    join_all(cases).await;
 }
 
 #[tokio::test]
