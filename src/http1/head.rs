@@ -105,6 +105,39 @@ fn write_fields(fields: &Fields, out: &mut BytesMut) {
 /// # Errors
 /// [`HeadError`]; the connection is of no use any more.
 pub fn parse_request(buffer: &mut BytesMut) -> Result<Option<RequestHead>, HeadError> {
+    match parse_unfolded_request(buffer) {
+        Err(HeadError::Malformed(httparse::Error::HeaderName)) if unfold(buffer) => {
+            parse_unfolded_request(buffer)
+        }
+        parsed => parsed,
+    }
+}
+
+/// Drops the line breaks within fields of a head (RFC 9112 section 5.2), as Envoy does; false if there are none. That the
+/// first field is indented is no such thing.
+fn unfold(buffer: &mut BytesMut) -> bool {
+    let mut unfolded = BytesMut::with_capacity(buffer.len());
+    let mut lines = 0;
+    let mut rest = &buffer[..];
+    while let Some(end) = memchr::memchr(b'\n', rest) {
+        let (line, after) = rest.split_at(end + 1);
+        let text = line.strip_suffix(b"\r\n").unwrap_or(&line[..end]);
+        // Empty lines may come before the head; one after it is its end.
+        if text.is_empty() && lines > 0 {
+            break;
+        }
+        lines += usize::from(!text.is_empty());
+        let folded = lines > 1 && after.first().is_some_and(|next| matches!(next, b' ' | b'\t'));
+        unfolded.extend_from_slice(if folded { text } else { line });
+        rest = after;
+    }
+    unfolded.extend_from_slice(rest);
+    let changed = unfolded.len() < buffer.len();
+    *buffer = unfolded;
+    changed
+}
+
+fn parse_unfolded_request(buffer: &mut BytesMut) -> Result<Option<RequestHead>, HeadError> {
     let mut slots = [httparse::EMPTY_HEADER; MAX_FIELDS];
     let mut parsed = httparse::Request::new(&mut slots);
     let outcome = parsed
@@ -219,6 +252,27 @@ mod tests {
         assert_eq!(head.fields.len(), 5);
         assert_eq!(head.fields.get(&http::header::HOST).unwrap(), "server.example.com");
         assert_eq!(&buffer[..], b"\x81\x05hello");
+    }
+
+    #[test]
+    fn a_field_over_several_lines_is_one_without_the_line_breaks() {
+        for (field, value) in [
+            ("b\r\n c", "b c"),
+            ("b \r\n \t c", "b  \t c"),
+            ("\r\n c", "c"),
+            ("b\r\n ", "b"),
+            ("b\n c", "b c"),
+        ] {
+            let text = format!("\r\nGET / HTTP/1.1\r\nx: {field}\r\ny: 1\r\n\r\n\n early");
+            let mut buffer = BytesMut::from(text.as_str());
+            let head = parse_request(&mut buffer).unwrap().unwrap();
+            let fields: Vec<_> = head.fields.iter().map(|(_, value)| value.to_str().unwrap()).collect();
+            assert_eq!(fields, [value, "1"], "{field:?}");
+            assert_eq!(&buffer[..], b"\n early");
+        }
+        let indented = "GET / HTTP/1.1\r\n x: y\r\n\r\n";
+        let error = parse_request(&mut BytesMut::from(indented)).unwrap_err();
+        assert_eq!(error, HeadError::Malformed(httparse::Error::HeaderName));
     }
 
     #[test]

@@ -21,14 +21,14 @@ async fn ask(admin: SocketAddr, method: &str, path: &str) -> (String, String) {
     (head.to_owned(), body.to_owned())
 }
 
-async fn stats(admin: SocketAddr) -> BTreeMap<String, u64> {
+pub(crate) async fn stats(admin: SocketAddr) -> BTreeMap<String, u64> {
     let (_, text) = ask(admin, "GET", "/stats").await;
     let pairs = text.lines().map(|line| line.rsplit_once(": ").expect("a name and a value"));
     pairs.map(|(name, value)| (name.to_owned(), value.parse().unwrap())).collect()
 }
 
 /// Waits until the counters of one sidecar are these, by the ends of their names.
-async fn wait_for(admin: SocketAddr, prefix: &str, expected: &[(&str, u64)]) {
+pub(crate) async fn wait_for(admin: SocketAddr, prefix: &str, expected: &[(&str, u64)]) {
     let mut last = Vec::new();
     let waiting = async {
         loop {

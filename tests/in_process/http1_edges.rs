@@ -19,7 +19,7 @@ fn altered(from: &str, to: &str) -> String {
 
 #[tokio::test]
 async fn what_is_no_http1_request_is_answered_and_logged_without_one() {
-    let many: String = "x-many: y\r\n".repeat(120);
+    let many = "x: y\r\n".repeat(120);
     let long = "r".repeat(70_000);
     let handshake_1_0 = altered("HTTP/1.1", "HTTP/1.0");
     let get = healthz("");
@@ -151,6 +151,7 @@ async fn several_hosts_are_one_list_and_odd_line_ends_are_taken() {
         (healthz("").replace("\r\n", "\n"), format!("host: {AUTHORITY}")),
         (format!("\r\n\r\n{}", healthz("")), format!("host: {AUTHORITY}")),
         (healthz("X_Under: 1\r\n"), "x_under: 1".to_owned()),
+        (healthz("X-A: b\r\n c\r\n"), "x-a: b c".to_owned()),
     ] {
         let application = Application::answering("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
         let pair = Pair::start(Hop::Http1, application.address);

@@ -173,9 +173,7 @@ async fn the_attempt_that_arrived_is_numbered_where_the_virtual_host_says_so() {
 }
 
 #[tokio::test]
-async fn a_request_after_a_refused_stream_says_which_attempt_it_is() {
-    // HPACK as `h2` writes it hides the number; over HTTP/1.1 an application that is not there yet cannot be told. So
-    // the server of the `h2` crate refuses the first stream and reads the second.
+async fn every_attempt_on_the_hop_says_which_one_it_is() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let sidecar = Alone::outbound(Hop::Http2, listener.local_addr().unwrap(), |_| {});
     let _client = send(sidecar.address, handshake()).await;

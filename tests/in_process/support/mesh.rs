@@ -14,7 +14,7 @@ pub(crate) fn inbound_mesh(hop: Hop) -> Inbound {
     Inbound {
         connection_manager: HttpConnectionManager {
             allow_connect: hop == Hop::Http2,
-            delayed_close_timeout: Duration::from_millis(20),
+            delayed_close_timeout: Duration::from_millis(10),
             ..HttpConnectionManager::inbound()
         },
         virtual_host: virtual_host("inbound|http|8080", &["*"], "inbound|80||", RetryPolicy::inbound()),
@@ -25,7 +25,7 @@ pub(crate) fn inbound_mesh(hop: Hop) -> Inbound {
 pub(crate) fn outbound_mesh(hop: Hop) -> Outbound {
     let mut mesh = Outbound {
         connection_manager: HttpConnectionManager {
-            delayed_close_timeout: Duration::from_millis(20),
+            delayed_close_timeout: Duration::from_millis(10),
             ..HttpConnectionManager::outbound()
         },
         virtual_hosts: vec![virtual_host(
