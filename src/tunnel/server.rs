@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::Reason;
 use super::client::UNBOUNDED;
+use super::held::Held;
 use super::opening::Opening;
 use super::outgoing::Outgoing;
 use super::settings::Settings;
@@ -26,6 +27,7 @@ const PENDING_RESETS: usize = 4096;
 pub struct Server<T> {
     connection: Connection<Shared<T>, Outgoing>,
     io: Shared<T>,
+    held: Rc<Held>,
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Server<T> {
@@ -43,10 +45,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Server<T> {
             .max_concurrent_streams(settings.max_concurrent_streams)
             .max_pending_accept_reset_streams(PENDING_RESETS)
             .data_frame_budget(UNBOUNDED)
+            .max_local_error_reset_streams(None)
             .max_send_buffer_size(super::outgoing::HIGH_WATERMARK * 2)
             .handshake(io.clone())
             .await?;
-        Ok(Self { connection, io })
+        Ok(Self { connection, io, held: Rc::new(Held::new(settings.initial_connection_window_size)) })
     }
 
     /// The next stream; `None` when the connection has ended. Everything on the connection moves only while this is
@@ -62,6 +65,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Server<T> {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<(Request<()>, Stream, Respond), StreamError>>> {
+        if let Some(window) = self.held.poll_window(cx) {
+            self.connection.set_target_window_size(window);
+        }
         match self.connection.poll_accept(cx) {
             Poll::Pending => {
                 if self.io.0.borrow_mut().release() {
@@ -74,7 +80,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Server<T> {
             Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(error.into()))),
             Poll::Ready(Some(Ok((request, response)))) => {
                 let (parts, receive) = request.into_parts();
-                let stream = Stream::new(None, Some(receive));
+                let stream = Stream::new(None, Some(receive), &self.held);
                 Poll::Ready(Some(Ok((Request::from_parts(parts, ()), stream, Respond { response }))))
             }
         }

@@ -29,7 +29,7 @@ pub(crate) const HELLO: &[u8] = b"\x81\x85\0\0\0\0hello";
 pub(crate) const CLOSE: &[u8] = b"\x88\x82\0\0\0\0\x03\xe8";
 
 /// What the hop between the sidecars is configured for.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Hop {
     Http1,
     Http2,
@@ -156,7 +156,9 @@ impl Pair {
     pub(crate) fn lines(&self, side: &str) -> Vec<Value> {
         let path: PathBuf = self.logs.path().join(side);
         let text = std::fs::read_to_string(path).unwrap();
-        text.lines().map(|line| serde_json::from_str(line).expect("a whole line")).collect()
+        // The last one may still be on its way to the disk.
+        let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
+        whole.lines().map(|line| serde_json::from_str(line).expect("a whole line")).collect()
     }
 
     /// The one line that each side has to have: the client's sidecar's and the server's.
@@ -166,20 +168,28 @@ impl Pair {
         (client.remove(0), server.remove(0))
     }
 
-    /// Waits until a side has so many lines; more are a failure.
-    pub(crate) async fn wait_for_lines(&self, side: &str, count: usize) -> Vec<Value> {
+    /// Waits until a side has so many lines or more.
+    pub(crate) async fn wait_until_lines(&self, side: &str, count: usize) -> Vec<Value> {
         let waiting = async {
-            loop {
-                let lines = self.lines(side);
-                if lines.len() >= count {
-                    return lines;
-                }
+            while std::fs::read(self.logs.path().join(side))
+                .unwrap()
+                .iter()
+                .filter(|byte| **byte == b'\n')
+                .count()
+                < count
+            {
                 tokio::task::yield_now().await;
             }
         };
-        let lines = tokio::time::timeout(PATIENCE, waiting).await;
-        let lines =
-            lines.unwrap_or_else(|_| panic!("{side}: {:#?} instead of {count} lines", self.lines(side)));
+        if tokio::time::timeout(PATIENCE, waiting).await.is_err() {
+            panic!("{side}: {:#?} instead of {count} lines", self.lines(side));
+        }
+        self.lines(side)
+    }
+
+    /// Waits until a side has so many lines; more are a failure.
+    pub(crate) async fn wait_for_lines(&self, side: &str, count: usize) -> Vec<Value> {
+        let lines = self.wait_until_lines(side, count).await;
         assert_eq!(lines.len(), count, "{side}: {lines:#?}");
         lines
     }
