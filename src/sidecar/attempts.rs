@@ -238,7 +238,12 @@ impl Attempts<'_> {
             }
         }
         if !self.downstream.is_request_complete() {
-            return Poll::Pending;
+            // The rest waits, on the socket or in its sender's window; the end of a stream is seen all the same.
+            return if self.downstream.is_framed() {
+                self.downstream.poll_gone(cx).map(Failure::Gone)
+            } else {
+                Poll::Pending
+            };
         }
         self.completed.get_or_insert_with(Instant::now);
         self.downstream.poll_gone(cx).map(Failure::Gone)

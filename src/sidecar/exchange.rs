@@ -8,16 +8,21 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use tokio::time::{Instant, Sleep};
 
 use super::downstream::Downstream;
 use super::reset::{Gone, Reset};
+use super::stalled::Stalled;
 use super::upstream::{ResponseParts, Upstream};
 use crate::access_log::Record;
 
 /// After so many parts in one direction the other sessions of the worker get their turn.
 const BURST: usize = 64;
+
+/// And after so many bytes, which the large parts of a bulk transfer come to first: what Envoy reads from a socket in one
+/// turn at most (`per_connection_buffer_limit_bytes`).
+const BURST_BYTES: usize = 1 << 20;
 
 /// One side of a stream.
 pub(super) trait Leg {
@@ -51,7 +56,7 @@ pub(super) trait Leg {
 #[derive(Debug, Default)]
 pub(super) struct Flow {
     /// Taken off a framed side while the other was not ready.
-    stalled: BytesMut,
+    stalled: Stalled,
     /// The proper end has been passed on.
     done: bool,
     /// When that was.
@@ -76,6 +81,7 @@ impl Flow {
         mut count: impl FnMut(&Bytes),
         cx: &mut Context<'_>,
     ) -> Poll<Stop<F::End, T::End>> {
+        let mut moved = 0;
         for _ in 0..BURST {
             let ready = match to.poll_ready(cx) {
                 Poll::Ready(Err(end)) => return Poll::Ready(Stop::To(end)),
@@ -83,15 +89,25 @@ impl Flow {
                 Poll::Pending if from.is_framed() => false,
                 Poll::Pending => return Poll::Pending,
             };
-            if ready && let Err(end) = self.pass_stalled(from, to) {
-                return Poll::Ready(Stop::To(end));
+            if moved >= BURST_BYTES {
+                break;
+            }
+            if ready && let Some(data) = self.stalled.pop() {
+                // Not sooner: the sender's window is what bounds the memory of a stalled session.
+                from.release(data.len());
+                moved += data.len();
+                if let Err(end) = to.send(data) {
+                    return Poll::Ready(Stop::To(end));
+                }
+                continue;
             }
             match from.poll_data(cx) {
                 Poll::Ready(Ok(Some(data))) => {
                     count(&data);
                     self.moved = true;
+                    moved += data.len();
                     if !ready {
-                        self.stalled.extend_from_slice(&data);
+                        self.stalled.push(&data);
                         continue;
                     }
                     from.release(data.len());
@@ -128,13 +144,13 @@ impl Flow {
         Poll::Pending
     }
 
+    /// Passes on what waited when nothing comes after it.
     fn pass_stalled<F: Leg, T: Leg>(&mut self, from: &mut F, to: &mut T) -> Result<(), T::End> {
-        if self.stalled.is_empty() {
-            return Ok(());
+        while let Some(data) = self.stalled.pop() {
+            from.release(data.len());
+            to.send(data)?;
         }
-        let data = std::mem::take(&mut self.stalled).freeze();
-        from.release(data.len());
-        to.send(data)
+        Ok(())
     }
 }
 
@@ -246,6 +262,8 @@ impl<'a> Exchange<'a> {
 
     fn poll_request(&mut self, mut sent: impl FnMut(&Bytes), cx: &mut Context<'_>) -> Poll<Gone> {
         if self.request.done || self.request_cut {
+            // The end of the request may still be on its way out. A failure shows when the answer is read.
+            let _ = self.upstream.poll_flush(cx);
             return self.downstream.poll_gone(cx);
         }
         let record = &mut *self.record;

@@ -173,10 +173,15 @@ impl Http1 {
         self.queue.poll_flush(&mut self.socket, cx)
     }
 
+    /// Whether everything queued is in the socket.
+    pub(super) fn is_flushed(&self) -> bool {
+        self.queue.is_flushed()
+    }
+
     /// Envoy's `FlushWriteAndDelay`: writes what is queued, as long as there is progress within `delay`, then leaves the
     /// peer `delay` to close first. As in Envoy nothing is read meanwhile.
     pub(super) async fn close_delayed(mut self, delay: Duration) {
-        while !self.queue.is_flushed() {
+        while !self.is_flushed() {
             let before = self.queue.len();
             let progress = std::future::poll_fn(|cx| match self.poll_flush(cx) {
                 Poll::Ready(result) => Poll::Ready(result.is_ok()),

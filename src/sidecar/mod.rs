@@ -16,6 +16,7 @@ mod path;
 mod reset;
 mod routes;
 mod socket;
+mod stalled;
 mod stats;
 mod stream;
 mod upstream;

@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode};
@@ -28,6 +29,10 @@ const UPSTREAM_SERVICE_TIME: HeaderName = HeaderName::from_static("x-envoy-upstr
 
 /// `x-envoy-expected-rq-timeout-ms`: tells the next hop how long this one will wait.
 const EXPECTED_TIMEOUT: HeaderName = HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
+
+/// How long an HTTP/2 peer may take nothing of what is left of a stream that has ended: Envoy's default of
+/// `stream_idle_timeout`, which is its stream flush timeout too.
+const STREAM_FLUSH_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 
 /// A request as its codec decoded it.
 #[derive(Debug)]
@@ -379,7 +384,8 @@ impl ActiveStream<'_> {
                 None
             }
             (Ending::Cut(code), Downstream::Http2(stream)) => {
-                Downstream::Http2(stream).reset(code, delay).await;
+                let patience = worker.connection_manager.stream_idle_timeout.unwrap_or(STREAM_FLUSH_TIMEOUT);
+                Downstream::Http2(stream).reset(code, patience).await;
                 None
             }
         }

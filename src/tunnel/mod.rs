@@ -5,6 +5,7 @@
 //! them is the sidecar's business.
 
 mod client;
+mod held;
 mod outgoing;
 mod resets;
 mod server;

@@ -11,35 +11,40 @@ use bytes::{Buf, Bytes};
 /// its task, little enough that a stalled peer costs a bounded amount.
 pub(super) const HIGH_WATERMARK: usize = 256 * 1024;
 
-/// The frames and bytes of one stream that `h2` still holds.
+/// What a DATA frame costs inside `h2` besides its payload, roughly: many small ones are not to cost more than few large
+/// ones.
+const FRAME_COST: usize = 256;
+
+/// What `h2` still holds of one stream.
 #[derive(Debug, Default)]
 pub(super) struct Outstanding {
-    frames: Cell<usize>,
-    bytes: Cell<usize>,
+    /// In bytes of memory.
+    cost: Cell<usize>,
     waiting: RefCell<Option<Waker>>,
 }
 
 impl Outstanding {
     /// Wraps data so that it is counted until `h2` lets go of it.
     pub(super) fn lease(self: &Rc<Self>, data: Bytes) -> Outgoing {
-        self.frames.set(self.frames.get() + 1);
-        self.bytes.set(self.bytes.get() + data.len());
-        let lease = Lease { length: data.len(), outstanding: Rc::clone(self) };
+        let cost = data.len() + FRAME_COST;
+        self.cost.set(self.cost.get() + cost);
+        let lease = Lease { cost, outstanding: Rc::clone(self) };
         Outgoing { data, _lease: Some(lease) }
+    }
+
+    /// What it costs; 0 if there is nothing.
+    pub(super) fn cost(&self) -> usize {
+        self.cost.get()
     }
 
     /// Ready when there is room for more. One task at a time can wait.
     pub(super) fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {
-        self.poll_until(self.bytes.get() < HIGH_WATERMARK, cx)
+        self.poll_below(HIGH_WATERMARK, cx)
     }
 
-    /// Ready when nothing is outstanding. One task at a time can wait.
-    pub(super) fn poll_none(&self, cx: &mut Context<'_>) -> Poll<()> {
-        self.poll_until(self.frames.get() == 0, cx)
-    }
-
-    fn poll_until(&self, now: bool, cx: &mut Context<'_>) -> Poll<()> {
-        if now {
+    /// Ready when it costs less than `limit`. One task at a time can wait.
+    pub(super) fn poll_below(&self, limit: usize, cx: &mut Context<'_>) -> Poll<()> {
+        if self.cost.get() < limit {
             return Poll::Ready(());
         }
         let mut waiting = self.waiting.borrow_mut();
@@ -50,19 +55,20 @@ impl Outstanding {
     }
 }
 
-/// Counts `length` bytes as outstanding until it is dropped.
+/// Counts as outstanding until it is dropped.
 #[derive(Debug)]
 struct Lease {
-    length: usize,
+    cost: usize,
     outstanding: Rc<Outstanding>,
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
         let outstanding = &self.outstanding;
-        outstanding.frames.set(outstanding.frames.get() - 1);
-        outstanding.bytes.set(outstanding.bytes.get() - self.length);
-        if let Some(waker) = outstanding.waiting.borrow_mut().take() {
+        outstanding.cost.set(outstanding.cost.get() - self.cost);
+        // Not within the borrow: whom it wakes is not known here.
+        let waiting = outstanding.waiting.take();
+        if let Some(waker) = waiting {
             waker.wake();
         }
     }

@@ -1,5 +1,6 @@
 //! The accepting side of a connection.
 
+use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::BytesMut;
@@ -9,6 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::Reason;
 use super::client::UNBOUNDED;
+use super::held::Held;
 use super::outgoing::Outgoing;
 use super::settings::Settings;
 use super::stream::{Stream, StreamError};
@@ -24,6 +26,7 @@ pub struct Server<T> {
     wire: Wire<T>,
     /// The highest stream that was accepted.
     last_accepted: u32,
+    held: Rc<Held>,
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Server<T> {
@@ -41,10 +44,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Server<T> {
             .max_concurrent_streams(settings.max_concurrent_streams)
             .max_pending_accept_reset_streams(PENDING_RESETS)
             .data_frame_budget(UNBOUNDED)
+            .max_local_error_reset_streams(None)
             .max_send_buffer_size(super::outgoing::HIGH_WATERMARK * 2)
             .handshake(wire.clone())
             .await?;
-        Ok(Self { connection, wire, last_accepted: 0 })
+        let held = Rc::new(Held::new(settings.initial_connection_window_size));
+        Ok(Self { connection, wire, last_accepted: 0, held })
     }
 
     /// The next stream; `None` when the connection has ended. Everything on the connection moves only while this is
@@ -61,6 +66,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Server<T> {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<(Request<()>, Stream, Respond), StreamError>>> {
+        if let Some(window) = self.held.poll_window(cx) {
+            self.connection.set_target_window_size(window);
+        }
         let accepted = self.connection.poll_accept(cx);
         if let Poll::Ready(Some(Ok((_, respond)))) = &accepted {
             self.last_accepted = self.last_accepted.max(respond.stream_id().as_u32());
@@ -78,7 +86,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Server<T> {
             Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(error.into()))),
             Poll::Ready(Some(Ok((request, response)))) => {
                 let (parts, receive) = request.into_parts();
-                let stream = Stream::new(None, Some(receive));
+                let stream = Stream::new(None, Some(receive), &self.held);
                 Poll::Ready(Some(Ok((Request::from_parts(parts, ()), stream, Respond { response }))))
             }
         }

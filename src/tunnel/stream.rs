@@ -2,10 +2,12 @@
 
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::{Reason, RecvStream, SendStream};
 
+use super::held::Held;
 use super::outgoing::{Outgoing, Outstanding};
 
 /// Why a stream ended before its end.
@@ -47,11 +49,25 @@ pub struct Stream {
     outstanding: Rc<Outstanding>,
     /// Something was sent after the head.
     head_followed: bool,
+    /// Taken and not yet released.
+    held: usize,
+    held_in_all: Rc<Held>,
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.held_in_all.release(self.held);
+    }
 }
 
 impl Stream {
-    pub(super) fn new(send: Option<SendStream<Outgoing>>, receive: Option<RecvStream>) -> Self {
-        Self { send, receive, outstanding: Rc::default(), head_followed: false }
+    pub(super) fn new(
+        send: Option<SendStream<Outgoing>>,
+        receive: Option<RecvStream>,
+        held: &Rc<Held>,
+    ) -> Self {
+        let (outstanding, held_in_all) = (Rc::default(), Rc::clone(held));
+        Self { send, receive, outstanding, head_followed: false, held: 0, held_in_all }
     }
 
     pub(super) fn set_send(&mut self, send: SendStream<Outgoing>) {
@@ -79,7 +95,11 @@ impl Stream {
             match std::task::ready!(receive.poll_data(cx)) {
                 // An empty frame carries nothing but perhaps END_STREAM, which is told apart.
                 Some(Ok(data)) if data.is_empty() => {}
-                Some(Ok(data)) => return Poll::Ready(Ok(Some(data))),
+                Some(Ok(data)) => {
+                    self.held += data.len();
+                    self.held_in_all.take(data.len());
+                    return Poll::Ready(Ok(Some(data)));
+                }
                 Some(Err(error)) => return Poll::Ready(Err(error.into())),
                 None => return Poll::Ready(Ok(None)),
             }
@@ -88,6 +108,8 @@ impl Stream {
 
     /// Gives `length` bytes of window back to the peer.
     pub fn release(&mut self, length: usize) {
+        self.held -= length;
+        self.held_in_all.release(length);
         if let Some(receive) = &mut self.receive {
             // Fails only for more than was received.
             let _ = receive.flow_control().release_capacity(length);
@@ -99,14 +121,26 @@ impl Stream {
         self.outstanding.poll_room(cx)
     }
 
-    /// Ready when everything that was sent has left `h2`, the head too.
-    pub fn poll_drained(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Whether all data that was sent has left `h2`.
+    #[must_use]
+    pub fn is_drained(&self) -> bool {
+        self.outstanding.cost() == 0
+    }
+
+    /// Waits until everything that was sent has left `h2`, the head too, or until the peer has taken nothing for
+    /// `patience`.
+    pub async fn drained(&mut self, patience: Duration) {
         if !std::mem::replace(&mut self.head_followed, true) {
             // A head cannot be counted; an empty DATA frame behind it can. If the stream is at its end already, nothing
             // has to be waited for.
             let _ = self.send(Bytes::new());
         }
-        self.outstanding.poll_none(cx)
+        while let before @ 1.. = self.outstanding.cost() {
+            let progress = std::future::poll_fn(|cx| self.outstanding.poll_below(before, cx));
+            if tokio::time::timeout(patience, progress).await.is_err() {
+                return;
+            }
+        }
     }
 
     /// Queues one DATA frame.
@@ -136,7 +170,7 @@ impl Stream {
         }
     }
 
-    /// Sends RST_STREAM at once; what is still queued is lost, so see [`Stream::poll_drained`].
+    /// Sends RST_STREAM at once; what is still queued is lost, so see [`Stream::drained`].
     pub fn reset(&mut self, reason: Reason) {
         if let Some(send) = &mut self.send {
             send.send_reset(reason);

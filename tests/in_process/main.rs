@@ -6,6 +6,7 @@ mod headers;
 mod http1_edges;
 mod http1_messages;
 mod http2_clients;
+mod isolation;
 mod limits;
 mod minted_key;
 mod mtls;

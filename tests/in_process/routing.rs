@@ -122,8 +122,11 @@ async fn addresses_of_ipv6_have_brackets_in_every_key() {
         stream.write_all(SWITCHING.as_bytes()).await.unwrap();
         read_all(&mut stream).await;
     });
-    let direction =
-        Direction::Inbound { mesh: inbound_mesh(Hop::Http1), bind_source: Some("::1".parse().unwrap()) };
+    let direction = Direction::Inbound {
+        mesh: inbound_mesh(Hop::Http1),
+        bind_source: Some("::1".parse().unwrap()),
+        mint_websocket_key: false,
+    };
     let sidecar = Alone::start(direction, host, |config| config.listen = "[::1]:0".parse().unwrap());
     let mut client = send(sidecar.address, handshake_for("[::1]:8080")).await;
     read_head(&mut client).await;
@@ -153,7 +156,11 @@ async fn a_service_is_found_by_its_ipv6_address() {
 #[tokio::test]
 async fn a_text_line_says_what_a_json_line_says() {
     let text = {
-        let direction = Direction::Inbound { mesh: inbound_mesh(Hop::Http1), bind_source: None };
+        let direction = Direction::Inbound {
+            mesh: inbound_mesh(Hop::Http1),
+            bind_source: None,
+            mint_websocket_key: false,
+        };
         let sidecar = Alone::start(direction, echo(), |config| config.access_log_format = Format::Text);
         let mut client = open_session(sidecar.address).await;
         client.write_all(CLOSE).await.unwrap();

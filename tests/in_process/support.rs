@@ -32,7 +32,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) const AUTHORITY: &str = "websockets-server.default.svc.cluster.local:8080";
 
 /// What the hop between the sidecars is configured for.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Hop {
     Http1,
     Http2,
@@ -159,7 +159,9 @@ fn stop(drain: &Drain) {
 
 fn json_lines(log: &Path) -> Vec<Value> {
     let text = std::fs::read_to_string(log).unwrap();
-    text.lines().map(|line| serde_json::from_str(line).expect("a whole line")).collect()
+    // The last one may still be on its way to the disk.
+    let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
+    whole.lines().map(|line| serde_json::from_str(line).expect("a whole line")).collect()
 }
 
 async fn wait_for_lines(log: &Path, count: usize) -> Vec<Value> {

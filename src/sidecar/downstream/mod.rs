@@ -141,12 +141,11 @@ impl Downstream {
         }
     }
 
-    /// Ends an HTTP/2 stream early, after what was sent before has gone out (at most `patience` is waited).
+    /// Ends an HTTP/2 stream early, after what was sent before has gone out. A peer that takes nothing of it for
+    /// `patience` loses it.
     pub(super) async fn reset(&mut self, code: Reason, patience: Duration) {
         let Self::Http2(http2) = self else { return };
-        let drained = std::future::poll_fn(|cx| http2.stream.poll_drained(cx));
-        // A peer that takes nothing any more loses what it did not take.
-        let _ = tokio::time::timeout(patience, drained).await;
+        http2.stream.drained(patience).await;
         if http2.head_sent {
             http2.stream.reset(code);
         } else {

@@ -6,7 +6,8 @@ mod http2_pool;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use ::http::header::{
     CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
@@ -24,6 +25,10 @@ use crate::http1::{self, Fields, Framing, RequestHead, ResponseHead};
 use crate::tunnel::{AwaitedResponse, Reason, Stream};
 use crate::websocket::extended_connect::{self, RequestParts};
 use crate::websocket::opening::client as opening;
+
+/// How long an HTTP/2 upstream may take nothing of what is left of a request that was given up: Envoy's default of
+/// `delayed_close_timeout`, which is what an HTTP/1.1 peer gets.
+const LAST_BYTES_PATIENCE: Duration = Duration::from_secs(1);
 
 /// The head of a response, as HTTP/1.1 has it.
 #[derive(Debug)]
@@ -206,19 +211,35 @@ impl Upstream {
     /// The connection for another request, if the exchange left it in order.
     pub(super) fn into_reusable(self) -> Option<(Box<Http1>, SocketAddr)> {
         match self {
-            Self::Http1(http1) if http1.reusable && http1.connection.is_body_end() => {
-                (!http1.connection.has_read_ahead()).then_some((http1.connection, http1.local_address))
+            Self::Http1(Http1Stream { connection, local_address, reusable: true, .. })
+                if connection.is_body_end() && connection.is_flushed() && !connection.has_read_ahead() =>
+            {
+                Some((connection, local_address))
             }
             _ => None,
         }
     }
 
-    /// Gives the request up: the connection closes, the stream is reset.
-    pub(super) fn abandon(mut self) {
-        if let Self::Http2(http2) = &mut self {
-            http2.counted.rq_tx_reset.increment();
-            // What Envoy's codec sends for a local reset.
-            http2.stream.reset(Reason::INTERNAL_ERROR);
+    /// Gives the request up: the connection closes, the stream is reset; after what was sent before, if the peer takes
+    /// it.
+    pub(super) fn abandon(self) {
+        match self {
+            Self::Http1(mut http1) => {
+                // What does not fit in the socket is lost.
+                let _ = http1.connection.poll_flush(&mut Context::from_waker(Waker::noop()));
+            }
+            Self::Http2(mut http2) => {
+                http2.counted.rq_tx_reset.increment();
+                // What Envoy's codec sends for a local reset.
+                let code = Reason::INTERNAL_ERROR;
+                if http2.stream.is_drained() {
+                    return http2.stream.reset(code);
+                }
+                tokio::task::spawn_local(async move {
+                    http2.stream.drained(LAST_BYTES_PATIENCE).await;
+                    http2.stream.reset(code);
+                });
+            }
         }
     }
 }

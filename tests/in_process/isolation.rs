@@ -1,0 +1,215 @@
+//! One session cannot hurt another: stalled readers, resets by the thousand, limits, and a lost connection.
+
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+
+use crate::support::*;
+
+/// A final binary frame of a server, with a 64-bit length.
+fn large_frame(length: u64) -> Vec<u8> {
+    let mut frame = vec![0x82, 127];
+    frame.extend(length.to_be_bytes());
+    frame
+}
+
+/// An application that answers every handshake with 101, and then does as the first byte of a session's data says.
+async fn application() -> std::net::SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((socket, _)) = listener.accept().await {
+            tokio::spawn(serve(socket));
+        }
+    });
+    address
+}
+
+/// How many bytes `FLOOD` brings: more than a window of a stream and all buffers on the way.
+const FLOOD_BYTES: usize = 32 << 20;
+
+/// Sends one huge message.
+const FLOOD: u8 = b'f';
+/// Sends so many tiny frames.
+const TRICKLE: u8 = b't';
+const TRICKLED: usize = 200_000;
+/// Reads nothing any more.
+const STALL: u8 = b'w';
+/// Everything else is echoed.
+const ECHO: u8 = b'e';
+
+async fn serve(mut socket: TcpStream) {
+    read_head(&mut socket).await;
+    let answer = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+        Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+    socket.write_all(answer).await.unwrap();
+    // Whatever fails from here on: the session has ended.
+    let _ = match socket.read_u8().await {
+        Ok(FLOOD) => flood(&mut socket).await,
+        Ok(TRICKLE) => trickle(&mut socket).await,
+        Ok(STALL) => std::future::pending().await,
+        _ => echo_all(socket).await,
+    };
+}
+
+async fn flood(socket: &mut TcpStream) -> std::io::Result<()> {
+    socket.write_all(&large_frame(FLOOD_BYTES as u64)).await?;
+    for _ in 0..FLOOD_BYTES / 65536 {
+        socket.write_all(&vec![7; 65536]).await?;
+    }
+    socket.read_u8().await.map(drop)
+}
+
+/// Each frame with a write of its own.
+async fn trickle(socket: &mut TcpStream) -> std::io::Result<()> {
+    for _ in 0..TRICKLED {
+        socket.write_all(b"\x82\x01x").await?;
+    }
+    socket.read_u8().await.map(drop)
+}
+
+async fn echo_all(mut socket: TcpStream) -> std::io::Result<()> {
+    let (mut read, mut write) = socket.split();
+    tokio::io::copy(&mut read, &mut write).await.map(drop)
+}
+
+/// Opens a session with a small receive buffer, so that it stalls early, and says what it wants.
+async fn open(address: std::net::SocketAddr, wanted: u8) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut client = socket.connect(address).await.unwrap();
+    client.write_all(&handshake()).await.unwrap();
+    assert!(read_head(&mut client).await.starts_with("HTTP/1.1 101 "));
+    client.write_all(&[wanted]).await.unwrap();
+    client
+}
+
+/// A session echoes a lot, while others stall.
+async fn echoes(address: std::net::SocketAddr) {
+    let client = open(address, ECHO).await;
+    let (mut read, mut write) = client.into_split();
+    let sent: Vec<u8> = (0..=250).cycle().take(1 << 20).collect();
+    let expected = sent.clone();
+    let writing = tokio::spawn(async move {
+        write.write_all(&sent).await.unwrap();
+        write
+    });
+    let mut echoed = vec![0; expected.len()];
+    patiently(read.read_exact(&mut echoed)).await.unwrap();
+    assert!(echoed == expected);
+    drop(writing.await.unwrap());
+}
+
+/// Waits until the client's sidecar has taken from the tunnel, for a stalled session, what its window allows.
+async fn wait_until_stalled(pair: &Pair) {
+    // Nothing says so from outside; that a session behind it is served says that its turn came.
+    echoes(pair.outbound).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn readers_that_stall_behind_huge_messages_leave_the_window_of_the_connection_to_others() {
+    let pair = Pair::start(Hop::Http2, application().await);
+    let mut stalled = Vec::new();
+    for _ in 0..4 {
+        stalled.push(open(pair.outbound, FLOOD).await);
+        wait_until_stalled(&pair).await;
+    }
+    for _ in 0..8 {
+        echoes(pair.outbound).await;
+    }
+    // Every byte is still there for whoever reads at last.
+    for client in &mut stalled {
+        let head = read_exactly(client, 10).await;
+        assert_eq!(head, large_frame(FLOOD_BYTES as u64));
+        let message = read_exactly(client, FLOOD_BYTES).await;
+        assert!(message.iter().all(|byte| *byte == 7));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_that_stalls_behind_many_tiny_frames_holds_up_nobody() {
+    for hop in [Hop::Http1, Hop::Http2] {
+        let pair = Pair::start(hop, application().await);
+        let mut stalled = open(pair.outbound, TRICKLE).await;
+        for _ in 0..4 {
+            echoes(pair.outbound).await;
+        }
+        let frames = read_exactly(&mut stalled, 3 * TRICKLED).await;
+        assert!(frames.chunks(3).all(|frame| frame == b"\x82\x01x"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_application_that_reads_nothing_holds_up_nobody() {
+    for hop in [Hop::Http1, Hop::Http2] {
+        let pair = Pair::start(hop, application().await);
+        let mut writers = Vec::new();
+        for _ in 0..4 {
+            let mut client = open(pair.outbound, STALL).await;
+            writers.push(tokio::spawn(async move {
+                // Until it is cut off.
+                while client.write_all(&vec![7; 65536]).await.is_ok() {}
+            }));
+            echoes(pair.outbound).await;
+        }
+        for _ in 0..4 {
+            echoes(pair.outbound).await;
+        }
+        assert!(writers.iter().all(|writer| !writer.is_finished()));
+        for writer in writers {
+            writer.abort();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_that_resets_thousands_of_streams_does_not_cost_the_others_their_connection() {
+    let pair = Pair::start(Hop::Http2, application().await);
+    let socket = TcpStream::connect(pair.inbound).await.unwrap();
+    let (mut requests, connection) = h2::client::handshake(socket).await.unwrap();
+    tokio::spawn(connection);
+    let request = || {
+        let request = http::Request::builder().method("GET").uri(format!("http://{AUTHORITY}/"));
+        request.body(()).unwrap()
+    };
+    for _ in 0..20 {
+        let mut streams = Vec::new();
+        for _ in 0..500 {
+            requests = patiently(requests.ready()).await.unwrap();
+            streams.push(requests.send_request(request(), false).unwrap());
+        }
+        for (_, send) in &mut streams {
+            send.send_reset(h2::Reason::CANCEL);
+        }
+    }
+    let (response, mut send) = requests.send_request(request(), false).unwrap();
+    send.send_data("".into(), true).unwrap();
+    // The application takes any head for a handshake, so its 101 is none of an upgrade that was asked for.
+    let answer = patiently(response).await;
+    let reason = answer.map_or_else(|error| error.reason(), |_| None);
+    assert!(matches!(reason, None | Some(h2::Reason::PROTOCOL_ERROR)), "{reason:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sessions_beyond_the_stream_limit_get_a_connection_of_their_own() {
+    let pair = Pair::configured(Hop::Http2, application().await, |_, inbound| {
+        inbound.connection_manager.max_concurrent_streams = 5;
+    });
+    let mut sessions = tokio::task::JoinSet::new();
+    for _ in 0..23 {
+        let outbound = pair.outbound;
+        sessions.spawn(async move {
+            let mut client = open(outbound, ECHO).await;
+            client.write_all(b"hello").await.unwrap();
+            assert_eq!(read_exactly(&mut client, 5).await, b"hello");
+            client
+        });
+    }
+    let sessions = patiently(sessions.join_all()).await;
+    drop(sessions);
+    let lines = pair.wait_for_lines("client", 23).await;
+    let connections: std::collections::BTreeSet<&str> =
+        lines.iter().map(|line| line["upstream_local_address"].as_str().unwrap()).collect();
+    assert!(connections.len() >= 5, "{connections:?}");
+    assert!(lines.iter().all(|line| line["response_code"] == json!(101)));
+}
