@@ -170,7 +170,7 @@ async fn every_request_that_is_counted_has_a_line() {
 
 #[tokio::test]
 async fn failed_connects_and_their_retries_are_counted() {
-    let pair = Pair::start(Hop::Http1, nobody().await);
+    let pair = Pair::start(Hop::Http1, nobody());
     let mut client = TcpStream::connect(pair.outbound).await.unwrap();
     client.write_all(&handshake()).await.unwrap();
     assert!(read_head(&mut client).await.starts_with("HTTP/1.1 503 "));

@@ -206,7 +206,7 @@ async fn a_client_that_gives_up_before_the_answer_leaves_lines_with_code_0() {
 
 #[tokio::test]
 async fn an_unknown_upgrade_is_refused_here_and_goes_nowhere() {
-    let sidecar = Alone::outbound(Hop::Http1, nobody().await, |_| {});
+    let sidecar = Alone::outbound(Hop::Http1, nobody(), |_| {});
     let request = String::from_utf8(handshake()).unwrap().replace("Upgrade: websocket", "Upgrade: foo");
     let answer = ask(sidecar.address, request).await;
     assert!(answer.starts_with("HTTP/1.1 403 Forbidden\r\n"), "{answer}");
@@ -217,7 +217,7 @@ async fn an_unknown_upgrade_is_refused_here_and_goes_nowhere() {
 
 #[tokio::test]
 async fn a_request_that_no_virtual_host_takes_is_nr() {
-    let sidecar = Alone::outbound(Hop::Http1, nobody().await, |_| {});
+    let sidecar = Alone::outbound(Hop::Http1, nobody(), |_| {});
     let request = String::from_utf8(handshake()).unwrap().replace(AUTHORITY, "elsewhere");
     let answer = ask(sidecar.address, request).await;
     assert!(answer.starts_with("HTTP/1.1 404 Not Found\r\n"), "{answer}");
@@ -228,7 +228,7 @@ async fn a_request_that_no_virtual_host_takes_is_nr() {
 
 #[tokio::test]
 async fn a_route_that_answers_by_itself_is_a_direct_response() {
-    let sidecar = Alone::outbound(Hop::Http1, nobody().await, |mesh| {
+    let sidecar = Alone::outbound(Hop::Http1, nobody(), |mesh| {
         mesh.virtual_hosts[0].routes[0].action = RouteAction::DirectResponse { status: 502 };
     });
     let answer = ask(sidecar.address, handshake()).await;
@@ -240,7 +240,7 @@ async fn a_route_that_answers_by_itself_is_a_direct_response() {
 
 #[tokio::test]
 async fn a_cluster_without_a_host_is_uh() {
-    let sidecar = Alone::outbound(Hop::Http1, nobody().await, |mesh| {
+    let sidecar = Alone::outbound(Hop::Http1, nobody(), |mesh| {
         cluster(&mut mesh.virtual_hosts[0]).kind = ClusterKind::Passthrough;
     });
     let answer = ask(sidecar.address, handshake()).await;

@@ -192,7 +192,7 @@ async fn the_dates_of_applications_are_kept_and_the_name_is_each_sidecars_own() 
 
 #[tokio::test]
 async fn answers_of_the_proxy_itself_have_their_own_order() {
-    let sidecar = Alone::outbound(Hop::Http1, nobody().await, |mesh| {
+    let sidecar = Alone::outbound(Hop::Http1, nobody(), |mesh| {
         *route(&mut mesh.virtual_hosts[0]).1 = websockets_cli::mesh::RetryPolicy::default();
     });
     let mut client = send(sidecar.address, handshake()).await;

@@ -54,7 +54,7 @@ async fn what_is_no_http1_request_is_answered_and_logged_without_one() {
         (altered("GET /", &format!("GET ws://{AUTHORITY}/")), 400, "http1.invalid_scheme"),
         (get.replacen(AUTHORITY, "a b", 1), 400, "http.invalid_authority"),
     ];
-    let sidecar = Alone::outbound(Hop::Http1, nobody().await, |_| {});
+    let sidecar = Alone::outbound(Hop::Http1, nobody(), |_| {});
     for (number, (request, code, details)) in cases.into_iter().enumerate() {
         let mut client = send(sidecar.address, &request).await;
         let head = read_head(&mut client).await;
@@ -75,7 +75,7 @@ async fn what_is_no_http1_request_is_answered_and_logged_without_one() {
 
 #[tokio::test]
 async fn a_request_that_nothing_is_done_with_has_no_request_id() {
-    let sidecar = Alone::outbound(Hop::Http1, nobody().await, |_| {});
+    let sidecar = Alone::outbound(Hop::Http1, nobody(), |_| {});
     let without_host = altered(&format!("Host: {AUTHORITY}\r\n"), "");
     let options = healthz("").replacen("GET /healthz", "OPTIONS *", 1);
     for (number, (request, code, details)) in [
@@ -99,7 +99,7 @@ async fn a_request_that_nothing_is_done_with_has_no_request_id() {
 
 #[tokio::test]
 async fn connect_is_a_request_that_no_route_takes() {
-    let sidecar = Alone::outbound(Hop::Http1, nobody().await, |_| {});
+    let sidecar = Alone::outbound(Hop::Http1, nobody(), |_| {});
     for (number, authority) in [AUTHORITY, "example.com:443"].into_iter().enumerate() {
         let request = format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n\r\n");
         assert!(ask(sidecar.address, request).await.starts_with("HTTP/1.1 404 Not Found\r\n"));
@@ -229,7 +229,7 @@ async fn which_upgrades_are_taken_which_are_refused_and_which_are_none() {
 
 #[tokio::test]
 async fn without_upgrade_types_every_upgrade_is_refused() {
-    let sidecar = Alone::outbound(Hop::Http1, nobody().await, |mesh| {
+    let sidecar = Alone::outbound(Hop::Http1, nobody(), |mesh| {
         mesh.connection_manager.upgrade_types.clear();
     });
     assert!(ask(sidecar.address, handshake()).await.starts_with("HTTP/1.1 403 Forbidden\r\n"));

@@ -112,7 +112,7 @@ async fn the_outbound_listener_takes_rfc_8441_only_where_it_is_told_to() {
     assert_eq!((&client["protocol"], &client["method"]), (&json!("HTTP/2"), &json!("GET")));
     assert_eq!(ending(&server), json!([101, "UC", ORDERLY, 8, 4]));
 
-    let sidecar = Alone::outbound(Hop::Http2, nobody().await, |_| {});
+    let sidecar = Alone::outbound(Hop::Http2, nobody(), |_| {});
     let mut client = send_frames(sidecar.address, &[headers(1, 0, &EXTENDED_CONNECT)]).await;
     assert_eq!(read_all(&mut client).await, b"");
     assert_eq!(ending(&sidecar.line().await), json!([0, "DPE", "http2.invalid.header.field", 0, 0]));
@@ -125,7 +125,7 @@ async fn a_connect_that_breaks_the_protocol_ends_the_connection_without_a_word()
         (Hop::Http2, altered(":protocol", Some("")), "http2.invalid.header.field"),
         (Hop::Http2, altered(":authority", None), "http2.violation.of.messaging.rule"),
     ] {
-        let sidecar = Alone::inbound(hop, nobody().await, |_| {});
+        let sidecar = Alone::inbound(hop, nobody(), |_| {});
         let mut client = send_frames(sidecar.address, &[headers(1, 0, &fields)]).await;
         // Not even SETTINGS.
         assert_eq!(read_all(&mut client).await, b"", "{fields:?}");

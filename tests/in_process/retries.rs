@@ -19,7 +19,7 @@ fn attempt_count(head: &str) -> Option<&str> {
 #[tokio::test]
 async fn a_server_sidecar_that_does_not_listen_is_dialled_three_times() {
     for hop in [Hop::Http1, Hop::Http2] {
-        let sidecar = Alone::outbound(hop, nobody().await, |_| {});
+        let sidecar = Alone::outbound(hop, nobody(), |_| {});
         let answer = ask(sidecar.address, handshake()).await;
         assert!(
             answer.ends_with("retried and the latest reset reason: remote connection failure"),
@@ -36,7 +36,7 @@ async fn a_server_sidecar_that_does_not_listen_is_dialled_three_times() {
 #[tokio::test]
 async fn without_a_retry_policy_a_connection_that_fails_is_uf_alone() {
     for hop in [Hop::Http1, Hop::Http2] {
-        let pair = Pair::configured(hop, nobody().await, |_, inbound| {
+        let pair = Pair::configured(hop, nobody(), |_, inbound| {
             *route(&mut inbound.virtual_host).1 = RetryPolicy::default();
         });
         let answer = ask(pair.outbound, handshake()).await;

@@ -70,7 +70,7 @@ async fn every_name_of_the_service_leads_to_it_with_any_port_and_in_any_letter_c
 #[tokio::test]
 async fn a_host_outside_of_the_documents_is_passed_through_to_where_it_was_going() {
     let mesh = outbound("127.0.10.1:8080", OutboundTrafficPolicy::AllowAny);
-    let sidecar = start(mesh.clone(), nobody().await, Some(echo()));
+    let sidecar = start(mesh.clone(), nobody(), Some(echo()));
     for authority in ["example.com", "websockets-server.other", "user@websockets-server:8080", ""] {
         let mut client = send(sidecar.address, handshake_for(authority)).await;
         assert!(read_head(&mut client).await.starts_with("HTTP/1.1 101 "), "{authority}");
@@ -84,7 +84,7 @@ async fn a_host_outside_of_the_documents_is_passed_through_to_where_it_was_going
         assert_eq!(line["upstream_cluster"], "PassthroughCluster");
     }
     // Nothing is tried again there.
-    let sidecar = start(mesh, nobody().await, Some(nobody().await));
+    let sidecar = start(mesh, nobody(), Some(nobody()));
     let answer = ask(sidecar.address, handshake_for("example.com")).await;
     assert!(answer.ends_with("before headers. reset reason: remote connection failure"), "{answer}");
     assert_eq!(sidecar.line().await["response_flags"], "UF");

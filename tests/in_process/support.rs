@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::net::TcpListener;
+use tokio::net::TcpSocket;
 use websockets_cli::access_log::{Format, Target};
 use websockets_cli::drain::Drain;
 use websockets_cli::mesh::{Inbound, Outbound};
@@ -201,9 +201,16 @@ pub(crate) fn echo() -> SocketAddr {
     address
 }
 
-/// An address where nothing listens.
-pub(crate) async fn nobody() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
+/// An address where nothing listens, nor can anything begin to as long as the test runs.
+pub(crate) fn nobody() -> SocketAddr {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = socket.local_addr().unwrap();
+    tokio::spawn(async move {
+        let _bound = socket;
+        std::future::pending::<()>().await;
+    });
+    address
 }
 
 /// Gives up after [`PATIENCE`].
