@@ -17,8 +17,9 @@ use super::stream::{Stream, StreamError};
 use super::wire::Wire;
 
 /// Streams that the peer opened and reset before they were accepted; `h2`'s own bound (20) would close the connection
-/// of all the other sessions. Each costs some hundred bytes, and accepting them is all that the connection's task does.
-const PENDING_RESETS: usize = 4096;
+/// of all the other sessions. One turn of the connection's task reads as many as there are, and then accepts them; each
+/// costs some hundred bytes, so this bounds a flood to about 10 MiB.
+const PENDING_RESETS: usize = 32 * 1024;
 
 /// A connection that streams come from.
 pub struct Server<T> {
