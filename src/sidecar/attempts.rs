@@ -55,6 +55,10 @@ pub(super) enum Failure {
 }
 
 /// What the attempts for one request need.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts of one request, not the states of a machine"
+)]
 pub(super) struct Attempts<'a> {
     pub(super) downstream: &'a mut Downstream,
     pub(super) record: &'a mut Record,
