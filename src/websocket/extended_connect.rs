@@ -55,10 +55,12 @@ fn is_connection_specific(name: &HeaderName) -> bool {
         || name == "http2-settings"
 }
 
-fn http2_fields(fields: &Fields) -> HeaderMap {
+fn http2_fields(fields: &Fields, keep: impl Fn(&HeaderName, &HeaderValue) -> bool) -> HeaderMap {
     let mut map = HeaderMap::with_capacity(fields.len());
     for (name, value) in fields.iter().filter(|(name, _)| !is_connection_specific(name)) {
-        map.append(name, value.clone());
+        if keep(name, value) {
+            map.append(name, value.clone());
+        }
     }
     map
 }
@@ -80,8 +82,37 @@ pub fn request_to_http2(request: &RequestParts) -> Result<Request<()>, NotHttp2>
         None => http2 = http2.method(request.method.clone()),
     }
     let mut http2 = http2.body(())?;
-    *http2.headers_mut() = http2_fields(&request.fields);
+    // Data will follow whatever a handshake says.
+    *http2.headers_mut() = http2_fields(&request.fields, |name, value| {
+        upgrade.is_none() || *name != CONTENT_LENGTH || value != "0"
+    });
     Ok(http2)
+}
+
+/// How many fields a request has over HTTP/2, pseudo-header fields included, and the bytes of all names and values.
+#[must_use]
+pub fn request_size(request: &Request<()>) -> (usize, usize) {
+    let uri = request.uri();
+    let pseudo = [
+        (":method", Some(request.method().as_str())),
+        (":scheme", uri.scheme_str()),
+        (":authority", uri.authority().map(http::uri::Authority::as_str)),
+        (":path", uri.path_and_query().map(http::uri::PathAndQuery::as_str)),
+        (":protocol", protocol(request)),
+    ];
+    let pseudo = pseudo.into_iter().filter_map(|(name, value)| Some(name.len() + value?.len()));
+    total(pseudo, request.headers())
+}
+
+/// The same of a response.
+#[must_use]
+pub fn response_size(response: &Response<()>) -> (usize, usize) {
+    total(std::iter::once(":status".len() + response.status().as_str().len()), response.headers())
+}
+
+fn total(pseudo: impl Iterator<Item = usize>, headers: &HeaderMap) -> (usize, usize) {
+    let fields = headers.iter().map(|(name, value)| name.as_str().len() + value.len());
+    pseudo.chain(fields).fold((0, 0), |(count, bytes), length| (count + 1, bytes + length))
 }
 
 /// `:protocol`, the pseudo-header field of an extended CONNECT.
@@ -134,10 +165,9 @@ fn joined_cookies(headers: &HeaderMap) -> Option<HeaderValue> {
 pub fn response_to_http2(status: StatusCode, fields: &Fields) -> Response<()> {
     let mut http2 = Response::new(());
     *http2.version_mut() = Version::HTTP_2;
-    *http2.headers_mut() = http2_fields(fields);
-    if status == StatusCode::SWITCHING_PROTOCOLS {
-        http2.headers_mut().remove(CONTENT_LENGTH);
-    } else {
+    let switching = status == StatusCode::SWITCHING_PROTOCOLS;
+    *http2.headers_mut() = http2_fields(fields, |name, _| !switching || *name != CONTENT_LENGTH);
+    if !switching {
         *http2.status_mut() = status;
     }
     http2

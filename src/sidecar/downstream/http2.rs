@@ -1,5 +1,6 @@
 //! The HTTP/2 codec of the listener: the task of a connection accepts streams, each of which has a task of its own.
 
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::rc::Rc;
 
@@ -13,8 +14,9 @@ use super::super::stats::Active;
 use super::super::stream::{self, Incoming};
 use super::super::worker::{ConnectionInfo, Worker};
 use super::{Downstream, Http2Stream};
-use crate::access_log::Protocol;
-use crate::tunnel::{Server, Settings, StreamError};
+use crate::access_log::{Protocol, ResponseFlag};
+use crate::http1::{MAX_FIELDS, MAX_HEAD_BYTES};
+use crate::tunnel::{Reason, Server, Settings, StreamError};
 use crate::websocket::extended_connect;
 
 /// What Envoy logs for a request with `:protocol` on a listener without `allow_connect`: to its codec that is a header
@@ -85,7 +87,7 @@ pub(in crate::sidecar) async fn serve(
             }
             server.poll_accept(cx)
         });
-        let (request, stream, respond) = match accepted.await {
+        let (request, stream, mut respond) = match accepted.await {
             Some(Ok(accepted)) => accepted,
             Some(Err(StreamError::Malformed)) => {
                 return refuse_connection(&worker, server, &state, &info, VIOLATION).await;
@@ -94,6 +96,14 @@ pub(in crate::sidecar) async fn serve(
         };
         if let Some(details) = violation(&request, manager.allow_connect) {
             return refuse_connection(&worker, server, &state, &info, details).await;
+        }
+        if let Some(details) = excess(&request) {
+            let mut record = worker.record(&info, Protocol::Http2);
+            record.response_flags.set(ResponseFlag::DownstreamRemoteReset);
+            record.response_code_details = Some(Cow::Borrowed(details));
+            record.finish();
+            respond.reset(Reason::INTERNAL_ERROR);
+            continue;
         }
         let stream = Http2Stream { stream, respond, head_sent: false, connection: Rc::clone(&state) };
         tokio::task::spawn_local(serve_stream(Rc::clone(&worker), request, stream, info.clone()));
@@ -111,6 +121,18 @@ fn violation(request: &Request<()>, allow_connect: bool) -> Option<&'static str>
         Some(INVALID_FIELD)
     } else if request.uri().authority().is_none() {
         Some(VIOLATION)
+    } else {
+        None
+    }
+}
+
+/// What of a request is more than Envoy takes, if anything: its line has nothing else, and no connection ends for it.
+fn excess(request: &Request<()>) -> Option<&'static str> {
+    let (count, bytes) = extended_connect::request_size(request);
+    if count > MAX_FIELDS {
+        Some("http2.too_many_headers")
+    } else if bytes > MAX_HEAD_BYTES {
+        Some("http2.header_list_size_too_large")
     } else {
         None
     }

@@ -142,6 +142,13 @@ fn http1_head(
     if chunked {
         fields.append(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
+    let bodiless = matches!(
+        request.method,
+        Method::GET | Method::HEAD | Method::DELETE | Method::TRACE | Method::CONNECT
+    );
+    if end && !bodiless && !fields.contains(&CONTENT_LENGTH) {
+        fields.append(CONTENT_LENGTH, HeaderValue::from_static("0"));
+    }
     let target = request.path.as_ref().map_or(&b"/"[..], HeaderValue::as_bytes);
     let target = Bytes::copy_from_slice(target);
     let head = RequestHead { method: request.method.clone(), target, version: Version::HTTP_11, fields };
@@ -195,6 +202,12 @@ impl Upstream {
                 if head.status() == StatusCode::SWITCHING_PROTOCOLS {
                     // HTTP/2 has no such status (RFC 9113 section 8.6).
                     return Poll::Ready(Err(Reset::ProtocolError));
+                }
+                let (count, bytes) = extended_connect::response_size(&head);
+                if count > http1::MAX_FIELDS || bytes > http1::MAX_HEAD_BYTES {
+                    // What Envoy's codec makes of a head that is too much for it.
+                    stream.reset(Reason::INTERNAL_ERROR);
+                    return Poll::Ready(Err(Reset::RemoteReset));
                 }
                 let (status, fields) = extended_connect::response_from_http2(&head, upgrade.as_ref());
                 let answer = match status {
@@ -281,9 +294,11 @@ impl Http1Stream {
             }
         };
         self.connection.expect_body(framing);
-        self.reusable = self.upgrade.is_none()
-            && version == Version::HTTP_11
-            && !fields.has_element(&CONNECTION, "close");
+        let persistent = match version {
+            Version::HTTP_11 => !fields.has_element(&CONNECTION, "close"),
+            _ => fields.has_element(&CONNECTION, "keep-alive"),
+        };
+        self.reusable = self.upgrade.is_none() && persistent;
         let end = answer != Answer::Interim && self.connection.is_body_end();
         Poll::Ready(Ok(ResponseParts { status, fields, end, answer }))
     }
