@@ -2,6 +2,7 @@
 
 mod admin;
 mod isolation;
+mod load;
 mod mtls;
 mod sessions;
 mod support;

@@ -170,20 +170,17 @@ impl Pair {
 
     /// Waits until a side has so many lines or more.
     pub(crate) async fn wait_until_lines(&self, side: &str, count: usize) -> Vec<Value> {
+        let newlines = || {
+            let text = std::fs::read_to_string(self.logs.path().join(side)).unwrap();
+            text.matches('\n').count()
+        };
         let waiting = async {
-            while std::fs::read(self.logs.path().join(side))
-                .unwrap()
-                .iter()
-                .filter(|byte| **byte == b'\n')
-                .count()
-                < count
-            {
+            while newlines() < count {
                 tokio::task::yield_now().await;
             }
         };
-        if tokio::time::timeout(PATIENCE, waiting).await.is_err() {
-            panic!("{side}: {:#?} instead of {count} lines", self.lines(side));
-        }
+        let in_time = tokio::time::timeout(PATIENCE, waiting).await.is_ok();
+        assert!(in_time, "{side}: {:#?} instead of {count} lines", self.lines(side));
         self.lines(side)
     }
 
