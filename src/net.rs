@@ -1,4 +1,4 @@
-//! Binding and dialling: errors that name the address, and `TCP_NODELAY` on every socket.
+//! Binding and dialling: errors that name the address, and `TCP_NODELAY` on every socket; and how many there can be.
 //!
 //! Nagle's algorithm against small HTTP/2 frames costs two orders of magnitude (a 4 MiB echo: 11 s instead of 0.1 s),
 //! so no socket of this program is ever without `TCP_NODELAY`.
@@ -12,6 +12,18 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 /// The longest queue of connections not yet accepted. The kernel cuts it to `net.core.somaxconn` (4096 by default).
 const BACKLOG: i32 = 4096;
+
+/// Lets this process have as many sockets as the system lets it have at all: a session costs a sidecar two file
+/// descriptors, and the soft limit is often 1,024.
+pub fn raise_open_file_limit() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+        && soft < hard
+        && let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
+    {
+        tracing::debug!("the limit of open files stays at {soft}: {error}");
+    }
+}
 
 /// A socket could not be bound.
 #[derive(Debug, thiserror::Error)]

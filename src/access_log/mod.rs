@@ -16,4 +16,4 @@ pub use format::Format;
 pub use parse::{Field, ParseError, ParsedLine};
 pub use record::Record;
 pub use response_flags::{ResponseFlag, ResponseFlags};
-pub use sink::{Reopen, Sink, SinkError, Target};
+pub use sink::{Reopen, Sink, SinkError, Target, Writer};

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::{duration, exit};
 use crate::drain::{Drain, EndSignals};
+use crate::net;
 use crate::server::{Config, Server};
 
 /// Runs a WebSocket echo server: text and binary messages come back as they are.
@@ -41,6 +42,7 @@ impl Args {
 }
 
 pub(super) fn run(args: Args) -> ExitCode {
+    net::raise_open_file_limit();
     let drain_timeout = args.drain_timeout;
     let server = match Server::bind(args.into_config()) {
         Ok(server) => server,

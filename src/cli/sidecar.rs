@@ -16,6 +16,7 @@ use crate::mesh::{
     self, Documents, InboundQuery, MeshDefaults, MeshError, OutboundQuery, OutboundTrafficPolicy, Source,
     Workload,
 };
+use crate::net;
 use crate::sidecar::{Config, Direction, Sidecar, StartError};
 use crate::tls::{MutualTls, PemFiles};
 
@@ -143,6 +144,7 @@ enum PolicyArg {
 }
 
 pub(super) fn run(args: Args) -> ExitCode {
+    net::raise_open_file_limit();
     match args.direction {
         DirectionArgs::Outbound(args) => {
             match args.common.documents().and_then(|found| outbound(&args, &found)) {

@@ -25,16 +25,20 @@ mod worker;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 pub use config::{Config, Direction};
 
-use crate::access_log::{Reopen, Sink, SinkError};
+use crate::access_log::{Reopen, Sink, SinkError, Writer};
 use crate::drain::Drain;
 use crate::net::{self, BindError};
 use admin::Admin;
 use config::Proxy;
 use stats::WorkerStats;
+
+/// How long the end may be held up by whoever reads the access log from a pipe: as long as a drain takes by
+/// default, well within what Kubernetes leaves a container (`terminationGracePeriodSeconds`, 30).
+const LOG_PATIENCE: Duration = Duration::from_secs(5);
 
 /// A sidecar could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -56,7 +60,7 @@ pub struct Sidecar {
     stats: Vec<Arc<WorkerStats>>,
     admin: Option<AdminPort>,
     sink: Sink,
-    log_thread: JoinHandle<()>,
+    log_writer: Writer,
 }
 
 /// The admin port, bound.
@@ -93,11 +97,11 @@ impl Sidecar {
         let named = |source| BindError { address: config.listen, source };
         let local_addr = listeners[0].local_addr().map_err(named)?;
         let admin = config.admin.map(|address| AdminPort::bind(address, &config)).transpose()?;
-        let (sink, log_thread) = Sink::open(config.access_log, config.access_log_format)?;
+        let (sink, log_writer) = Sink::open(config.access_log, config.access_log_format)?;
         let proxy =
             Arc::new(Proxy::new(config.direction, config.endpoint, config.drain_time, config.mutual_tls));
         let stats = listeners.iter().map(|_| Arc::new(WorkerStats::new(&proxy.virtual_hosts))).collect();
-        Ok(Self { proxy, listeners, local_addr, stats, admin, sink, log_thread })
+        Ok(Self { proxy, listeners, local_addr, stats, admin, sink, log_writer })
     }
 
     /// Where it listens.
@@ -159,7 +163,9 @@ impl Sidecar {
                 // One that panicked has said so on standard error.
                 let _ = thread.join();
             }
-            let _ = self.log_thread.join();
+            if !self.log_writer.wait(LOG_PATIENCE) {
+                tracing::error!("nobody reads the access log: its last lines are lost");
+            }
         });
         // It ends with the threads, or is cut off with the whole process.
         let _ = ended.await;

@@ -4,6 +4,7 @@ mod client;
 mod mtls;
 mod server;
 mod sidecar;
+mod sidecar_access_log;
 mod sidecar_admin;
 mod support;
 mod verify;

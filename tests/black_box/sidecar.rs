@@ -196,3 +196,19 @@ fn wrong_input_is_an_error_with_its_place_and_status_2() {
         assert!(output.stdout.is_empty());
     }
 }
+
+#[test]
+#[cfg(target_os = "linux")]
+fn servers_take_as_many_open_files_as_they_may() {
+    for args in [&["server"][..], &["sidecar", "inbound", "--endpoint", "127.0.0.1:1"]] {
+        let mut command = std::process::Command::new("sh");
+        let limited = "ulimit -S -n 64; exec \"$@\"";
+        command.args(["-c", limited, "sh", env!("CARGO_BIN_EXE_websockets-cli")]).args(args);
+        let mut program = Program::spawn(command.args(["--listen", "127.0.0.1:0"]));
+        program.wait_for("listening on ");
+        let limits = std::fs::read_to_string(format!("/proc/{}/limits", program.id())).unwrap();
+        let limit = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+        let words: Vec<&str> = limit.split_whitespace().collect();
+        assert_eq!(words[3], words[4], "{limit}");
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
-use std::process::{Child, ChildStdin, Command, ExitStatus, Output, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
@@ -93,6 +93,23 @@ impl Program {
         }
     }
 
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Reads what it still says after its end.
+    pub(crate) fn wait_for_end(&mut self) {
+        while let Ok(line) = self.stderr.recv_timeout(PATIENCE) {
+            self.said.push(line);
+        }
+    }
+
+    /// Its standard output.
+    pub(crate) fn stdout(&mut self) -> ChildStdout {
+        self.child.stdout.take().expect("standard output is piped")
+    }
+
     /// Its standard input, if it was piped.
     pub(crate) fn stdin(&mut self) -> ChildStdin {
         self.child.stdin.take().expect("standard input is piped")
@@ -111,7 +128,7 @@ impl Program {
 
     /// Waits for its end and returns what it wrote to standard output.
     pub(crate) fn output(&mut self) -> (ExitStatus, String) {
-        let mut stdout = self.child.stdout.take().expect("piped");
+        let mut stdout = self.stdout();
         let reader = std::thread::spawn(move || {
             let mut bytes = Vec::new();
             let _ = stdout.read_to_end(&mut bytes);

@@ -131,6 +131,27 @@ impl Pair {
         (client.remove(0), server.remove(0))
     }
 
+    /// The lines of `client` or `server` so far.
+    pub(crate) fn lines(&self, side: &str) -> Vec<Value> {
+        json_lines(&self.logs.path().join(side))
+    }
+
+    /// Waits until a side has so many lines or more.
+    pub(crate) async fn wait_until_lines(&self, side: &str, count: usize) -> Vec<Value> {
+        let newlines = || {
+            let text = std::fs::read_to_string(self.logs.path().join(side)).unwrap();
+            text.matches('\n').count()
+        };
+        let waiting = async {
+            while newlines() < count {
+                tokio::task::yield_now().await;
+            }
+        };
+        let in_time = tokio::time::timeout(PATIENCE, waiting).await.is_ok();
+        assert!(in_time, "{side}: {:#?} instead of {count} lines", self.lines(side));
+        self.lines(side)
+    }
+
     /// Waits until a side has so many lines; more are a failure.
     pub(crate) async fn wait_for_lines(&self, side: &str, count: usize) -> Vec<Value> {
         wait_for_lines(&self.logs.path().join(side), count).await

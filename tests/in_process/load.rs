@@ -1,0 +1,280 @@
+//! Many sessions at once and every way in which they end: each request has its one line, and no byte is lost of what
+//! ended cleanly.
+
+use std::net::SocketAddr;
+
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::Semaphore;
+
+use crate::support::*;
+
+const SESSIONS: usize = 500;
+const AT_A_TIME: usize = 50;
+
+/// What the application sends before it closes in the same breath.
+const LAST_FRAMES: &[u8] = b"\x82\x04last\x88\x02\x03\xe8";
+
+/// Ends a session cleanly from its side, in one write with its last frames.
+const END: u8 = b'e';
+/// Resets its TCP connection.
+const RESET: u8 = b'r';
+
+/// An application whose sessions echo, and end as the client's first byte says once the client has said something else.
+async fn application() -> (SocketAddr, tokio::task::JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let serving = tokio::spawn(async move {
+        let mut sessions = tokio::task::JoinSet::new();
+        while let Ok((socket, _)) = listener.accept().await {
+            sessions.spawn(serve(socket));
+            while sessions.try_join_next().is_some() {}
+        }
+    });
+    (address, serving)
+}
+
+/// Whatever fails here has ended the session.
+async fn serve(mut socket: TcpStream) -> std::io::Result<()> {
+    accept(&mut socket).await?;
+    let how = socket.read_u8().await?;
+    let mut said = [0; 5];
+    socket.read_exact(&mut said).await?;
+    socket.write_all(&said).await?;
+    match how {
+        END => socket.write_all(LAST_FRAMES).await,
+        RESET => reset(socket),
+        _ => {
+            let (mut read, mut write) = socket.split();
+            tokio::io::copy(&mut read, &mut write).await.map(drop)
+        }
+    }
+}
+
+async fn accept(socket: &mut TcpStream) -> std::io::Result<()> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(socket.read_u8().await?);
+    }
+    let answer = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+        Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+    socket.write_all(answer).await
+}
+
+fn reset(socket: TcpStream) -> std::io::Result<()> {
+    let socket = socket2::Socket::from(socket.into_std()?);
+    socket.set_linger(Some(std::time::Duration::ZERO))
+}
+
+/// One session to its end. Says whether it got as far as to have its end at all.
+async fn session(address: SocketAddr, index: usize) -> std::io::Result<()> {
+    let mut client = TcpStream::connect(address).await?;
+    client.write_all(&handshake()).await?;
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(client.read_u8().await?);
+    }
+    if !head.starts_with(b"HTTP/1.1 101 ") {
+        return Err(std::io::ErrorKind::ConnectionRefused.into());
+    }
+    let how = [END, RESET, b'c', b'd'][index % 4];
+    client.write_all(&[how]).await?;
+    client.write_all(b"hello").await?;
+    let mut echoed = [0; 5];
+    client.read_exact(&mut echoed).await?;
+    assert_eq!(&echoed, b"hello");
+    match how {
+        END => {
+            let mut rest = Vec::new();
+            client.read_to_end(&mut rest).await?;
+            assert_eq!(rest, LAST_FRAMES);
+            Ok(())
+        }
+        // Whether as an end or as an error.
+        RESET => client.read_u8().await.map_or(Ok(()), |byte| panic!("{byte}")),
+        b'c' => reset(client),
+        _ => Ok(()),
+    }
+}
+
+/// All sessions, so many at a time; how many had an answer and a clean exchange.
+async fn all_sessions(address: SocketAddr) -> usize {
+    let permits = std::sync::Arc::new(Semaphore::new(AT_A_TIME));
+    let mut sessions = tokio::task::JoinSet::new();
+    for index in 0..SESSIONS {
+        let permits = std::sync::Arc::clone(&permits);
+        sessions.spawn(async move {
+            let _permit = permits.acquire().await.unwrap();
+            session(address, index).await.is_ok()
+        });
+    }
+    let ended = patiently(sessions.join_all()).await;
+    ended.into_iter().filter(|ended| *ended).count()
+}
+
+/// Every request that a side counted has exactly one line there.
+async fn assert_one_line_each(pair: &Pair, side: &str, admin: SocketAddr) -> Vec<Value> {
+    let counting = async {
+        loop {
+            let mut stream = TcpStream::connect(admin).await.unwrap();
+            let request = "GET /stats HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n";
+            stream.write_all(request.as_bytes()).await.unwrap();
+            let stats = String::from_utf8(read_all(&mut stream).await).unwrap();
+            let stat = |name: &str| -> usize {
+                let line = stats.lines().find(|line| line.starts_with("http.") && line.contains(name));
+                line.unwrap().rsplit_once(' ').unwrap().1.parse().unwrap()
+            };
+            if stat(".downstream_rq_active:") == 0 {
+                return stat(".downstream_rq_total:");
+            }
+        }
+    };
+    let counted = patiently(counting).await;
+    let lines = pair.wait_for_lines(side, counted).await;
+    assert_distinct(side, &lines);
+    lines
+}
+
+/// No request has two lines; `x-request-id` says which is which.
+fn assert_distinct(side: &str, lines: &[Value]) {
+    let requests: std::collections::BTreeSet<&str> =
+        lines.iter().map(|line| line["request_id"].as_str().unwrap()).collect();
+    assert_eq!(requests.len(), lines.len(), "{side}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_session_leaves_one_line_on_each_side_however_it_ends() {
+    for hop in [Hop::Http1, Hop::Http2] {
+        let (application, _serving) = application().await;
+        let pair = Pair::start(hop, application);
+        assert_eq!(all_sessions(pair.outbound).await, SESSIONS);
+        let client = assert_one_line_each(&pair, "client", pair.outbound_admin).await;
+        let server = assert_one_line_each(&pair, "server", pair.inbound_admin).await;
+        assert_eq!((client.len(), server.len()), (SESSIONS, SESSIONS));
+        assert!(client.iter().chain(&server).all(|line| line["response_code"] == 101));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_application_that_is_killed_in_the_middle_costs_no_line() {
+    for hop in [Hop::Http1, Hop::Http2] {
+        let (application, serving) = application().await;
+        let pair = Pair::start(hop, application);
+        let killing = async {
+            pair.wait_until_lines("client", SESSIONS / 4).await;
+            serving.abort();
+        };
+        let ((), ended) = tokio::join!(killing, all_sessions(pair.outbound));
+        assert!(ended >= SESSIONS / 4);
+        let client = assert_one_line_each(&pair, "client", pair.outbound_admin).await;
+        assert_eq!(client.len(), SESSIONS);
+        assert_one_line_each(&pair, "server", pair.inbound_admin).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sidecar_that_is_stopped_in_the_middle_costs_no_line() {
+    for (hop, side) in
+        [(Hop::Http1, "client"), (Hop::Http2, "client"), (Hop::Http1, "server"), (Hop::Http2, "server")]
+    {
+        let (application, _serving) = application().await;
+        let pair = Pair::start(hop, application);
+        let stopping = async {
+            pair.wait_until_lines("client", SESSIONS / 4).await;
+            if side == "client" { pair.stop_outbound() } else { pair.stop_inbound() }
+        };
+        let ((), ended) = tokio::join!(stopping, all_sessions(pair.outbound));
+        assert!(ended >= SESSIONS / 4);
+        // The other side can be asked how many requests it has counted.
+        let (other, admin) =
+            if side == "client" { ("server", pair.inbound_admin) } else { ("client", pair.outbound_admin) };
+        assert_one_line_each(&pair, other, admin).await;
+        assert_distinct(side, &pair.lines(side));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_body_goes_out_to_its_end_although_the_response_has_begun() {
+    const BODY: usize = 24 << 20;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let pair = Pair::start(Hop::Http1, listener.local_addr().unwrap());
+    let answering = async {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        read_head(&mut socket).await;
+        socket.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n").await.unwrap();
+        // Slower than it comes, so that its end has to wait in the sidecars.
+        let mut left = BODY;
+        while left > 0 {
+            left -= read_exactly(&mut socket, left.min(256 * 1024)).await.len();
+            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        }
+        socket.write_all(b"done").await.unwrap();
+    };
+    let asking = async {
+        let mut client = TcpStream::connect(pair.outbound).await.unwrap();
+        let head = format!("POST / HTTP/1.1\r\nHost: {AUTHORITY}\r\ncontent-length: {BODY}\r\n\r\n");
+        client.write_all(head.as_bytes()).await.unwrap();
+        assert!(read_head(&mut client).await.starts_with("HTTP/1.1 200 OK\r\n"));
+        client.write_all(&vec![7; BODY]).await.unwrap();
+        assert_eq!(read_exactly(&mut client, 4).await, b"done");
+    };
+    patiently(async { tokio::join!(answering, asking) }).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_reader_gets_everything_that_was_sent_before_the_end() {
+    // More than the window of a stream, so that the rest waits in the server's sidecar.
+    const BYTES: usize = (16 << 20) + 100_000;
+    for hop in [Hop::Http1, Hop::Http2] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        // The server's sidecar is the impatient one; the client's is what a slow reader meets.
+        let pair = Pair::configured(hop, listener.local_addr().unwrap(), |outbound, inbound| {
+            outbound.connection_manager.delayed_close_timeout = PATIENCE;
+            inbound.connection_manager.delayed_close_timeout = match hop {
+                Hop::Http1 => PATIENCE,
+                _ => std::time::Duration::from_millis(20),
+            };
+        });
+        let sending = tokio::spawn(async move {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            accept(&mut socket).await.unwrap();
+            socket.write_all(&vec![7; BYTES]).await.unwrap();
+        });
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        let mut client = socket.connect(pair.outbound).await.unwrap();
+        client.write_all(&handshake()).await.unwrap();
+        assert!(read_head(&mut client).await.starts_with("HTTP/1.1 101 "));
+        // Long after the server's side has given up, if it does.
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        assert_eq!(read_exactly(&mut client, BYTES).await.len(), BYTES, "{hop:?}");
+        sending.await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_client_sends_before_it_leaves_reaches_the_application() {
+    for hop in [Hop::Http1, Hop::Http2] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let pair = Pair::start(hop, listener.local_addr().unwrap());
+        for _ in 0..20 {
+            let reading = async {
+                let (mut socket, _) = listener.accept().await.unwrap();
+                accept(&mut socket).await.unwrap();
+                let mut all = Vec::new();
+                // Its end may be an error.
+                let _ = patiently(socket.read_to_end(&mut all)).await;
+                all.len()
+            };
+            let leaving = async {
+                let mut client = TcpStream::connect(pair.outbound).await.unwrap();
+                client.write_all(&handshake()).await.unwrap();
+                assert!(read_head(&mut client).await.starts_with("HTTP/1.1 101 "));
+                client.write_all(&vec![7; 50_000]).await.unwrap();
+            };
+            let (read, ()) = tokio::join!(reading, leaving);
+            assert_eq!(read, 50_000, "{hop:?}");
+        }
+    }
+}
