@@ -179,6 +179,11 @@ pub(super) fn local_reply(body: &str) -> Fields {
     fields
 }
 
+/// A time as the fields of Envoy have it.
+pub(super) fn milliseconds(duration: Duration) -> HeaderValue {
+    HeaderValue::from(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
+}
+
 /// The date as a response has it (RFC 9110 section 6.6.1), written once a second.
 fn date() -> HeaderValue {
     thread_local! {

@@ -57,6 +57,13 @@ impl Reset {
         }
     }
 
+    /// The body of the local reply to a request that this ended before a response.
+    pub(super) fn body(&self, retried: bool) -> String {
+        let retried = if retried { "retried and the latest " } else { "" };
+        let words = self.words();
+        format!("upstream connect error or disconnect/reset before headers. {retried}reset reason: {words}")
+    }
+
     /// The response flag (`Filter::streamResetReasonToResponseFlag`).
     pub(super) fn flag(&self) -> ResponseFlag {
         match self {

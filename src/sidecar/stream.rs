@@ -134,8 +134,7 @@ impl ActiveStream<'_> {
     async fn forward(&mut self, route: &Route, cluster: &Rc<Cluster>) -> Ending {
         let Action::Forward { timeout, retry, .. } = &route.action else { return Ending::Complete };
         if let Some(timeout) = timeout {
-            let milliseconds = HeaderValue::from(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX));
-            self.request.fields.set(EXPECTED_TIMEOUT, milliseconds);
+            self.request.fields.set(EXPECTED_TIMEOUT, headers::milliseconds(*timeout));
         }
         let deadline = timeout.map(|timeout| Instant::now() + timeout);
         let completed = self.downstream.is_request_complete().then(Instant::now);
@@ -205,12 +204,7 @@ impl ActiveStream<'_> {
                 self.record.response_flags.set(reset.flag());
                 self.record.upstream_transport_failure_reason =
                     reset.transport_failure().map(|reason| Cow::Owned(reason.replace(' ', "_")));
-                let retried = if retried { "retried and the latest " } else { "" };
-                let body = format!(
-                    "upstream connect error or disconnect/reset before headers. {retried}reset reason: {}",
-                    reset.words()
-                );
-                self.local_reply(reset.status(), &body, reset.details(after_interim))
+                self.local_reply(reset.status(), &reset.body(retried), reset.details(after_interim))
             }
         }
     }
@@ -225,8 +219,7 @@ impl ActiveStream<'_> {
         deadline: Option<Instant>,
     ) -> Ending {
         if let Some(since) = completed {
-            let milliseconds =
-                HeaderValue::from(u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX));
+            let milliseconds = headers::milliseconds(since.elapsed());
             self.record.upstream_service_time = Some(milliseconds.clone());
             head.fields.set(UPSTREAM_SERVICE_TIME, milliseconds);
         }
