@@ -20,8 +20,9 @@ use super::settings::Settings;
 use super::stream::{Stream, StreamError};
 
 /// Streams that the peer opened and reset before they were accepted; `h2`'s own bound (20) would close the connection
-/// of all the other sessions. Each costs some hundred bytes, and accepting them is all that the connection's task does.
-const PENDING_RESETS: usize = 4096;
+/// of all the other sessions. What the connection's task reads in one turn (tokio lets it read 128 times) is the bound: it
+/// accepts them all in the same turn.
+const PENDING_RESETS: usize = UNBOUNDED;
 
 /// A connection that streams come from.
 pub struct Server<T> {
