@@ -213,3 +213,43 @@ async fn sessions_beyond_the_stream_limit_get_a_connection_of_their_own() {
     assert!(connections.len() >= 5, "{connections:?}");
     assert!(lines.iter().all(|line| line["response_code"] == json!(101)));
 }
+
+/// A tunnel connection of one session, and what carries it.
+async fn tunnel(
+    inbound: std::net::SocketAddr,
+) -> (tokio::task::JoinHandle<()>, h2::SendStream<bytes::Bytes>, h2::RecvStream) {
+    let socket = TcpStream::connect(inbound).await.unwrap();
+    let (requests, connection) = h2::client::handshake(socket).await.unwrap();
+    let carrier = tokio::spawn(async move { drop(connection.await) });
+    let mut requests = patiently(requests.ready()).await.unwrap();
+    while !requests.is_extended_connect_protocol_enabled() {
+        tokio::task::yield_now().await;
+    }
+    let request = http::Request::builder()
+        .method("CONNECT")
+        .uri(format!("http://{AUTHORITY}/"))
+        .version(http::Version::HTTP_2)
+        .header("sec-websocket-version", "13")
+        .extension(h2::ext::Protocol::from_static("websocket"));
+    let (response, mut send) = requests.send_request(request.body(()).unwrap(), false).unwrap();
+    let response = patiently(response).await.unwrap();
+    assert_eq!(response.status(), 200);
+    send.send_data(bytes::Bytes::from_static(&[ECHO]), false).unwrap();
+    (carrier, send, response.into_body())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tunnel_connection_that_is_lost_takes_only_its_own_sessions_along() {
+    let pair = Pair::start(Hop::Http2, application().await);
+    let (_carrier, mut send, mut receive) = tunnel(pair.inbound).await;
+    let (lost, _send, _receive) = tunnel(pair.inbound).await;
+    lost.abort();
+    let lines = pair.wait_for_lines("server", 1).await;
+    assert_eq!(lines[0]["response_code_details"], "downstream_remote_disconnect");
+    send.send_data("still here".into(), false).unwrap();
+    let mut echoed = Vec::new();
+    while echoed.len() < 10 {
+        echoed.extend_from_slice(&patiently(receive.data()).await.unwrap().unwrap());
+    }
+    assert_eq!(echoed, b"still here");
+}
