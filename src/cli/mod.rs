@@ -4,6 +4,7 @@
 mod client;
 mod duration;
 mod exit;
+mod mesh_config;
 mod server;
 mod sidecar;
 mod verify;

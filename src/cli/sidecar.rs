@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{duration, exit};
+use super::{duration, exit, mesh_config};
 use crate::access_log::{Format, Target};
 use crate::drain::{Drain, EndSignals};
 use crate::mesh::{
@@ -57,6 +57,13 @@ struct InboundArgs {
     /// The source address towards the application; where it cannot be bound the system chooses
     #[arg(long, value_name = "IP", default_value = "127.0.0.6")]
     bind_source: IpAddr,
+    /// Adds a `sec-websocket-key` to an extended CONNECT for a WebSocket that has none, as a browser's has none
+    ///
+    /// An application behind it that speaks HTTP/1.1 needs one. Its `sec-websocket-accept` is checked and not passed on; a
+    /// wrong or missing one is answered with 502 and logged as `UPE`. Without this option the request is passed on as it
+    /// is, as Envoy does.
+    #[arg(long)]
+    mint_websocket_key: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -74,6 +81,11 @@ struct CommonArgs {
     /// Kubernetes and Istio documents: a YAML file, a folder of them, or `-`; repeatable [default: the guide's own]
     #[arg(short, long, value_name = "PATH")]
     filename: Vec<PathBuf>,
+    /// The mesh's own configuration: Istio's `MeshConfig`, or the `ConfigMap` that holds it
+    ///
+    /// Its `h2UpgradePolicy` applies where no DestinationRule says anything else; it decides in a client's sidecar alone.
+    #[arg(long, value_name = "FILE")]
+    mesh_config: Option<PathBuf>,
     /// The Deployment whose pod this proxy belongs to: gives namespace and labels, for workload selectors
     #[arg(long, value_name = "NAME")]
     workload: Option<String>,
@@ -149,9 +161,10 @@ pub(super) fn run(args: Args) -> ExitCode {
     }
 }
 
-/// The documents and the workload that is in them.
+/// The documents, the workload that is in them, and what the mesh does where they are silent.
 struct Found {
     documents: Documents,
+    mesh: MeshDefaults,
     workload: Option<Workload>,
 }
 
@@ -167,7 +180,8 @@ impl CommonArgs {
             tracing::warn!("{warning}");
         }
         let workload = self.workload.as_deref().map(|name| documents.workload(name)).transpose()?;
-        Ok(Found { documents, workload })
+        // In a server's sidecar nothing comes of it, but a wrong file is as wrong there.
+        Ok(Found { documents, mesh: mesh_config::load(self.mesh_config.as_deref())?, workload })
     }
 }
 
@@ -182,7 +196,7 @@ fn outbound(args: &OutboundArgs, found: &Found) -> Result<Direction, MeshError> 
         listen: args.common.listen,
         policy,
         istio_version: &args.common.istio_version,
-        mesh: &MeshDefaults::default(),
+        mesh: &found.mesh,
     };
     let mesh = mesh::outbound(&found.documents, &query)?;
     Ok(Direction::Outbound { mesh, passthrough: args.passthrough })
@@ -191,7 +205,11 @@ fn outbound(args: &OutboundArgs, found: &Found) -> Result<Direction, MeshError> 
 fn inbound(args: &InboundArgs, found: &Found) -> Result<Direction, MeshError> {
     let query = InboundQuery { workload: found.workload.as_ref(), istio_version: &args.common.istio_version };
     let mesh = mesh::inbound(&found.documents, &query)?;
-    Ok(Direction::Inbound { mesh, bind_source: Some(args.bind_source) })
+    Ok(Direction::Inbound {
+        mesh,
+        bind_source: Some(args.bind_source),
+        mint_websocket_key: args.mint_websocket_key,
+    })
 }
 
 fn start(args: CommonArgs, direction: Direction) -> ExitCode {

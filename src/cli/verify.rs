@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use tokio::sync::mpsc::unbounded_channel;
 
-use super::exit;
+use super::{exit, mesh_config};
 use crate::drain::{EndSignal, EndSignals};
 use crate::mesh::{Documents, Source};
 use crate::verify::report::{Human, Reporter};
@@ -33,6 +33,12 @@ pub(super) struct Args {
     /// EnvoyFilter never are.
     #[arg(short, long, value_name = "PATH", num_args = 1..)]
     filename: Vec<PathBuf>,
+
+    /// The mesh's own configuration: Istio's `MeshConfig`, or the `ConfigMap` that holds it.
+    ///
+    /// Its h2UpgradePolicy applies where no DestinationRule says anything else.
+    #[arg(long, value_name = "FILE", requires = "filename")]
+    mesh_config: Option<PathBuf>,
 
     /// The Service that the sessions go to. [default: the one that the DestinationRule's host names, else
     /// websockets-server]
@@ -79,6 +85,7 @@ fn plan(args: Args) -> Result<Plan, VerifyError> {
     Plan::new(Request {
         scenarios: args.scenarios,
         documents,
+        mesh: mesh_config::load(args.mesh_config.as_deref())?,
         service: args.service,
         client_workload: args.client_workload,
         keep: args.keep,

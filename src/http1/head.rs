@@ -8,8 +8,11 @@ use http::{HeaderName, HeaderValue, Method, StatusCode, Version};
 
 use super::Fields;
 
-/// The most bytes that a head may have: Envoy's `max_request_headers_kb`, 60 KiB.
+/// The most bytes that the head of a request may have: Envoy's `max_request_headers_kb`, 60 KiB.
 pub const MAX_HEAD_BYTES: usize = 60 * 1024;
+
+/// The most bytes that the head of a response may have: Envoy's default of `max_response_headers_kb`, 80 KiB.
+pub const MAX_RESPONSE_HEAD_BYTES: usize = 80 * 1024;
 
 /// The most fields that a head may have: Envoy's `max_headers_count`.
 pub const MAX_FIELDS: usize = 100;
@@ -20,9 +23,9 @@ pub enum HeadError {
     /// The start line or a field breaks the grammar.
     #[error("not an HTTP/1.1 head: {0}")]
     Malformed(httparse::Error),
-    /// More than [`MAX_HEAD_BYTES`] without an end, or more in all.
-    #[error("a head of more than {MAX_HEAD_BYTES} bytes")]
-    TooLong,
+    /// More bytes than this without an end, or in all.
+    #[error("a head of more than {0} bytes")]
+    TooLong(usize),
     /// More than [`MAX_FIELDS`] fields.
     #[error("a head of more than {MAX_FIELDS} fields")]
     TooManyFields,
@@ -105,12 +108,45 @@ fn write_fields(fields: &Fields, out: &mut BytesMut) {
 /// # Errors
 /// [`HeadError`]; the connection is of no use any more.
 pub fn parse_request(buffer: &mut BytesMut) -> Result<Option<RequestHead>, HeadError> {
+    match parse_unfolded_request(buffer) {
+        Err(HeadError::Malformed(httparse::Error::HeaderName)) if unfold(buffer) => {
+            parse_unfolded_request(buffer)
+        }
+        parsed => parsed,
+    }
+}
+
+/// Drops the line breaks within fields of a head (RFC 9112 section 5.2), as Envoy does; false if there are none. That the
+/// first field is indented is no such thing.
+fn unfold(buffer: &mut BytesMut) -> bool {
+    let mut unfolded = BytesMut::with_capacity(buffer.len());
+    let mut lines = 0;
+    let mut rest = &buffer[..];
+    while let Some(end) = memchr::memchr(b'\n', rest) {
+        let (line, after) = rest.split_at(end + 1);
+        let text = line.strip_suffix(b"\r\n").unwrap_or(&line[..end]);
+        // Empty lines may come before the head; one after it is its end.
+        if text.is_empty() && lines > 0 {
+            break;
+        }
+        lines += usize::from(!text.is_empty());
+        let folded = lines > 1 && after.first().is_some_and(|next| matches!(next, b' ' | b'\t'));
+        unfolded.extend_from_slice(if folded { text } else { line });
+        rest = after;
+    }
+    unfolded.extend_from_slice(rest);
+    let changed = unfolded.len() < buffer.len();
+    *buffer = unfolded;
+    changed
+}
+
+fn parse_unfolded_request(buffer: &mut BytesMut) -> Result<Option<RequestHead>, HeadError> {
     let mut slots = [httparse::EMPTY_HEADER; MAX_FIELDS];
     let mut parsed = httparse::Request::new(&mut slots);
     let outcome = parsed
         .parse(buffer)
         .map_err(|error| if is_simple_request(buffer) { httparse::Error::Version } else { error });
-    let Some(length) = complete(buffer.len(), outcome)? else { return Ok(None) };
+    let Some(length) = complete(buffer.len(), MAX_HEAD_BYTES, outcome)? else { return Ok(None) };
     let base = buffer.as_ptr() as usize;
     let target = span(base, parsed.path.unwrap_or_default().as_bytes());
     let method = Method::from_bytes(parsed.method.unwrap_or_default().as_bytes())
@@ -133,7 +169,9 @@ pub fn parse_request(buffer: &mut BytesMut) -> Result<Option<RequestHead>, HeadE
 pub fn parse_response(buffer: &mut BytesMut) -> Result<Option<ResponseHead>, HeadError> {
     let mut slots = [httparse::EMPTY_HEADER; MAX_FIELDS];
     let mut parsed = httparse::Response::new(&mut slots);
-    let Some(length) = complete(buffer.len(), parsed.parse(buffer))? else { return Ok(None) };
+    let Some(length) = complete(buffer.len(), MAX_RESPONSE_HEAD_BYTES, parsed.parse(buffer))? else {
+        return Ok(None);
+    };
     let status = StatusCode::from_u16(parsed.code.unwrap_or_default())
         .map_err(|_| HeadError::Malformed(httparse::Error::Status))?;
     let version = version(parsed.version);
@@ -154,12 +192,13 @@ fn is_simple_request(buffer: &[u8]) -> bool {
 /// The length of the head, `None` if more bytes are needed.
 fn complete(
     available: usize,
+    most: usize,
     outcome: Result<httparse::Status<usize>, httparse::Error>,
 ) -> Result<Option<usize>, HeadError> {
     match outcome {
-        Ok(httparse::Status::Complete(length)) if length > MAX_HEAD_BYTES => Err(HeadError::TooLong),
+        Ok(httparse::Status::Complete(length)) if length > most => Err(HeadError::TooLong(most)),
         Ok(httparse::Status::Complete(length)) => Ok(Some(length)),
-        Ok(httparse::Status::Partial) if available > MAX_HEAD_BYTES => Err(HeadError::TooLong),
+        Ok(httparse::Status::Partial) if available > most => Err(HeadError::TooLong(most)),
         Ok(httparse::Status::Partial) => Ok(None),
         Err(httparse::Error::TooManyHeaders) => Err(HeadError::TooManyFields),
         Err(error) => Err(HeadError::Malformed(error)),
@@ -222,6 +261,27 @@ mod tests {
     }
 
     #[test]
+    fn a_field_over_several_lines_is_one_without_the_line_breaks() {
+        for (field, value) in [
+            ("b\r\n c", "b c"),
+            ("b \r\n \t c", "b  \t c"),
+            ("\r\n c", "c"),
+            ("b\r\n ", "b"),
+            ("b\n c", "b c"),
+        ] {
+            let text = format!("\r\nGET / HTTP/1.1\r\nx: {field}\r\ny: 1\r\n\r\n\n early");
+            let mut buffer = BytesMut::from(text.as_str());
+            let head = parse_request(&mut buffer).unwrap().unwrap();
+            let fields: Vec<_> = head.fields.iter().map(|(_, value)| value.to_str().unwrap()).collect();
+            assert_eq!(fields, [value, "1"], "{field:?}");
+            assert_eq!(&buffer[..], b"\n early");
+        }
+        let indented = "GET / HTTP/1.1\r\n x: y\r\n\r\n";
+        let error = parse_request(&mut BytesMut::from(indented)).unwrap_err();
+        assert_eq!(error, HeadError::Malformed(httparse::Error::HeaderName));
+    }
+
+    #[test]
     fn writing_keeps_the_order_and_lowers_the_names() {
         let head = parse_request(&mut BytesMut::from(SAMPLE)).unwrap().unwrap();
         let mut out = BytesMut::new();
@@ -242,7 +302,13 @@ mod tests {
     #[test]
     fn too_long_and_too_many_are_told_from_malformed() {
         let long = format!("GET / HTTP/1.1\r\nx: {}", "y".repeat(MAX_HEAD_BYTES));
-        assert_eq!(parse_request(&mut BytesMut::from(long.as_str())).unwrap_err(), HeadError::TooLong);
+        let error = parse_request(&mut BytesMut::from(long.as_str())).unwrap_err();
+        assert_eq!(error, HeadError::TooLong(MAX_HEAD_BYTES));
+        let response = long.replace("GET / HTTP/1.1", "HTTP/1.1 200 OK");
+        assert!(parse_response(&mut BytesMut::from(response.as_str())).unwrap().is_none());
+        let longer = response + &"y".repeat(MAX_RESPONSE_HEAD_BYTES - MAX_HEAD_BYTES);
+        let error = parse_response(&mut BytesMut::from(longer.as_str())).unwrap_err();
+        assert_eq!(error, HeadError::TooLong(MAX_RESPONSE_HEAD_BYTES));
         let many = format!("GET / HTTP/1.1\r\n{}\r\n", "x: y\r\n".repeat(MAX_FIELDS + 1));
         assert_eq!(parse_request(&mut BytesMut::from(many.as_str())).unwrap_err(), HeadError::TooManyFields);
         let error = parse_request(&mut BytesMut::from("\x16\x03\x01\r\n\r\n")).unwrap_err();

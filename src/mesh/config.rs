@@ -83,12 +83,6 @@ pub struct HttpConnectionManager {
     pub delayed_close_timeout: Duration,
     /// `upgrade_configs`: the tokens of the `Upgrade` field that are taken.
     pub upgrade_types: Vec<String>,
-    /// How long a whole request may take to arrive; `None` is off, Envoy's default.
-    #[serde(serialize_with = "duration::serialize_optional")]
-    pub request_timeout: Option<Duration>,
-    /// `common_http_protocol_options.idle_timeout`: how long a connection may be without a request; `None` is off.
-    #[serde(serialize_with = "duration::serialize_optional")]
-    pub idle_timeout: Option<Duration>,
 }
 
 /// Envoy 1.40's default of `max_concurrent_streams`, downstream and upstream.
@@ -99,7 +93,7 @@ const INITIAL_STREAM_WINDOW_SIZE: u32 = 16 * 1024 * 1024;
 const INITIAL_CONNECTION_WINDOW_SIZE: u32 = 24 * 1024 * 1024;
 /// Envoy's default of `delayed_close_timeout`.
 const DELAYED_CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
-/// Envoy's default of `common_http_protocol_options.idle_timeout`, downstream and upstream.
+/// Envoy's default of `common_http_protocol_options.idle_timeout` of a cluster.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
 /// Istio's default `connectTimeout` (`pkg/config/mesh/mesh.go`).
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -130,8 +124,6 @@ impl HttpConnectionManager {
             stream_idle_timeout: None,
             delayed_close_timeout: DELAYED_CLOSE_TIMEOUT,
             upgrade_types: vec!["websocket".to_owned()],
-            request_timeout: None,
-            idle_timeout: Some(IDLE_TIMEOUT),
         }
     }
 }

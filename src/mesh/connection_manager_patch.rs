@@ -28,8 +28,6 @@ pub(super) struct ConnectionManagerPatch {
     initial_connection_window_size: Option<u32>,
     stream_idle_timeout: Option<Duration>,
     delayed_close_timeout: Option<Duration>,
-    request_timeout: Option<Duration>,
-    idle_timeout: Option<Duration>,
     upgrade_types: Vec<String>,
 }
 
@@ -64,13 +62,8 @@ impl ConnectionManagerPatch {
         if let Some(options) = fields.fields("http2ProtocolOptions")? {
             patch.read_http2_options(options, reading)?;
         }
-        if let Some(mut options) = fields.fields("commonHttpProtocolOptions")? {
-            patch.idle_timeout = options.take("idleTimeout").map(Field::duration).transpose()?;
-            reading.warn_of_rest(options);
-        }
         patch.stream_idle_timeout = fields.take("streamIdleTimeout").map(Field::duration).transpose()?;
         patch.delayed_close_timeout = fields.take("delayedCloseTimeout").map(Field::duration).transpose()?;
-        patch.request_timeout = fields.take("requestTimeout").map(Field::duration).transpose()?;
         for config in fields.items("upgradeConfigs")? {
             patch.read_upgrade(config, reading)?;
         }
@@ -107,12 +100,6 @@ impl ConnectionManagerPatch {
 
     /// Merges the patch into a connection manager.
     pub(super) fn merge_into(&self, manager: &mut HttpConnectionManager) {
-        // Zero is Envoy's way to turn a timeout off; a connection that need not wait for its peer closes at once.
-        let overwrite = |timeout: &mut Option<Duration>, with: Option<Duration>| {
-            if let Some(with) = with {
-                *timeout = Some(with).filter(|with| !with.is_zero());
-            }
-        };
         manager.allow_connect |= self.allow_connect;
         manager.max_concurrent_streams =
             self.max_concurrent_streams.unwrap_or(manager.max_concurrent_streams);
@@ -120,9 +107,10 @@ impl ConnectionManagerPatch {
             self.initial_stream_window_size.unwrap_or(manager.initial_stream_window_size);
         manager.initial_connection_window_size =
             self.initial_connection_window_size.unwrap_or(manager.initial_connection_window_size);
-        overwrite(&mut manager.stream_idle_timeout, self.stream_idle_timeout);
-        overwrite(&mut manager.request_timeout, self.request_timeout);
-        overwrite(&mut manager.idle_timeout, self.idle_timeout);
+        if let Some(timeout) = self.stream_idle_timeout {
+            // Zero is Envoy's way to turn it off; a connection that need not wait for its peer closes at once.
+            manager.stream_idle_timeout = Some(timeout).filter(|timeout| !timeout.is_zero());
+        }
         manager.delayed_close_timeout = self.delayed_close_timeout.unwrap_or(manager.delayed_close_timeout);
         for upgrade_type in &self.upgrade_types {
             if !manager.upgrade_types.contains(upgrade_type) {

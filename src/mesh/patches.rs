@@ -275,7 +275,6 @@ mod tests {
         let manager = patched(&[Filter {
             config: "http2_protocol_options: {max_concurrent_streams: 2, initial_stream_window_size: 65535,
                 initial_connection_window_size: '131072'}, stream_idle_timeout: 1.5s, delayed_close_timeout: 0.3s,
-                request_timeout: 5s, common_http_protocol_options: {idle_timeout: 60s},
                 upgrade_configs: [{upgrade_type: foo}, {upgrade_type: bar, enabled: false}]",
             ..Filter::default()
         }]);
@@ -288,8 +287,6 @@ mod tests {
             stream_idle_timeout: Some(Duration::from_millis(1500)),
             delayed_close_timeout: Duration::from_millis(300),
             upgrade_types: vec!["websocket".to_owned(), "foo".to_owned()],
-            request_timeout: Some(Duration::from_secs(5)),
-            idle_timeout: Some(Duration::from_secs(60)),
         };
         assert_eq!(manager, expected);
     }
@@ -306,9 +303,9 @@ mod tests {
 
     #[test]
     fn a_timeout_of_zero_turns_it_off() {
-        let config = "stream_idle_timeout: 0s, delayed_close_timeout: 0s, common_http_protocol_options: {idle_timeout: 0s}";
+        let config = "stream_idle_timeout: 0s, delayed_close_timeout: 0s";
         let manager = patched(&[Filter { config, ..Filter::default() }]);
-        assert_eq!((manager.stream_idle_timeout, manager.idle_timeout), (None, None));
+        assert_eq!(manager.stream_idle_timeout, None);
         assert_eq!(manager.delayed_close_timeout, Duration::ZERO);
     }
 

@@ -27,7 +27,7 @@ impl Rejection {
     /// What is wrong with the bytes that have come.
     pub(super) fn of_head(error: HeadError, bytes: &[u8]) -> Self {
         match error {
-            HeadError::TooLong if !bytes.contains(&b'\n') => Self::TargetTooLong,
+            HeadError::TooLong(_) if !bytes.contains(&b'\n') => Self::TargetTooLong,
             error => Self::Head(error),
         }
     }
@@ -36,7 +36,7 @@ impl Rejection {
         match self {
             Self::TimedOut(_) => StatusCode::REQUEST_TIMEOUT,
             Self::TargetTooLong => StatusCode::URI_TOO_LONG,
-            Self::Head(HeadError::TooLong | HeadError::TooManyFields) => {
+            Self::Head(HeadError::TooLong(_) | HeadError::TooManyFields) => {
                 StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
             }
             Self::Head(HeadError::Malformed(httparse::Error::Version)) => {

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::downstream::Downstream;
 use super::exchange::{End, Exchange, IdleTimer, Leg};
+use super::headers;
 use super::reset::{Gone, Reset};
 use super::upstream::cluster::Cluster;
 use super::upstream::{Answer, Ready, ResponseParts, Upstream};
@@ -42,6 +43,8 @@ pub(super) enum Failure {
         reset: Reset,
         /// It was not the first.
         retried: bool,
+        /// An interim response had come; to Envoy the response has started with it.
+        after_interim: bool,
     },
     /// The cluster has no host.
     NoHost,
@@ -52,6 +55,10 @@ pub(super) enum Failure {
 }
 
 /// What the attempts for one request need.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts of one request, not the states of a machine"
+)]
 pub(super) struct Attempts<'a> {
     pub(super) downstream: &'a mut Downstream,
     pub(super) record: &'a mut Record,
@@ -60,11 +67,15 @@ pub(super) struct Attempts<'a> {
     pub(super) protocol: Protocol,
     /// The request asks for an upgrade: what follows it is held back until the upstream has agreed.
     pub(super) upgrade: bool,
+    /// The request lacks the key of a WebSocket, and gets one where it becomes HTTP/1.1.
+    pub(super) mint_key: bool,
     pub(super) cluster: &'a Rc<Cluster>,
     pub(super) retry: &'a RetryPolicy,
     pub(super) numbered: bool,
     /// When the request was complete, once it is.
     pub(super) completed: Option<Instant>,
+    /// An interim response has been passed on: of several the first is, and nothing is tried again after it.
+    pub(super) interim_sent: bool,
 }
 
 /// The body so far, kept to be sent again.
@@ -108,13 +119,15 @@ impl Attempts<'_> {
                 Err(failed) => failed,
             };
             self.cluster.note_reset(&reset);
-            if !is_retried(self.retry, &reset, sent) || !replay.is_complete() {
-                return Err(Failure::Reset { reset, retried: retries > 0 });
+            let failure =
+                |reset| Failure::Reset { reset, retried: retries > 0, after_interim: self.interim_sent };
+            if self.interim_sent || !is_retried(self.retry, &reset, sent) || !replay.is_complete() {
+                return Err(failure(reset));
             }
             if retries == self.retry.num_retries {
                 self.record.response_flags.set(ResponseFlag::UpstreamRetryLimitExceeded);
                 self.cluster.stats.rq_retry_limit_exceeded.increment();
-                return Err(Failure::Reset { reset, retried: retries > 0 });
+                return Err(failure(reset));
             }
             retries += 1;
             self.cluster.stats.rq_retry.increment();
@@ -140,7 +153,7 @@ impl Attempts<'_> {
             };
             self.record.upstream_local_address = Some(ready.local_address());
             let end = self.downstream.is_request_complete() && replay.parts.is_empty();
-            match ready.send(self.request, end, &cluster.stats) {
+            match ready.send(self.request, end, self.mint_key, &cluster.stats) {
                 Ok(upstream) => break upstream,
                 // A pooled connection that drains: the pool has forgotten it, and dials another one.
                 Err(Reset::ConnectionTermination) => {}
@@ -168,7 +181,11 @@ impl Attempts<'_> {
                 self.exchange_until_head(&mut upstream, replay).await
             };
             match answered {
-                Ok(Ok(head)) if head.answer == Answer::Interim => {
+                Ok(Ok(mut head)) if head.answer == Answer::Interim => {
+                    if std::mem::replace(&mut self.interim_sent, true) {
+                        continue;
+                    }
+                    headers::prepare_interim(&mut head.fields);
                     if let Err(gone) = self.downstream.send_interim(head.status, head.fields) {
                         upstream.abandon();
                         return Err(Failure::Gone(gone));

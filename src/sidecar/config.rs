@@ -51,6 +51,8 @@ pub enum Direction {
         mesh: mesh::Inbound,
         /// The source address towards the application; Istio's is 127.0.0.6.
         bind_source: Option<IpAddr>,
+        /// An extended CONNECT without `sec-websocket-key` gets one of the sidecar's own towards the application.
+        mint_websocket_key: bool,
     },
 }
 
@@ -85,9 +87,11 @@ impl Config {
             Direction::Outbound { mesh, passthrough } => {
                 json!({ "configuration": mesh, "passthrough": passthrough })
             }
-            Direction::Inbound { mesh, bind_source } => {
-                json!({ "configuration": mesh, "bind_source": bind_source })
-            }
+            Direction::Inbound { mesh, bind_source, mint_websocket_key } => json!({
+                "configuration": mesh,
+                "bind_source": bind_source,
+                "mint_websocket_key": mint_websocket_key,
+            }),
         };
         json!({ "configs": [{
             "direction": self.direction.name(),
@@ -108,6 +112,7 @@ pub(super) struct Proxy {
     pub(super) endpoint: SocketAddr,
     pub(super) passthrough: Option<SocketAddr>,
     pub(super) bind_source: Option<IpAddr>,
+    pub(super) mint_websocket_key: bool,
     pub(super) drain_manager: Arc<DrainManager>,
     /// The listener takes TLS alone.
     pub(super) downstream_tls: Option<MutualTls>,
@@ -130,16 +135,18 @@ impl Proxy {
                 endpoint,
                 passthrough,
                 bind_source: None,
+                mint_websocket_key: false,
                 drain_manager,
                 downstream_tls: None,
                 upstream_tls: mutual_tls,
             },
-            Direction::Inbound { mesh, bind_source } => Self {
+            Direction::Inbound { mesh, bind_source, mint_websocket_key } => Self {
                 connection_manager: mesh.connection_manager,
                 virtual_hosts: Arc::from([mesh.virtual_host]),
                 endpoint,
                 passthrough: None,
                 bind_source: bind_source.filter(|source| can_bind(*source)),
+                mint_websocket_key,
                 drain_manager,
                 downstream_tls: mutual_tls,
                 upstream_tls: None,

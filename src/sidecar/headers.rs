@@ -79,7 +79,8 @@ pub(super) fn prepare_request(request: &mut RequestParts, upgrade: bool, tls: Op
     }
     fields.retain(|name, _| !INTERNAL.contains(name));
     if !fields.contains(&X_FORWARDED_PROTO) {
-        let scheme = if tls.is_some() { "https" } else { request.scheme };
+        // What the connection is, whatever `:scheme` claims.
+        let scheme = if tls.is_some() { "https" } else { "http" };
         fields.append(X_FORWARDED_PROTO, HeaderValue::from_static(scheme));
     }
     if !fields.contains(&X_REQUEST_ID) {
@@ -141,16 +142,27 @@ pub(super) fn is_upgrade_taken(request: &RequestParts, worker: &Worker) -> bool 
     })
 }
 
-/// Removes what belongs to the upstream connection alone, adds the date where there is none, and names this proxy.
-/// A response that switches protocols keeps its `upgrade` and `connection`.
-pub(super) fn prepare_response(fields: &mut Fields, switching: bool, server_name: &'static str) {
-    if !switching {
-        fields.remove(&CONNECTION);
-        fields.remove(&UPGRADE);
-    }
+/// Removes what belongs to the upstream connection alone, which is all that is done to an interim response (1xx).
+pub(super) fn prepare_interim(fields: &mut Fields) {
+    fields.remove(&CONNECTION);
+    fields.remove(&UPGRADE);
+    remove_hop_fields(fields);
+}
+
+fn remove_hop_fields(fields: &mut Fields) {
     fields.remove(&TRANSFER_ENCODING);
     fields.remove(&KEEP_ALIVE);
     fields.remove(&PROXY_CONNECTION);
+}
+
+/// Removes what belongs to the upstream connection alone, adds the date where there is none, and names this proxy.
+/// A response that switches protocols keeps its `upgrade` and `connection`.
+pub(super) fn prepare_response(fields: &mut Fields, switching: bool, server_name: &'static str) {
+    if switching {
+        remove_hop_fields(fields);
+    } else {
+        prepare_interim(fields);
+    }
     if !fields.contains(&DATE) {
         fields.append(DATE, date());
     }

@@ -34,7 +34,9 @@ impl From<StreamError> for Reset {
         match error {
             StreamError::Reset(Reason::REFUSED_STREAM) | StreamError::GoAway => Self::RemoteRefusedStream,
             StreamError::Reset(Reason::CONNECT_ERROR) => Self::ConnectError,
-            StreamError::Reset(Reason::PROTOCOL_ERROR) | StreamError::Protocol(_) => Self::ProtocolError,
+            StreamError::Reset(Reason::PROTOCOL_ERROR)
+            | StreamError::Protocol(_)
+            | StreamError::Malformed => Self::ProtocolError,
             StreamError::Reset(_) => Self::RemoteReset,
             StreamError::ConnectionLost => Self::ConnectionTermination,
         }

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::header::CONTENT_LENGTH;
 use http::{HeaderName, HeaderValue, StatusCode};
 use tokio::time::Instant;
 
@@ -138,6 +139,9 @@ impl ActiveStream<'_> {
         }
         let deadline = timeout.map(|timeout| Instant::now() + timeout);
         let completed = self.downstream.is_request_complete().then(Instant::now);
+        let mint_key = self.worker.mint_websocket_key
+            && self.protocol == Protocol::Http2
+            && extended_connect::is_websocket_without_key(&self.request);
         let mut attempts = Attempts {
             downstream: &mut self.downstream,
             record: &mut self.record,
@@ -145,12 +149,16 @@ impl ActiveStream<'_> {
             idle: &mut self.idle,
             protocol: self.protocol,
             upgrade: self.upgrade,
+            mint_key,
             cluster,
             retry,
             numbered: route.include_request_attempt_count,
             completed,
+            interim_sent: false,
         };
-        let tried = within(deadline, attempts.run()).await.unwrap_or(Err(Failure::TimedOut));
+        // On the heap, and gone afterwards: what it needs is much more than what an open session does.
+        let run = Box::pin(attempts.run());
+        let tried = within(deadline, run).await.unwrap_or(Err(Failure::TimedOut));
         let completed = attempts.completed;
         match tried {
             Ok((upstream, head)) => self.answer(cluster, upstream, head, completed, deadline).await,
@@ -192,7 +200,7 @@ impl ActiveStream<'_> {
                 };
                 self.local_reply(status, "stream timeout", "stream_idle_timeout")
             }
-            Failure::Reset { reset, retried } => {
+            Failure::Reset { reset, retried, after_interim } => {
                 cluster.stats.rq_completed.count(reset.status());
                 self.record.response_flags.set(reset.flag());
                 self.record.upstream_transport_failure_reason =
@@ -202,7 +210,7 @@ impl ActiveStream<'_> {
                     "upstream connect error or disconnect/reset before headers. {retried}reset reason: {}",
                     reset.words()
                 );
-                self.local_reply(reset.status(), &body, reset.details(false))
+                self.local_reply(reset.status(), &body, reset.details(after_interim))
             }
         }
     }
@@ -293,6 +301,10 @@ impl ActiveStream<'_> {
             self.stats().rq_response_before_complete.increment();
         }
         self.drain();
+        if status.is_informational() || status == StatusCode::NO_CONTENT {
+            // There cannot be a body (RFC 9110 section 8.6).
+            fields.remove(&CONTENT_LENGTH);
+        }
         headers::prepare_response(&mut fields, switching, self.worker.connection_manager.server_name);
         if !switching {
             self.note_close(&mut fields);

@@ -32,6 +32,7 @@ pub(super) struct Worker {
     pub(super) routes: Routes,
     pub(super) stats: Arc<WorkerStats>,
     pub(super) drain_manager: Arc<DrainManager>,
+    pub(super) mint_websocket_key: bool,
     mutual_tls: Option<MutualTls>,
     sink: Sink,
 }
@@ -43,6 +44,7 @@ impl Worker {
             routes: Routes::new(proxy, &stats),
             stats,
             drain_manager: Arc::clone(&proxy.drain_manager),
+            mint_websocket_key: proxy.mint_websocket_key,
             mutual_tls: proxy.downstream_tls.clone(),
             sink,
         }
@@ -54,7 +56,7 @@ impl Worker {
             tokio::select! {
                 accepted = net::accept(&listener) => match accepted {
                     Ok((socket, remote)) => {
-                        tokio::task::spawn_local(Rc::clone(&self).accept(socket, remote));
+                        tokio::task::spawn_local(Rc::clone(&self).serve(socket, remote));
                     }
                     Err(error) => {
                         // Out of file descriptors, most likely: others have to end before more can begin.
@@ -69,26 +71,10 @@ impl Worker {
         drain.forced.cancelled().await;
     }
 
-    /// What a connection does before HTTP. One that does not get through it leaves no line.
-    async fn accept(self: Rc<Self>, socket: TcpStream, remote: SocketAddr) {
-        let Ok(local) = socket.local_addr() else { return };
-        let Some(mutual_tls) = &self.mutual_tls else {
-            return self.serve(socket.into(), ConnectionInfo { local, remote, tls: None }).await;
-        };
-        match mutual_tls.accept(socket).await {
-            Ok(accepted) => {
-                let tls = DownstreamTls {
-                    requested_server_name: accepted.requested_server_name.map(Arc::from),
-                    client_certificate: accepted.client_certificate,
-                };
-                let info = ConnectionInfo { local, remote, tls: Some(Rc::new(tls)) };
-                self.serve(accepted.stream.into(), info).await;
-            }
-            Err(error) => tracing::debug!("{remote}: {error}"),
-        }
-    }
-
-    async fn serve(self: Rc<Self>, mut socket: Socket, info: ConnectionInfo) {
+    /// Serves a connection to its end. What only its beginning needs, or only some connections do, is on the heap: an open
+    /// session keeps the rest for as long as it lives.
+    async fn serve(self: Rc<Self>, socket: TcpStream, remote: SocketAddr) {
+        let Some((mut socket, info)) = Box::pin(self.secure(socket, remote)).await else { return };
         let counted = &self.stats.connection_manager;
         let _connection = Active::begin(counted, |stats| &stats.cx);
         // Envoy's codec type AUTO: the first bytes decide.
@@ -101,10 +87,31 @@ impl Worker {
         }
         if read.starts_with(PREFACE) {
             let _http2 = Active::begin(counted, |stats| &stats.cx_http2);
-            downstream::http2::serve(Rc::clone(&self), socket, read, info).await;
+            Box::pin(downstream::http2::serve(Rc::clone(&self), socket, read, info)).await;
         } else if !read.is_empty() {
             let _http1 = Active::begin(counted, |stats| &stats.cx_http1);
-            downstream::http1::serve(&self, Http1::new(socket, read), info).await;
+            downstream::http1::serve(&self, Box::new(Http1::new(socket, read)), info).await;
+        }
+    }
+
+    /// What a connection does before HTTP. One that does not get through it leaves no line.
+    async fn secure(&self, socket: TcpStream, remote: SocketAddr) -> Option<(Socket, ConnectionInfo)> {
+        let local = socket.local_addr().ok()?;
+        let Some(mutual_tls) = &self.mutual_tls else {
+            return Some((socket.into(), ConnectionInfo { local, remote, tls: None }));
+        };
+        match mutual_tls.accept(socket).await {
+            Ok(accepted) => {
+                let tls = DownstreamTls {
+                    requested_server_name: accepted.requested_server_name.map(Arc::from),
+                    client_certificate: accepted.client_certificate,
+                };
+                Some((accepted.stream.into(), ConnectionInfo { local, remote, tls: Some(Rc::new(tls)) }))
+            }
+            Err(error) => {
+                tracing::debug!("{remote}: {error}");
+                None
+            }
         }
     }
 

@@ -10,10 +10,10 @@ use http::{Request, Response};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::held::Held;
-use super::opening::Opening;
 use super::outgoing::Outgoing;
 use super::settings::Settings;
 use super::stream::{Stream, StreamError};
+use super::wire::Wire;
 
 /// `PRI * HTTP/2.0 …` (RFC 9113 section 3.4).
 const PREFACE_LENGTH: usize = 24;
@@ -37,7 +37,7 @@ pub async fn connect<T>(
 where
     T: AsyncRead + AsyncWrite + Unpin,
 {
-    let opening = Opening::client(io, PREFACE_LENGTH, settings.client_frame());
+    let wire = Wire::client(io, PREFACE_LENGTH, settings.client_frame());
     let (requests, mut connection) = Builder::new()
         .enable_push(false)
         .initial_window_size(settings.initial_stream_window_size)
@@ -48,7 +48,7 @@ where
         .data_frame_budget(UNBOUNDED)
         .max_local_error_reset_streams(None)
         .max_send_buffer_size(super::outgoing::HIGH_WATERMARK * 2)
-        .handshake(opening)
+        .handshake(wire.clone())
         .await?;
     let held = Rc::new(Held::new(settings.initial_connection_window_size));
     let client = Client { requests, held: Rc::clone(&held) };
@@ -56,7 +56,10 @@ where
         if let Some(window) = held.poll_window(cx) {
             connection.set_target_window_size(window);
         }
-        Pin::new(&mut connection).poll(cx)
+        let ended = Pin::new(&mut connection).poll(cx);
+        // An error shows with the next read.
+        let _ = wire.poll_settle(cx);
+        ended
     });
     Ok((client, driver))
 }

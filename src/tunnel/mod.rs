@@ -6,11 +6,12 @@
 
 mod client;
 mod held;
-mod opening;
 mod outgoing;
+mod resets;
 mod server;
 mod settings;
 mod stream;
+mod wire;
 
 pub use client::{AwaitedResponse, Client, connect};
 pub use h2::Reason;

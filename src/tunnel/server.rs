@@ -1,33 +1,32 @@
 //! The accepting side of a connection.
 
-use std::cell::RefCell;
-use std::io;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::BytesMut;
 use h2::server::{Builder, Connection, SendResponse};
 use http::{Request, Response};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::Reason;
 use super::client::UNBOUNDED;
 use super::held::Held;
-use super::opening::Opening;
 use super::outgoing::Outgoing;
 use super::settings::Settings;
 use super::stream::{Stream, StreamError};
+use super::wire::Wire;
 
 /// Streams that the peer opened and reset before they were accepted; `h2`'s own bound (20) would close the connection
-/// of all the other sessions. What the connection's task reads in one turn (tokio lets it read 128 times) is the bound: it
-/// accepts them all in the same turn.
-const PENDING_RESETS: usize = UNBOUNDED;
+/// of all the other sessions. One turn of the connection's task reads as many as there are, and then accepts them; each
+/// costs some hundred bytes, so this bounds a flood to about 10 MiB.
+const PENDING_RESETS: usize = 32 * 1024;
 
 /// A connection that streams come from.
 pub struct Server<T> {
-    connection: Connection<Shared<T>, Outgoing>,
-    io: Shared<T>,
+    connection: Connection<Wire<T>, Outgoing>,
+    wire: Wire<T>,
+    /// The highest stream that was accepted.
+    last_accepted: u32,
     held: Rc<Held>,
 }
 
@@ -37,9 +36,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Server<T> {
     /// # Errors
     /// The peer is gone, or what it sent is not HTTP/2.
     pub async fn handshake(io: T, read: BytesMut, settings: &Settings) -> Result<Self, StreamError> {
-        let io = Shared(Rc::new(RefCell::new(Opening::server(io, read, settings.server_frame()))));
+        let wire = Wire::server(io, read, settings.server_frame());
         let connection = Builder::new()
-            // What is announced is the opening's business; see there.
+            // What is announced is the wire's business; see there.
             .enable_connect_protocol()
             .initial_window_size(settings.initial_stream_window_size)
             .initial_connection_window_size(settings.initial_connection_window_size)
@@ -48,16 +47,18 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Server<T> {
             .data_frame_budget(UNBOUNDED)
             .max_local_error_reset_streams(None)
             .max_send_buffer_size(super::outgoing::HIGH_WATERMARK * 2)
-            .handshake(io.clone())
+            .handshake(wire.clone())
             .await?;
-        Ok(Self { connection, io, held: Rc::new(Held::new(settings.initial_connection_window_size)) })
+        let held = Rc::new(Held::new(settings.initial_connection_window_size));
+        Ok(Self { connection, wire, last_accepted: 0, held })
     }
 
     /// The next stream; `None` when the connection has ended. Everything on the connection moves only while this is
     /// polled. What was held back of the opening goes out when there is no request left to look at.
     ///
     /// # Errors
-    /// [`StreamError`].
+    /// [`StreamError::Malformed`] for a request, which `h2` does not show; the connection is to be abandoned, and
+    /// what `h2` would answer does not go out. Any other: the connection has ended.
     #[expect(
         clippy::type_complexity,
         reason = "a poll of an optional result of three parts, named nowhere else"
@@ -69,14 +70,19 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Server<T> {
         if let Some(window) = self.held.poll_window(cx) {
             self.connection.set_target_window_size(window);
         }
-        match self.connection.poll_accept(cx) {
-            Poll::Pending => {
-                if self.io.0.borrow_mut().release() {
-                    // Errors show with the next read.
-                    let _ = Pin::new(&mut *self.io.0.borrow_mut()).poll_flush(cx);
-                }
-                Poll::Pending
-            }
+        let accepted = self.connection.poll_accept(cx);
+        if let Poll::Ready(Some(Ok((_, respond)))) = &accepted {
+            self.last_accepted = self.last_accepted.max(respond.stream_id().as_u32());
+        } else if self.wire.last_protocol_error() > self.last_accepted {
+            return Poll::Ready(Some(Err(StreamError::Malformed)));
+        }
+        if accepted.is_pending() {
+            self.wire.release();
+        }
+        // An error shows with the next read.
+        let _ = self.wire.poll_settle(cx);
+        match accepted {
+            Poll::Pending => Poll::Pending,
             Poll::Ready(None) => Poll::Ready(None),
             Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(error.into()))),
             Poll::Ready(Some(Ok((request, response)))) => {
@@ -96,7 +102,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Server<T> {
     /// byte stream is handed back still open.
     pub fn abandon(self) -> Option<T> {
         drop(self.connection);
-        Rc::into_inner(self.io.0).map(|opening| opening.into_inner().into_inner())
+        self.wire.into_inner()
     }
 }
 
@@ -135,51 +141,5 @@ impl Respond {
             Ok(reason) => Poll::Ready(StreamError::Reset(reason)),
             Err(error) => Poll::Ready(error.into()),
         }
-    }
-}
-
-/// The byte stream, of which a part stays behind when the connection is given up.
-#[derive(Debug)]
-struct Shared<T>(Rc<RefCell<Opening<T>>>);
-
-impl<T> Clone for Shared<T> {
-    fn clone(&self) -> Self {
-        Self(Rc::clone(&self.0))
-    }
-}
-
-impl<T: AsyncRead + Unpin> AsyncRead for Shared<T> {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.0.borrow_mut()).poll_read(cx, buffer)
-    }
-}
-
-impl<T: AsyncWrite + Unpin> AsyncWrite for Shared<T> {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut *self.0.borrow_mut()).poll_write(cx, bytes)
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut *self.0.borrow_mut()).poll_write_vectored(cx, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.0.borrow().is_write_vectored()
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.0.borrow_mut()).poll_flush(cx)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.0.borrow_mut()).poll_shutdown(cx)
     }
 }

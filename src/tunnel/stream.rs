@@ -19,6 +19,9 @@ pub enum StreamError {
     /// The peer broke the protocol, and `h2` ended the stream or the connection for it.
     #[error("the peer broke the protocol: {0}")]
     Protocol(Reason),
+    /// The peer opened a stream with a malformed request (RFC 9113 section 8.1.1).
+    #[error("the peer sent a malformed request")]
+    Malformed,
     /// The peer said GOAWAY and did not look at the stream (RFC 9113 section 6.8).
     #[error("the peer is going away")]
     GoAway,

@@ -70,6 +70,7 @@ impl PairConfig {
         mut documents: Documents,
         service: Option<&str>,
         client_workload: Option<&str>,
+        defaults: &MeshDefaults,
     ) -> Result<Self, MeshError> {
         documents.merge(Documents::parse("verify's own EnvoyFilter", DELAYED_CLOSE)?)?;
         let of_rule = documents.service_of_destination_rule();
@@ -94,7 +95,7 @@ impl PairConfig {
                 listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port),
                 policy: OutboundTrafficPolicy::default(),
                 istio_version: ISTIO_VERSION,
-                mesh: &MeshDefaults::default(),
+                mesh: defaults,
             },
         )?;
         let inbound = mesh::inbound(

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::VerifyError;
 use super::pair::PairConfig;
 use super::scenario::{Case, Policy, Scenario, built_in};
-use crate::mesh::Documents;
+use crate::mesh::{Documents, MeshDefaults};
 
 /// What the user asks for.
 #[derive(Debug, Clone, Default)]
@@ -15,6 +15,8 @@ pub struct Request {
     pub scenarios: Vec<String>,
     /// Mesh documents instead of those of the scenarios.
     pub documents: Option<Documents>,
+    /// What the mesh does where these documents are silent.
+    pub mesh: MeshDefaults,
     /// The Service that sessions go to, where it is not the default one.
     pub service: Option<String>,
     /// The client's Deployment, where it is not the default one.
@@ -69,6 +71,7 @@ impl Plan {
                     documents.clone(),
                     request.service.as_deref(),
                     request.client_workload.as_deref(),
+                    &request.mesh,
                 )?;
                 let named = !request.scenarios.is_empty();
                 scenarios.filter_map(|scenario| with_documents(scenario, &pair, named)).collect()
@@ -93,7 +96,10 @@ fn known(name: &str) -> Result<(), VerifyError> {
 fn with_own_documents(scenario: &Scenario) -> Result<PlannedScenario, VerifyError> {
     let planned = |case: Case| {
         let documents = Documents::parse(&format!("scenario {}", case.folder), &case.documents)?;
-        Ok::<_, VerifyError>(PlannedCase { pair: PairConfig::new(documents, None, None)?, case })
+        Ok::<_, VerifyError>(PlannedCase {
+            pair: PairConfig::new(documents, None, None, &MeshDefaults::default())?,
+            case,
+        })
     };
     let cases = scenario.cases().into_iter().map(planned).collect::<Result<_, _>>()?;
     Ok(PlannedScenario { name: scenario.name.clone(), cases })

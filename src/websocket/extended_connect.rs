@@ -4,7 +4,7 @@
 //! Envoy keeps `sec-websocket-key` on the tunnel, which RFC 8441 would drop, so it is kept here.
 
 use h2::ext::Protocol;
-use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, HOST, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, HOST, SEC_WEBSOCKET_KEY, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 
 use crate::http1::Fields;
@@ -36,6 +36,14 @@ pub fn is_upgrade(fields: &Fields) -> bool {
     fields.contains(&UPGRADE) && fields.has_element(&CONNECTION, "upgrade")
 }
 
+/// Whether a request for a WebSocket leaves the key out, as RFC 8441 section 5 has it.
+#[must_use]
+pub fn is_websocket_without_key(request: &RequestParts) -> bool {
+    let token = request.fields.get(&UPGRADE).filter(|_| is_upgrade(&request.fields));
+    token.is_some_and(|token| token.as_bytes().eq_ignore_ascii_case(b"websocket"))
+        && !request.fields.contains(&SEC_WEBSOCKET_KEY)
+}
+
 /// Fields of one connection that HTTP/2 does not have (RFC 9113 section 8.2.2).
 fn is_connection_specific(name: &HeaderName) -> bool {
     *name == CONNECTION
@@ -47,10 +55,12 @@ fn is_connection_specific(name: &HeaderName) -> bool {
         || name == "http2-settings"
 }
 
-fn http2_fields(fields: &Fields) -> HeaderMap {
+fn http2_fields(fields: &Fields, keep: impl Fn(&HeaderName, &HeaderValue) -> bool) -> HeaderMap {
     let mut map = HeaderMap::with_capacity(fields.len());
     for (name, value) in fields.iter().filter(|(name, _)| !is_connection_specific(name)) {
-        map.append(name, value.clone());
+        if keep(name, value) {
+            map.append(name, value.clone());
+        }
     }
     map
 }
@@ -72,8 +82,37 @@ pub fn request_to_http2(request: &RequestParts) -> Result<Request<()>, NotHttp2>
         None => http2 = http2.method(request.method.clone()),
     }
     let mut http2 = http2.body(())?;
-    *http2.headers_mut() = http2_fields(&request.fields);
+    // Data will follow whatever a handshake says.
+    *http2.headers_mut() = http2_fields(&request.fields, |name, value| {
+        upgrade.is_none() || *name != CONTENT_LENGTH || value != "0"
+    });
     Ok(http2)
+}
+
+/// How many fields a request has over HTTP/2, pseudo-header fields included, and the bytes of all names and values.
+#[must_use]
+pub fn request_size(request: &Request<()>) -> (usize, usize) {
+    let uri = request.uri();
+    let pseudo = [
+        (":method", Some(request.method().as_str())),
+        (":scheme", uri.scheme_str()),
+        (":authority", uri.authority().map(http::uri::Authority::as_str)),
+        (":path", uri.path_and_query().map(http::uri::PathAndQuery::as_str)),
+        (":protocol", protocol(request)),
+    ];
+    let pseudo = pseudo.into_iter().filter_map(|(name, value)| Some(name.len() + value?.len()));
+    total(pseudo, request.headers())
+}
+
+/// The same of a response.
+#[must_use]
+pub fn response_size(response: &Response<()>) -> (usize, usize) {
+    total(std::iter::once(":status".len() + response.status().as_str().len()), response.headers())
+}
+
+fn total(pseudo: impl Iterator<Item = usize>, headers: &HeaderMap) -> (usize, usize) {
+    let fields = headers.iter().map(|(name, value)| name.as_str().len() + value.len());
+    pseudo.chain(fields).fold((0, 0), |(count, bytes), length| (count + 1, bytes + length))
 }
 
 /// `:protocol`, the pseudo-header field of an extended CONNECT.
@@ -126,10 +165,9 @@ fn joined_cookies(headers: &HeaderMap) -> Option<HeaderValue> {
 pub fn response_to_http2(status: StatusCode, fields: &Fields) -> Response<()> {
     let mut http2 = Response::new(());
     *http2.version_mut() = Version::HTTP_2;
-    *http2.headers_mut() = http2_fields(fields);
-    if status == StatusCode::SWITCHING_PROTOCOLS {
-        http2.headers_mut().remove(CONTENT_LENGTH);
-    } else {
+    let switching = status == StatusCode::SWITCHING_PROTOCOLS;
+    *http2.headers_mut() = http2_fields(fields, |name, _| !switching || *name != CONTENT_LENGTH);
+    if !switching {
         *http2.status_mut() = status;
     }
     http2

@@ -143,6 +143,30 @@ fn without_the_envoy_filter_in_the_documents_the_client_gets_503() {
 }
 
 #[test]
+fn the_mesh_config_decides_where_no_destination_rule_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (documents, mesh_config) = (path("documents"), path("mesh.yaml"));
+    std::fs::create_dir(&documents).unwrap();
+    for file in ["websockets-server.yaml", "websockets-client.yaml", "envoy-filter.yaml"] {
+        let manifests = Path::new(env!("CARGO_MANIFEST_DIR")).join("manifests");
+        std::fs::copy(manifests.join(file), Path::new(&documents).join(file)).unwrap();
+    }
+    for (policy, protocol) in [("UPGRADE", "HTTP/2"), ("DO_NOT_UPGRADE", "HTTP/1.1")] {
+        std::fs::write(&mesh_config, format!("h2UpgradePolicy: {policy}\nrootNamespace: mesh\n")).unwrap();
+        let logs = tempfile::tempdir().unwrap();
+        let mut pair = start(logs.path(), &["-f", &documents, "--mesh-config", &mesh_config]);
+        drop(open_session(pair.address));
+        let server = eventually("a line", || lines(logs.path(), "inbound").pop());
+        assert_eq!(server["protocol"], protocol);
+        for sidecar in [&mut pair.inbound, &mut pair.outbound] {
+            let warned = |line: &&String| line.contains("mesh.yaml:2: ") && line.contains("rootNamespace");
+            assert_eq!(sidecar.said.iter().filter(warned).count(), 1, "{:?}", sidecar.said);
+        }
+    }
+}
+
+#[test]
 fn wrong_input_is_an_error_with_its_place_and_status_2() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("mesh.yaml");
@@ -151,8 +175,11 @@ fn wrong_input_is_an_error_with_its_place_and_status_2() {
     let file = file.to_str().unwrap();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = taken.local_addr().unwrap().to_string();
-    let cases: [(&[&str], &str); 4] = [
+    let wrong = folder.path().join("wrong.yaml");
+    std::fs::write(&wrong, "h2UpgradePolicy: MAYBE\n").unwrap();
+    let cases: [(&[&str], &str); 5] = [
         (&["-f", file], "mesh.yaml:6:10: spec.ports: expected a list, found 5"),
+        (&["--mesh-config", wrong.to_str().unwrap()], "wrong.yaml:1:18: h2UpgradePolicy: expected one of"),
         (&["--workload", "nobody"], "no Deployment nobody"),
         (&["--access-log", "/nonexistent/log"], "open the access log /nonexistent/log"),
         (&["--listen", &taken], "something else listens there"),

@@ -23,6 +23,7 @@ fn sidecar(access_log: &Path) -> (Program, SocketAddr, SocketAddr) {
         access_log.to_str().expect("UTF-8"),
         "--concurrency",
         "2",
+        "--mint-websocket-key",
     ]);
     let line = program.wait_for("admin listening on ");
     let admin = line.rsplit(' ').next().and_then(|word| word.parse().ok()).expect("an address");
@@ -56,6 +57,7 @@ fn the_admin_port_is_named_after_the_listener_and_adds_up_the_workers() {
     let (program, address, admin) = sidecar(&directory.path().join("log"));
     assert!(program.said[0].starts_with("listening on "), "{:?}", program.said);
     assert!(ask(admin, "GET", "/ready").ends_with("\r\n\r\nLIVE\n"));
+    assert!(ask(admin, "GET", "/config_dump").contains("\"mint_websocket_key\": true"));
     for _ in 0..8 {
         fail(address);
     }

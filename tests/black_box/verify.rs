@@ -196,6 +196,24 @@ fn do_not_upgrade_in_the_documents_changes_the_scenario_and_fails_the_other_one(
 }
 
 #[test]
+fn the_mesh_config_stands_in_for_a_destination_rule() {
+    let documents = Documents::new(&[manifest("envoy-filter.yaml")]);
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("mesh.yaml");
+    let config_map = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: istio}\ndata:\n  mesh: |\n    h2UpgradePolicy: UPGRADE\n";
+    fs::write(&file, config_map).expect("a file");
+    let file = file.to_str().expect("text");
+    let output = verify(&["-f", documents.path(), "--mesh-config", file]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
+    assert_eq!(verdicts(&output), all("ok", &["http2", "one-line-per-connection", "multiplexing"]));
+    assert_eq!(text(&output.stderr), "");
+    let without = verify(&["-f", documents.path()]);
+    assert_eq!(verdicts(&without)[0].1, "http1");
+    let alone = verify(&["--mesh-config", file]);
+    assert_eq!(alone.status.code(), Some(2), "it has nothing to say about the scenarios' own documents");
+}
+
+#[test]
 fn whatever_takes_allow_connect_away_shows_as_503() {
     let filter = manifest("envoy-filter.yaml");
     let filters = [

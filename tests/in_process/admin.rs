@@ -21,14 +21,14 @@ async fn ask(admin: SocketAddr, method: &str, path: &str) -> (String, String) {
     (head.to_owned(), body.to_owned())
 }
 
-async fn stats(admin: SocketAddr) -> BTreeMap<String, u64> {
+pub(crate) async fn stats(admin: SocketAddr) -> BTreeMap<String, u64> {
     let (_, text) = ask(admin, "GET", "/stats").await;
     let pairs = text.lines().map(|line| line.rsplit_once(": ").expect("a name and a value"));
     pairs.map(|(name, value)| (name.to_owned(), value.parse().unwrap())).collect()
 }
 
 /// Waits until the counters of one sidecar are these, by the ends of their names.
-async fn wait_for(admin: SocketAddr, prefix: &str, expected: &[(&str, u64)]) {
+pub(crate) async fn wait_for(admin: SocketAddr, prefix: &str, expected: &[(&str, u64)]) {
     let mut last = Vec::new();
     let waiting = async {
         loop {
@@ -170,7 +170,7 @@ async fn every_request_that_is_counted_has_a_line() {
 
 #[tokio::test]
 async fn failed_connects_and_their_retries_are_counted() {
-    let pair = Pair::start(Hop::Http1, nobody().await);
+    let pair = Pair::start(Hop::Http1, nobody());
     let mut client = TcpStream::connect(pair.outbound).await.unwrap();
     client.write_all(&handshake()).await.unwrap();
     assert!(read_head(&mut client).await.starts_with("HTTP/1.1 503 "));

@@ -120,7 +120,7 @@ async fn the_application_is_told_who_the_client_is_and_no_client_can_say_so_itse
 
 /// What the client of a pair that cannot shake hands gets, and the one line of its sidecar.
 async fn refused(hop: Hop, credentials: [Option<MutualTls>; 2]) -> (String, Value) {
-    let pair = Pair::with_mutual_tls(hop, nobody().await, credentials, |outbound, _| sni(outbound));
+    let pair = Pair::with_mutual_tls(hop, nobody(), credentials, |outbound, _| sni(outbound));
     let mut client = TcpStream::connect(pair.outbound).await.unwrap();
     client.write_all(&handshake()).await.unwrap();
     let answer = String::from_utf8(read_all(&mut client).await).unwrap();

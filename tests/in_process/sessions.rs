@@ -109,7 +109,7 @@ async fn sidecars_that_are_stopped_leave_the_lines_of_their_open_sessions() {
 #[tokio::test]
 async fn an_application_that_does_not_listen_is_tried_three_times() {
     for hop in [Hop::Http1, Hop::Http2] {
-        let pair = Pair::start(hop, nobody().await);
+        let pair = Pair::start(hop, nobody());
         let mut client = TcpStream::connect(pair.outbound).await.unwrap();
         client.write_all(&handshake()).await.unwrap();
         let answer = String::from_utf8(read_all(&mut client).await).unwrap();

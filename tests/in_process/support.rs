@@ -1,32 +1,35 @@
 //! A pair of sidecars with an application behind it, and a client that writes the very bytes it means.
 
+mod alone;
+mod application;
+mod client;
+mod http2;
+mod mesh;
+
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpSocket;
 use websockets_cli::access_log::{Format, Target};
 use websockets_cli::drain::Drain;
-use websockets_cli::mesh::{
-    Cluster, HttpConnectionManager, Inbound, Outbound, RetryPolicy, Route, RouteAction, UpstreamProtocol,
-    VirtualHost,
-};
+use websockets_cli::mesh::{Inbound, Outbound};
 use websockets_cli::server::{self, Server};
 use websockets_cli::sidecar::{self, Direction, Sidecar};
 use websockets_cli::tls::MutualTls;
+
+pub(crate) use alone::Alone;
+pub(crate) use application::*;
+pub(crate) use client::*;
+pub(crate) use http2::*;
+pub(crate) use mesh::*;
 
 /// How long anything may take before a test gives up.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(crate) const AUTHORITY: &str = "websockets-server.default.svc.cluster.local:8080";
-
-/// `hello` as a client's text frame, masked with zeros.
-pub(crate) const HELLO: &[u8] = b"\x81\x85\0\0\0\0hello";
-/// Close 1000 as a client's frame.
-pub(crate) const CLOSE: &[u8] = b"\x88\x82\0\0\0\0\x03\xe8";
 
 /// What the hop between the sidecars is configured for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,52 +93,23 @@ impl Pair {
         [client_tls, server_tls]: [Option<MutualTls>; 2],
         configure: impl FnOnce(&mut Outbound, &mut Inbound),
     ) -> Self {
-        let mut inbound = Inbound {
-            connection_manager: HttpConnectionManager {
-                allow_connect: hop == Hop::Http2,
-                delayed_close_timeout: Duration::from_millis(100),
-                ..HttpConnectionManager::inbound()
-            },
-            virtual_host: virtual_host("inbound|http|8080", &["*"], "inbound|80||", RetryPolicy::inbound()),
-        };
-        let mut outbound = Outbound {
-            connection_manager: HttpConnectionManager {
-                delayed_close_timeout: Duration::from_millis(100),
-                ..HttpConnectionManager::outbound()
-            },
-            virtual_hosts: vec![virtual_host(
-                AUTHORITY,
-                &["websockets-server.default.svc.cluster.local"],
-                "outbound|8080||websockets-server.default.svc.cluster.local",
-                RetryPolicy::outbound(),
-            )],
-        };
-        if hop != Hop::Http1
-            && let RouteAction::Forward { cluster, .. } = &mut outbound.virtual_hosts[0].routes[0].action
-        {
-            cluster.protocol = UpstreamProtocol::Http2;
-        }
+        let (mut outbound, mut inbound) = (outbound_mesh(hop), inbound_mesh(hop));
         configure(&mut outbound, &mut inbound);
         let logs = tempfile::tempdir().unwrap();
         let start = |direction, endpoint, mutual_tls, log: &str| {
-            let sidecar = Sidecar::bind(sidecar::Config {
-                direction,
-                listen: "127.0.0.1:0".parse().unwrap(),
-                endpoint,
-                concurrency: 1,
-                access_log: Target::File(logs.path().join(log)),
-                access_log_format: Format::Json,
-                admin: Some("127.0.0.1:0".parse().unwrap()),
-                mutual_tls,
-                drain_time,
-            })
-            .unwrap();
+            let target = Target::File(logs.path().join(log));
+            let config = sidecar::Config { mutual_tls, drain_time, ..config(direction, endpoint, target) };
+            let sidecar = Sidecar::bind(config).unwrap();
             let (address, admin) = (sidecar.local_addr(), sidecar.admin_addr().unwrap());
             let drain = Drain::new();
             tokio::spawn(sidecar.serve(drain.clone()));
             (address, admin, drain)
         };
-        let direction = Direction::Inbound { mesh: inbound, bind_source: Some("127.0.0.6".parse().unwrap()) };
+        let direction = Direction::Inbound {
+            mesh: inbound,
+            bind_source: Some("127.0.0.6".parse().unwrap()),
+            mint_websocket_key: false,
+        };
         let (inbound, inbound_admin, inbound_drain) = start(direction, application, server_tls, "server");
         let direction = Direction::Outbound { mesh: outbound, passthrough: None };
         let (outbound, outbound_admin, outbound_drain) = start(direction, inbound, client_tls, "client");
@@ -143,22 +117,11 @@ impl Pair {
     }
 
     pub(crate) fn stop_inbound(&self) {
-        self.inbound_drain.graceful.cancel();
-        self.inbound_drain.forced.cancel();
+        stop(&self.inbound_drain);
     }
 
     pub(crate) fn stop_outbound(&self) {
-        self.outbound_drain.graceful.cancel();
-        self.outbound_drain.forced.cancel();
-    }
-
-    /// The lines of `client` or `server` so far.
-    pub(crate) fn lines(&self, side: &str) -> Vec<Value> {
-        let path: PathBuf = self.logs.path().join(side);
-        let text = std::fs::read_to_string(path).unwrap();
-        // The last one may still be on its way to the disk.
-        let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
-        whole.lines().map(|line| serde_json::from_str(line).expect("a whole line")).collect()
+        stop(&self.outbound_drain);
     }
 
     /// The one line that each side has to have: the client's sidecar's and the server's.
@@ -168,44 +131,77 @@ impl Pair {
         (client.remove(0), server.remove(0))
     }
 
+    /// The lines of `client` or `server` so far.
+    pub(crate) fn lines(&self, side: &str) -> Vec<Value> {
+        json_lines(&self.logs.path().join(side))
+    }
+
     /// Waits until a side has so many lines or more.
-    pub(crate) async fn wait_until_lines(&self, side: &str, count: usize) -> Vec<Value> {
-        let newlines = || {
-            let text = std::fs::read_to_string(self.logs.path().join(side)).unwrap();
-            text.matches('\n').count()
-        };
-        let waiting = async {
-            while newlines() < count {
-                tokio::task::yield_now().await;
-            }
-        };
-        let in_time = tokio::time::timeout(PATIENCE, waiting).await.is_ok();
-        assert!(in_time, "{side}: {:#?} instead of {count} lines", self.lines(side));
-        self.lines(side)
+    pub(crate) async fn wait_until_lines(&self, side: &str, count: usize) {
+        wait_until_lines(&self.logs.path().join(side), count).await;
     }
 
     /// Waits until a side has so many lines; more are a failure.
     pub(crate) async fn wait_for_lines(&self, side: &str, count: usize) -> Vec<Value> {
-        let lines = self.wait_until_lines(side, count).await;
-        assert_eq!(lines.len(), count, "{side}: {lines:#?}");
-        lines
+        wait_for_lines(&self.logs.path().join(side), count).await
     }
 }
 
-fn virtual_host(name: &str, domains: &[&str], cluster: &str, retry: RetryPolicy) -> VirtualHost {
-    VirtualHost {
-        name: name.to_owned(),
-        domains: domains.iter().map(ToString::to_string).collect(),
-        routes: vec![Route {
-            name: Some("default".to_owned()),
-            action: RouteAction::Forward {
-                cluster: Box::new(Cluster::endpoint(cluster.to_owned())),
-                timeout: None,
-                retry,
-            },
-        }],
-        include_request_attempt_count: name.starts_with("websockets"),
+/// What a test does not say otherwise.
+fn config(direction: Direction, endpoint: SocketAddr, access_log: Target) -> sidecar::Config {
+    sidecar::Config {
+        direction,
+        listen: "127.0.0.1:0".parse().unwrap(),
+        endpoint,
+        concurrency: 1,
+        access_log,
+        access_log_format: Format::Json,
+        admin: Some("127.0.0.1:0".parse().unwrap()),
+        mutual_tls: None,
+        drain_time: Duration::from_secs(5),
     }
+}
+
+fn stop(drain: &Drain) {
+    drain.graceful.cancel();
+    drain.forced.cancel();
+}
+
+fn json_lines(log: &Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(log).unwrap();
+    // The last one may still be on its way to the disk.
+    let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
+    whole.lines().map(|line| serde_json::from_str(line).expect("a whole line")).collect()
+}
+
+async fn wait_until_lines(log: &Path, count: usize) {
+    // They are many under load: what is asked again and again is their number.
+    let number = || std::fs::read_to_string(log).unwrap().matches('\n').count();
+    let waiting = async {
+        while number() < count {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let in_time = tokio::time::timeout(PATIENCE, waiting).await.is_ok();
+    assert!(in_time, "{:#?} instead of {count} lines", json_lines(log));
+}
+
+async fn wait_for_lines(log: &Path, count: usize) -> Vec<Value> {
+    wait_until_lines(log, count).await;
+    let lines = json_lines(log);
+    assert_eq!(lines.len(), count, "{lines:#?}");
+    lines
+}
+
+/// What a line says of how its stream ended: code, flags, details, bytes received and sent.
+pub(crate) fn ending(line: &Value) -> Value {
+    serde_json::json!([
+        line["response_code"],
+        line["response_flags"],
+        line["response_code_details"],
+        line["bytes_received"],
+        line["bytes_sent"]
+    ])
 }
 
 /// The echo server.
@@ -218,52 +214,16 @@ pub(crate) fn echo() -> SocketAddr {
     address
 }
 
-/// An address where nothing listens.
-pub(crate) async fn nobody() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
-}
-
-/// The bytes of a WebSocket handshake.
-pub(crate) fn handshake() -> Vec<u8> {
-    format!(
-        "GET / HTTP/1.1\r\nHost: {AUTHORITY}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
-    )
-    .into_bytes()
-}
-
-/// Reads up to and including the empty line.
-pub(crate) async fn read_head(stream: &mut TcpStream) -> String {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        head.push(patiently(stream.read_u8()).await.expect("the rest of a head"));
-    }
-    String::from_utf8(head).unwrap()
-}
-
-/// Reads to the end.
-pub(crate) async fn read_all(stream: &mut TcpStream) -> Vec<u8> {
-    let mut all = Vec::new();
-    patiently(stream.read_to_end(&mut all)).await.unwrap();
-    all
-}
-
-/// Reads so many bytes.
-pub(crate) async fn read_exactly(stream: &mut TcpStream, length: usize) -> Vec<u8> {
-    let mut bytes = vec![0; length];
-    patiently(stream.read_exact(&mut bytes)).await.unwrap();
-    bytes
-}
-
-/// Opens a session and has `hello` echoed.
-pub(crate) async fn open_session(address: SocketAddr) -> TcpStream {
-    let mut client = TcpStream::connect(address).await.unwrap();
-    client.write_all(&handshake()).await.unwrap();
-    let head = read_head(&mut client).await;
-    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
-    client.write_all(HELLO).await.unwrap();
-    assert_eq!(read_exactly(&mut client, 7).await, b"\x81\x05hello");
-    client
+/// An address where nothing listens, nor can anything begin to as long as the test runs.
+pub(crate) fn nobody() -> SocketAddr {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = socket.local_addr().unwrap();
+    tokio::spawn(async move {
+        let _bound = socket;
+        std::future::pending::<()>().await;
+    });
+    address
 }
 
 /// Gives up after [`PATIENCE`].

@@ -176,6 +176,11 @@ fn what_cannot_be_honoured_is_a_warning_with_its_line() {
         ),
         (
             "http2_protocol_options:\n            allow_connect: true",
+            "request_timeout: 5s",
+            "111: spec.configPatches[0].patch.value.typed_config.request_timeout is not implemented here and has no effect",
+        ),
+        (
+            "http2_protocol_options:\n            allow_connect: true",
             "upgrade_configs: [{upgrade_type: websocket}]",
             "111: spec.configPatches[0].patch.value.typed_config.upgrade_configs[0]: websocket is there already, and Envoy refuses an upgrade type that is there twice",
         ),

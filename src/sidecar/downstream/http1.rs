@@ -2,6 +2,8 @@
 //!
 //! Head, answer or relay, the log line at the stream's end, and only then the delayed close.
 
+use std::task::Poll;
+
 use bytes::{Bytes, BytesMut};
 use http::header::{CONNECTION, HOST, UPGRADE};
 use http::{HeaderName, HeaderValue, Method, StatusCode, Version};
@@ -10,7 +12,7 @@ use super::super::headers;
 use super::super::http1::{CODEC_ERROR, HeadOutcome, Http1};
 use super::super::reset::Gone;
 use super::super::stream::{self, Incoming};
-use super::super::worker::{ConnectionInfo, Worker};
+use super::super::worker::{ConnectionInfo, CountedRecord, Worker};
 use super::Downstream;
 use crate::access_log::Protocol;
 use crate::http1::{self, Fields, Framing, FramingError, HeadError, RequestHead, ResponseHead};
@@ -58,18 +60,25 @@ const METHODS: [&str; 34] = [
 ];
 
 /// Serves a connection to its end.
-pub(in crate::sidecar) async fn serve(worker: &Worker, connection: Http1, info: ConnectionInfo) {
-    let mut connection = Box::new(connection);
+pub(in crate::sidecar) async fn serve(worker: &Worker, mut connection: Box<Http1>, info: ConnectionInfo) {
     loop {
+        // To Envoy a request begins with its first byte.
+        let mut record = None;
         let head = std::future::poll_fn(|cx| {
             // The last answer may still be on its way out.
             let _ = connection.poll_flush(cx);
-            connection.poll_head(http1::parse_request, cx)
+            let head = connection.poll_head(http1::parse_request, cx);
+            if connection.has_read_ahead() || !matches!(head, Poll::Pending | Poll::Ready(Ok(None))) {
+                record.get_or_insert_with(|| worker.record(&info, Protocol::Http11));
+            }
+            head
         });
-        let refusal = match head.await {
+        let head = head.await;
+        // Nothing came.
+        let Some(mut record) = record else { return };
+        let refusal = match head {
             Ok(Some(head)) => match accept(head, &mut connection) {
                 Ok((request, close)) => {
-                    let record = worker.record(&info, Protocol::Http11);
                     let tls = info.tls.clone();
                     let incoming = Incoming { request, protocol: Protocol::Http11, tls, close, record };
                     match stream::serve(worker, Downstream::Http1(connection), incoming).await {
@@ -81,9 +90,12 @@ pub(in crate::sidecar) async fn serve(worker: &Worker, connection: Http1, info: 
                 Err(refusal) => refusal,
             },
             Err(HeadOutcome::Malformed(error)) => Refusal::from(error),
-            Ok(None) | Err(HeadOutcome::Closed) => return,
+            Ok(None) | Err(HeadOutcome::Closed) => {
+                Gone::Disconnected.note(&mut record);
+                return record.finish();
+            }
         };
-        return refuse(worker, *connection, &info, &refusal).await;
+        return refuse(worker, *connection, record, &refusal).await;
     }
 }
 
@@ -102,7 +114,7 @@ impl From<HeadError> for Refusal {
                 Self::bad_request("http1.invalid_characters")
             }
             HeadError::Malformed(_) => Self::bad_request(CODEC_ERROR),
-            HeadError::TooLong => Self::too_large("http1.headers_too_large"),
+            HeadError::TooLong(_) => Self::too_large("http1.headers_too_large"),
             HeadError::TooManyFields => Self::too_large("http1.too_many_headers"),
         }
     }
@@ -151,10 +163,11 @@ fn accept(head: RequestHead, connection: &mut Http1) -> Result<(RequestParts, bo
     let (authority, path) = split_target(&method, target, joined_hosts(&fields))?;
     fields.remove(&HOST);
     ignore_h2c(&mut fields);
-    let framing = if extended_connect::is_upgrade(&fields) || method == Method::CONNECT {
-        Framing::Raw
-    } else {
-        Framing::of_request(&fields)?
+    let framing = match Framing::of_request(&fields) {
+        // A length that is none is refused everywhere.
+        Err(error @ FramingError::ContentLength) => return Err(error.into()),
+        _ if extended_connect::is_upgrade(&fields) || method == Method::CONNECT => Framing::Raw,
+        framing => framing?,
     };
     connection.expect_body(framing);
     Ok((RequestParts { method, scheme: "http", authority, path, fields }, close))
@@ -224,11 +237,10 @@ fn ignore_h2c(fields: &mut Fields) {
 }
 
 /// Answers what is no request, leaves its line, and closes.
-async fn refuse(worker: &Worker, mut connection: Http1, info: &ConnectionInfo, refusal: &Refusal) {
+async fn refuse(worker: &Worker, mut connection: Http1, mut record: CountedRecord, refusal: &Refusal) {
     let stats = &worker.stats.connection_manager;
     stats.cx_protocol_error.increment();
     stats.rq_completed.count(refusal.status);
-    let mut record = worker.record(info, Protocol::Http11);
     record.response_code = refusal.status.as_u16();
     record.bytes_sent = refusal.body.len() as u64;
     Gone::ProtocolError(refusal.details).note(&mut record);

@@ -1,5 +1,6 @@
 //! The HTTP/2 codec of the listener: the task of a connection accepts streams, each of which has a task of its own.
 
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::rc::Rc;
 
@@ -13,13 +14,17 @@ use super::super::stats::Active;
 use super::super::stream::{self, Incoming};
 use super::super::worker::{ConnectionInfo, Worker};
 use super::{Downstream, Http2Stream};
-use crate::access_log::Protocol;
-use crate::tunnel::{Server, Settings, StreamError};
+use crate::access_log::{Protocol, ResponseFlag};
+use crate::http1::{MAX_FIELDS, MAX_HEAD_BYTES};
+use crate::tunnel::{Reason, Server, Settings, StreamError};
 use crate::websocket::extended_connect;
 
 /// What Envoy logs for a request with `:protocol` on a listener without `allow_connect`: to its codec that is a header
 /// field like any other, and no valid one.
 const INVALID_FIELD: &str = "http2.invalid.header.field";
+
+/// What Envoy logs for a malformed request.
+const VIOLATION: &str = "http2.violation.of.messaging.rule";
 
 /// What Envoy logs for the other streams of a connection that is given up because its peer broke the protocol.
 const CODEC_ERROR: &str = "codec_error:The_user_callback_function_failed";
@@ -49,7 +54,9 @@ impl ConnectionState {
         match (error, self.broken.get()) {
             (StreamError::Reset(reason), _) => Gone::Reset(reason),
             (StreamError::Protocol(_), _) | (_, true) => Gone::ProtocolError(CODEC_ERROR),
-            (StreamError::ConnectionLost | StreamError::GoAway, false) => Gone::Disconnected,
+            (StreamError::ConnectionLost | StreamError::GoAway | StreamError::Malformed, false) => {
+                Gone::Disconnected
+            }
         }
     }
 }
@@ -80,9 +87,23 @@ pub(in crate::sidecar) async fn serve(
             }
             server.poll_accept(cx)
         });
-        let Some(Ok((request, stream, respond))) = accepted.await else { break };
+        let (request, stream, mut respond) = match accepted.await {
+            Some(Ok(accepted)) => accepted,
+            Some(Err(StreamError::Malformed)) => {
+                return refuse_connection(&worker, server, &state, &info, VIOLATION).await;
+            }
+            Some(Err(_)) | None => break,
+        };
         if let Some(details) = violation(&request, manager.allow_connect) {
             return refuse_connection(&worker, server, &state, &info, details).await;
+        }
+        if let Some(details) = excess(&request) {
+            let mut record = worker.record(&info, Protocol::Http2);
+            record.response_flags.set(ResponseFlag::DownstreamRemoteReset);
+            record.response_code_details = Some(Cow::Borrowed(details));
+            record.finish();
+            respond.reset(Reason::INTERNAL_ERROR);
+            continue;
         }
         let stream = Http2Stream { stream, respond, head_sent: false, connection: Rc::clone(&state) };
         tokio::task::spawn_local(serve_stream(Rc::clone(&worker), request, stream, info.clone()));
@@ -99,7 +120,19 @@ fn violation(request: &Request<()>, allow_connect: bool) -> Option<&'static str>
     if !allow_connect || protocol.is_empty() {
         Some(INVALID_FIELD)
     } else if request.uri().authority().is_none() {
-        Some("http2.violation.of.messaging.rule")
+        Some(VIOLATION)
+    } else {
+        None
+    }
+}
+
+/// What of a request is more than Envoy takes, if anything: its line has nothing else, and no connection ends for it.
+fn excess(request: &Request<()>) -> Option<&'static str> {
+    let (count, bytes) = extended_connect::request_size(request);
+    if count > MAX_FIELDS {
+        Some("http2.too_many_headers")
+    } else if bytes > MAX_HEAD_BYTES {
+        Some("http2.header_list_size_too_large")
     } else {
         None
     }

@@ -9,7 +9,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use ::http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, TRANSFER_ENCODING, UPGRADE};
+use ::http::header::{
+    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
+    TRANSFER_ENCODING, UPGRADE,
+};
 use ::http::{HeaderValue, Method, StatusCode, Version};
 use bytes::{Bytes, BytesMut};
 
@@ -21,6 +24,7 @@ use super::stats::{Active, ClusterStats};
 use crate::http1::{self, Fields, Framing, RequestHead, ResponseHead};
 use crate::tunnel::{AwaitedResponse, Reason, Stream};
 use crate::websocket::extended_connect::{self, RequestParts};
+use crate::websocket::opening::client as opening;
 
 /// How long an HTTP/2 upstream may take nothing of what is left of a request that was given up: Envoy's default of
 /// `delayed_close_timeout`, which is what an HTTP/1.1 peer gets.
@@ -71,7 +75,8 @@ impl Ready {
         }
     }
 
-    /// Sends the request's head; `end` if there is no body.
+    /// Sends the request's head; `end` if there is no body. With `mint_key` one that goes out as HTTP/1.1 gets a
+    /// `sec-websocket-key`, which the answer has to accept.
     ///
     /// # Errors
     /// The connection takes no requests any more.
@@ -79,6 +84,7 @@ impl Ready {
         self,
         request: &RequestParts,
         end: bool,
+        mint_key: bool,
         stats: &Arc<ClusterStats>,
     ) -> Result<Upstream, Reset> {
         let upgrade = extended_connect::is_upgrade(&request.fields)
@@ -86,7 +92,8 @@ impl Ready {
             .flatten();
         match self {
             Self::Http1(mut connection, local_address) => {
-                let (head, chunked) = http1_head(request, upgrade.is_some(), end);
+                let minted_key = mint_key.then(opening::fresh_key);
+                let (head, chunked) = http1_head(request, upgrade.is_some(), end, minted_key.as_ref());
                 connection.send_head(head, chunked);
                 let counted = Active::begin(stats, |stats| &stats.rq);
                 connection.expect_body(Framing::None);
@@ -96,6 +103,7 @@ impl Ready {
                     local_address,
                     method,
                     upgrade,
+                    minted_key,
                     reusable: false,
                     _counted: counted,
                 }))
@@ -114,7 +122,12 @@ impl Ready {
 }
 
 /// The head as it is on the wire, and whether the body goes in chunks.
-fn http1_head(request: &RequestParts, upgrade: bool, end: bool) -> (BytesMut, bool) {
+fn http1_head(
+    request: &RequestParts,
+    upgrade: bool,
+    end: bool,
+    minted_key: Option<&HeaderValue>,
+) -> (BytesMut, bool) {
     let mut fields = Fields::new();
     if let Some(authority) = &request.authority {
         fields.append(HOST, authority.clone());
@@ -122,9 +135,19 @@ fn http1_head(request: &RequestParts, upgrade: bool, end: bool) -> (BytesMut, bo
     for (name, value) in request.fields.iter() {
         fields.append(name.clone(), value.clone());
     }
+    if let Some(key) = minted_key {
+        fields.append(SEC_WEBSOCKET_KEY, key.clone());
+    }
     let chunked = !end && !upgrade && !fields.contains(&CONTENT_LENGTH);
     if chunked {
         fields.append(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
+    let bodiless = matches!(
+        request.method,
+        Method::GET | Method::HEAD | Method::DELETE | Method::TRACE | Method::CONNECT
+    );
+    if end && !bodiless && !fields.contains(&CONTENT_LENGTH) {
+        fields.append(CONTENT_LENGTH, HeaderValue::from_static("0"));
     }
     let target = request.path.as_ref().map_or(&b"/"[..], HeaderValue::as_bytes);
     let target = Bytes::copy_from_slice(target);
@@ -150,6 +173,8 @@ pub(super) struct Http1Stream {
     local_address: SocketAddr,
     method: Method,
     upgrade: Option<HeaderValue>,
+    /// The key that this proxy has added.
+    minted_key: Option<HeaderValue>,
     /// The peer did not say that it will close.
     reusable: bool,
     _counted: Active<ClusterStats>,
@@ -177,6 +202,12 @@ impl Upstream {
                 if head.status() == StatusCode::SWITCHING_PROTOCOLS {
                     // HTTP/2 has no such status (RFC 9113 section 8.6).
                     return Poll::Ready(Err(Reset::ProtocolError));
+                }
+                let (count, bytes) = extended_connect::response_size(&head);
+                if count > http1::MAX_FIELDS || bytes > http1::MAX_HEAD_BYTES {
+                    // What Envoy's codec makes of a head that is too much for it.
+                    stream.reset(Reason::INTERNAL_ERROR);
+                    return Poll::Ready(Err(Reset::RemoteReset));
                 }
                 let (status, fields) = extended_connect::response_from_http2(&head, upgrade.as_ref());
                 let answer = match status {
@@ -243,7 +274,16 @@ impl Http1Stream {
             Answer::Switching if fields.contains(&TRANSFER_ENCODING) => {
                 return Poll::Ready(Err(Reset::ProtocolError));
             }
-            Answer::Switching => Framing::Raw,
+            Answer::Switching => {
+                if let Some(key) = &self.minted_key {
+                    if !opening::is_accepted(key, &fields) {
+                        return Poll::Ready(Err(Reset::ProtocolError));
+                    }
+                    // Who did not send the key has no use for it.
+                    fields.remove(&SEC_WEBSOCKET_ACCEPT);
+                }
+                Framing::Raw
+            }
             Answer::HandshakeUnsuccessful => {
                 fields.remove(&CONTENT_LENGTH);
                 fields.remove(&CONTENT_TYPE);
@@ -254,9 +294,11 @@ impl Http1Stream {
             }
         };
         self.connection.expect_body(framing);
-        self.reusable = self.upgrade.is_none()
-            && version == Version::HTTP_11
-            && !fields.has_element(&CONNECTION, "close");
+        let persistent = match version {
+            Version::HTTP_11 => !fields.has_element(&CONNECTION, "close"),
+            _ => fields.has_element(&CONNECTION, "keep-alive"),
+        };
+        self.reusable = self.upgrade.is_none() && persistent;
         let end = answer != Answer::Interim && self.connection.is_body_end();
         Poll::Ready(Ok(ResponseParts { status, fields, end, answer }))
     }

@@ -35,7 +35,11 @@ pub(in crate::verify) fn start(
 ) -> Result<Running, StartError> {
     let (released, drain, mut programs) = (CancellationToken::new(), Drain::new(), JoinSet::new());
     let application = start_application(application, &released, &drain, &mut programs)?;
-    let inbound = Direction::Inbound { mesh: pair.inbound.clone(), bind_source: Some(INBOUND_SOURCE) };
+    let inbound = Direction::Inbound {
+        mesh: pair.inbound.clone(),
+        bind_source: Some(INBOUND_SOURCE),
+        mint_websocket_key: false,
+    };
     let server_sidecar = start_sidecar(inbound, application, &logs.server, &drain, &mut programs)?;
     let outbound = Direction::Outbound { mesh: pair.outbound.clone(), passthrough: None };
     let client_sidecar = start_sidecar(outbound, server_sidecar, &logs.client, &drain, &mut programs)?;

@@ -25,18 +25,30 @@ pub fn is_handshake_field(name: &HeaderName) -> bool {
     HANDSHAKE_FIELDS.contains(name)
 }
 
+/// A fresh `Sec-WebSocket-Key`.
+#[must_use]
+pub fn fresh_key() -> HeaderValue {
+    HeaderValue::try_from(generate_key()).unwrap_or_else(|_| unreachable!("base64 is visible ASCII"))
+}
+
+/// Whether the fields of an answer accept this key: just one `Sec-WebSocket-Accept`, since a second one would make it
+/// unclear which of them counts, and the right one.
+#[must_use]
+pub fn is_accepted(key: &HeaderValue, answer: &Fields) -> bool {
+    let accept = derive_accept_key(key.as_bytes());
+    answer.get_all(&SEC_WEBSOCKET_ACCEPT).map(HeaderValue::as_bytes).eq([accept.as_bytes()])
+}
+
 /// Builds the request for `target` at `host`, with a fresh key.
 ///
 /// Of the `extra` fields, `host` and `user-agent` take the place of the built-in ones; the others follow them.
 #[must_use]
 pub fn request(target: Bytes, host: HeaderValue, extra: &Fields) -> RequestHead {
-    let key =
-        HeaderValue::try_from(generate_key()).unwrap_or_else(|_| unreachable!("base64 is visible ASCII"));
     let mut fields = Fields::new();
     fields.append(HOST, host);
     fields.append(UPGRADE, HeaderValue::from_static("websocket"));
     fields.append(CONNECTION, HeaderValue::from_static("Upgrade"));
-    fields.append(SEC_WEBSOCKET_KEY, key);
+    fields.append(SEC_WEBSOCKET_KEY, fresh_key());
     fields.append(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
     fields.append(USER_AGENT, HeaderValue::from_static(PRODUCT));
     for (name, value) in extra.iter() {
@@ -94,10 +106,7 @@ pub fn check(request: &RequestHead, answer: ResponseHead) -> Result<ResponseHead
     let fields = &answer.fields;
     expect(fields, "Upgrade", &UPGRADE, fields.has_element(&UPGRADE, "websocket"))?;
     expect(fields, "Connection", &CONNECTION, fields.has_element(&CONNECTION, "upgrade"))?;
-    let key = request.fields.get(&SEC_WEBSOCKET_KEY).map(HeaderValue::as_bytes).unwrap_or_default();
-    let accept = derive_accept_key(key);
-    // A second accept field would make it unclear which of them counts.
-    let accepted = fields.get_all(&SEC_WEBSOCKET_ACCEPT).map(HeaderValue::as_bytes).eq([accept.as_bytes()]);
+    let accepted = request.fields.get(&SEC_WEBSOCKET_KEY).is_some_and(|key| is_accepted(key, fields));
     expect(fields, "Sec-WebSocket-Accept", &SEC_WEBSOCKET_ACCEPT, accepted)?;
     if fields.contains(&SEC_WEBSOCKET_EXTENSIONS) {
         return Err(AnswerError::Extension(text(fields, &SEC_WEBSOCKET_EXTENSIONS)));

@@ -1,0 +1,303 @@
+//! The byte stream beneath `h2`. It replaces the first SETTINGS frame that `h2` writes by ours, on the server's side holds
+//! everything back until the first requests have been looked at, and reads and writes in fewer and larger system calls.
+//!
+//! Why: `h2` refuses extended CONNECT by itself, unseen, unless it has announced it, so it always has to believe that it
+//! did; and an Envoy that drops a connection for its first request has not even sent SETTINGS by then. And `h2` reads and
+//! writes about one DATA frame at a time: at 16 KiB a frame the calls cost more than a copy of the bytes does.
+
+use std::cell::RefCell;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::resets::Resets;
+
+/// The length of a frame header (RFC 9113 section 4.1).
+const FRAME_HEADER: usize = 9;
+
+/// One read takes up to this.
+const READ_BYTES: usize = 128 * 1024;
+
+/// Collected bytes are sent when they are as many, also within a turn.
+const WRITE_BYTES: usize = 64 * 1024;
+
+thread_local! {
+    /// What is read into; nothing stays in it from one read to the next.
+    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES].into());
+}
+
+/// The byte stream of one connection: `h2` has one clone, the connection's task another.
+#[derive(Debug)]
+pub(super) struct Wire<T>(Rc<RefCell<Inner<T>>>);
+
+#[derive(Debug)]
+struct Inner<T> {
+    io: T,
+    stage: Stage,
+    /// Read and not yet asked for.
+    read: BytesMut,
+    /// Written and not yet sent.
+    written: BytesMut,
+    /// Nothing is sent yet.
+    held: bool,
+    /// What a server's `h2` refuses by itself.
+    resets: Option<Resets>,
+}
+
+/// How far `h2`'s first bytes have come.
+#[derive(Debug)]
+enum Stage {
+    /// So many bytes of the connection preface pass as they are.
+    Preface(usize, Bytes),
+    /// The header of the SETTINGS frame is swallowed.
+    Header(Vec<u8>, Bytes),
+    /// So many bytes of its payload are swallowed.
+    Payload(usize, Bytes),
+    /// Everything passes.
+    Open,
+}
+
+impl<T> Clone for Wire<T> {
+    fn clone(&self) -> Self {
+        Self(Rc::clone(&self.0))
+    }
+}
+
+impl<T> Wire<T> {
+    /// A client's side: `preface` bytes pass, then the frame is replaced.
+    pub(super) fn client(io: T, preface: usize, settings: Bytes) -> Self {
+        Self::new(io, Stage::Preface(preface, settings), BytesMut::new(), None)
+    }
+
+    /// A server's side, of which `read` has been read already: nothing is sent before [`Wire::release`].
+    pub(super) fn server(io: T, read: BytesMut, settings: Bytes) -> Self {
+        Self::new(io, Stage::Header(Vec::new(), settings), read, Some(Resets::default()))
+    }
+
+    fn new(io: T, stage: Stage, read: BytesMut, resets: Option<Resets>) -> Self {
+        let (written, held) = (BytesMut::new(), resets.is_some());
+        Self(Rc::new(RefCell::new(Inner { io, stage, read, written, held, resets })))
+    }
+
+    /// The highest stream that `h2` has reset for a protocol error (a server's side), 0 if none.
+    pub(super) fn last_protocol_error(&self) -> u32 {
+        self.0.borrow().resets.as_ref().map_or(0, Resets::last_protocol_error)
+    }
+
+    /// Lets out what was held back, with the next [`Wire::poll_settle`].
+    pub(super) fn release(&self) {
+        self.0.borrow_mut().held = false;
+    }
+
+    /// The byte stream itself, if this is the last clone; what was not sent yet is not sent any more.
+    pub(super) fn into_inner(self) -> Option<T> {
+        Rc::into_inner(self.0).map(|inner| inner.into_inner().io)
+    }
+}
+
+impl<T: AsyncWrite + Unpin> Wire<T> {
+    /// Sends what was collected. To be called at the end of each turn of the connection's task.
+    pub(super) fn poll_settle(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.borrow_mut().poll_settle(cx)
+    }
+}
+
+impl<T> Inner<T> {
+    /// Takes what `h2` writes before the connection is open; returns how much of it was taken.
+    fn open(&mut self, bytes: &[u8]) -> usize {
+        match std::mem::replace(&mut self.stage, Stage::Open) {
+            Stage::Preface(left, settings) => {
+                let length = left.min(bytes.len());
+                self.written.extend_from_slice(&bytes[..length]);
+                self.stage = if length == left {
+                    Stage::Header(Vec::new(), settings)
+                } else {
+                    Stage::Preface(left - length, settings)
+                };
+                length
+            }
+            Stage::Header(mut header, settings) => {
+                let length = (FRAME_HEADER - header.len()).min(bytes.len());
+                header.extend_from_slice(&bytes[..length]);
+                self.stage = match header[..] {
+                    [high, middle, low, ..] if header.len() == FRAME_HEADER => self.swallow(
+                        usize::from(high) << 16 | usize::from(middle) << 8 | usize::from(low),
+                        settings,
+                    ),
+                    _ => Stage::Header(header, settings),
+                };
+                length
+            }
+            Stage::Payload(left, settings) => {
+                let length = left.min(bytes.len());
+                self.stage = self.swallow(left - length, settings);
+                length
+            }
+            Stage::Open => {
+                self.written.extend_from_slice(bytes);
+                bytes.len()
+            }
+        }
+    }
+
+    fn swallow(&mut self, left: usize, settings: Bytes) -> Stage {
+        if left > 0 {
+            return Stage::Payload(left, settings);
+        }
+        self.written.extend_from_slice(&settings);
+        Stage::Open
+    }
+}
+
+impl<T: AsyncWrite + Unpin> Inner<T> {
+    fn poll_settle(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.held && !self.written.is_empty() {
+            match std::task::ready!(Pin::new(&mut self.io).poll_write(cx, &self.written))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                sent => self.written.advance(sent),
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        if self.written.len() >= WRITE_BYTES {
+            std::task::ready!(self.poll_settle(cx))?;
+        }
+        if !matches!(self.stage, Stage::Open) {
+            let first = slices.iter().find(|slice| !slice.is_empty());
+            return Poll::Ready(Ok(first.map_or(0, |slice| self.open(slice))));
+        }
+        let before = self.written.len();
+        for slice in slices {
+            if let Some(resets) = &mut self.resets {
+                resets.feed(slice);
+            }
+            self.written.extend_from_slice(slice);
+        }
+        Poll::Ready(Ok(self.written.len() - before))
+    }
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for Wire<T> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let inner = &mut *self.0.borrow_mut();
+        if inner.read.is_empty() {
+            return SCRATCH.with_borrow_mut(|scratch| {
+                let mut all = ReadBuf::new(scratch);
+                std::task::ready!(Pin::new(&mut inner.io).poll_read(cx, &mut all))?;
+                let (now, later) = all.filled().split_at(all.filled().len().min(buffer.remaining()));
+                buffer.put_slice(now);
+                inner.read.extend_from_slice(later);
+                Poll::Ready(Ok(()))
+            });
+        }
+        let length = inner.read.len().min(buffer.remaining());
+        buffer.put_slice(&inner.read.split_to(length));
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for Wire<T> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.0.borrow_mut().poll_write(cx, &[IoSlice::new(bytes)])
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.0.borrow_mut().poll_write(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    /// `h2` flushes after every large frame; the end of the turn is soon enough.
+    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let inner = &mut *self.0.borrow_mut();
+        std::task::ready!(inner.poll_settle(cx))?;
+        Pin::new(&mut inner.io).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+
+    use super::*;
+
+    const FRAME: &[u8] = &[0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 9];
+
+    async fn settle(wire: &Wire<DuplexStream>) {
+        std::future::poll_fn(|cx| wire.poll_settle(cx)).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn the_first_settings_frame_is_replaced_however_it_is_split() {
+        for split in 1..FRAME.len() + 2 {
+            let (near, mut far) = tokio::io::duplex(1024);
+            let mut wire = Wire::client(near, 3, Bytes::from_static(b"OURS"));
+            let all = [b"PRI", FRAME, b"rest"].concat();
+            for piece in all.chunks(split) {
+                wire.write_all(piece).await.unwrap();
+            }
+            settle(&wire).await;
+            drop(wire);
+            let mut seen = Vec::new();
+            far.read_to_end(&mut seen).await.unwrap();
+            assert_eq!(String::from_utf8(seen).unwrap(), "PRIOURSrest", "in pieces of {split}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_server_says_nothing_until_it_is_released() {
+        let (near, mut far) = tokio::io::duplex(1024);
+        let mut wire = Wire::server(near, BytesMut::new(), Bytes::from_static(b"OURS"));
+        wire.write_all(&[FRAME, b"more"].concat()).await.unwrap();
+        settle(&wire).await;
+        wire.release();
+        wire.write_all(b" and more").await.unwrap();
+        settle(&wire).await;
+        let mut seen = [0; 17];
+        far.read_exact(&mut seen).await.unwrap();
+        assert_eq!(&seen, b"OURSmore and more");
+        let (near, mut far) = tokio::io::duplex(1024);
+        let mut refused = Wire::server(near, BytesMut::new(), Bytes::from_static(b"OURS"));
+        refused.write_all(FRAME).await.unwrap();
+        settle(&refused).await;
+        drop(refused.into_inner());
+        assert_eq!(far.read(&mut seen).await.unwrap(), 0);
+    }
+
+    #[tokio::test]
+    async fn what_was_read_before_comes_first_and_any_part_can_be_asked_for() {
+        let (near, mut far) = tokio::io::duplex(1024);
+        far.write_all(b" then this").await.unwrap();
+        drop(far);
+        let mut wire = Wire::server(near, BytesMut::from("first that,"), Bytes::new());
+        let mut seen = Vec::new();
+        let mut part = [0; 4];
+        loop {
+            match wire.read(&mut part).await.unwrap() {
+                0 => break,
+                length => seen.extend_from_slice(&part[..length]),
+            }
+        }
+        assert_eq!(seen, b"first that, then this");
+    }
+}

@@ -1,0 +1,252 @@
+//! Ways in which a session ends or does not begin: what both lines say of each, on either hop.
+
+use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use websockets_cli::mesh::{ClusterKind, RouteAction};
+
+use crate::support::*;
+
+const UC: &str = "upstream_reset_after_response_started{connection_termination}";
+const UR: &str = "upstream_reset_after_response_started{remote_error_with_CONNECT_request}";
+const PROTOCOL_ERROR: &str = "upstream_reset_before_response_started{protocol_error}";
+
+/// The keys of a line that are null, of those that say what was asked for and where it went.
+fn unknown(line: &Value) -> Vec<&str> {
+    let keys = [
+        "method",
+        "path",
+        "authority",
+        "request_id",
+        "route_name",
+        "upstream_cluster",
+        "upstream_host",
+        "upstream_local_address",
+    ];
+    keys.into_iter().filter(|key| line[key].is_null()).collect()
+}
+
+#[tokio::test]
+async fn a_refusal_of_the_application_passes_through_with_its_body() {
+    for hop in [Hop::Http1, Hop::Http2] {
+        for status in
+            ["400 Bad Request", "403 Forbidden", "426 Upgrade Required", "500 Internal Server Error"]
+        {
+            let answer = format!("HTTP/1.1 {status}\r\nX-App: 1\r\nContent-Length: 5\r\n\r\nbody\n");
+            let application = Application::answering(answer).await;
+            let pair = Pair::start(hop, application.address);
+            let answer = ask(pair.outbound, handshake()).await;
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{answer}");
+            assert!(answer.contains("\r\nx-app: 1\r\n") && answer.ends_with("\r\n\r\nbody\n"), "{answer}");
+            let (client, server) = pair.one_line_each().await;
+            let code: u16 = status[..3].parse().unwrap();
+            assert_eq!(ending(&client), json!([code, "-", "via_upstream", 0, 5]));
+            assert_eq!(ending(&server), json!([code, "-", "via_upstream", 0, 5]));
+            assert_eq!(unknown(&client), Vec::<&str>::new());
+            assert_eq!(client["upstream_service_time"], Value::Null);
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_answer_below_400_that_is_not_101_loses_its_body() {
+    for hop in [Hop::Http1, Hop::Http2] {
+        for code in [201, 204, 302] {
+            let length = if code == 204 { "" } else { "Content-Length: 5\r\n" };
+            let body = if code == 204 { "" } else { "body\n" };
+            let answer = format!("HTTP/1.1 {code} Other\r\nLocation: /other\r\n{length}\r\n{body}");
+            let application = Application::answering(answer).await;
+            let pair = Pair::start(hop, application.address);
+            let answer = ask(pair.outbound, handshake()).await;
+            assert!(answer.starts_with(&format!("HTTP/1.1 {code} ")), "{answer}");
+            assert!(answer.contains("\r\nlocation: /other\r\n") && answer.ends_with("\r\n\r\n"), "{answer}");
+            let (client, server) = pair.one_line_each().await;
+            assert_eq!(ending(&server), json!([code, "-", "websocket_handshake_unsuccessful", 0, 0]));
+            // Over HTTP/2 the answer is complete with its head, and no upgrade was refused in this proxy's eyes.
+            let details = if hop == Hop::Http1 { "websocket_handshake_unsuccessful" } else { "via_upstream" };
+            assert_eq!(ending(&client), json!([code, "-", details, 0, 0]));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_200_is_a_refusal_over_http1_and_looks_like_a_101_over_http2() {
+    for (hop, status, code, details) in [
+        (Hop::Http1, "200 OK", 200, "websocket_handshake_unsuccessful"),
+        (Hop::Http2, "101 Switching Protocols", 101, "via_upstream"),
+    ] {
+        let application = Application::answering("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nbody\n").await;
+        let pair = Pair::start(hop, application.address);
+        let answer = ask(pair.outbound, handshake()).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{answer}");
+        let (client, server) = pair.one_line_each().await;
+        assert_eq!(ending(&client), json!([code, "-", details, 0, 0]));
+        assert_eq!(ending(&server), json!([200, "-", "websocket_handshake_unsuccessful", 0, 0]));
+    }
+}
+
+#[tokio::test]
+async fn however_the_application_leaves_a_session_it_is_a_connection_termination() {
+    for (hop, flag, details) in [(Hop::Http1, "UC", UC), (Hop::Http2, "UR", UR)] {
+        for way in ["close", "reset", "half close"] {
+            let application = Application::scripted(move |mut stream: TcpStream| async move {
+                stream.write_all([SWITCHING.as_bytes(), b"\x81\x02hi"].concat().as_slice()).await.unwrap();
+                assert_eq!(read_exactly(&mut stream, HELLO.len()).await, HELLO);
+                match way {
+                    "close" => drop(stream),
+                    "reset" => reset(stream),
+                    _ => {
+                        stream.shutdown().await.unwrap();
+                        assert_eq!(read_all(&mut stream).await, b"");
+                    }
+                }
+            })
+            .await;
+            let pair = Pair::start(hop, application.address);
+            let mut client = send(pair.outbound, handshake()).await;
+            assert!(read_head(&mut client).await.starts_with("HTTP/1.1 101 "));
+            assert_eq!(read_exactly(&mut client, 4).await, b"\x81\x02hi");
+            client.write_all(HELLO).await.unwrap();
+            assert_eq!(read_all(&mut client).await, b"", "{way}");
+            let (client, server) = pair.one_line_each().await;
+            assert_eq!(ending(&client), json!([101, flag, details, 11, 4]), "{way}");
+            assert_eq!(ending(&server), json!([101, "UC", UC, 11, 4]), "{way}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_application_that_closes_without_an_answer_is_uc_at_its_sidecar_alone() {
+    for hop in [Hop::Http1, Hop::Http2] {
+        let application = Application::closing_after("").await;
+        let pair = Pair::start(hop, application.address);
+        let answer = ask(pair.outbound, handshake()).await;
+        assert!(answer.ends_with("before headers. reset reason: connection termination"), "{answer}");
+        let (client, server) = pair.one_line_each().await;
+        assert_eq!(ending(&client), json!([503, "-", "via_upstream", 0, 95]));
+        let details = "upstream_reset_before_response_started{connection_termination}";
+        assert_eq!(ending(&server), json!([503, "UC", details, 0, 95]));
+        assert_eq!(application.heads().len(), 1, "what was sent is not sent again");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_is_not_http_is_upe_and_502() {
+    for hop in [Hop::Http1, Hop::Http2] {
+        let odd_fields =
+            SWITCHING.replace("\r\n\r\n", "\r\nContent-Length: 7\r\nTransfer-Encoding: chunked\r\n\r\n");
+        for answer in ["NOT HTTP\r\n\r\n", "HTTP/1.1 101 Sw", &odd_fields] {
+            let application = Application::closing_after(answer).await;
+            let pair = Pair::start(hop, application.address);
+            let answer = ask(pair.outbound, handshake()).await;
+            assert!(answer.starts_with("HTTP/1.1 502 Bad Gateway\r\n"), "{answer}");
+            assert!(answer.ends_with("before headers. reset reason: protocol error"), "{answer}");
+            let (client, server) = pair.one_line_each().await;
+            assert_eq!(ending(&client), json!([502, "-", "via_upstream", 0, 87]));
+            assert_eq!(ending(&server), json!([502, "UPE", PROTOCOL_ERROR, 0, 87]));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_101_without_upgrade_ends_over_http1_and_is_a_protocol_error_over_http2() {
+    for (hop, client_ending) in [
+        (Hop::Http1, json!([101, "-", "via_upstream", 0, 0])),
+        (Hop::Http2, json!([502, "UPE", PROTOCOL_ERROR, 0, 87])),
+    ] {
+        let application = Application::answering("HTTP/1.1 101 Switching Protocols\r\n\r\n").await;
+        let pair = Pair::start(hop, application.address);
+        ask(pair.outbound, handshake()).await;
+        let (client, server) = pair.one_line_each().await;
+        assert_eq!(ending(&client), client_ending);
+        assert_eq!(ending(&server), json!([101, "-", "via_upstream", 0, 0]));
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_is_cut_off_is_upe_and_over_http2_ur_at_the_client() {
+    let protocol_error = "upstream_reset_after_response_started{protocol_error}";
+    for (hop, flag, details) in [
+        (Hop::Http1, "UPE", protocol_error),
+        (Hop::Http2, "UR", "upstream_reset_after_response_started{remote_reset}"),
+    ] {
+        for request in [handshake(), get("/")] {
+            let application =
+                Application::closing_after("HTTP/1.1 403 Forbidden\r\nContent-Length: 50\r\n\r\nshort").await;
+            let pair = Pair::start(hop, application.address);
+            assert!(ask(pair.outbound, request).await.ends_with("\r\n\r\nshort"));
+            let (client, server) = pair.one_line_each().await;
+            assert_eq!(ending(&client), json!([403, flag, details, 0, 5]));
+            assert_eq!(ending(&server), json!([403, "UPE", protocol_error, 0, 5]));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_gives_up_before_the_answer_leaves_lines_with_code_0() {
+    for (hop, flag, details) in
+        [(Hop::Http1, "DC", "downstream_remote_disconnect"), (Hop::Http2, "DR", "http2.remote_reset")]
+    {
+        let (received, request) = tokio::sync::oneshot::channel();
+        let received = std::sync::Mutex::new(Some(received));
+        let application = Application::scripted(move |mut stream| {
+            received.lock().unwrap().take().unwrap().send(()).unwrap();
+            async move { drop(read_all(&mut stream).await) }
+        })
+        .await;
+        let pair = Pair::start(hop, application.address);
+        let client = send(pair.outbound, handshake()).await;
+        patiently(request).await.unwrap();
+        drop(client);
+        let (client, server) = pair.one_line_each().await;
+        assert_eq!(ending(&client), json!([0, "DC", "downstream_remote_disconnect", 0, 0]));
+        assert_eq!(ending(&server), json!([0, flag, details, 0, 0]));
+    }
+}
+
+#[tokio::test]
+async fn an_unknown_upgrade_is_refused_here_and_goes_nowhere() {
+    let sidecar = Alone::outbound(Hop::Http1, nobody(), |_| {});
+    let request = String::from_utf8(handshake()).unwrap().replace("Upgrade: websocket", "Upgrade: foo");
+    let answer = ask(sidecar.address, request).await;
+    assert!(answer.starts_with("HTTP/1.1 403 Forbidden\r\n"), "{answer}");
+    let line = sidecar.line().await;
+    assert_eq!(ending(&line), json!([403, "-", "upgrade_failed", 0, 0]));
+    assert_eq!(unknown(&line), ["upstream_host", "upstream_local_address"]);
+}
+
+#[tokio::test]
+async fn a_request_that_no_virtual_host_takes_is_nr() {
+    let sidecar = Alone::outbound(Hop::Http1, nobody(), |_| {});
+    let request = String::from_utf8(handshake()).unwrap().replace(AUTHORITY, "elsewhere");
+    let answer = ask(sidecar.address, request).await;
+    assert!(answer.starts_with("HTTP/1.1 404 Not Found\r\n"), "{answer}");
+    let line = sidecar.line().await;
+    assert_eq!(ending(&line), json!([404, "NR", "route_not_found", 0, 0]));
+    assert_eq!(unknown(&line), ["route_name", "upstream_cluster", "upstream_host", "upstream_local_address"]);
+}
+
+#[tokio::test]
+async fn a_route_that_answers_by_itself_is_a_direct_response() {
+    let sidecar = Alone::outbound(Hop::Http1, nobody(), |mesh| {
+        mesh.virtual_hosts[0].routes[0].action = RouteAction::DirectResponse { status: 502 };
+    });
+    let answer = ask(sidecar.address, handshake()).await;
+    assert!(answer.starts_with("HTTP/1.1 502 Bad Gateway\r\n"), "{answer}");
+    let line = sidecar.line().await;
+    assert_eq!(ending(&line), json!([502, "-", "direct_response", 0, 0]));
+    assert_eq!(unknown(&line), ["upstream_cluster", "upstream_host", "upstream_local_address"]);
+}
+
+#[tokio::test]
+async fn a_cluster_without_a_host_is_uh() {
+    let sidecar = Alone::outbound(Hop::Http1, nobody(), |mesh| {
+        cluster(&mut mesh.virtual_hosts[0]).kind = ClusterKind::Passthrough;
+    });
+    let answer = ask(sidecar.address, handshake()).await;
+    assert!(answer.starts_with("HTTP/1.1 503 Service Unavailable\r\n"), "{answer}");
+    assert!(answer.ends_with("\r\n\r\nno healthy upstream"), "{answer}");
+    let line = sidecar.line().await;
+    assert_eq!(ending(&line), json!([503, "UH", "no_healthy_upstream", 0, 19]));
+    assert_eq!(unknown(&line), ["upstream_host", "upstream_local_address"]);
+}
