@@ -59,6 +59,7 @@ where
         let ended = Pin::new(&mut connection).poll(cx);
         // An error shows with the next read.
         let _ = wire.poll_settle(cx);
+        wire.end_turn();
         ended
     });
     Ok((client, driver))

@@ -17,8 +17,8 @@ use super::stream::{Stream, StreamError};
 use super::wire::Wire;
 
 /// Streams that the peer opened and reset before they were accepted; `h2`'s own bound (20) would close the connection
-/// of all the other sessions. One turn of the connection's task reads as many as there are, and then accepts them; each
-/// costs some hundred bytes, so this bounds a flood to about 10 MiB.
+/// of all the other sessions. One turn of the connection's task reads fewer, and then accepts them all; each costs some
+/// hundred bytes, so this bounds a flood to about 10 MiB.
 const PENDING_RESETS: usize = 32 * 1024;
 
 /// A connection that streams come from.
@@ -78,6 +78,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Server<T> {
         }
         if accepted.is_pending() {
             self.wire.release();
+            self.wire.end_turn();
         }
         // An error shows with the next read.
         let _ = self.wire.poll_settle(cx);

@@ -22,6 +22,11 @@ const FRAME_HEADER: usize = 9;
 /// One read takes up to this.
 const READ_BYTES: usize = 128 * 1024;
 
+/// So much is read in one turn of the connection's task: then the sessions get theirs, on this connection and others. Few
+/// enough that a flood of streams that are opened and reset at once (26 bytes each at least) stays below the number that
+/// `h2` is told to bear.
+const MOST_A_TURN: usize = 512 * 1024;
+
 /// Collected bytes are sent when they are as many, also within a turn.
 const WRITE_BYTES: usize = 64 * 1024;
 
@@ -40,6 +45,8 @@ struct Inner<T> {
     stage: Stage,
     /// Read and not yet asked for.
     read: BytesMut,
+    /// How much was read in this turn.
+    turn: usize,
     /// Written and not yet sent.
     written: BytesMut,
     /// Nothing is sent yet.
@@ -80,7 +87,7 @@ impl<T> Wire<T> {
 
     fn new(io: T, stage: Stage, read: BytesMut, resets: Option<Resets>) -> Self {
         let (written, held) = (BytesMut::new(), resets.is_some());
-        Self(Rc::new(RefCell::new(Inner { io, stage, read, written, held, resets })))
+        Self(Rc::new(RefCell::new(Inner { io, stage, read, turn: 0, written, held, resets })))
     }
 
     /// The highest stream that `h2` has reset for a protocol error (a server's side), 0 if none.
@@ -103,6 +110,11 @@ impl<T: AsyncWrite + Unpin> Wire<T> {
     /// Sends what was collected. To be called at the end of each turn of the connection's task.
     pub(super) fn poll_settle(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.0.borrow_mut().poll_settle(cx)
+    }
+
+    /// Lets the next turn read again.
+    pub(super) fn end_turn(&self) {
+        self.0.borrow_mut().turn = 0;
     }
 }
 
@@ -191,12 +203,17 @@ impl<T: AsyncRead + Unpin> AsyncRead for Wire<T> {
     ) -> Poll<io::Result<()>> {
         let inner = &mut *self.0.borrow_mut();
         if inner.read.is_empty() {
+            if inner.turn >= MOST_A_TURN {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             return SCRATCH.with_borrow_mut(|scratch| {
                 let mut all = ReadBuf::new(scratch);
                 std::task::ready!(Pin::new(&mut inner.io).poll_read(cx, &mut all))?;
                 let (now, later) = all.filled().split_at(all.filled().len().min(buffer.remaining()));
                 buffer.put_slice(now);
                 inner.read.extend_from_slice(later);
+                inner.turn += now.len() + later.len();
                 Poll::Ready(Ok(()))
             });
         }
@@ -282,6 +299,22 @@ mod tests {
         settle(&refused).await;
         drop(refused.into_inner());
         assert_eq!(far.read(&mut seen).await.unwrap(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_turn_reads_so_much_and_the_next_one_goes_on() {
+        let (near, mut far) = tokio::io::duplex(4 * MOST_A_TURN);
+        far.write_all(&vec![7; 2 * MOST_A_TURN]).await.unwrap();
+        let mut wire = Wire::client(near, 0, Bytes::new());
+        for _ in 0..2 {
+            let mut all = 0;
+            let mut part = [0; 4096];
+            while let Some(read) = futures_util::FutureExt::now_or_never(wire.read(&mut part)) {
+                all += read.unwrap();
+            }
+            assert_eq!(all, MOST_A_TURN);
+            wire.end_turn();
+        }
     }
 
     #[tokio::test]
