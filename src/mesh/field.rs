@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde_saphyr::Spanned;
 
 use super::duration;
-use super::place::{MeshError, Place, Warning};
+use super::place::{MeshError, Place, Places, Warning};
 use super::yaml::{self, Value};
 
 /// How field names are written.
@@ -170,6 +170,16 @@ impl Field {
             .collect()
     }
 
+    /// The value as JSON, with names as protobuf's own, in `snake_case`.
+    pub(super) fn to_json(&self) -> serde_json::Value {
+        json(&self.value)
+    }
+
+    /// Adds each name and each text of the value to `places`, with its place.
+    pub(super) fn note_places(&self, places: &mut Places) {
+        note_places(&self.value, &self.place.file, places);
+    }
+
     /// The error for a value that is not what is expected here.
     pub(super) fn unexpected(&self, expected: &str) -> MeshError {
         MeshError::Field {
@@ -191,6 +201,46 @@ impl Field {
     /// A warning about this field.
     pub(super) fn warning(&self, text: &str) -> Warning {
         Warning { place: self.place.clone(), text: format!("{}: {text}", self.path) }
+    }
+}
+
+fn json(value: &Value) -> serde_json::Value {
+    match value {
+        Value::Null => serde_json::Value::Null,
+        Value::Boolean(value) => (*value).into(),
+        // A number that JSON cannot hold is none that Envoy takes, which it says if it is given a text.
+        Value::Integer(value) => {
+            i64::try_from(*value).map_or_else(|_| value.to_string().into(), serde_json::Value::from)
+        }
+        Value::Float(value) => (*value).into(),
+        Value::Text(value) => value.as_str().into(),
+        Value::Sequence(items) => items.iter().map(|item| json(&item.value)).collect(),
+        Value::Mapping(fields) => {
+            fields.iter().map(|(name, value)| (snake_case(&name.value), json(&value.value))).collect()
+        }
+    }
+}
+
+fn note_places(value: &Value, file: &Arc<str>, places: &mut Places) {
+    match value {
+        Value::Mapping(fields) => {
+            for (name, value) in fields {
+                places.add(snake_case(&name.value), yaml::place(file, name.referenced));
+                if let Value::Text(text) = &value.value {
+                    places.add(text.clone(), yaml::place(file, value.referenced));
+                }
+                note_places(&value.value, file, places);
+            }
+        }
+        Value::Sequence(items) => {
+            for item in items {
+                if let Value::Text(text) = &item.value {
+                    places.add(text.clone(), yaml::place(file, item.referenced));
+                }
+                note_places(&item.value, file, places);
+            }
+        }
+        _ => {}
     }
 }
 
@@ -283,6 +333,21 @@ fn lower_camel_case(name: &str) -> String {
         }
     }
     camel
+}
+
+/// A field's name in protobuf: `allowConnect` is `allow_connect`. What is no name of a field, such as `@type`, stays.
+fn snake_case(name: &str) -> String {
+    if name.contains(['@', '.', '/']) {
+        return name.to_owned();
+    }
+    let mut snake = String::with_capacity(name.len() + 4);
+    for character in name.chars() {
+        if character.is_ascii_uppercase() {
+            snake.push('_');
+        }
+        snake.push(character.to_ascii_lowercase());
+    }
+    snake
 }
 
 #[cfg(test)]

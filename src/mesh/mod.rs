@@ -33,10 +33,11 @@ pub use config::{
     RetryPolicy, Route, RouteAction, UpstreamProtocol, VirtualHost, Workload, match_virtual_host,
 };
 pub use document::{Documents, H2UpgradePolicy, Service};
+pub(crate) use duration::format as format_duration;
 pub use inbound::{InboundQuery, inbound};
 pub use mesh_config::MeshDefaults;
 pub use outbound::{OutboundQuery, outbound, upgrades};
-pub use place::{Duplicate, MeshError, Place, Warning};
+pub use place::{Duplicate, MeshError, Place, Places, Warning};
 pub use source::Source;
 
 /// The Istio release that a proxy says it is of if nothing else is asked for; each `proxyVersion` of today's documents

@@ -88,6 +88,8 @@ impl Direction {
 mod tests {
     use std::time::Duration;
 
+    use serde_json::json;
+
     use super::*;
 
     const NAME: &str = "envoy.filters.network.http_connection_manager";
@@ -265,14 +267,17 @@ mod tests {
 
     #[test]
     fn a_merge_leaves_everything_else_alone() {
+        let mut manager = patched(&[Filter::default()]);
+        let written = json!({"@type": TYPE, "http2_protocol_options": {"allow_connect": true}});
+        assert_eq!(std::mem::take(&mut manager.patches), [written]);
         let mut expected = HttpConnectionManager::inbound();
         expected.allow_connect = true;
-        assert_eq!(patched(&[Filter::default()]), expected);
+        assert_eq!(manager, expected);
     }
 
     #[test]
     fn a_merge_overwrites_what_is_set_appends_to_lists_and_replaces_durations() {
-        let manager = patched(&[Filter {
+        let mut manager = patched(&[Filter {
             config: "http2_protocol_options: {max_concurrent_streams: 2, initial_stream_window_size: 65535,
                 initial_connection_window_size: '131072'}, stream_idle_timeout: 1.5s, delayed_close_timeout: 0.3s,
                 upgrade_configs: [{upgrade_type: foo}, {upgrade_type: bar, enabled: false}]",
@@ -287,7 +292,9 @@ mod tests {
             stream_idle_timeout: Some(Duration::from_millis(1500)),
             delayed_close_timeout: Duration::from_millis(300),
             upgrade_types: vec!["websocket".to_owned(), "foo".to_owned()],
+            patches: Vec::new(),
         };
+        assert_eq!(std::mem::take(&mut manager.patches).len(), 1);
         assert_eq!(manager, expected);
     }
 

@@ -21,6 +21,26 @@ impl fmt::Display for Place {
     }
 }
 
+/// Where the documents say what: names of fields, in `snake_case`, and texts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Places(Vec<(String, Place)>);
+
+impl Places {
+    pub(super) fn add(&mut self, what: String, place: Place) {
+        self.0.push((what, place));
+    }
+
+    pub(super) fn extend(&mut self, others: Self) {
+        self.0.extend(others.0);
+    }
+
+    /// Where a field of this name, or this text, is first.
+    #[must_use]
+    pub fn of(&self, what: &str) -> Option<&Place> {
+        self.0.iter().find(|(said, _)| said == what).map(|(_, place)| place)
+    }
+}
+
 /// A document or a field that is valid, but that this program cannot honour.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Warning {

@@ -113,6 +113,30 @@ impl RetryOn {
     }
 }
 
+impl RetryOn {
+    /// The conditions by name, as [`Self::add`] takes them; the statuses are not among them.
+    pub(crate) fn names(&self) -> Vec<&'static str> {
+        [
+            (self.five_xx, "5xx"),
+            (self.gateway_error, "gateway-error"),
+            (self.reset, "reset"),
+            (self.reset_before_request, "reset-before-request"),
+            (self.connect_failure, "connect-failure"),
+            (self.retriable_4xx, "retriable-4xx"),
+            (self.refused_stream, "refused-stream"),
+            (!self.retriable_status_codes.is_empty(), "retriable-status-codes"),
+            (self.cancelled, "cancelled"),
+            (self.deadline_exceeded, "deadline-exceeded"),
+            (self.internal, "internal"),
+            (self.resource_exhausted, "resource-exhausted"),
+            (self.unavailable, "unavailable"),
+        ]
+        .into_iter()
+        .filter_map(|(is_set, name)| is_set.then_some(name))
+        .collect()
+    }
+}
+
 impl RetryPolicy {
     /// Istio's default for outbound routes: `connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes`,
     /// twice (`pilot/pkg/networking/core/route/retry/retry.go`).

@@ -277,7 +277,7 @@ mod tests {
         for side in Side::BOTH {
             std::fs::write(logs.path(side), "").expect("a log");
         }
-        let running = without_sidecars(application);
+        let running = without_sidecars(application).expect("loopback has a port");
         let endings = drive(&case, &running, "web.default.svc.cluster.local:8080", &logs).await;
         running.stop().await;
         let say = |departure: Departure| {

@@ -102,6 +102,16 @@ impl CaseVerdict {
         self.failed().next().is_none()
     }
 
+    /// The same, called `name` beside what others made of the same case.
+    #[must_use]
+    pub fn named(self, name: &str) -> Self {
+        let label = match &self.label {
+            Some(label) => format!("{label}, {name}"),
+            None => name.to_owned(),
+        };
+        Self { label: Some(label), ..self }
+    }
+
     /// The checks that do not hold.
     pub fn failed(&self) -> impl Iterator<Item = &Check> {
         self.checks.iter().filter(|check| !check.holds)

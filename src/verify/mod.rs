@@ -7,8 +7,9 @@
 //! ```
 //!
 //! Scenarios with all that they expect are data; judging is a plain function over data; only `target` starts programs,
-//! and all of them in this process, so that nothing outlives it.
+//! in this process or as children of it, and nothing outlives it.
 
+mod compare;
 mod driver;
 mod event;
 mod evidence;
@@ -30,9 +31,10 @@ pub use evidence::{Evidence, EvidenceError, Joined, Logs, Unreadable};
 pub use expect::{Across, Expectations, Expected, FieldRef, Finding, Pattern, Side, shown};
 pub use judge::{CaseVerdict, Check, Decisive, Departure, Subject, Verdict, judge};
 pub use pair::PairConfig;
-pub use plan::{Plan, PlannedCase, PlannedScenario, Request};
+pub use plan::{Plan, PlannedCase, PlannedScenario, Request, Targets};
 pub use runner::run;
 pub use scenario::{Application, Case, Policy, Scenario, Sessions, Step, Variant, built_in};
+pub use target::envoy::{Envoy, EnvoyError};
 pub use template::{Facts, Template};
 
 use crate::mesh::MeshError;
@@ -64,6 +66,9 @@ pub enum VerifyError {
     /// A program could not be started.
     #[error(transparent)]
     Start(#[from] StartError),
+    /// There is no pair of Envoys.
+    #[error(transparent)]
+    Envoy(#[from] EnvoyError),
     /// A log could not be read.
     #[error(transparent)]
     Evidence(#[from] EvidenceError),

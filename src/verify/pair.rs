@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use crate::mesh::{
     self, Cluster, Documents, ISTIO_VERSION, Inbound, InboundQuery, MeshDefaults, MeshError, Outbound,
-    OutboundQuery, OutboundTrafficPolicy, Route, RouteAction, UpstreamProtocol, match_virtual_host,
+    OutboundQuery, OutboundTrafficPolicy, Places, Route, RouteAction, UpstreamProtocol, match_virtual_host,
 };
 
 /// The Service that sessions go to if nothing names another: the guide's.
@@ -59,6 +59,8 @@ pub struct PairConfig {
     pub inbound_cluster: Option<String>,
     /// Whether the client's sidecar speaks HTTP/2 to the server's.
     pub upgrades: bool,
+    /// Where the documents say what of it.
+    pub places: Places,
 }
 
 impl PairConfig {
@@ -72,6 +74,7 @@ impl PairConfig {
         client_workload: Option<&str>,
         defaults: &MeshDefaults,
     ) -> Result<Self, MeshError> {
+        let places = documents.places().clone();
         documents.merge(Documents::parse("verify's own EnvoyFilter", DELAYED_CLOSE)?)?;
         let of_rule = documents.service_of_destination_rule();
         let of_rule = of_rule.map(|service| format!("{}/{}", service.namespace(), service.name()));
@@ -114,6 +117,7 @@ impl PairConfig {
             upgrades: cluster.is_some_and(|cluster| cluster.protocol == UpstreamProtocol::Http2),
             outbound,
             inbound,
+            places,
         })
     }
 }

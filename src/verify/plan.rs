@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::VerifyError;
 use super::pair::PairConfig;
 use super::scenario::{Case, Policy, Scenario, built_in};
+use super::target::envoy::Envoy;
 use crate::mesh::{Documents, MeshDefaults};
 
 /// What the user asks for.
@@ -23,6 +24,20 @@ pub struct Request {
     pub client_workload: Option<String>,
     /// The folder in which the access logs stay.
     pub keep: Option<PathBuf>,
+    /// What sessions are driven through.
+    pub targets: Targets,
+}
+
+/// The pairs of sidecars that sessions are driven through.
+#[derive(Debug, Clone, Default)]
+pub enum Targets {
+    /// The sidecars of this program.
+    #[default]
+    Bundled,
+    /// Two real Envoys.
+    Envoy(Envoy),
+    /// Both, and what they write is compared.
+    Both(Envoy),
 }
 
 /// What will be run.
@@ -32,6 +47,8 @@ pub struct Plan {
     pub scenarios: Vec<PlannedScenario>,
     /// The folder in which the access logs stay.
     pub keep: Option<PathBuf>,
+    /// What sessions are driven through.
+    pub targets: Targets,
 }
 
 /// A scenario with those of its cases that will be run.
@@ -77,7 +94,7 @@ impl Plan {
                 scenarios.filter_map(|scenario| with_documents(scenario, &pair, named)).collect()
             }
         };
-        Ok(Self { scenarios, keep: request.keep })
+        Ok(Self { scenarios, keep: request.keep, targets: request.targets })
     }
 }
 

@@ -12,13 +12,14 @@ use tempfile::TempDir;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::VerifyError;
+use super::compare::compare;
 use super::driver::drive;
 use super::event::{Summary, VerifyEvent};
-use super::evidence::Logs;
+use super::evidence::{Evidence, Logs};
 use super::expect::Side;
-use super::judge::{CaseVerdict, Verdict, judge};
-use super::plan::{Plan, PlannedCase, PlannedScenario};
-use super::target::bundled;
+use super::judge::{CaseVerdict, Departure, Verdict, judge};
+use super::plan::{Plan, PlannedCase, PlannedScenario, Targets};
+use super::target::Target;
 use super::template::Facts;
 
 /// How long the last lines are awaited after the last session has ended: a sidecar writes a line only when it is done
@@ -85,7 +86,7 @@ pub async fn run(plan: Plan, events: UnboundedSender<VerifyEvent>) -> Result<Sum
     let emit = |event| drop(events.send(event));
     emit(VerifyEvent::Started { cases: plan.scenarios.iter().map(|scenario| scenario.cases.len()).sum() });
     let mut verdicts: FuturesOrdered<_> =
-        plan.scenarios.iter().map(|scenario| run_scenario(scenario, &folder, &emit)).collect();
+        plan.scenarios.iter().map(|scenario| run_scenario(scenario, &plan.targets, &folder, &emit)).collect();
     let mut summary = Summary { held: 0, failed: 0, elapsed: Duration::ZERO };
     while let Some(verdict) = verdicts.next().await {
         let verdict = verdict?;
@@ -103,22 +104,57 @@ pub async fn run(plan: Plan, events: UnboundedSender<VerifyEvent>) -> Result<Sum
 
 async fn run_scenario(
     scenario: &PlannedScenario,
+    targets: &Targets,
     folder: &Folder,
     emit: &impl Fn(VerifyEvent),
 ) -> Result<Verdict, VerifyError> {
     let run = async |planned| {
-        let verdict = run_case(planned, folder).await?;
+        let verdicts = run_case(planned, targets, folder).await?;
         emit(VerifyEvent::CaseFinished);
-        Ok::<_, VerifyError>(verdict)
+        Ok::<_, VerifyError>(verdicts)
     };
     let cases = try_join_all(scenario.cases.iter().map(run)).await?;
-    Ok(Verdict { scenario: scenario.name.clone(), cases })
+    Ok(Verdict { scenario: scenario.name.clone(), cases: cases.into_iter().flatten().collect() })
 }
 
-async fn run_case(planned: &PlannedCase, folder: &Folder) -> Result<CaseVerdict, VerifyError> {
+/// One verdict for each pair of sidecars that the case is run with.
+async fn run_case(
+    planned: &PlannedCase,
+    targets: &Targets,
+    folder: &Folder,
+) -> Result<Vec<CaseVerdict>, VerifyError> {
+    let PlannedCase { case, .. } = planned;
+    let judged = |played: &Played| judge(case, &played.facts, &played.endings, &played.evidence);
+    Ok(match targets {
+        Targets::Bundled => vec![judged(&play(planned, Target::Bundled, folder.logs(&case.folder)?).await?)],
+        Targets::Envoy(envoy) => {
+            vec![judged(&play(planned, Target::Envoy(envoy), folder.logs(&case.folder)?).await?)]
+        }
+        Targets::Both(envoy) => {
+            let of_envoy = format!("{}-envoy", case.folder);
+            let (bundled, envoy) = tokio::try_join!(
+                play(planned, Target::Bundled, folder.logs(&case.folder)?),
+                play(planned, Target::Envoy(envoy), folder.logs(&of_envoy)?),
+            )?;
+            let mut of_envoy = judged(&envoy).named("Envoy");
+            of_envoy
+                .checks
+                .extend(compare((&bundled.evidence, &bundled.facts), (&envoy.evidence, &envoy.facts)));
+            vec![judged(&bundled).named("bundled pair"), of_envoy]
+        }
+    })
+}
+
+/// What one pair of sidecars made of a case.
+struct Played {
+    facts: Facts,
+    endings: Vec<Result<(), Departure>>,
+    evidence: Evidence,
+}
+
+async fn play(planned: &PlannedCase, target: Target<'_>, logs: Logs) -> Result<Played, VerifyError> {
     let PlannedCase { case, pair } = planned;
-    let logs = folder.logs(&case.folder)?;
-    let running = bundled::start(case.application, pair, &logs)?;
+    let running = target.start(case.application, pair, &logs).await?;
     let facts = Facts {
         authority: pair.authority.clone(),
         route_name: pair.route_name.clone(),
@@ -134,7 +170,7 @@ async fn run_case(planned: &PlannedCase, folder: &Folder) -> Result<CaseVerdict,
     await_lines(&logs, case.session_count(), limit).await?;
     // Once the sidecars have ended there are no more lines than there are: not one too many either.
     running.stop().await;
-    Ok(judge(case, &facts, &endings, &logs.read()?))
+    Ok(Played { facts, endings, evidence: logs.read()? })
 }
 
 /// Waits until both sidecars have written as many lines as there were sessions, or for long enough.

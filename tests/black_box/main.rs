@@ -8,3 +8,4 @@ mod sidecar_access_log;
 mod sidecar_admin;
 mod support;
 mod verify;
+mod verify_envoy;

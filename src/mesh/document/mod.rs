@@ -23,7 +23,7 @@ pub(super) use virtual_service::VirtualService;
 
 use super::config::Workload;
 use super::field::Field;
-use super::place::{Duplicate, MeshError, Warning};
+use super::place::{Duplicate, MeshError, Places, Warning};
 use super::yaml;
 
 /// A set of Kubernetes and Istio documents.
@@ -35,6 +35,7 @@ pub struct Documents {
     virtual_services: Vec<VirtualService>,
     envoy_filters: Vec<EnvoyFilter>,
     warnings: Vec<Warning>,
+    places: Places,
 }
 
 impl Documents {
@@ -48,6 +49,7 @@ impl Documents {
         }
         reading.warnings.sort_by_key(|warning| (warning.place.line, warning.place.column));
         documents.warnings = reading.warnings;
+        documents.places = reading.places;
         Ok(documents)
     }
 
@@ -59,6 +61,7 @@ impl Documents {
         other.virtual_services.into_iter().try_for_each(|service| self.add_virtual_service(service))?;
         other.envoy_filters.into_iter().try_for_each(|filter| self.add_envoy_filter(filter))?;
         self.warnings.extend(other.warnings);
+        self.places.extend(other.places);
         Ok(())
     }
 
@@ -66,6 +69,12 @@ impl Documents {
     #[must_use]
     pub fn warnings(&self) -> &[Warning] {
         &self.warnings
+    }
+
+    /// Where the Istio documents among these say what.
+    #[must_use]
+    pub fn places(&self) -> &Places {
+        &self.places
     }
 
     /// The Services, in the order in which they were read.

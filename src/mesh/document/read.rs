@@ -7,12 +7,14 @@ use super::envoy_filter::EnvoyFilter;
 use super::service::Service;
 use super::virtual_service::VirtualService;
 use crate::mesh::field::{Field, Fields};
-use crate::mesh::place::{MeshError, Warning};
+use crate::mesh::place::{MeshError, Places, Warning};
 
-/// What reading finds that cannot be honoured.
+/// What reading finds beside the documents: what cannot be honoured, and where everything is.
 #[derive(Debug, Default)]
 pub(in crate::mesh) struct Reading {
     pub(in crate::mesh) warnings: Vec<Warning>,
+    /// Of the documents that become a proxy's configuration.
+    pub(in crate::mesh) places: Places,
 }
 
 impl Reading {
@@ -35,12 +37,17 @@ pub(super) fn read(
     documents: &mut Documents,
     reading: &mut Reading,
 ) -> Result<(), MeshError> {
+    let mut places = Places::default();
+    document.note_places(&mut places);
     let mut fields = document.fields()?;
     let api_version = fields.required("apiVersion")?;
     let kind = fields.required("kind")?;
     let place = kind.place().clone();
     let (api_version, kind) = (api_version.text()?, kind.text()?);
     fields.ignore(&["status"]);
+    if ISTIO.contains(&api_version.as_str()) {
+        reading.places.extend(places);
+    }
     match (kind.as_str(), api_version.as_str()) {
         ("List", "v1") => {
             for item in fields.items("items")? {

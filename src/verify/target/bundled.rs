@@ -8,8 +8,8 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::Running;
 use super::held_echo::HeldEcho;
+use super::{INBOUND_SOURCE, Running};
 use crate::access_log;
 use crate::drain::Drain;
 use crate::net::BindError;
@@ -22,9 +22,6 @@ use crate::verify::scenario::Application;
 /// Loopback, and a port that the system chooses.
 const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
-/// Where Istio's inbound connections to the application come from (`pilot/pkg/networking/core/listener_address.go`).
-const INBOUND_SOURCE: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 6));
-
 type Programs = JoinSet<std::io::Result<()>>;
 
 /// Starts an application and a pair of sidecars before it, which write to `logs`.
@@ -33,17 +30,19 @@ pub(in crate::verify) fn start(
     pair: &PairConfig,
     logs: &Logs,
 ) -> Result<Running, StartError> {
-    let (released, drain, mut programs) = (CancellationToken::new(), Drain::new(), JoinSet::new());
-    let application = start_application(application, &released, &drain, &mut programs)?;
+    let mut running = without_sidecars(application)?;
+    let Running { application, drain, programs, .. } = &mut running;
     let inbound = Direction::Inbound {
         mesh: pair.inbound.clone(),
         bind_source: Some(INBOUND_SOURCE),
         mint_websocket_key: false,
     };
-    let server_sidecar = start_sidecar(inbound, application, &logs.server, &drain, &mut programs)?;
+    let server_sidecar = start_sidecar(inbound, *application, &logs.server, drain, programs)?;
     let outbound = Direction::Outbound { mesh: pair.outbound.clone(), passthrough: None };
-    let client_sidecar = start_sidecar(outbound, server_sidecar, &logs.client, &drain, &mut programs)?;
-    Ok(Running { client_sidecar, server_sidecar, application, released, drain, programs })
+    let client_sidecar = start_sidecar(outbound, server_sidecar, &logs.client, drain, programs)?;
+    running.server_sidecar = server_sidecar;
+    running.client_sidecar = client_sidecar;
+    Ok(running)
 }
 
 fn start_sidecar(
@@ -96,18 +95,17 @@ fn start_application(
     }
 }
 
-/// An application alone, dialled without any sidecar.
-#[cfg(test)]
-pub(in crate::verify) fn without_sidecars(application: Application) -> Running {
+/// Starts an application alone, which is dialled without any sidecar.
+pub(in crate::verify) fn without_sidecars(application: Application) -> Result<Running, BindError> {
     let (released, drain, mut programs) = (CancellationToken::new(), Drain::new(), JoinSet::new());
-    let address =
-        start_application(application, &released, &drain, &mut programs).expect("loopback has a port");
-    Running {
+    let address = start_application(application, &released, &drain, &mut programs)?;
+    Ok(Running {
         client_sidecar: address,
         server_sidecar: address,
         application: address,
+        envoys: None,
         released,
         drain,
         programs,
-    }
+    })
 }

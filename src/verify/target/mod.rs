@@ -1,15 +1,48 @@
-//! What sessions are driven through: a pair of sidecars with an application behind it. So far the programs of this
-//! binary; the rest of [`super`] knows only where they listen, where they log, and how to let them go.
+//! What sessions are driven through: a pair of sidecars with an application behind it, the programs of this binary or
+//! real Envoys. The rest of [`super`] knows only where they listen, where they log, and how to let them go.
 
 pub(super) mod bundled;
+pub(super) mod envoy;
 mod held_echo;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use self::envoy::Envoy;
+use super::VerifyError;
+use super::evidence::Logs;
+use super::pair::PairConfig;
+use super::scenario::Application;
 use crate::drain::Drain;
+
+/// Where Istio's inbound connections to the application come from (`pilot/pkg/networking/core/listener_address.go`).
+const INBOUND_SOURCE: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 6));
+
+/// A kind of pair.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Target<'a> {
+    /// The sidecars of this program.
+    Bundled,
+    /// Real Envoys.
+    Envoy(&'a Envoy),
+}
+
+impl Target<'_> {
+    /// Starts an application and a pair of sidecars before it, which write to `logs`.
+    pub(super) async fn start(
+        self,
+        application: Application,
+        pair: &PairConfig,
+        logs: &Logs,
+    ) -> Result<Running, VerifyError> {
+        match self {
+            Self::Bundled => Ok(bundled::start(application, pair, logs)?),
+            Self::Envoy(envoy) => Ok(envoy.start(application, pair, logs).await?),
+        }
+    }
+}
 
 /// A pair and its application, running. They end when this is dropped.
 #[derive(Debug)]
@@ -20,6 +53,7 @@ pub(super) struct Running {
     pub(super) server_sidecar: SocketAddr,
     /// Where the application listens.
     pub(super) application: SocketAddr,
+    envoys: Option<envoy::Pair>,
     released: CancellationToken,
     drain: Drain,
     programs: JoinSet<std::io::Result<()>>,
@@ -33,6 +67,10 @@ impl Running {
 
     /// Ends everything and waits until it has ended: from then on no line is written.
     pub(super) async fn stop(mut self) {
+        // The application has not left when the sidecars do: that would be one more ending.
+        if let Some(envoys) = self.envoys.take() {
+            envoys.stop().await;
+        }
         self.end();
         // How a program ends that was told to end at once is nobody's concern.
         while self.programs.join_next().await.is_some() {}

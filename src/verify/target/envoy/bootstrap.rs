@@ -1,0 +1,287 @@
+//! The bootstrap of a real Envoy that is to be one of the sidecars: the static form of what Istio would send it.
+//!
+//! Istio: `pilot/pkg/networking/core/listener_builder.go` (`buildHTTPConnectionManager`), `httproute.go`,
+//! `cluster_builder.go`, `pkg/bootstrap/config.go`. What the documents decide comes from [`Outbound`] and [`Inbound`];
+//! what they merge into the HTTP connection manager is merged here again as it was written, so that Envoy sees also what
+//! the sidecars of this program do not know. Not here: mutual TLS, interception, and the filters that only Istio's build
+//! of Envoy has, nor what makes a difference only with several endpoints.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::mesh::{
+    Cluster, ClusterKind, HttpConnectionManager, Inbound, Outbound, RetryPolicy, Route, RouteAction,
+    UpstreamProtocol, VirtualHost, format_duration,
+};
+use crate::verify::target::INBOUND_SOURCE;
+
+/// A 32-bit number without any bound, as Istio sets Envoy's circuit breakers.
+const UNBOUNDED: u32 = u32::MAX;
+
+/// Istio's default JSON format (`pilot/pkg/model/telemetry_logging.go`, `EnvoyJSONLogFormatIstio`).
+const ACCESS_LOG_KEYS: [(&str, &str); 24] = [
+    ("start_time", "%START_TIME%"),
+    ("route_name", "%ROUTE_NAME%"),
+    ("method", "%REQ(:METHOD)%"),
+    ("path", "%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)%"),
+    ("protocol", "%PROTOCOL%"),
+    ("response_code", "%RESPONSE_CODE%"),
+    ("response_flags", "%RESPONSE_FLAGS%"),
+    ("response_code_details", "%RESPONSE_CODE_DETAILS%"),
+    ("connection_termination_details", "%CONNECTION_TERMINATION_DETAILS%"),
+    ("bytes_received", "%BYTES_RECEIVED%"),
+    ("bytes_sent", "%BYTES_SENT%"),
+    ("duration", "%DURATION%"),
+    ("upstream_service_time", "%RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)%"),
+    ("x_forwarded_for", "%REQ(X-FORWARDED-FOR)%"),
+    ("user_agent", "%REQ(USER-AGENT)%"),
+    ("request_id", "%REQ(X-REQUEST-ID)%"),
+    ("authority", "%REQ(:AUTHORITY)%"),
+    ("upstream_host", "%UPSTREAM_HOST%"),
+    ("upstream_cluster", "%UPSTREAM_CLUSTER_RAW%"),
+    ("upstream_local_address", "%UPSTREAM_LOCAL_ADDRESS%"),
+    ("downstream_local_address", "%DOWNSTREAM_LOCAL_ADDRESS%"),
+    ("downstream_remote_address", "%DOWNSTREAM_REMOTE_ADDRESS%"),
+    ("requested_server_name", "%REQUESTED_SERVER_NAME%"),
+    ("upstream_transport_failure_reason", "%UPSTREAM_TRANSPORT_FAILURE_REASON%"),
+];
+
+/// The client's sidecar, which sends what is for a Service to `upstream`.
+pub(super) fn outbound(sidecar: &Outbound, upstream: SocketAddr, access_log: &Path) -> Value {
+    let route_config = json!({
+        "name": "outbound",
+        "virtual_hosts": sidecar.virtual_hosts.iter().map(virtual_host).collect::<Value>(),
+        "validate_clusters": false,
+        "max_direct_response_body_size_bytes": 1_048_576,
+        "ignore_port_in_host_matching": true,
+    });
+    let manager = connection_manager(&sidecar.connection_manager, "outbound", &route_config, access_log);
+    let clusters = clusters(&sidecar.virtual_hosts, |found| {
+        let mut cluster = cluster(found, upstream);
+        if found.kind == ClusterKind::Endpoint {
+            cluster["lb_policy"] = "LEAST_REQUEST".into();
+        }
+        cluster
+    });
+    let listener = json!({
+        "name": "outbound",
+        "address": address(any_port()),
+        "traffic_direction": "OUTBOUND",
+        "filter_chains": [{"filters": [manager]}],
+    });
+    bootstrap("client", &listener, &clusters)
+}
+
+/// The server's sidecar, before `application`.
+pub(super) fn inbound(sidecar: &Inbound, application: SocketAddr, access_log: &Path) -> Value {
+    let route_config = json!({
+        "name": "inbound",
+        "virtual_hosts": [virtual_host(&sidecar.virtual_host)],
+        "validate_clusters": false,
+    });
+    let mut manager = connection_manager(&sidecar.connection_manager, "inbound", &route_config, access_log);
+    let config = &mut manager["typed_config"];
+    config["forward_client_cert_details"] = "APPEND_FORWARD".into();
+    config["set_current_client_cert_details"] = json!({"subject": true, "dns": true, "uri": true});
+    let clusters = clusters(std::slice::from_ref(&sidecar.virtual_host), |found| {
+        let mut cluster = cluster(found, application);
+        cluster["upstream_bind_config"] =
+            json!({"source_address": {"address": INBOUND_SOURCE, "port_value": 0}});
+        cluster
+    });
+    let listener = json!({
+        "name": "virtualInbound",
+        "address": address(any_port()),
+        "traffic_direction": "INBOUND",
+        "filter_chains": [{"filters": [manager]}],
+    });
+    bootstrap("server", &listener, &clusters)
+}
+
+fn bootstrap(side: &str, listener: &Value, clusters: &[Value]) -> Value {
+    json!({
+        "node": {"id": format!("sidecar~{side}"), "cluster": format!("{side}.default")},
+        "admin": {"address": address(any_port())},
+        // pkg/bootstrap/config.go, extractRuntimeFlags
+        "layered_runtime": {"layers": [
+            {"name": "global config", "static_layer": {
+                "re2.max_program_size.error_level": 32_768,
+                "envoy.reloadable_features.http_reject_path_with_fragment": false,
+            }},
+            {"name": "admin", "admin_layer": {}},
+        ]},
+        "static_resources": {"listeners": [listener], "clusters": clusters},
+    })
+}
+
+/// Loopback, and a port that the system chooses; the admin interface tells which.
+fn any_port() -> SocketAddr {
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0)
+}
+
+fn address(address: SocketAddr) -> Value {
+    json!({"socket_address": {"address": address.ip(), "port_value": address.port()}})
+}
+
+/// A message of one of Envoy's types.
+fn typed(name: &str, config: Value) -> Value {
+    let mut config = config;
+    config["@type"] = format!("type.googleapis.com/{name}").into();
+    config
+}
+
+fn connection_manager(
+    manager: &HttpConnectionManager,
+    stat_prefix: &str,
+    route_config: &Value,
+    access_log: &Path,
+) -> Value {
+    let filter = |name: &str, message: &str| {
+        let message = format!("envoy.extensions.filters.http.{message}");
+        json!({"name": format!("envoy.filters.http.{name}"), "typed_config": typed(&message, json!({}))})
+    };
+    let keys: BTreeMap<_, _> = ACCESS_LOG_KEYS.into();
+    let file = json!({
+        "path": access_log,
+        "log_format": {"json_format": keys, "json_format_options": {"sort_properties": false}},
+    });
+    let mut config = typed(
+        "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        json!({
+            "stat_prefix": stat_prefix,
+            "server_name": manager.server_name,
+            "codec_type": "AUTO",
+            "route_config": route_config,
+            "use_remote_address": false,
+            "normalize_path": true,
+            "path_with_escaped_slashes_action": "KEEP_UNCHANGED",
+            "upgrade_configs": [{"upgrade_type": "websocket"}],
+            "proxy_100_continue": true,
+            "access_log": [{
+                "name": "envoy.access_loggers.file",
+                "typed_config": typed("envoy.extensions.access_loggers.file.v3.FileAccessLog", file),
+            }],
+            "http_filters": [
+                filter("grpc_stats", "grpc_stats.v3.FilterConfig"),
+                filter("fault", "fault.v3.HTTPFault"),
+                filter("cors", "cors.v3.Cors"),
+                filter("router", "router.v3.Router"),
+            ],
+        }),
+    );
+    for patch in &manager.patches {
+        merge(&mut config, patch);
+    }
+    // Istio reads these as Go does, 1h30m, and Envoy only in seconds.
+    config["stream_idle_timeout"] =
+        manager.stream_idle_timeout.map_or("0s".to_owned(), format_duration).into();
+    config["delayed_close_timeout"] = format_duration(manager.delayed_close_timeout).into();
+    json!({"name": "envoy.filters.network.http_connection_manager", "typed_config": config})
+}
+
+/// Protobuf's merge, in JSON: messages merge, lists are appended to, everything else is replaced.
+fn merge(into: &mut Value, patch: &Value) {
+    match (into, patch) {
+        (Value::Object(into), Value::Object(patch)) => {
+            for (name, value) in patch {
+                merge(into.entry(name.clone()).or_insert(Value::Null), value);
+            }
+        }
+        (Value::Array(into), Value::Array(patch)) => into.extend(patch.iter().cloned()),
+        (into, patch) => *into = patch.clone(),
+    }
+}
+
+fn virtual_host(host: &VirtualHost) -> Value {
+    json!({
+        "name": host.name,
+        "domains": host.domains,
+        "include_request_attempt_count": host.include_request_attempt_count,
+        "routes": host.routes.iter().map(route).collect::<Value>(),
+    })
+}
+
+fn route(route: &Route) -> Value {
+    let mut json = json!({"match": {"prefix": "/"}});
+    if let Some(name) = &route.name {
+        json["name"] = name.as_str().into();
+    }
+    match &route.action {
+        RouteAction::DirectResponse { status } => json["direct_response"] = json!({"status": status}),
+        RouteAction::Forward { cluster, timeout, retry } => {
+            let timeout = timeout.map_or("0s".to_owned(), format_duration);
+            json["route"] = json!({"cluster": cluster.name, "timeout": timeout});
+            if retry.num_retries > 0 {
+                json["route"]["retry_policy"] = retry_policy(retry);
+            }
+        }
+    }
+    json
+}
+
+fn retry_policy(retry: &RetryPolicy) -> Value {
+    json!({
+        "retry_on": retry.retry_on.names().join(","),
+        "num_retries": retry.num_retries,
+        "retriable_status_codes": retry.retry_on.retriable_status_codes,
+    })
+}
+
+/// The clusters that the routes lead to, each once.
+fn clusters(hosts: &[VirtualHost], json: impl Fn(&Cluster) -> Value) -> Vec<Value> {
+    let routes = hosts.iter().flat_map(|host| &host.routes);
+    let clusters = routes.filter_map(|route| match &route.action {
+        RouteAction::Forward { cluster, .. } => Some((cluster.name.as_str(), json(cluster))),
+        RouteAction::DirectResponse { .. } => None,
+    });
+    clusters.collect::<BTreeMap<_, _>>().into_values().collect()
+}
+
+fn cluster(cluster: &Cluster, endpoint: SocketAddr) -> Value {
+    let http2 = json!({"max_concurrent_streams": cluster.max_concurrent_streams});
+    let mut options = match cluster.protocol {
+        UpstreamProtocol::Http1 => json!({"explicit_http_config": {"http_protocol_options": {}}}),
+        UpstreamProtocol::Http2 => json!({"explicit_http_config": {"http2_protocol_options": http2}}),
+        UpstreamProtocol::UseDownstream => json!({"use_downstream_protocol_config": {
+            "http_protocol_options": {}, "http2_protocol_options": http2,
+        }}),
+    };
+    let mut common = json!({"idle_timeout": cluster.idle_timeout.map_or("0s".to_owned(), format_duration)});
+    if let Some(duration) = cluster.max_connection_duration {
+        common["max_connection_duration"] = format_duration(duration).into();
+    }
+    options["common_http_protocol_options"] = common;
+    let message = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+    let mut json = json!({
+        "name": cluster.name,
+        "connect_timeout": format_duration(cluster.connect_timeout),
+        "circuit_breakers": {"thresholds": [{
+            "max_connections": UNBOUNDED,
+            "max_pending_requests": UNBOUNDED,
+            "max_requests": UNBOUNDED,
+            "max_retries": UNBOUNDED,
+            "track_remaining": true,
+        }]},
+        "typed_extension_protocol_options": {message: typed(message, options)},
+    });
+    match cluster.kind {
+        ClusterKind::Endpoint => {
+            json["type"] = "STATIC".into();
+            json["load_assignment"] = json!({
+                "cluster_name": cluster.name,
+                "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address(endpoint)}}]}],
+            });
+        }
+        ClusterKind::Passthrough => {
+            json["type"] = "ORIGINAL_DST".into();
+            json["lb_policy"] = "CLUSTER_PROVIDED".into();
+        }
+    }
+    json
+}
+
+#[cfg(test)]
+mod tests;
