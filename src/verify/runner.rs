@@ -13,7 +13,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::VerifyError;
 use super::compare::compare;
-use super::driver::drive;
+use super::driver::{Loopback, drive};
 use super::event::{Summary, VerifyEvent};
 use super::evidence::{Evidence, Logs};
 use super::expect::Side;
@@ -164,7 +164,8 @@ async fn play(planned: &PlannedCase, target: Target<'_>, logs: Logs) -> Result<P
         server_sidecar: running.server_sidecar,
         application: running.application,
     };
-    let endings = drive(case, &running, &facts.authority, &logs).await;
+    let loopback = Loopback { target: &running, authority: &pair.authority, logs: &logs };
+    let endings = drive(case, &loopback).await;
     let as_planned = endings.iter().all(Result::is_ok);
     let limit = if as_planned { LINES_LIMIT } else { LINES_LIMIT_AFTER_DEPARTURE };
     await_lines(&logs, case.session_count(), limit).await?;
