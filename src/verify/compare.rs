@@ -122,11 +122,14 @@ fn reduce(line: &ParsedLine, facts: &Facts) -> Reduced {
 /// Whose address it is, or that of a connection, whose port says nothing.
 fn whose(text: &str, facts: &Facts) -> String {
     let Ok(address) = text.parse::<SocketAddr>() else { return text.to_owned() };
-    match address {
-        _ if address == facts.client_sidecar => "the client's sidecar".to_owned(),
-        _ if address == facts.server_sidecar => "the server's sidecar".to_owned(),
-        _ if address == facts.application => "the application".to_owned(),
-        _ => format!("{}:…", address.ip()),
+    let programs = [
+        (&facts.client_sidecar, "the client's sidecar"),
+        (&facts.server_sidecar, "the server's sidecar"),
+        (&facts.application, "the application"),
+    ];
+    match programs.into_iter().find(|(fact, _)| **fact == address.into()) {
+        Some((_, name)) => name.to_owned(),
+        None => format!("{}:…", address.ip()),
     }
 }
 
@@ -212,7 +215,8 @@ mod tests {
     #[test]
     fn an_address_is_the_same_if_it_is_the_same_programs() {
         let facts = Facts::example();
-        let moved = Facts { client_sidecar: SocketAddr::from(([127, 0, 0, 1], 9)), ..Facts::example() };
+        let moved =
+            Facts { client_sidecar: SocketAddr::from(([127, 0, 0, 1], 9)).into(), ..Facts::example() };
         let at = |address| Evidence::parse(&format!("{{\"downstream_local_address\":\"{address}\"}}\n"), "");
         let (bundled, envoy) = (at("127.0.10.1:8080"), at("127.0.0.1:9"));
         assert!(compare((&bundled, &facts), (&envoy, &moved)).iter().all(|check| check.holds));

@@ -28,14 +28,14 @@ use std::path::PathBuf;
 
 pub use event::{Summary, VerifyEvent};
 pub use evidence::{Evidence, EvidenceError, Joined, Logs, Unreadable};
-pub use expect::{Across, Expectations, Expected, FieldRef, Finding, Pattern, Side, shown};
+pub use expect::{Across, Expectations, Expected, FieldRef, Finding, Network, Pattern, Side, shown};
 pub use judge::{CaseVerdict, Check, Decisive, Departure, Subject, Verdict, judge};
 pub use pair::PairConfig;
 pub use plan::{Plan, PlannedCase, PlannedScenario, Request, Targets};
 pub use runner::run;
 pub use scenario::{Application, Case, Policy, Scenario, Sessions, Step, Variant, built_in};
 pub use target::envoy::{Envoy, EnvoyError};
-pub use template::{Facts, Template};
+pub use template::{Fact, Facts, Filled, Template};
 
 use crate::mesh::MeshError;
 use crate::sidecar::StartError;

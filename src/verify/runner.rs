@@ -156,13 +156,13 @@ async fn play(planned: &PlannedCase, target: Target<'_>, logs: Logs) -> Result<P
     let PlannedCase { case, pair } = planned;
     let running = target.start(case.application, pair, &logs).await?;
     let facts = Facts {
-        authority: pair.authority.clone(),
-        route_name: pair.route_name.clone(),
-        outbound_cluster: pair.outbound_cluster.clone(),
-        inbound_cluster: pair.inbound_cluster.clone(),
-        client_sidecar: running.client_sidecar,
-        server_sidecar: running.server_sidecar,
-        application: running.application,
+        authority: pair.authority.clone().into(),
+        route_name: pair.route_name.clone().into(),
+        outbound_cluster: pair.outbound_cluster.clone().into(),
+        inbound_cluster: pair.inbound_cluster.clone().into(),
+        client_sidecar: running.client_sidecar.into(),
+        server_sidecar: running.server_sidecar.into(),
+        application: running.application.into(),
     };
     let loopback = Loopback { target: &running, authority: &pair.authority, logs: &logs };
     let endings = drive(case, &loopback).await;

@@ -4,23 +4,53 @@
 use std::net::SocketAddr;
 use std::str::FromStr;
 
-/// What the names stand for in one run.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What a name stands for in one run.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Fact {
+    /// Nobody here can tell, as of logs that came from elsewhere.
+    #[default]
+    Unknown,
+    /// It is known that there is none: the route of a `VirtualService` may have no name.
+    Nothing,
+    /// This.
+    Is(String),
+}
+
+impl From<String> for Fact {
+    fn from(value: String) -> Self {
+        Self::Is(value)
+    }
+}
+
+impl From<Option<String>> for Fact {
+    fn from(value: Option<String>) -> Self {
+        value.map_or(Self::Nothing, Self::Is)
+    }
+}
+
+impl From<SocketAddr> for Fact {
+    fn from(address: SocketAddr) -> Self {
+        Self::Is(address.to_string())
+    }
+}
+
+/// What the names stand for in one run. By default nothing is known.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Facts {
     /// What requests carry as `Host`: the Service's name and port, without the port where that is HTTP's own, 80.
-    pub authority: String,
-    /// The client's sidecar's route to the Service; a `VirtualService`'s route may have no name.
-    pub route_name: Option<String>,
+    pub authority: Fact,
+    /// The client's sidecar's route to the Service.
+    pub route_name: Fact,
     /// Its cluster.
-    pub outbound_cluster: Option<String>,
+    pub outbound_cluster: Fact,
     /// The server's sidecar's cluster.
-    pub inbound_cluster: Option<String>,
+    pub inbound_cluster: Fact,
     /// Where the client's sidecar listens: the Service's address, as the client sees it.
-    pub client_sidecar: SocketAddr,
+    pub client_sidecar: Fact,
     /// Where the server's sidecar listens: the pod's address, as the client's sidecar sees it.
-    pub server_sidecar: SocketAddr,
+    pub server_sidecar: Fact,
     /// Where the application listens.
-    pub application: SocketAddr,
+    pub application: Fact,
 }
 
 /// A name that stands for one of the [`Facts`].
@@ -47,15 +77,15 @@ const NAMES: [(&str, Name); 7] = [
 ];
 
 impl Facts {
-    fn value(&self, name: Name) -> Option<String> {
+    fn value(&self, name: Name) -> &Fact {
         match name {
-            Name::Authority => Some(self.authority.clone()),
-            Name::Route => self.route_name.clone(),
-            Name::OutboundCluster => self.outbound_cluster.clone(),
-            Name::InboundCluster => self.inbound_cluster.clone(),
-            Name::ClientSidecar => Some(self.client_sidecar.to_string()),
-            Name::ServerSidecar => Some(self.server_sidecar.to_string()),
-            Name::Application => Some(self.application.to_string()),
+            Name::Authority => &self.authority,
+            Name::Route => &self.route_name,
+            Name::OutboundCluster => &self.outbound_cluster,
+            Name::InboundCluster => &self.inbound_cluster,
+            Name::ClientSidecar => &self.client_sidecar,
+            Name::ServerSidecar => &self.server_sidecar,
+            Name::Application => &self.application,
         }
     }
 }
@@ -70,15 +100,33 @@ enum Piece {
     Name(Name),
 }
 
+/// What becomes of a template in one run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Filled {
+    /// The text with every name replaced by what it stands for.
+    Text(String),
+    /// One of the names stands for nothing, and so does the whole.
+    Nothing,
+    /// What one of the names stands for is not known.
+    Unknown,
+}
+
 impl Template {
-    /// The text with every name replaced by what it stands for; none if one of them stands for nothing.
+    /// Replaces every name by what it stands for.
     #[must_use]
-    pub fn fill(&self, facts: &Facts) -> Option<String> {
-        let piece = |piece: &Piece| match piece {
-            Piece::Text(text) => Some(text.clone()),
-            Piece::Name(name) => facts.value(*name),
-        };
-        self.0.iter().map(piece).collect()
+    pub fn fill(&self, facts: &Facts) -> Filled {
+        let mut filled = String::new();
+        for piece in &self.0 {
+            match piece {
+                Piece::Text(text) => filled.push_str(text),
+                Piece::Name(name) => match facts.value(*name) {
+                    Fact::Is(value) => filled.push_str(value),
+                    Fact::Nothing => return Filled::Nothing,
+                    Fact::Unknown => return Filled::Unknown,
+                },
+            }
+        }
+        Filled::Text(filled)
     }
 }
 
@@ -109,13 +157,13 @@ impl Facts {
     /// Values that cannot be mistaken for one another.
     pub(super) fn example() -> Self {
         Self {
-            authority: "web.default.svc.cluster.local:8080".to_owned(),
-            route_name: None,
-            outbound_cluster: Some("outbound|8080||web.default.svc.cluster.local".to_owned()),
-            inbound_cluster: Some("inbound|80||".to_owned()),
-            client_sidecar: SocketAddr::from(([127, 0, 10, 1], 8080)),
-            server_sidecar: SocketAddr::from(([127, 0, 10, 2], 8000)),
-            application: SocketAddr::from(([127, 0, 10, 3], 8001)),
+            authority: Fact::Is("web.default.svc.cluster.local:8080".to_owned()),
+            route_name: Fact::Nothing,
+            outbound_cluster: Fact::Is("outbound|8080||web.default.svc.cluster.local".to_owned()),
+            inbound_cluster: Fact::Is("inbound|80||".to_owned()),
+            client_sidecar: SocketAddr::from(([127, 0, 10, 1], 8080)).into(),
+            server_sidecar: SocketAddr::from(([127, 0, 10, 2], 8000)).into(),
+            application: SocketAddr::from(([127, 0, 10, 3], 8001)).into(),
         }
     }
 }
@@ -124,19 +172,26 @@ impl Facts {
 mod tests {
     use super::*;
 
-    #[test]
-    fn names_are_replaced_and_everything_else_stays() {
-        let template: Template = "${inbound_cluster} of ${authority}".parse().expect("a template");
-        let filled = template.fill(&Facts::example());
-        assert_eq!(filled.as_deref(), Some("inbound|80|| of web.default.svc.cluster.local:8080"));
-        let plain: Template = "100 $ {curly}".parse().expect("a template");
-        assert_eq!(plain.fill(&Facts::example()).as_deref(), Some("100 $ {curly}"));
+    fn filled(template: &str, facts: &Facts) -> Filled {
+        template.parse::<Template>().expect("a template").fill(facts)
     }
 
     #[test]
-    fn a_text_with_a_name_that_stands_for_nothing_is_nothing() {
-        let template: Template = "route ${route_name}".parse().expect("a template");
-        assert_eq!(template.fill(&Facts::example()), None);
+    fn names_are_replaced_and_everything_else_stays() {
+        let text = |text: &str| Filled::Text(text.to_owned());
+        let facts = Facts::example();
+        assert_eq!(
+            filled("${inbound_cluster} of ${authority}", &facts),
+            text("inbound|80|| of web.default.svc.cluster.local:8080")
+        );
+        assert_eq!(filled("100 $ {curly}", &facts), text("100 $ {curly}"));
+    }
+
+    #[test]
+    fn a_text_with_a_name_that_stands_for_nothing_is_nothing_and_with_an_unknown_one_unknown() {
+        assert_eq!(filled("route ${route_name}", &Facts::example()), Filled::Nothing);
+        assert_eq!(filled("route ${route_name}", &Facts::default()), Filled::Unknown);
+        assert_eq!(filled("route", &Facts::default()), Filled::Text("route".to_owned()));
     }
 
     #[test]
