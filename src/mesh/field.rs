@@ -172,7 +172,12 @@ impl Field {
 
     /// The value as JSON, with names as protobuf's own, in `snake_case`.
     pub(super) fn to_json(&self) -> serde_json::Value {
-        json(&self.value)
+        json(&self.value, snake_case)
+    }
+
+    /// The value as JSON, with names as they are.
+    pub(super) fn to_exact_json(&self) -> serde_json::Value {
+        json(&self.value, str::to_owned)
     }
 
     /// Adds each name and each text of the value to `places`, with its place.
@@ -204,7 +209,7 @@ impl Field {
     }
 }
 
-fn json(value: &Value) -> serde_json::Value {
+fn json(value: &Value, rename: fn(&str) -> String) -> serde_json::Value {
     match value {
         Value::Null => serde_json::Value::Null,
         Value::Boolean(value) => (*value).into(),
@@ -214,9 +219,9 @@ fn json(value: &Value) -> serde_json::Value {
         }
         Value::Float(value) => (*value).into(),
         Value::Text(value) => value.as_str().into(),
-        Value::Sequence(items) => items.iter().map(|item| json(&item.value)).collect(),
+        Value::Sequence(items) => items.iter().map(|item| json(&item.value, rename)).collect(),
         Value::Mapping(fields) => {
-            fields.iter().map(|(name, value)| (snake_case(&name.value), json(&value.value))).collect()
+            fields.iter().map(|(name, value)| (rename(&name.value), json(&value.value, rename))).collect()
         }
     }
 }

@@ -32,7 +32,7 @@ pub use config::{
     Cluster, ClusterKind, HttpConnectionManager, Inbound, Outbound, OutboundTrafficPolicy, RetryOn,
     RetryPolicy, Route, RouteAction, UpstreamProtocol, VirtualHost, Workload, match_virtual_host,
 };
-pub use document::{Documents, H2UpgradePolicy, Service};
+pub use document::{Documents, H2UpgradePolicy, Manifest, Service};
 pub(crate) use duration::format as format_duration;
 pub use inbound::{InboundQuery, inbound};
 pub use mesh_config::MeshDefaults;

@@ -35,6 +35,7 @@ pub use plan::{Plan, PlannedCase, PlannedScenario, Request, Targets};
 pub use runner::run;
 pub use scenario::{Application, Case, Policy, Scenario, Sessions, Step, Variant, built_in};
 pub use target::envoy::{Envoy, EnvoyError};
+pub use target::kubernetes::{Change, ChangeKind, KubernetesConfig, KubernetesError, LiveMesh};
 pub use template::{Fact, Facts, Filled, Template};
 
 use crate::mesh::MeshError;
@@ -69,6 +70,9 @@ pub enum VerifyError {
     /// There is no pair of Envoys.
     #[error(transparent)]
     Envoy(#[from] EnvoyError),
+    /// The mesh in the cluster cannot be verified.
+    #[error(transparent)]
+    Kubernetes(#[from] KubernetesError),
     /// A log could not be read.
     #[error(transparent)]
     Evidence(#[from] EvidenceError),

@@ -4,7 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use crate::mesh::{
     self, Cluster, Documents, ISTIO_VERSION, Inbound, InboundQuery, MeshDefaults, MeshError, Outbound,
-    OutboundQuery, OutboundTrafficPolicy, Places, Route, RouteAction, UpstreamProtocol, match_virtual_host,
+    OutboundQuery, OutboundTrafficPolicy, Places, Route, RouteAction, Service, UpstreamProtocol, Workload,
+    match_virtual_host,
 };
 
 /// The Service that sessions go to if nothing names another: the guide's.
@@ -61,6 +62,14 @@ pub struct PairConfig {
     pub upgrades: bool,
     /// Where the documents say what of it.
     pub places: Places,
+    /// Whose sessions these are.
+    pub client: Workload,
+    /// Who answers them.
+    pub server: Workload,
+    /// Where they go.
+    pub service: Service,
+    /// Its HTTP port.
+    pub port: u16,
 }
 
 impl PairConfig {
@@ -118,6 +127,10 @@ impl PairConfig {
             outbound,
             inbound,
             places,
+            client,
+            server,
+            service: service.clone(),
+            port,
         })
     }
 }

@@ -2,11 +2,13 @@
 //! input is found here, before anything is started.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::VerifyError;
 use super::pair::PairConfig;
 use super::scenario::{Case, Policy, Scenario, built_in};
 use super::target::envoy::Envoy;
+use super::target::kubernetes::LiveMesh;
 use crate::mesh::{Documents, MeshDefaults};
 
 /// What the user asks for.
@@ -38,6 +40,8 @@ pub enum Targets {
     Envoy(Envoy),
     /// Both, and what they write is compared.
     Both(Envoy),
+    /// A mesh in a cluster.
+    Kubernetes(Arc<LiveMesh>),
 }
 
 /// What will be run.

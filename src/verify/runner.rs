@@ -130,6 +130,14 @@ async fn run_case(
         Targets::Envoy(envoy) => {
             vec![judged(&play(planned, Target::Envoy(envoy), folder.logs(&case.folder)?).await?)]
         }
+        Targets::Kubernetes(mesh) => {
+            let logs = folder.logs(&case.folder)?;
+            let keep = |client: &str, server: &str| {
+                std::fs::write(&logs.client, client)?;
+                std::fs::write(&logs.server, server)
+            };
+            vec![mesh.judge(planned, keep).await?]
+        }
         Targets::Both(envoy) => {
             let of_envoy = format!("{}-envoy", case.folder);
             let (bundled, envoy) = tokio::try_join!(

@@ -23,7 +23,7 @@ pub(super) use virtual_service::VirtualService;
 
 use super::config::Workload;
 use super::field::Field;
-use super::place::{Duplicate, MeshError, Places, Warning};
+use super::place::{Duplicate, MeshError, Place, Places, Warning};
 use super::yaml;
 
 /// A set of Kubernetes and Istio documents.
@@ -36,6 +36,16 @@ pub struct Documents {
     envoy_filters: Vec<EnvoyFilter>,
     warnings: Vec<Warning>,
     places: Places,
+    manifests: Vec<Manifest>,
+}
+
+/// A document as it was written, of whatever kind.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Manifest {
+    /// All of it.
+    pub json: serde_json::Value,
+    /// Where it is.
+    pub place: Place,
 }
 
 impl Documents {
@@ -50,6 +60,7 @@ impl Documents {
         reading.warnings.sort_by_key(|warning| (warning.place.line, warning.place.column));
         documents.warnings = reading.warnings;
         documents.places = reading.places;
+        documents.manifests = reading.manifests;
         Ok(documents)
     }
 
@@ -62,6 +73,7 @@ impl Documents {
         other.envoy_filters.into_iter().try_for_each(|filter| self.add_envoy_filter(filter))?;
         self.warnings.extend(other.warnings);
         self.places.extend(other.places);
+        self.manifests.extend(other.manifests);
         Ok(())
     }
 
@@ -69,6 +81,12 @@ impl Documents {
     #[must_use]
     pub fn warnings(&self) -> &[Warning] {
         &self.warnings
+    }
+
+    /// The documents as they were written, of every kind, in the order in which they were read.
+    #[must_use]
+    pub fn manifests(&self) -> &[Manifest] {
+        &self.manifests
     }
 
     /// Where the Istio documents among these say what.

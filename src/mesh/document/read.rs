@@ -1,6 +1,7 @@
 //! From a YAML document to the typed one: by kind and API version.
 
 use super::Documents;
+use super::Manifest;
 use super::deployment::Deployment;
 use super::destination_rule::DestinationRule;
 use super::envoy_filter::EnvoyFilter;
@@ -15,6 +16,7 @@ pub(in crate::mesh) struct Reading {
     pub(in crate::mesh) warnings: Vec<Warning>,
     /// Of the documents that become a proxy's configuration.
     pub(in crate::mesh) places: Places,
+    pub(in crate::mesh) manifests: Vec<Manifest>,
 }
 
 impl Reading {
@@ -39,6 +41,7 @@ pub(super) fn read(
 ) -> Result<(), MeshError> {
     let mut places = Places::default();
     document.note_places(&mut places);
+    let manifest = Manifest { json: document.to_exact_json(), place: document.place().clone() };
     let mut fields = document.fields()?;
     let api_version = fields.required("apiVersion")?;
     let kind = fields.required("kind")?;
@@ -47,6 +50,9 @@ pub(super) fn read(
     fields.ignore(&["status"]);
     if ISTIO.contains(&api_version.as_str()) {
         reading.places.extend(places);
+    }
+    if kind != "List" {
+        reading.manifests.push(manifest);
     }
     match (kind.as_str(), api_version.as_str()) {
         ("List", "v1") => {

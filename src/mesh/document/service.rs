@@ -76,6 +76,18 @@ impl Service {
         self.http_ports().next().map(|port| port.number)
     }
 
+    /// The labels of its pods.
+    #[must_use]
+    pub fn selector(&self) -> &BTreeMap<String, String> {
+        &self.selector
+    }
+
+    /// The address that a cluster gave it.
+    #[must_use]
+    pub fn cluster_ip(&self) -> Option<IpAddr> {
+        self.cluster_ip
+    }
+
     /// Whether its selector selects the workload's pods.
     #[must_use]
     pub fn selects(&self, workload: &Workload) -> bool {

@@ -1,9 +1,11 @@
 //! What sessions are driven through: a pair of sidecars with an application behind it, the programs of this binary or
-//! real Envoys. The rest of [`super`] knows only where they listen, where they log, and how to let them go.
+//! real Envoys, of which the rest of [`super`] knows only where they listen, where they log, and how to let them go; or a
+//! mesh in a cluster, where all that is there already.
 
 pub(super) mod bundled;
 pub(super) mod envoy;
 mod held_echo;
+pub(super) mod kubernetes;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 

@@ -1,0 +1,120 @@
+//! Which lines of two sidecars' logs are those of our sessions: others use the mesh too, and Envoy writes there what is no
+//! access log. Plain functions over text.
+
+use std::collections::HashSet;
+
+use crate::access_log::ParsedLine;
+
+/// How our sessions are told from others.
+#[derive(Debug)]
+pub(super) enum Ours<'a> {
+    /// By the request ids that they were given.
+    RequestIds(&'a HashSet<String>),
+    /// The client chooses no id: by being new, and for this authority.
+    Since {
+        /// The client's sidecar's lines from before.
+        before: &'a HashSet<String>,
+        /// What requests carry as `Host`.
+        authority: &'a str,
+    },
+}
+
+/// The lines of our sessions.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Lines {
+    pub(super) client: Vec<String>,
+    pub(super) server: Vec<String>,
+    /// A line that speaks of our sessions and is in no known format.
+    pub(super) unreadable: Option<String>,
+}
+
+impl Ours<'_> {
+    fn is(&self, text: &str, line: &ParsedLine) -> bool {
+        match self {
+            Self::RequestIds(ids) => line.text_of("request_id").is_some_and(|id| ids.contains(id)),
+            Self::Since { before, authority } => {
+                !before.contains(text) && line.text_of("authority") == Some(*authority)
+            }
+        }
+    }
+}
+
+/// Picks the lines of our sessions: at the client's side as `ours` says; at the server's those with the same request id,
+/// or without any and from a connection of one of these.
+pub(super) fn pick<'t>(ours: &Ours<'_>, client: &str, servers: impl IntoIterator<Item = &'t str>) -> Lines {
+    let mut lines = Lines::default();
+    let (mut ids, mut connections) = (HashSet::new(), HashSet::new());
+    for text in client.lines() {
+        let Ok(line) = ParsedLine::parse(text) else {
+            if let Ours::RequestIds(ids) = ours
+                && ids.iter().any(|id| text.contains(id.as_str()))
+            {
+                lines.unreadable = Some(text.to_owned());
+            }
+            continue;
+        };
+        if ours.is(text, &line) {
+            ids.extend(line.text_of("request_id").map(str::to_owned));
+            connections.extend(line.text_of("upstream_local_address").map(str::to_owned));
+            lines.client.push(text.to_owned());
+        }
+    }
+    for text in servers.into_iter().flat_map(str::lines) {
+        let Ok(line) = ParsedLine::parse(text) else { continue };
+        let is_ours = match line.text_of("request_id") {
+            Some(id) => ids.contains(id),
+            None => line.text_of("downstream_remote_address").is_some_and(|peer| connections.contains(peer)),
+        };
+        if is_ours {
+            lines.server.push(text.to_owned());
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(id: &str, local: &str, remote: &str) -> String {
+        format!(
+            "{{\"authority\":\"a:80\",\"request_id\":{id},\"upstream_local_address\":\"{local}\",\
+             \"downstream_remote_address\":\"{remote}\"}}"
+        )
+    }
+
+    fn set(ids: &[&str]) -> HashSet<String> {
+        ids.iter().map(|&id| id.to_owned()).collect()
+    }
+
+    #[test]
+    fn lines_of_others_and_what_is_no_line_are_left_out() {
+        let client =
+            format!("[warning] started\n{}\n{}\n", line("\"x\"", "c:1", "-"), line("\"y\"", "c:2", "-"));
+        let servers = [
+            format!("{}\n{}\n", line("\"y\"", "-", "c:2"), line("null", "-", "c:9")),
+            format!("{}\n{}\n", line("\"x\"", "-", "c:1"), line("null", "-", "c:1")),
+        ];
+        let ids = set(&["x"]);
+        let found = pick(&Ours::RequestIds(&ids), &client, servers.iter().map(String::as_str));
+        assert_eq!(found.client, [line("\"x\"", "c:1", "-")]);
+        assert_eq!(found.server, [line("\"x\"", "-", "c:1"), line("null", "-", "c:1")]);
+    }
+
+    #[test]
+    fn where_the_client_chooses_no_id_new_lines_for_the_authority_are_ours() {
+        let (old, new) = (line("\"x\"", "c:1", "-"), line("\"y\"", "c:2", "-"));
+        let elsewhere = new.replace("a:80", "b:80");
+        let before = set(&[&old]);
+        let ours = Ours::Since { before: &before, authority: "a:80" };
+        let found = pick(&ours, &[old.clone(), elsewhere, new.clone()].join("\n"), [""]);
+        assert_eq!(found.client, [new]);
+    }
+
+    #[test]
+    fn a_line_of_ours_in_an_unknown_format_is_kept_to_be_named() {
+        let ids = set(&["x"]);
+        let found = pick(&Ours::RequestIds(&ids), "custom x 101\n", [""]);
+        assert_eq!(found, Lines { unreadable: Some("custom x 101".to_owned()), ..Lines::default() });
+    }
+}
