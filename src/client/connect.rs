@@ -1,6 +1,6 @@
 //! Opening a WebSocket connection as a client: resolve, dial, shake hands (RFC 6455 section 4.1), in one deadline.
 //!
-//! No extension is offered, no redirect followed, no proxy asked; `wss://` is not spoken. Frames that came in the same
+//! No redirect is followed, no proxy asked; `wss://` is not spoken. Frames that came in the same
 //! packet as the answer are not lost.
 
 use std::io;
@@ -18,7 +18,8 @@ use tungstenite::protocol::{Role, WebSocketConfig};
 use super::uri::{UriError, WebSocketUri};
 use crate::http1::{Fields, HeadError, RequestHead, ResponseHead, parse_response};
 use crate::net;
-use crate::websocket::opening::client::{AnswerError, check, request};
+use crate::websocket::Frames;
+use crate::websocket::opening::client::{AnswerError, check, offer_compression, request};
 
 /// How long opening may take in all: Python websockets' `open_timeout`.
 pub const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -45,6 +46,8 @@ pub struct ConnectConfig {
     pub fields: Fields,
     /// How long opening may take in all.
     pub timeout: Duration,
+    /// Whether permessage-deflate is offered.
+    pub compression: bool,
     /// The longest message that is accepted.
     pub max_message_bytes: usize,
 }
@@ -59,6 +62,7 @@ impl ConnectConfig {
             source: None,
             fields: Fields::new(),
             timeout: OPEN_TIMEOUT,
+            compression: true,
             max_message_bytes: MAX_MESSAGE_BYTES,
         }
     }
@@ -68,7 +72,7 @@ impl ConnectConfig {
 #[derive(Debug)]
 pub struct Connection {
     /// Messages in both directions.
-    pub stream: WebSocketStream<TcpStream>,
+    pub stream: WebSocketStream<Frames<TcpStream>>,
     /// The request that opened it.
     pub request: RequestHead,
     /// The server's answer.
@@ -150,7 +154,10 @@ pub async fn connect(config: &ConnectConfig) -> Result<Connection, ConnectError>
 
 async fn open(config: &ConnectConfig) -> Result<Connection, ConnectError> {
     let (mut socket, address) = dial(config).await?;
-    let request = request(config.uri.target.clone(), config.uri.authority.clone(), &config.fields);
+    let mut request = request(config.uri.target.clone(), config.uri.authority.clone(), &config.fields);
+    if config.compression {
+        offer_compression(&mut request);
+    }
     let broken = |source| ConnectError::Broken { address, source };
     let mut bytes = BytesMut::with_capacity(1024);
     request.write(&mut bytes);
@@ -168,8 +175,8 @@ async fn open(config: &ConnectConfig) -> Result<Connection, ConnectError> {
             None => {}
         }
     };
-    let response = match check(&request, head) {
-        Ok(response) => response,
+    let (response, agreement) = match check(&request, head) {
+        Ok(opened) => opened,
         Err(AnswerError::Rejected { head }) => {
             let body = read_body(&mut socket, &head, bytes).await;
             return Err(ConnectError::Refused(Box::new(Refusal { head: *head, body })));
@@ -179,8 +186,8 @@ async fn open(config: &ConnectConfig) -> Result<Connection, ConnectError> {
     let limits = WebSocketConfig::default()
         .max_message_size(Some(config.max_message_bytes))
         .max_frame_size(Some(config.max_message_bytes));
-    let stream =
-        WebSocketStream::from_partially_read(socket, bytes.to_vec(), Role::Client, Some(limits)).await;
+    let frames = Frames::new(socket, bytes.freeze(), Role::Client, agreement, config.max_message_bytes);
+    let stream = WebSocketStream::from_raw_socket(frames, Role::Client, Some(limits)).await;
     Ok(Connection { stream, request, response })
 }
 

@@ -19,6 +19,7 @@ use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::{Error, Message};
 
 use crate::websocket::close_code::{self, CloseStatus};
+use crate::websocket::failure;
 
 /// How long the peer may take to answer a Close frame and to end the connection: Python websockets' `close_timeout`.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -286,14 +287,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 
     /// Fails the connection (RFC 6455 section 7.1.7): tells the peer why, and ignores what it still sends.
     async fn fail(&mut self, error: &Error) {
-        let code = match error {
-            Error::Capacity(_) => CloseCode::Size,
-            Error::Utf8(_) => CloseCode::Invalid,
-            Error::Protocol(tungstenite::error::ProtocolError::ResetWithoutClosingHandshake) => return,
-            Error::Protocol(_) => CloseCode::Protocol,
-            // The connection is gone.
-            _ => return,
-        };
+        let Some(code) = failure::close_code(error) else { return };
         let stream = &mut self.stream;
         let tell = async {
             // Fails where a Close frame was sent before, or the connection is gone: both are an answer, too.

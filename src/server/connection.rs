@@ -9,12 +9,15 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tungstenite::protocol::Role;
 
 use super::read_ahead::ReadAhead;
 use super::rejection::Rejection;
 use super::worker::Worker;
 use super::{echo, http};
 use crate::http1::{RequestHead, parse_request};
+use crate::websocket::Frames;
+use crate::websocket::deflate::Agreement;
 use crate::websocket::opening::server as opening;
 
 /// What is set aside for a head: those of browsers fit.
@@ -27,13 +30,19 @@ const LINGER: Duration = Duration::from_secs(1);
 /// Serves a connection to its end.
 pub(super) async fn serve(stream: TcpStream, worker: Rc<Worker>) {
     // Boxed, as every stage before the session: what a session does not need is not to be held while it lasts.
-    let Some(opened) = Box::pin(open(stream, &worker)).await else { return };
-    let echoed = echo::serve(opened, &worker.config, &worker.draining).await;
+    let Some((opened, deflate)) = Box::pin(open(stream, &worker)).await else { return };
+    let (stream, early) = opened.into_parts();
+    let frames = Frames::new(stream, early, Role::Server, deflate, worker.config.max_message_size);
+    let frames = ReadAhead::new(frames, Bytes::new());
+    let echoed = echo::serve(frames, &worker.config, &worker.draining).await;
     Box::pin(finish(echoed)).await;
 }
 
+/// A connection that is a WebSocket now, and how its messages are compressed.
+pub(super) type Opened = (ReadAhead<TcpStream>, Option<Agreement>);
+
 /// Reads the first head and answers it. Returns the connection if it is a WebSocket now.
-async fn open(mut stream: TcpStream, worker: &Worker) -> Option<ReadAhead<TcpStream>> {
+async fn open(mut stream: TcpStream, worker: &Worker) -> Option<Opened> {
     let mut buffer = BytesMut::with_capacity(HEAD_CAPACITY);
     let limit = worker.config.handshake_timeout;
     let reading = tokio::time::timeout(limit, read_head(&mut stream, &mut buffer));
@@ -50,7 +59,7 @@ async fn open(mut stream: TcpStream, worker: &Worker) -> Option<ReadAhead<TcpStr
                 accepted.response().write(&mut response);
                 stream.write_all(&response).await.ok()?;
                 // A copy, or the session would hold the head's memory.
-                return Some(ReadAhead::new(stream, Bytes::copy_from_slice(&buffer)));
+                return Some((ReadAhead::new(stream, Bytes::copy_from_slice(&buffer)), accepted.deflate));
             }
             Err(refusal) => refusal.into(),
         },

@@ -14,11 +14,12 @@ use tokio::task::coop;
 use tokio::time::Instant;
 use tokio_tungstenite::WebSocketStream;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
-use tungstenite::error::{Error, ProtocolError};
+use tungstenite::error::Error;
 use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::protocol::{CloseFrame, Message, Role, WebSocketConfig};
 
 use super::Config;
+use crate::websocket::failure;
 
 /// What tungstenite holds to read into, also while a session is idle. Small, because a connection reads ahead.
 const READ_BUFFER: usize = 2 * 1024;
@@ -152,23 +153,17 @@ where
     Poll::Ready(Ok(Next::End(End::Drained)))
 }
 
-/// The Close frame that is ours to send, if any. tungstenite answers a Close by itself, but says nothing to a peer that
-/// broke the protocol.
+/// The Close frame that is ours to send, if any.
 fn farewell(end: &Result<End, Error>) -> Option<CloseFrame> {
-    let code = match end {
-        Ok(End::Drained) => CloseCode::Away,
-        Err(Error::Protocol(fault)) if *fault != ProtocolError::ResetWithoutClosingHandshake => {
-            CloseCode::Protocol
+    match end {
+        Ok(End::Closed) => None,
+        Ok(End::Drained) => {
+            Some(CloseFrame { code: CloseCode::Away, reason: "the server is shutting down".into() })
         }
-        Err(Error::Utf8(_)) => CloseCode::Invalid,
-        Err(Error::Capacity(_)) => CloseCode::Size,
-        Ok(End::Closed) | Err(_) => return None,
-    };
-    let reason = match end {
-        Ok(_) => "the server is shutting down".into(),
-        Err(error) => error.to_string().into(),
-    };
-    Some(CloseFrame { code, reason })
+        Err(error) => {
+            failure::close_code(error).map(|code| CloseFrame { code, reason: error.to_string().into() })
+        }
+    }
 }
 
 /// Writes what is queued, and, where the Close is ours, that and reads up to the peer's.

@@ -20,15 +20,14 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
+use super::connection::Opened;
 use super::read_ahead::ReadAhead;
 use crate::http1::{Fields, RequestHead};
+use crate::websocket::deflate::Agreement;
 use crate::websocket::opening::server::{self as opening, Refusal};
 
 /// Serves requests until the connection ends, or becomes a WebSocket: then it is returned, after its 101.
-pub(super) async fn serve(
-    stream: ReadAhead<TcpStream>,
-    draining: &CancellationToken,
-) -> Option<ReadAhead<TcpStream>> {
+pub(super) async fn serve(stream: ReadAhead<TcpStream>, draining: &CancellationToken) -> Option<Opened> {
     let upgrade = Cell::new(None);
     let service = service_fn(|request| ready(Ok::<_, Infallible>(respond(request, &upgrade))));
     let mut connection = pin!(
@@ -47,13 +46,17 @@ pub(super) async fn serve(
     if let Err(error) = ended {
         tracing::debug!("plain HTTP: {error}");
     }
-    let upgraded = upgrade.take()?.await.ok()?;
+    let (upgraded, deflate) = upgrade.take()?;
+    let upgraded = upgraded.await.ok()?;
     let parts = upgraded.downcast::<TokioIo<ReadAhead<TcpStream>>>().ok()?;
-    Some(parts.io.into_inner().unread(&parts.read_buf))
+    Some((parts.io.into_inner().unread(&parts.read_buf), deflate))
 }
 
+/// A connection that is about to be a WebSocket, and how its messages are compressed.
+type Upgrade = (OnUpgrade, Option<Agreement>);
+
 /// Answers one request; one that becomes a WebSocket is left in `upgrade`.
-fn respond(mut request: Request<Incoming>, upgrade: &Cell<Option<OnUpgrade>>) -> Response<Full<Bytes>> {
+fn respond(mut request: Request<Incoming>, upgrade: &Cell<Option<Upgrade>>) -> Response<Full<Bytes>> {
     let head = RequestHead {
         method: request.method().clone(),
         target: request.uri().to_string().into(),
@@ -63,7 +66,7 @@ fn respond(mut request: Request<Incoming>, upgrade: &Cell<Option<OnUpgrade>>) ->
     if opening::is_attempt(&head) {
         match opening::check(&head) {
             Ok(accepted) => {
-                upgrade.set(Some(hyper::upgrade::on(&mut request)));
+                upgrade.set(Some((hyper::upgrade::on(&mut request), accepted.deflate)));
                 let head = accepted.response();
                 response(head.status, head.fields.into(), Bytes::new())
             }

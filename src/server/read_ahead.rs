@@ -34,6 +34,11 @@ impl<S> ReadAhead<S> {
         Self { stream, ahead }
     }
 
+    /// The stream, and what was read from it and not yet asked for.
+    pub(super) fn into_parts(self) -> (S, Bytes) {
+        (self.stream, self.ahead)
+    }
+
     /// The same stream after a reader that took more than it needed gave `bytes` back.
     pub(super) fn unread(self, bytes: &[u8]) -> Self {
         Self { ahead: [bytes, &self.ahead].concat().into(), ..self }

@@ -1,7 +1,15 @@
-//! What RFC 6455 and RFC 8441 say beside the frames: the opening handshake and the close codes.
+//! What RFC 6455, RFC 7692 and RFC 8441 say beside the frames themselves: the opening handshake, the close codes, and
+//! the compression of messages.
 //!
-//! Frames are tokio-tungstenite's; a proxy never looks at them.
+//! Frames are tokio-tungstenite's; [`Frames`] is the byte stream that it is given. A proxy never looks at them.
 
 pub mod close_code;
+pub mod deflate;
 pub mod extended_connect;
+pub mod failure;
+pub mod frame_header;
+mod frames;
 pub mod opening;
+mod prompt_text;
+
+pub use frames::Frames;

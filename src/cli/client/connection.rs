@@ -17,12 +17,17 @@ pub(super) struct ConnectionArgs {
     /// Connect to this address instead of the URI's host and port; the Host header stays the URI's.
     #[arg(long, value_name = "IP:PORT")]
     connect_to: Option<SocketAddr>,
+
+    /// Do not offer compression (permessage-deflate) to the server.
+    #[arg(long)]
+    no_compression: bool,
 }
 
 impl ConnectionArgs {
     pub(super) fn config(self, uri: WebSocketUri) -> ConnectConfig {
         let mut config = ConnectConfig::new(uri);
         config.address = self.connect_to;
+        config.compression = !self.no_compression;
         config.fields = self.headers.into_iter().collect();
         config
     }

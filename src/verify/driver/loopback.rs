@@ -49,6 +49,8 @@ impl Dialer for Loopback<'_> {
         let config = ConnectConfig {
             address: Some(self.target.client_sidecar),
             timeout: STEP_LIMIT,
+            // The logs count the bytes of the frames.
+            compression: false,
             ..ConnectConfig::new(uri)
         };
         match client::connect(&config).await {

@@ -69,7 +69,8 @@ async fn session(mut stream: TcpStream, released: CancellationToken) {
             Err(_) => return,
         }
     };
-    let Ok(accepted) = opening::check(&request) else { return };
+    let Ok(mut accepted) = opening::check(&request) else { return };
+    accepted.deflate = None;
     let held = request.target_str() == HELD;
     let mut response = BytesMut::new();
     accepted.response().write(&mut response);

@@ -1,5 +1,5 @@
 //! The client's side of the opening handshake (RFC 6455 sections 4.1 and 4.2.2): the request it sends, and the checks
-//! on the answer. Nothing is read or written here, and no extension is offered.
+//! on the answer. Nothing is read or written here; of extensions permessage-deflate may be offered.
 
 use bytes::Bytes;
 use http::header::{
@@ -11,6 +11,7 @@ use tungstenite::handshake::client::generate_key;
 use tungstenite::handshake::derive_accept_key;
 
 use crate::http1::{Fields, RequestHead, ResponseHead};
+use crate::websocket::deflate::{Agreement, OFFER};
 
 /// What this client calls itself.
 const PRODUCT: &str = concat!("websockets-cli/", env!("CARGO_PKG_VERSION"));
@@ -84,7 +85,7 @@ pub enum AnswerError {
         /// What the server sent.
         value: String,
     },
-    /// An extension that the request did not offer.
+    /// An extension that the request did not offer, or in a form that does not fit the offer.
     #[error("server uses an extension that was not offered: {0}")]
     Extension(String),
     /// A subprotocol that the request did not offer.
@@ -92,11 +93,31 @@ pub enum AnswerError {
     Subprotocol(String),
 }
 
-/// Checks the answer to `request`.
+/// Adds the offer of permessage-deflate to a request.
+pub fn offer_compression(request: &mut RequestHead) {
+    request.fields.append(SEC_WEBSOCKET_EXTENSIONS, HeaderValue::from_static(OFFER));
+}
+
+/// Checks which extension the answer to `request` agrees to: what was offered, or none.
+///
+/// # Errors
+/// [`AnswerError::Extension`].
+pub fn check_extensions(request: &Fields, answer: &Fields) -> Result<Option<Agreement>, AnswerError> {
+    let agreement = Agreement::of_answer(answer).map_err(AnswerError::Extension)?;
+    if agreement.is_some() && !request.contains(&SEC_WEBSOCKET_EXTENSIONS) {
+        return Err(AnswerError::Extension(text(answer, &SEC_WEBSOCKET_EXTENSIONS)));
+    }
+    Ok(agreement)
+}
+
+/// Checks the answer to `request`, and returns it with what it agrees to of the extension that was offered.
 ///
 /// # Errors
 /// [`AnswerError`] with the first check that failed.
-pub fn check(request: &RequestHead, answer: ResponseHead) -> Result<ResponseHead, AnswerError> {
+pub fn check(
+    request: &RequestHead,
+    answer: ResponseHead,
+) -> Result<(ResponseHead, Option<Agreement>), AnswerError> {
     if answer.status != StatusCode::SWITCHING_PROTOCOLS {
         return Err(AnswerError::Rejected { head: Box::new(answer) });
     }
@@ -108,16 +129,14 @@ pub fn check(request: &RequestHead, answer: ResponseHead) -> Result<ResponseHead
     expect(fields, "Connection", &CONNECTION, fields.has_element(&CONNECTION, "upgrade"))?;
     let accepted = request.fields.get(&SEC_WEBSOCKET_KEY).is_some_and(|key| is_accepted(key, fields));
     expect(fields, "Sec-WebSocket-Accept", &SEC_WEBSOCKET_ACCEPT, accepted)?;
-    if fields.contains(&SEC_WEBSOCKET_EXTENSIONS) {
-        return Err(AnswerError::Extension(text(fields, &SEC_WEBSOCKET_EXTENSIONS)));
-    }
+    let agreement = check_extensions(&request.fields, fields)?;
     if fields.contains(&SEC_WEBSOCKET_PROTOCOL) {
         let chosen = text(fields, &SEC_WEBSOCKET_PROTOCOL);
         if !request.fields.elements(&SEC_WEBSOCKET_PROTOCOL).any(|offered| offered == chosen) {
             return Err(AnswerError::Subprotocol(chosen));
         }
     }
-    Ok(answer)
+    Ok((answer, agreement))
 }
 
 /// Says what is wrong with a field unless `holds`.
@@ -160,7 +179,7 @@ mod tests {
     fn answer(head: &str) -> Result<ResponseHead, AnswerError> {
         let head = head.replace("ACCEPT", SAMPLE_ACCEPT);
         let parsed = parse_response(&mut BytesMut::from(head.as_str())).unwrap().unwrap();
-        check(&sample_request(&[(SEC_WEBSOCKET_PROTOCOL, "chat, superchat")]), parsed)
+        check(&sample_request(&[(SEC_WEBSOCKET_PROTOCOL, "chat, superchat")]), parsed).map(|(head, _)| head)
     }
 
     fn complaint(head: &str) -> String {

@@ -1,17 +1,18 @@
 //! The server's side of the opening handshake (RFC 6455 section 4.2): is this request one, and what answers it.
 //!
-//! Plain functions on a head that was read completely. Reading it, its deadline and its size are the caller's; neither
-//! extensions nor subprotocols are negotiated.
+//! Plain functions on a head that was read completely. Reading it, its deadline and its size are the caller's; of
+//! extensions permessage-deflate is negotiated, of subprotocols none.
 
 use http::header::{
-    ALLOW, CONNECTION, CONTENT_LENGTH, HOST, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION,
-    TRANSFER_ENCODING, UPGRADE,
+    ALLOW, CONNECTION, CONTENT_LENGTH, HOST, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS,
+    SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE,
 };
 use http::uri::Authority;
 use http::{HeaderName, HeaderValue, Method, StatusCode, Uri, Version};
 use tungstenite::handshake::derive_accept_key;
 
 use crate::http1::{Fields, RequestHead, ResponseHead};
+use crate::websocket::deflate::Agreement;
 
 /// The version that RFC 6455 defines, the only one there is.
 const VERSION: &str = "13";
@@ -20,6 +21,8 @@ const VERSION: &str = "13";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Accepted {
     accept: HeaderValue,
+    /// How messages are compressed, if the client offered a way.
+    pub deflate: Option<Agreement>,
 }
 
 impl Accepted {
@@ -31,10 +34,11 @@ impl Accepted {
             (UPGRADE, HeaderValue::from_static("websocket")),
             (SEC_WEBSOCKET_ACCEPT, self.accept.clone()),
         ];
+        let extensions = self.deflate.map(|agreement| (SEC_WEBSOCKET_EXTENSIONS, agreement.to_value()));
         ResponseHead {
             status: StatusCode::SWITCHING_PROTOCOLS,
             version: Version::HTTP_11,
-            fields: fields.into_iter().collect(),
+            fields: fields.into_iter().chain(extensions).collect(),
         }
     }
 }
@@ -142,7 +146,7 @@ pub fn check(head: &RequestHead) -> Result<Accepted, Refusal> {
     let key = only(fields, &SEC_WEBSOCKET_KEY).map(HeaderValue::as_bytes);
     let key = key.filter(|key| is_sixteen_bytes_in_base64(key)).ok_or(Refusal::Key)?;
     let accept = HeaderValue::try_from(derive_accept_key(key)).map_err(|_| Refusal::Key)?;
-    Ok(Accepted { accept })
+    Ok(Accepted { accept, deflate: Agreement::accept(fields) })
 }
 
 /// The value of a field that is there exactly once.
@@ -180,6 +184,16 @@ mod tests {
         let expected = "HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
                         sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
         assert_eq!(std::str::from_utf8(&answer).unwrap(), expected);
+    }
+
+    #[test]
+    fn compression_is_agreed_on_where_it_is_offered() {
+        let offer = "\r\nSec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=10\r\n\r\n";
+        let accepted = check(&parse(&SAMPLE.replace("\r\n\r\n", offer))).expect("accepted");
+        let answer = accepted.response().fields;
+        let extensions = answer.get(&SEC_WEBSOCKET_EXTENSIONS).unwrap();
+        assert_eq!(extensions, "permessage-deflate; server_max_window_bits=10");
+        assert_eq!(accepted.deflate.unwrap().server.window_bits, 10);
     }
 
     #[test]

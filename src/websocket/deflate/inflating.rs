@@ -1,0 +1,278 @@
+//! The receiving half: the frames of compressed messages become plain fragments, piece by piece.
+//!
+//! A message is never held: what is inflated goes on at once, so that the reader's limit on messages stops a bomb, and
+//! the reader judges text as it comes. All other frames pass as they are, also those that are wrong.
+
+use bytes::{Buf, BytesMut};
+use flate2::{Decompress, FlushDecompress, Status};
+
+use super::Sending;
+use crate::websocket::frame_header::{
+    BINARY, CONTINUATION, FIN, FrameHeader, MAX_HEADER_BYTES, RSV1, RSV2_AND_3, Room, TEXT, apply_mask,
+};
+
+/// What a sender takes away from the end of each message (RFC 7692 section 7.2.2).
+pub(super) const TAIL: [u8; 4] = [0, 0, 0xff, 0xff];
+
+/// How much is unmasked and offered to the inflater at once: little, since of a bomb it takes a few bytes at a time.
+const PIECE: usize = 1024;
+
+/// With less room than this a fragment is not begun behind another.
+const WORTH_A_FRAGMENT: usize = 512;
+
+/// What came as compressed is not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a compressed message does not inflate")]
+pub struct Corrupt;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Inflating {
+    sending: Sending,
+    longest_frame: u64,
+    place: Place,
+    message: Option<Message>,
+    /// Made with the first compressed message: many sessions have none.
+    inflater: Option<Decompress>,
+    /// Whether the inflater was given something since the last end of a message or of its stream.
+    is_amid: bool,
+    /// Whether a message did not inflate. Of those that follow nothing can be known; other frames still pass.
+    is_corrupt: bool,
+}
+
+/// Where in the frames the stream is.
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    /// Before a header.
+    Header,
+    /// In a frame that passes as it is.
+    Passing { left: u64 },
+    /// In a frame of a compressed message. The key is as the rest needs it.
+    Compressed { left: u64, is_last: bool, mask: Option<[u8; 4]> },
+    /// Behind the last frame of a compressed message, in what its sender took away.
+    Tail { given: usize },
+    /// In a compressed frame of which nothing is to be had.
+    Skipping { left: u64 },
+}
+
+/// A compressed message that has begun.
+#[derive(Debug, Clone, Copy)]
+struct Message {
+    /// The opcode of its next fragment.
+    opcode: u8,
+    /// The key of its fragments: none where the frames had none, which the reader judges.
+    mask: Option<[u8; 4]>,
+}
+
+/// Why the inflater stopped.
+enum Stop {
+    /// There is no more room.
+    Full,
+    /// Everything that has arrived is inflated.
+    Starved,
+    /// A frame that others follow is inflated.
+    FrameEnded,
+    /// The message is inflated.
+    MessageEnded,
+}
+
+impl Inflating {
+    /// For what the peer sends.
+    pub(super) fn new(sending: Sending, longest_frame: usize) -> Self {
+        Self {
+            sending,
+            longest_frame: longest_frame as u64,
+            place: Place::Header,
+            message: None,
+            inflater: None,
+            is_amid: false,
+            is_corrupt: false,
+        }
+    }
+
+    /// Takes from `input`, and writes plain frames to `out` until there is no more of one of them. Returns how much was
+    /// written. `out` has room for a header and some bytes.
+    pub(super) fn advance(&mut self, input: &mut BytesMut, out: &mut [u8]) -> Result<usize, Corrupt> {
+        let mut at = 0;
+        loop {
+            let room = &mut out[at..];
+            match self.place {
+                Place::Header => {
+                    let Some((header, size)) = FrameHeader::parse(input) else { return Ok(at) };
+                    if self.begins_compressed(&header) {
+                        input.advance(size);
+                    } else if room.len() < size {
+                        return Ok(at);
+                    } else {
+                        input.copy_to_slice(&mut room[..size]);
+                        at += size;
+                        self.place = Place::Passing { left: header.length };
+                    }
+                }
+                Place::Passing { left } => {
+                    let part = room.len().min(at_most(left, input));
+                    input.copy_to_slice(&mut room[..part]);
+                    at += part;
+                    self.place = Place::Passing { left: left - part as u64 };
+                    if left > part as u64 {
+                        return Ok(at);
+                    }
+                    self.place = Place::Header;
+                }
+                Place::Skipping { left } => {
+                    let part = at_most(left, input);
+                    input.advance(part);
+                    self.place = Place::Skipping { left: left - part as u64 };
+                    if left > part as u64 {
+                        return Ok(at);
+                    }
+                    self.place = Place::Header;
+                }
+                Place::Compressed { .. } | Place::Tail { .. } => {
+                    if room.len() < if at == 0 { MAX_HEADER_BYTES } else { WORTH_A_FRAGMENT } {
+                        return Ok(at);
+                    }
+                    let written = self.fragment(input, room)?;
+                    if written == 0 && !matches!(self.place, Place::Header) {
+                        return Ok(at);
+                    }
+                    at += written;
+                }
+            }
+        }
+    }
+
+    /// Whether a frame of a compressed message begins here.
+    fn begins_compressed(&mut self, header: &FrameHeader) -> bool {
+        let reserved = header.first & (RSV1 | RSV2_AND_3);
+        let is_start = matches!(header.opcode(), TEXT | BINARY) && reserved == RSV1;
+        let goes_on = header.opcode() == CONTINUATION && reserved == 0 && self.message.is_some();
+        // What is too long passes: the reader refuses it by its header.
+        if !(is_start || goes_on) || header.length > self.longest_frame {
+            return false;
+        }
+        if is_start {
+            self.message = Some(Message { opcode: header.opcode(), mask: header.mask.map(|_| [0; 4]) });
+        }
+        self.place = if self.is_corrupt {
+            Place::Skipping { left: header.length }
+        } else {
+            let is_last = header.first & FIN != 0;
+            Place::Compressed { left: header.length, is_last, mask: header.mask }
+        };
+        true
+    }
+
+    /// Writes one fragment of what there is to inflate, and returns its length: 0 if there is nothing.
+    fn fragment(&mut self, input: &mut BytesMut, out: &mut [u8]) -> Result<usize, Corrupt> {
+        let Some(Message { opcode, mask }) = self.message else { return Ok(0) };
+        let Some(room) = Room::within(out.len(), mask) else { return Ok(0) };
+        let (made, stop) = self.inflate(input, &mut out[room.header..room.header + room.payload])?;
+        let fin = match stop {
+            Stop::MessageEnded => FIN,
+            Stop::Starved if made == 0 => return Ok(0),
+            // A first fragment goes out even if it is empty: the reader has to know that a message has begun.
+            Stop::FrameEnded if made == 0 && opcode == CONTINUATION => return Ok(0),
+            Stop::Full | Stop::Starved | Stop::FrameEnded => 0,
+        };
+        room.write_header(out, fin | opcode, mask, made);
+        self.message = (fin == 0).then_some(Message { opcode: CONTINUATION, mask });
+        Ok(room.header + made)
+    }
+
+    /// Inflates what there is of the frame, and the tail behind the last one. Returns how much was made.
+    fn inflate(&mut self, input: &mut BytesMut, out: &mut [u8]) -> Result<(usize, Stop), Corrupt> {
+        let mut made = 0;
+        let mut unmasked = [0; PIECE];
+        loop {
+            let piece = match &self.place {
+                Place::Compressed { left, mask, .. } => {
+                    let piece = &mut unmasked[..at_most(*left, input).min(PIECE)];
+                    piece.copy_from_slice(&input[..piece.len()]);
+                    if let Some(mut mask) = *mask {
+                        apply_mask(piece, &mut mask);
+                    }
+                    &*piece
+                }
+                Place::Tail { given } => &TAIL[*given..],
+                Place::Header | Place::Passing { .. } | Place::Skipping { .. } => &[],
+            };
+            let (taken, now) = self.step(piece, &mut out[made..])?;
+            made += now;
+            match &mut self.place {
+                Place::Compressed { left, mask, .. } => {
+                    input.advance(taken);
+                    *left -= taken as u64;
+                    if let Some(mask) = mask {
+                        mask.rotate_left(taken % 4);
+                    }
+                }
+                Place::Tail { given } => *given += taken,
+                Place::Header | Place::Passing { .. } | Place::Skipping { .. } => {}
+            }
+            if made == out.len() {
+                return Ok((made, Stop::Full));
+            }
+            match self.place {
+                Place::Compressed { left: 0, is_last: false, .. } => {
+                    self.place = Place::Header;
+                    return Ok((made, Stop::FrameEnded));
+                }
+                // Where the last block was marked as such, the tail is not wanted.
+                Place::Compressed { left: 0, .. } if self.is_amid => self.place = Place::Tail { given: 0 },
+                Place::Compressed { left: 0, .. } | Place::Tail { given: 4 } => {
+                    self.message_ended();
+                    return Ok((made, Stop::MessageEnded));
+                }
+                Place::Compressed { .. } if input.is_empty() => return Ok((made, Stop::Starved)),
+                _ => {}
+            }
+        }
+    }
+
+    /// One call of the inflater: how much it took, and how much it made.
+    fn step(&mut self, piece: &[u8], out: &mut [u8]) -> Result<(usize, usize), Corrupt> {
+        if piece.is_empty() && self.inflater.is_none() {
+            return Ok((0, 0));
+        }
+        let bits = self.sending.window_bits;
+        let inflater = self.inflater.get_or_insert_with(|| Decompress::new_with_window_bits(false, bits));
+        let before = (inflater.total_in(), inflater.total_out());
+        let status = inflater.decompress(piece, out, FlushDecompress::Sync);
+        let taken = usize::try_from(inflater.total_in() - before.0).unwrap_or(usize::MAX);
+        let made = usize::try_from(inflater.total_out() - before.1).unwrap_or(usize::MAX);
+        self.is_amid |= taken > 0;
+        match status {
+            // The next block is the first of another stream (RFC 7692 section 7.2.3.4).
+            Ok(Status::StreamEnd) => {
+                self.inflater = None;
+                self.is_amid = false;
+            }
+            Ok(_) if taken > 0 || made > 0 || piece.is_empty() || out.is_empty() => {}
+            Ok(_) | Err(_) => {
+                self.is_corrupt = true;
+                self.inflater = None;
+                let left = match self.place {
+                    Place::Compressed { left, .. } => left,
+                    _ => 0,
+                };
+                self.place = Place::Skipping { left };
+                return Err(Corrupt);
+            }
+        }
+        Ok((taken, made))
+    }
+
+    fn message_ended(&mut self) {
+        self.place = Place::Header;
+        self.is_amid = false;
+        if !self.sending.context_takeover {
+            self.inflater = None;
+        }
+    }
+}
+
+/// How much there is of so many bytes.
+fn at_most(left: u64, input: &BytesMut) -> usize {
+    input.len().min(usize::try_from(left).unwrap_or(usize::MAX))
+}
