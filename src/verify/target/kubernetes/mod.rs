@@ -187,6 +187,7 @@ impl LiveMesh {
         servers: &[Pod],
     ) -> Result<Result<usize, String>, KubernetesError> {
         const DUMP: &str = "config_dump?include_eds";
+        const DRAINING: &str = "stats?format=json&filter=^listener_manager.total_.*_draining$";
         let addresses: BTreeSet<IpAddr> = servers.iter().map(|pod| pod.address).collect();
         let dump = self.cluster.admin(client, DUMP).await?;
         if let Some(problem) = policy::client_lacks(&dump, pair, &addresses) {
@@ -200,6 +201,13 @@ impl LiveMesh {
             }
             if policy::is_log_off(&dump, "inbound") {
                 without_log = Some(server);
+            }
+            if policy::is_affected_by_draining(pair)
+                && policy::is_draining(&self.cluster.admin(server, DRAINING).await?)
+            {
+                let problem =
+                    "it still serves connections from before the last change, until they are drained";
+                return Ok(Err(format!("the sidecar of {}: {problem}", server.name)));
             }
         }
         if let Some(pod) = without_log {

@@ -47,6 +47,21 @@ pub(super) fn server_lacks(dump: &Value, pair: &PairConfig) -> Option<String> {
     })
 }
 
+/// Whether connections from before a change would be another policy's: an HTTP/2 connection outlives the listener that
+/// took it, and with it what that listener allowed.
+pub(super) fn is_affected_by_draining(pair: &PairConfig) -> bool {
+    pair.upgrades && !pair.inbound.connection_manager.allow_connect
+}
+
+/// Whether a gauge of what is draining is not zero.
+pub(super) fn is_draining(stats: &Value) -> bool {
+    stats["stats"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .any(|stat| stat["value"].as_u64().is_some_and(|value| value > 0))
+}
+
 /// Whether nothing that goes this way, `outbound` or `inbound`, is logged.
 pub(super) fn is_log_off(dump: &Value, direction: &str) -> bool {
     let prefix = |manager: &&Value| {
@@ -151,6 +166,21 @@ mod tests {
         let lack = server_lacks(&server(&Value::Null, &json!([])), &pair());
         assert_eq!(lack.as_deref(), Some("it does not allow extended CONNECT (allow_connect)"));
         assert!(server_lacks(&json!({}), &pair()).is_some());
+    }
+
+    #[test]
+    fn a_sidecar_drains_as_long_as_one_of_its_gauges_says_so() {
+        let stats = |listeners, chains| {
+            json!({"stats": [
+                {"name": "listener_manager.total_listeners_draining", "value": listeners},
+                {"name": "listener_manager.total_filter_chains_draining", "value": chains},
+            ]})
+        };
+        assert_eq!(
+            [stats(0, 0), stats(1, 0), stats(0, 2)].map(|stats| is_draining(&stats)),
+            [false, true, true]
+        );
+        assert!(!is_affected_by_draining(&pair()));
     }
 
     #[test]
