@@ -233,3 +233,6 @@ fn rollout(deployment: &Value) -> Option<String> {
     }
     Some(format!("has {available} of {wanted} pods available"))
 }
+
+#[cfg(test)]
+mod tests;
