@@ -157,27 +157,23 @@ fn until_signal(work: impl Future<Output = ExitCode>) -> ExitCode {
 /// Prepares the cluster as far as that is asked for, runs what its documents stand for, and cleans up.
 async fn verify_cluster(args: Args, brought: Option<Documents>) -> ExitCode {
     let Args { scenarios, service, client_workload, keep, kubernetes, .. } = args;
-    let verified = async {
-        let cluster = kubernetes.connect(brought).await?;
-        let mut status = ExitCode::from(exit::OK);
-        if let Some(documents) = cluster.prepare().await? {
-            let targets = Targets::Kubernetes(cluster.mesh());
-            let mesh = MeshDefaults::default();
-            let request = Request {
-                scenarios,
-                documents: Some(documents),
-                mesh,
-                service,
-                client_workload,
-                keep,
-                targets,
-            };
-            status = verify(Plan::new(request)?).await;
-        }
-        cluster.clean_up().await?;
-        Ok(status)
+    let cluster = match kubernetes.connect(brought).await {
+        Ok(cluster) => cluster,
+        Err(error) => return failed(&error),
     };
-    verified.await.unwrap_or_else(|error| failed(&error))
+    let verified = async {
+        let Some(documents) = cluster.prepare().await? else { return Ok(ExitCode::from(exit::OK)) };
+        let targets = Targets::Kubernetes(cluster.mesh());
+        let (documents, mesh) = (Some(documents), MeshDefaults::default());
+        let request = Request { scenarios, documents, mesh, service, client_workload, keep, targets };
+        Ok(verify(Plan::new(request)?).await)
+    };
+    let status = verified.await.unwrap_or_else(|error: VerifyError| failed(&error));
+    // Whatever came of it: what was applied is taken back.
+    match cluster.clean_up().await {
+        Ok(()) => status,
+        Err(error) => failed(&error),
+    }
 }
 
 /// Runs the plan to its end.

@@ -63,7 +63,7 @@ impl Program {
 
     fn command(self, uri: &str, request_id: &str) -> Vec<String> {
         let words: &[&str] = match self {
-            Self::WebsocketsCli => &["websockets-cli", "client", "--header"],
+            Self::WebsocketsCli => &["websockets-cli", "client", "--no-compression", "--header"],
             Self::Python => &["python3", "-m", "websockets"],
         };
         let mut command: Vec<String> = words.iter().copied().map(str::to_owned).collect();
