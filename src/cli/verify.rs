@@ -19,7 +19,9 @@ use crate::verify::{Envoy, EnvoyError, Plan, Request, Targets, VerifyError, buil
 ///
 /// The echo server, the server's sidecar and the client's sidecar run in this process, on loopback and on ports of the
 /// system's choice. One verdict a scenario; exit status 0 when all hold, 1 when one does not.
+// A cluster has documents of its own.
 #[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("documents").multiple(true))]
 pub(super) struct Args {
     /// Run this scenario; repeatable. All of them if none is named.
     #[arg(long = "scenario", value_name = "NAME")]
@@ -34,7 +36,7 @@ pub(super) struct Args {
     /// Without --scenario, what the documents stand for is run: http2 if they upgrade, else http1, and the scenarios that
     /// do not depend on it. A Service or Deployment that they lack is the built-in one; a DestinationRule and an
     /// EnvoyFilter never are.
-    #[arg(short, long, value_name = "PATH", num_args = 1..)]
+    #[arg(short, long, value_name = "PATH", num_args = 1.., group = "documents")]
     filename: Vec<PathBuf>,
 
     /// The mesh's own configuration: Istio's `MeshConfig`, or the `ConfigMap` that holds it.
@@ -45,11 +47,11 @@ pub(super) struct Args {
 
     /// The Service that the sessions go to. [default: the one that the DestinationRule's host names, else
     /// websockets-server]
-    #[arg(long, value_name = "NAME", requires = "filename")]
+    #[arg(long, value_name = "NAME", requires = "documents")]
     service: Option<String>,
 
     /// The Deployment of the client. [default: websockets-client-sleep]
-    #[arg(long, value_name = "NAME", requires = "filename")]
+    #[arg(long, value_name = "NAME", requires = "documents")]
     client_workload: Option<String>,
 
     /// Run two real Envoys on loopback instead of the sidecars of this program. [default PATH: $ENVOY, else envoy on PATH]

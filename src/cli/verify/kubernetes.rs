@@ -13,12 +13,13 @@ use crate::verify::{Change, KubernetesConfig, LiveMesh, VerifyError};
 #[expect(clippy::struct_excessive_bools, reason = "independent options of a command line")]
 #[command(next_help_heading = "A mesh in a cluster")]
 #[group(id = "cluster")]
+#[command(group = clap::ArgGroup::new("change").multiple(true))]
 pub(super) struct Args {
     /// Verify the mesh in a Kubernetes cluster: sessions from the client's pod, judged by both istio-proxy logs.
     ///
     /// The Service and the Deployments are those that -f would take, with the documents that are in the cluster; documents
     /// that -f names have to be there. Nothing in the cluster is changed without --apply.
-    #[arg(long, conflicts_with_all = ["envoy", "compare", "mesh_config"])]
+    #[arg(long, group = "documents", conflicts_with_all = ["envoy", "compare", "mesh_config"])]
     kubernetes: bool,
 
     /// The context in the kubeconfig.
@@ -34,7 +35,7 @@ pub(super) struct Args {
     namespace: Option<String>,
 
     /// Apply the documents first, by server-side apply as the field manager websockets-cli.
-    #[arg(long, requires_all = ["kubernetes", "filename"])]
+    #[arg(long, group = "change", requires_all = ["kubernetes", "filename"])]
     apply: bool,
 
     /// With --apply, take over fields that another manager has set to another value.
@@ -42,11 +43,11 @@ pub(super) struct Args {
     force_conflicts: bool,
 
     /// Take back just what --apply did: afterwards if it is given too, else instead of verifying.
-    #[arg(long, requires_all = ["kubernetes", "filename"])]
+    #[arg(long, group = "change", requires_all = ["kubernetes", "filename"])]
     cleanup: bool,
 
     /// Only show what --apply and --cleanup would do.
-    #[arg(long, requires = "kubernetes")]
+    #[arg(long, requires = "change")]
     dry_run: bool,
 
     /// How long pods and the policy are awaited, in seconds.
