@@ -22,6 +22,7 @@ use super::upstream::cluster::Cluster;
 use super::upstream::{Answer, ResponseParts, Upstream};
 use super::worker::{CountedRecord, DownstreamTls, Worker};
 use crate::access_log::{Protocol, ResponseFlag};
+use crate::http1::Fields;
 use crate::tunnel::Reason;
 use crate::websocket::extended_connect::{self, RequestParts};
 
@@ -176,12 +177,9 @@ impl ActiveStream<'_> {
             Failure::Gone(gone) => Ending::Gone(gone),
             Failure::NoHost => {
                 self.record.response_flags.set(ResponseFlag::NoHealthyUpstream);
-                cluster.stats.rq_completed.count(StatusCode::SERVICE_UNAVAILABLE);
-                self.local_reply(
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    "no healthy upstream",
-                    "no_healthy_upstream",
-                )
+                let status = StatusCode::SERVICE_UNAVAILABLE;
+                cluster.stats.rq_completed.count(status);
+                self.local_reply(status, "no healthy upstream", "no_healthy_upstream")
             }
             Failure::TimedOut => {
                 self.record.response_flags.set(ResponseFlag::UpstreamRequestTimeout);
@@ -305,6 +303,8 @@ impl ActiveStream<'_> {
         self.downstream.send_head(status, fields, end)?;
         if switching {
             self.downstream.switch_protocols();
+            // Nothing is tried again; an open session need not keep them.
+            self.request.fields = Fields::new();
         }
         Ok(())
     }
@@ -324,7 +324,7 @@ impl ActiveStream<'_> {
     }
 
     /// A response before the end of its request leaves an HTTP/1.1 connection in no state for another one.
-    fn note_close(&mut self, fields: &mut crate::http1::Fields) {
+    fn note_close(&mut self, fields: &mut Fields) {
         self.close |= !self.downstream.is_request_complete();
         if self.close && self.protocol != Protocol::Http2 {
             fields.set(http::header::CONNECTION, HeaderValue::from_static("close"));
