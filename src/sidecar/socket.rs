@@ -111,16 +111,51 @@ const COPY_BELOW: usize = 16 * 1024;
 /// The most slices of one vectored write; Linux takes up to 1024.
 const MOST_SLICES: usize = 64;
 
+/// So many used arenas are kept until their parts are gone: bulk that is on its way through a few sessions moves in the same
+/// memory again and again. Given back to the system and taken anew, each page would cost a fault.
+const MOST_USED: usize = 8;
+
+/// What a worker reads into.
+#[derive(Debug, Default)]
+struct Arena {
+    current: BytesMut,
+    /// Full, with parts that were still on their way when it became so; the oldest first.
+    used: VecDeque<BytesMut>,
+}
+
+impl Arena {
+    /// Where the next read goes.
+    fn room(&mut self) -> &mut BytesMut {
+        if self.current.capacity() - self.current.len() < LEAST_ROOM {
+            self.renew();
+        }
+        &mut self.current
+    }
+
+    fn renew(&mut self) {
+        if self.current.try_reclaim(ARENA_BYTES) {
+            // Nothing is on its way any more: one will do.
+            self.used.pop_front();
+            return;
+        }
+        let again = self.used.iter_mut().position(|arena| arena.try_reclaim(ARENA_BYTES));
+        let next = again.and_then(|index| self.used.remove(index));
+        let next = next.unwrap_or_else(|| BytesMut::with_capacity(ARENA_BYTES));
+        self.used.push_back(std::mem::replace(&mut self.current, next));
+        if self.used.len() > MOST_USED {
+            self.used.pop_front();
+        }
+    }
+}
+
 thread_local! {
-    static ARENA: RefCell<BytesMut> = RefCell::new(BytesMut::new());
+    static ARENA: RefCell<Arena> = RefCell::default();
 }
 
 /// Reads what is there; empty bytes are the end of the stream.
 pub(super) fn poll_read(socket: &mut Socket, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
     ARENA.with_borrow_mut(|arena| {
-        if arena.capacity() - arena.len() < LEAST_ROOM {
-            arena.reserve(ARENA_BYTES);
-        }
+        let arena = arena.room();
         let mut limited = bytes::BufMut::limit(&mut *arena, MOST_A_READ);
         let read = std::task::ready!(tokio_util::io::poll_read_buf(Pin::new(socket), cx, &mut limited))?;
         Poll::Ready(Ok(arena.split_to(read).freeze()))
@@ -222,5 +257,43 @@ impl WriteQueue {
             }
             self.chunks.push_back(copy.freeze());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Fills the arena once, and returns what was read.
+    fn fill(arena: &mut Arena) -> Vec<Bytes> {
+        let parts = ARENA_BYTES / LEAST_ROOM;
+        let read = |_| {
+            let room = arena.room();
+            room.resize(LEAST_ROOM, 7);
+            room.split().freeze()
+        };
+        (0..parts).map(read).collect()
+    }
+
+    #[test]
+    fn memory_is_used_again_when_its_parts_are_gone() {
+        let mut arena = Arena::default();
+        let first = fill(&mut arena);
+        let second = fill(&mut arena);
+        let addresses = |parts: &[Bytes]| parts.iter().map(|part| part.as_ptr()).collect::<Vec<_>>();
+        let (was_first, was_second) = (addresses(&first), addresses(&second));
+        assert_ne!(was_first, was_second);
+        drop(first);
+        let third = fill(&mut arena);
+        assert_eq!(addresses(&third), was_first, "while parts of the second are on their way");
+        drop(second);
+        assert_eq!(addresses(&fill(&mut arena)), was_second);
+    }
+
+    #[test]
+    fn what_stalled_sessions_hold_is_not_kept_without_bound() {
+        let mut arena = Arena::default();
+        let _held: Vec<_> = (0..3 * MOST_USED).map(|_| fill(&mut arena)).collect();
+        assert_eq!(arena.used.len(), MOST_USED);
     }
 }
