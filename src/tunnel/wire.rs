@@ -5,7 +5,7 @@
 //! did; and an Envoy that drops a connection for its first request has not even sent SETTINGS by then. And `h2` reads and
 //! writes about one DATA frame at a time: at 16 KiB a frame the calls cost more than a copy of the bytes does.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -31,8 +31,8 @@ const MOST_A_TURN: usize = 512 * 1024;
 const WRITE_BYTES: usize = 64 * 1024;
 
 thread_local! {
-    /// What is read into; nothing stays in it from one read to the next.
-    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES].into());
+    /// What the next connection reads into, if another has left it behind: one that has been read out keeps nothing.
+    static SPARE: Cell<BytesMut> = Cell::default();
 }
 
 /// The byte stream of one connection: `h2` has one clone, the connection's task another.
@@ -207,18 +207,22 @@ impl<T: AsyncRead + Unpin> AsyncRead for Wire<T> {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            return SCRATCH.with_borrow_mut(|scratch| {
-                let mut all = ReadBuf::new(scratch);
-                std::task::ready!(Pin::new(&mut inner.io).poll_read(cx, &mut all))?;
-                let (now, later) = all.filled().split_at(all.filled().len().min(buffer.remaining()));
-                buffer.put_slice(now);
-                inner.read.extend_from_slice(later);
-                inner.turn += now.len() + later.len();
-                Poll::Ready(Ok(()))
-            });
+            let mut read = SPARE.take();
+            read.reserve(READ_BYTES);
+            let polled = tokio_util::io::poll_read_buf(Pin::new(&mut inner.io), cx, &mut read);
+            let Poll::Ready(Ok(length)) = polled else {
+                SPARE.set(read);
+                return polled.map_ok(drop);
+            };
+            inner.turn += length;
+            inner.read = read;
         }
         let length = inner.read.len().min(buffer.remaining());
-        buffer.put_slice(&inner.read.split_to(length));
+        buffer.put_slice(&inner.read[..length]);
+        inner.read.advance(length);
+        if inner.read.is_empty() {
+            SPARE.set(std::mem::take(&mut inner.read));
+        }
         Poll::Ready(Ok(()))
     }
 }
