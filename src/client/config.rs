@@ -12,6 +12,8 @@ pub const DEFAULT_WAIT: Duration = Duration::from_secs(2);
 pub struct ClientConfig {
     /// What to connect to.
     pub connect: ConnectConfig,
+    /// Send each message back, and read no input.
+    pub echo: bool,
     /// In a pipe: how long replies are awaited after the end of the input, when none comes.
     pub wait: Duration,
 }

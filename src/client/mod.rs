@@ -3,6 +3,7 @@
 
 mod config;
 mod connect;
+mod echo;
 mod pipe;
 mod render;
 mod repl;
@@ -15,6 +16,7 @@ pub use config::{ClientConfig, DEFAULT_WAIT};
 pub use connect::{
     ConnectConfig, ConnectError, Connection, MAX_MESSAGE_BYTES, OPEN_TIMEOUT, Refusal, connect,
 };
+pub use echo::MAX_ECHO_BYTES;
 pub use pipe::InputError;
 pub use render::escape;
 pub use session::Closed;
@@ -47,7 +49,7 @@ pub enum RunError {
 }
 
 /// Connects, and runs the session: with a line editor where both standard input and standard output are a terminal, as
-/// a filter elsewhere.
+/// a filter elsewhere; or sends back what comes, and has to do with neither.
 ///
 /// # Errors
 /// [`RunError`].
@@ -55,6 +57,9 @@ pub async fn run(config: &ClientConfig) -> Result<Outcome, RunError> {
     let connection = connect(&config.connect).await?;
     let uri = escape(&config.connect.uri.to_string()).into_owned();
     let mut signals = EndSignals::install()?;
+    if config.echo {
+        return Ok(echo::run(connection, &uri, &mut signals).await?);
+    }
     Ok(match repl::Editor::open() {
         Some(editor) => repl::run(editor, connection, &uri, &mut signals).await?,
         None => pipe::run(connection, &uri, config.wait, &mut signals).await?,

@@ -81,7 +81,7 @@ pub(super) async fn run(
 }
 
 /// A line of talk. That nobody reads it is no reason to end.
-fn say(line: &str) {
+pub(super) fn say(line: &str) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 

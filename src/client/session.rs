@@ -143,7 +143,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 Event::Sent | Event::Received(_) => {}
                 Event::Deadline if matches!(self.phase, Phase::Awaiting(_)) => self.close(),
                 Event::Failed(error) => {
-                    self.fail(&error).await;
+                    fail(&mut self.stream, &error).await;
                     output.flush().await?;
                     return Ok(self.closed());
                 }
@@ -172,7 +172,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 
     /// Sends Close 1000 if that can be written without waiting.
     pub(super) fn say_goodbye(&mut self) {
-        let _ = self.stream.close(Some(close_frame(CloseCode::Normal))).now_or_never();
+        say_goodbye(&mut self.stream);
     }
 
     /// Waits for the next event; flushes the output before it has to wait.
@@ -273,11 +273,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     }
 
     fn peer_closes(&mut self, frame: Option<CloseFrame>) {
-        let status = match frame {
-            Some(frame) => CloseStatus { code: frame.code.into(), reason: frame.reason.as_str().to_owned() },
-            None => CloseStatus { code: close_code::NO_STATUS_RECEIVED, reason: String::new() },
-        };
-        self.peer_close = Some(status);
+        self.peer_close = Some(close_status(frame));
         // tungstenite answers the frame; what was to be sent has nobody to read it.
         self.pending.clear();
         if !self.is_closing() {
@@ -285,23 +281,35 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         }
     }
 
-    /// Fails the connection (RFC 6455 section 7.1.7): tells the peer why, and ignores what it still sends.
-    async fn fail(&mut self, error: &Error) {
-        let Some(code) = failure::close_code(error) else { return };
-        let stream = &mut self.stream;
-        let tell = async {
-            // Fails where a Close frame was sent before, or the connection is gone: both are an answer, too.
-            let _ = stream.send(Message::Close(Some(close_frame(code)))).await;
-            let mut ignored = [0; 4096];
-            while stream.get_mut().read(&mut ignored).await.is_ok_and(|count| count > 0) {}
-        };
-        // A peer that does not end the connection in time is left.
-        let _ = timeout(CLOSE_TIMEOUT, tell).await;
-    }
-
     fn closed(&self) -> Closed {
-        let none = || CloseStatus { code: close_code::ABNORMAL_CLOSURE, reason: String::new() };
-        Closed { status: self.peer_close.clone().unwrap_or_else(none), by_us: self.closed_by_us }
+        let status = self.peer_close.clone().unwrap_or_else(CloseStatus::abnormal);
+        Closed { status, by_us: self.closed_by_us }
+    }
+}
+
+/// Fails the connection (RFC 6455 section 7.1.7): tells the peer why, and ignores what it still sends.
+pub(super) async fn fail<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut WebSocketStream<S>, error: &Error) {
+    let Some(code) = failure::close_code(error) else { return };
+    let tell = async {
+        // Fails where a Close frame was sent before, or the connection is gone: both are an answer, too.
+        let _ = stream.send(Message::Close(Some(close_frame(code)))).await;
+        let mut ignored = [0; 4096];
+        while stream.get_mut().read(&mut ignored).await.is_ok_and(|count| count > 0) {}
+    };
+    // A peer that does not end the connection in time is left.
+    let _ = timeout(CLOSE_TIMEOUT, tell).await;
+}
+
+/// Sends Close 1000 if that can be written without waiting.
+pub(super) fn say_goodbye<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut WebSocketStream<S>) {
+    let _ = stream.close(Some(close_frame(CloseCode::Normal))).now_or_never();
+}
+
+/// What a Close frame of the peer says.
+pub(super) fn close_status(frame: Option<CloseFrame>) -> CloseStatus {
+    match frame {
+        Some(frame) => CloseStatus { code: frame.code.into(), reason: frame.reason.as_str().to_owned() },
+        None => CloseStatus { code: close_code::NO_STATUS_RECEIVED, reason: String::new() },
     }
 }
 

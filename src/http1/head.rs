@@ -103,15 +103,13 @@ fn write_fields(fields: &Fields, out: &mut BytesMut) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// Takes a request head off the front of `buffer`; `None` if it is not all there yet.
+/// As [`parse_request`], of a head whose fields may be folded: Envoy mends them.
 ///
 /// # Errors
 /// [`HeadError`]; the connection is of no use any more.
-pub fn parse_request(buffer: &mut BytesMut) -> Result<Option<RequestHead>, HeadError> {
-    match parse_unfolded_request(buffer) {
-        Err(HeadError::Malformed(httparse::Error::HeaderName)) if unfold(buffer) => {
-            parse_unfolded_request(buffer)
-        }
+pub fn parse_folded_request(buffer: &mut BytesMut) -> Result<Option<RequestHead>, HeadError> {
+    match parse_request(buffer) {
+        Err(HeadError::Malformed(httparse::Error::HeaderName)) if unfold(buffer) => parse_request(buffer),
         parsed => parsed,
     }
 }
@@ -140,7 +138,12 @@ fn unfold(buffer: &mut BytesMut) -> bool {
     changed
 }
 
-fn parse_unfolded_request(buffer: &mut BytesMut) -> Result<Option<RequestHead>, HeadError> {
+/// Takes a request head off the front of `buffer`; `None` if it is not all there yet. A line that is folded is refused
+/// (RFC 9112 section 5.2).
+///
+/// # Errors
+/// [`HeadError`]; the connection is of no use any more.
+pub fn parse_request(buffer: &mut BytesMut) -> Result<Option<RequestHead>, HeadError> {
     let mut slots = [httparse::EMPTY_HEADER; MAX_FIELDS];
     let mut parsed = httparse::Request::new(&mut slots);
     let outcome = parsed
@@ -271,13 +274,14 @@ mod tests {
         ] {
             let text = format!("\r\nGET / HTTP/1.1\r\nx: {field}\r\ny: 1\r\n\r\n\n early");
             let mut buffer = BytesMut::from(text.as_str());
-            let head = parse_request(&mut buffer).unwrap().unwrap();
+            let head = parse_folded_request(&mut buffer).unwrap().unwrap();
             let fields: Vec<_> = head.fields.iter().map(|(_, value)| value.to_str().unwrap()).collect();
             assert_eq!(fields, [value, "1"], "{field:?}");
             assert_eq!(&buffer[..], b"\n early");
+            assert!(parse_request(&mut BytesMut::from(text.as_str())).is_err(), "{field:?}");
         }
         let indented = "GET / HTTP/1.1\r\n x: y\r\n\r\n";
-        let error = parse_request(&mut BytesMut::from(indented)).unwrap_err();
+        let error = parse_folded_request(&mut BytesMut::from(indented)).unwrap_err();
         assert_eq!(error, HeadError::Malformed(httparse::Error::HeaderName));
     }
 

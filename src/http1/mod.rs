@@ -10,6 +10,6 @@ mod head;
 pub use body::{BodyDecoder, CHUNK_END, ChunkError, Decoded, Framing, FramingError, LAST_CHUNK, chunk_head};
 pub use fields::Fields;
 pub use head::{
-    HeadError, MAX_FIELDS, MAX_HEAD_BYTES, MAX_RESPONSE_HEAD_BYTES, RequestHead, ResponseHead, parse_request,
-    parse_response,
+    HeadError, MAX_FIELDS, MAX_HEAD_BYTES, MAX_RESPONSE_HEAD_BYTES, RequestHead, ResponseHead,
+    parse_folded_request, parse_request, parse_response,
 };

@@ -46,6 +46,14 @@ pub struct CloseStatus {
     pub reason: String,
 }
 
+impl CloseStatus {
+    /// The connection ended without a Close frame.
+    #[must_use]
+    pub fn abnormal() -> Self {
+        Self { code: ABNORMAL_CLOSURE, reason: String::new() }
+    }
+}
+
 impl Display for CloseStatus {
     fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
         write!(formatter, "{} ({})", self.code, name(self.code))?;

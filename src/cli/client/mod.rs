@@ -37,6 +37,11 @@ pub(super) struct Args {
     /// The server: `ws://HOST[:PORT][/PATH]`.
     uri: String,
 
+    /// Send each message back unchanged until the server closes; reads no input and prints no message, and takes messages
+    /// of up to 64 MiB.
+    #[arg(long)]
+    echo: bool,
+
     #[command(flatten)]
     connection: ConnectionArgs,
 
@@ -61,7 +66,11 @@ pub(super) fn run(args: Args) -> ExitCode {
 fn try_run(args: Args) -> Result<Outcome, RunError> {
     let uri = args.uri.parse().map_err(ConnectError::Uri)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let config = ClientConfig { connect: args.connection.config(uri), wait: args.session.wait };
+    let mut connect = args.connection.config(uri);
+    if args.echo {
+        connect.max_message_bytes = client::MAX_ECHO_BYTES;
+    }
+    let config = ClientConfig { connect, echo: args.echo, wait: args.session.wait };
     let outcome = runtime.block_on(client::run(&config));
     // Nobody waits for a name server or for a reader of standard output that never answers.
     runtime.shutdown_background();

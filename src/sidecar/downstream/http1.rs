@@ -67,7 +67,7 @@ pub(in crate::sidecar) async fn serve(worker: &Worker, mut connection: Box<Http1
         let head = std::future::poll_fn(|cx| {
             // The last answer may still be on its way out.
             let _ = connection.poll_flush(cx);
-            let head = connection.poll_head(http1::parse_request, cx);
+            let head = connection.poll_head(http1::parse_folded_request, cx);
             if connection.has_read_ahead() || !matches!(head, Poll::Pending | Poll::Ready(Ok(None))) {
                 record.get_or_insert_with(|| worker.record(&info, Protocol::Http11));
             }

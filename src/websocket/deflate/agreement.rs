@@ -25,13 +25,21 @@ pub const OFFER: &str = "permessage-deflate; client_max_window_bits";
 pub struct Sending {
     /// Whether a message may refer to those before it.
     pub context_takeover: bool,
-    /// The base-2 logarithm of how far back it refers: 9 to 15.
-    pub window_bits: u8,
+    /// The base-2 logarithm of how far back it refers, 9 to 15, where that was agreed on.
+    pub max_window_bits: Option<u8>,
+}
+
+impl Sending {
+    /// The base-2 logarithm of how far back a message may refer.
+    #[must_use]
+    pub fn window_bits(self) -> u8 {
+        self.max_window_bits.unwrap_or(15)
+    }
 }
 
 impl Default for Sending {
     fn default() -> Self {
-        Self { context_takeover: true, window_bits: 15 }
+        Self { context_takeover: true, max_window_bits: None }
     }
 }
 
@@ -91,8 +99,12 @@ impl Agreement {
             match (name, value) {
                 (SERVER_NO_CONTEXT_TAKEOVER, None) => agreement.server.context_takeover = false,
                 (CLIENT_NO_CONTEXT_TAKEOVER, None) => agreement.client.context_takeover = false,
-                (SERVER_MAX_WINDOW_BITS, Some(value)) => agreement.server.window_bits = window_bits(value)?,
-                (CLIENT_MAX_WINDOW_BITS, Some(value)) => agreement.client.window_bits = window_bits(value)?,
+                (SERVER_MAX_WINDOW_BITS, Some(value)) => {
+                    agreement.server.max_window_bits = Some(window_bits(value)?)
+                }
+                (CLIENT_MAX_WINDOW_BITS, Some(value)) => {
+                    agreement.client.max_window_bits = Some(window_bits(value)?)
+                }
                 // The client can be told a size, and the server has none to tell (section 7.1.2.2).
                 (CLIENT_MAX_WINDOW_BITS, None) if asked == Asked::ByClient => {}
                 _ => return None,
@@ -112,8 +124,8 @@ impl Display for Agreement {
             if !sending.context_takeover {
                 write!(formatter, "; {no_context_takeover}")?;
             }
-            if sending.window_bits < 15 {
-                write!(formatter, "; {max_window_bits}={}", sending.window_bits)?;
+            if let Some(bits) = sending.max_window_bits {
+                write!(formatter, "; {max_window_bits}={bits}")?;
             }
         }
         Ok(())
@@ -185,7 +197,10 @@ mod tests {
                 &["permessage-deflate;server_max_window_bits=9 ; client_max_window_bits"],
                 "permessage-deflate; server_max_window_bits=9",
             ),
-            (&["permessage-deflate; server_max_window_bits=15"], "permessage-deflate"),
+            (
+                &["permessage-deflate; server_max_window_bits=15"],
+                "permessage-deflate; server_max_window_bits=15",
+            ),
             (
                 &["permessage-deflate; server_max_window_bits=\"10\""],
                 "permessage-deflate; server_max_window_bits=10",
@@ -234,8 +249,8 @@ mod tests {
         let answered = |values: &[&str]| Agreement::of_answer(&fields(values));
         assert_eq!(answered(&[]), Ok(None));
         let small = Agreement {
-            server: Sending { context_takeover: false, window_bits: 15 },
-            client: Sending { context_takeover: true, window_bits: 12 },
+            server: Sending { context_takeover: false, max_window_bits: None },
+            client: Sending { context_takeover: true, max_window_bits: Some(12) },
         };
         let text = "permessage-deflate; server_no_context_takeover; client_max_window_bits=12";
         assert_eq!(answered(&[text]), Ok(Some(small)));

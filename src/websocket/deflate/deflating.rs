@@ -77,7 +77,7 @@ impl Deflating {
                 Place::Data(data) => {
                     let part = split_at_most(data.left, &mut bytes);
                     if !part.is_empty() {
-                        let bits = self.sending.window_bits;
+                        let bits = self.sending.window_bits();
                         let deflater = self.deflater.get_or_insert_with(|| {
                             Compress::new_with_window_bits(Compression::default(), false, bits)
                         });

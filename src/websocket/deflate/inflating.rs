@@ -235,7 +235,7 @@ impl Inflating {
         if piece.is_empty() && self.inflater.is_none() {
             return Ok((0, 0));
         }
-        let bits = self.sending.window_bits;
+        let bits = self.sending.window_bits();
         let inflater = self.inflater.get_or_insert_with(|| Decompress::new_with_window_bits(false, bits));
         let before = (inflater.total_in(), inflater.total_out());
         let status = inflater.decompress(piece, out, FlushDecompress::Sync);

@@ -50,7 +50,7 @@ async fn received(agreement: Option<Agreement>, pieces: &[&[u8]]) -> (Vec<Messag
 
 /// Compression without restrictions.
 const AGREED: Option<Agreement> = Some(Agreement { server: UNRESTRICTED, client: UNRESTRICTED });
-const UNRESTRICTED: Sending = Sending { context_takeover: true, window_bits: 15 };
+const UNRESTRICTED: Sending = Sending { context_takeover: true, max_window_bits: None };
 
 /// The close code that an ending asks for.
 fn code(error: Option<Error>) -> Option<u16> {
@@ -150,7 +150,7 @@ async fn each_side_keeps_what_it_promised() {
     let text = "some text that repeats itself, some text that repeats itself".repeat(40);
     for bits in [9, 12, 15] {
         for context_takeover in [true, false] {
-            let small = Sending { context_takeover, window_bits: bits };
+            let small = Sending { context_takeover, max_window_bits: Some(bits) };
             for agreement in [
                 Agreement { server: small, client: Sending::default() },
                 Agreement { server: Sending::default(), client: small },

@@ -193,7 +193,7 @@ mod tests {
         let answer = accepted.response().fields;
         let extensions = answer.get(&SEC_WEBSOCKET_EXTENSIONS).unwrap();
         assert_eq!(extensions, "permessage-deflate; server_max_window_bits=10");
-        assert_eq!(accepted.deflate.unwrap().server.window_bits, 10);
+        assert_eq!(accepted.deflate.unwrap().server.window_bits(), 10);
     }
 
     #[test]
