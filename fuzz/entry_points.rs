@@ -23,14 +23,14 @@ use websockets_cli::websocket::opening::server as opening;
 use websockets_cli::websocket::{Frames, failure};
 
 /// An entry point, and inputs from which others are made.
-pub struct EntryPoint {
-    pub name: &'static str,
-    pub run: fn(&[u8]),
-    pub seeds: &'static [&'static [u8]],
+pub(crate) struct EntryPoint {
+    pub(crate) name: &'static str,
+    pub(crate) run: fn(&[u8]),
+    pub(crate) seeds: &'static [&'static [u8]],
 }
 
 /// All of them.
-pub const ENTRY_POINTS: &[EntryPoint] = &[
+pub(crate) const ENTRY_POINTS: &[EntryPoint] = &[
     EntryPoint { name: "opening_handshake", run: opening_handshake, seeds: &[HANDSHAKE] },
     EntryPoint { name: "frames", run: frames, seeds: &[PLAIN, COMPRESSED, FROM_SERVER] },
     EntryPoint { name: "extended_connect", run: extended_connect, seeds: &[HANDSHAKE] },
@@ -50,10 +50,11 @@ const HANDSHAKE: &[u8] = b"\x03GET /chat HTTP/1.1\r\nHost: server.example.com\r\
     Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n\r\n\x81\x80\0\0\0\0";
 
 /// Text, binary in fragments with a ping between them, a Close; to a server that has not agreed on compression.
-const PLAIN: &[u8] = b"\x08\x81\x85\0\0\0\0hello\x02\x82\1\2\3\4ab\x89\x81\0\0\0\0p\x80\x81\0\0\0\0c\x88\x82\0\0\0\0\x03\xe8";
+const PLAIN: &[u8] = b"\x08\x81\x85\0\0\0\0hello\x02\x82\x01\x02\x03\x04ab\x89\x81\0\0\0\0p\x80\x81\0\0\0\0c\x88\x82\0\0\0\0\x03\xe8";
 
 /// `Hello` twice, the second time as a reference to the first and in fragments; then an empty message.
-const COMPRESSED: &[u8] = b"\x05\xc1\x87\0\0\0\0\xf2\x48\xcd\xc9\xc9\x07\0\x42\x82\0\0\0\0\xf2\0\x80\x83\0\0\0\0\x11\0\0\
+const COMPRESSED: &[u8] =
+    b"\x05\xc1\x87\0\0\0\0\xf2\x48\xcd\xc9\xc9\x07\0\x42\x82\0\0\0\0\xf2\0\x80\x83\0\0\0\0\x11\0\0\
     \xc1\x81\0\0\0\0\0";
 
 /// The same kinds of frames to a client.
@@ -62,7 +63,7 @@ const FROM_SERVER: &[u8] = b"\x07\xc1\x07\xf2\x48\xcd\xc9\xc9\x07\0\x81\x02\xc3\
 const LINE: &[u8] = br#"{"method":"GET","path":"/","response_code":101,"response_flags":"-","duration":12,"bytes_sent":null}"#;
 
 /// The head of an opening handshake and the answer to it: what the server and the sidecar's HTTP/1.1 edge read.
-pub fn opening_handshake(input: &[u8]) {
+pub(crate) fn opening_handshake(input: &[u8]) {
     let Some((&how, bytes)) = input.split_first() else { return };
     for parse in [parse_request, parse_folded_request] {
         let written = |piece| {
@@ -104,7 +105,7 @@ fn head_of<E>(bytes: &[u8], piece: usize, parse: Parse<E>) -> Option<Result<(Req
 }
 
 /// What follows the opening handshake: plain and compressed messages, to a server and to a client.
-pub fn frames(input: &[u8]) {
+pub(crate) fn frames(input: &[u8]) {
     let Some((&how, bytes)) = input.split_first() else { return };
     let role = if how & 2 == 0 { Role::Server } else { Role::Client };
     let agreement = (how & 1 == 1).then(Agreement::default);
@@ -175,7 +176,7 @@ fn piece(how: u8) -> usize {
 }
 
 /// The translation of an upgrade into extended CONNECT, and back.
-pub fn extended_connect(input: &[u8]) {
+pub(crate) fn extended_connect(input: &[u8]) {
     let Some((_, bytes)) = input.split_first() else { return };
     let Some(Ok((head, _))) = head_of(bytes, bytes.len().max(1), parse_folded_request) else { return };
     let mut fields = head.fields.clone();
@@ -200,14 +201,14 @@ pub fn extended_connect(input: &[u8]) {
 }
 
 /// A line of an access log.
-pub fn access_log(input: &[u8]) {
+pub(crate) fn access_log(input: &[u8]) {
     if let Ok(line) = ParsedLine::parse(&String::from_utf8_lossy(input)) {
         assert_eq!(ParsedLine::parse(line.text()).unwrap(), line);
     }
 }
 
 /// Kubernetes and Istio documents.
-pub fn documents(input: &[u8]) {
+pub(crate) fn documents(input: &[u8]) {
     let text = String::from_utf8_lossy(input);
     if let Ok(documents) = Documents::parse("fuzz.yaml", &text) {
         let lines = text.lines().count() as u64 + 1;

@@ -29,6 +29,10 @@ pub(super) struct Args {
     #[arg(long, value_name = "N")]
     workers: Option<NonZeroUsize>,
 
+    /// How long a client may take for the head of its first request.
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration::parse)]
+    handshake_timeout: Duration,
+
     /// How long sessions may take to end after SIGTERM.
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration::parse)]
     drain_timeout: Duration,
@@ -37,7 +41,12 @@ pub(super) struct Args {
 impl Args {
     fn into_config(self) -> Config {
         let cores = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-        Config { workers: self.workers.unwrap_or_else(cores), delay: self.delay, ..Config::new(self.listen) }
+        Config {
+            workers: self.workers.unwrap_or_else(cores),
+            delay: self.delay,
+            handshake_timeout: self.handshake_timeout,
+            ..Config::new(self.listen)
+        }
     }
 }
 

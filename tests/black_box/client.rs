@@ -1,5 +1,6 @@
 //! `websockets-cli client` against servers that follow a script, on a terminal and in a pipe.
 
+mod echo;
 mod pipe;
 mod terminal;
 

@@ -111,6 +111,28 @@ fn an_opening_handshake_byte_by_byte_succeeds() {
 }
 
 #[test]
+fn a_compressed_message_comes_back_compressed() {
+    let (_server, address) = server(&[]);
+    let mut stream = connect(address);
+    let offer = "\r\nSec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n\r\n";
+    stream.write_all(UPGRADE.replace("\r\n\r\n", offer).as_bytes()).unwrap();
+    let head = read_head(&mut stream);
+    assert!(head.contains("\r\nsec-websocket-extensions: permessage-deflate\r\n"), "{head}");
+    // `Hello` of RFC 7692 section 7.2.3.1.
+    stream.write_all(b"\xc1\x87\0\0\0\0\xf2\x48\xcd\xc9\xc9\x07\x00").unwrap();
+    let mut echo = [0; 9];
+    stream.read_exact(&mut echo).unwrap();
+    assert_eq!(&echo, b"\xc1\x07\xf2\x48\xcd\xc9\xc9\x07\x00");
+}
+
+#[test]
+fn a_request_that_is_not_finished_in_time_hears_so() {
+    let (_server, address) = server(&["--handshake-timeout", "50ms"]);
+    let answer = answer(address, "GET / HTTP/1.1\r\n");
+    assert!(answer.starts_with("HTTP/1.1 408 ") && answer.ends_with("within 50ms\n"), "{answer}");
+}
+
+#[test]
 fn the_health_check_answers_and_keeps_the_connection_for_a_session() {
     let (_server, address) = server(&[]);
     let mut stream = connect(address);
@@ -161,6 +183,7 @@ fn a_refused_handshake_hears_a_status_and_a_sentence() {
         ("Host: localhost", &"X: y\r\n".repeat(200), "431 Request Header Fields Too Large", "100 fields"),
         ("Host: localhost\r\n", "", "400 Bad Request", "Host"),
         ("Upgrade: websocket", "Upgrade: h2c", "426 Upgrade Required", "does not ask for websocket"),
+        ("Upgrade: websocket", "Upgrade:\r\n websocket", "400 Bad Request", "not an HTTP/1.1 head"),
         ("Connection: Upgrade", "Connection: close", "426 Upgrade Required", "does not list Upgrade"),
         ("Version: 13", "Version: 8", "426 Upgrade Required", "has to be 13"),
         ("dGhlIHNhbXBsZSBub25jZQ==", "short", "400 Bad Request", "Sec-WebSocket-Key"),

@@ -20,7 +20,7 @@ fn byte() -> impl Strategy<Value = u8> {
 
 fn input(seeds: &'static [&'static [u8]]) -> impl Strategy<Value = Vec<u8>> {
     let changes = vec((any::<Index>(), 0_usize..4, vec(byte(), 0..4)), 0..5);
-    let changed = (any::<u8>(), proptest::sample::select(seeds), changes).prop_map(|(how, seed, changes)| {
+    let made = (any::<u8>(), proptest::sample::select(seeds), changes).prop_map(|(how, seed, changes)| {
         let mut input = changes.into_iter().fold(seed.to_vec(), change);
         // The first byte says how the others are cut.
         if let Some(first) = input.first_mut() {
@@ -28,7 +28,7 @@ fn input(seeds: &'static [&'static [u8]]) -> impl Strategy<Value = Vec<u8>> {
         }
         input
     });
-    prop_oneof![4 => changed, 1 => vec(any::<u8>(), 0..200)]
+    prop_oneof![4 => made, 1 => vec(any::<u8>(), 0..200)]
 }
 
 fn change(mut input: Vec<u8>, (place, count, bytes): Change) -> Vec<u8> {

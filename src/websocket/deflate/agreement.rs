@@ -100,10 +100,10 @@ impl Agreement {
                 (SERVER_NO_CONTEXT_TAKEOVER, None) => agreement.server.context_takeover = false,
                 (CLIENT_NO_CONTEXT_TAKEOVER, None) => agreement.client.context_takeover = false,
                 (SERVER_MAX_WINDOW_BITS, Some(value)) => {
-                    agreement.server.max_window_bits = Some(window_bits(value)?)
+                    agreement.server.max_window_bits = Some(window_bits(value)?);
                 }
                 (CLIENT_MAX_WINDOW_BITS, Some(value)) => {
-                    agreement.client.max_window_bits = Some(window_bits(value)?)
+                    agreement.client.max_window_bits = Some(window_bits(value)?);
                 }
                 // The client can be told a size, and the server has none to tell (section 7.1.2.2).
                 (CLIENT_MAX_WINDOW_BITS, None) if asked == Asked::ByClient => {}

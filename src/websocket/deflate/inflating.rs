@@ -30,14 +30,19 @@ pub struct Corrupt;
 pub(super) struct Inflating {
     sending: Sending,
     longest_frame: u64,
+    /// The key of the fragments, where the peer has to mask its frames.
+    mask: Option<[u8; 4]>,
     place: Place,
-    message: Option<Message>,
+    /// The opcode of the next fragment of a compressed message that has begun.
+    message: Option<u8>,
     /// Made with the first compressed message: many sessions have none.
     inflater: Option<Decompress>,
     /// Whether the inflater was given something since the last end of a message or of its stream.
     is_amid: bool,
     /// Whether a message did not inflate. Of those that follow nothing can be known; other frames still pass.
     is_corrupt: bool,
+    /// Whether that is still to be said, after what came before it.
+    is_unreported: bool,
 }
 
 /// Where in the frames the stream is.
@@ -55,15 +60,6 @@ enum Place {
     Skipping { left: u64 },
 }
 
-/// A compressed message that has begun.
-#[derive(Debug, Clone, Copy)]
-struct Message {
-    /// The opcode of its next fragment.
-    opcode: u8,
-    /// The key of its fragments: none where the frames had none, which the reader judges.
-    mask: Option<[u8; 4]>,
-}
-
 /// Why the inflater stopped.
 enum Stop {
     /// There is no more room.
@@ -77,22 +73,28 @@ enum Stop {
 }
 
 impl Inflating {
-    /// For what the peer sends.
-    pub(super) fn new(sending: Sending, longest_frame: usize) -> Self {
+    /// For what the peer sends, who has to mask it or not.
+    pub(super) fn new(sending: Sending, is_masked: bool, longest_frame: usize) -> Self {
         Self {
             sending,
             longest_frame: longest_frame as u64,
+            // It changes nothing.
+            mask: is_masked.then_some([0; 4]),
             place: Place::Header,
             message: None,
             inflater: None,
             is_amid: false,
             is_corrupt: false,
+            is_unreported: false,
         }
     }
 
     /// Takes from `input`, and writes plain frames to `out` until there is no more of one of them. Returns how much was
     /// written. `out` has room for a header and some bytes.
     pub(super) fn advance(&mut self, input: &mut BytesMut, out: &mut [u8]) -> Result<usize, Corrupt> {
+        if std::mem::take(&mut self.is_unreported) {
+            return Err(Corrupt);
+        }
         let mut at = 0;
         loop {
             let room = &mut out[at..];
@@ -132,7 +134,13 @@ impl Inflating {
                     if room.len() < if at == 0 { MAX_HEADER_BYTES } else { WORTH_A_FRAGMENT } {
                         return Ok(at);
                     }
-                    let written = self.fragment(input, room)?;
+                    let written = match self.fragment(input, room) {
+                        Err(Corrupt) if at > 0 => {
+                            self.is_unreported = true;
+                            return Ok(at);
+                        }
+                        written => written?,
+                    };
                     if written == 0 && !matches!(self.place, Place::Header) {
                         return Ok(at);
                     }
@@ -147,12 +155,13 @@ impl Inflating {
         let reserved = header.first & (RSV1 | RSV2_AND_3);
         let is_start = matches!(header.opcode(), TEXT | BINARY) && reserved == RSV1;
         let goes_on = header.opcode() == CONTINUATION && reserved == 0 && self.message.is_some();
-        // What is too long passes: the reader refuses it by its header.
-        if !(is_start || goes_on) || header.length > self.longest_frame {
+        // What is too long passes, and what is masked or not against the rule: the reader refuses it by its header.
+        let is_taken = header.length <= self.longest_frame && header.mask.is_some() == self.mask.is_some();
+        if !(is_start || goes_on) || !is_taken {
             return false;
         }
         if is_start {
-            self.message = Some(Message { opcode: header.opcode(), mask: header.mask.map(|_| [0; 4]) });
+            self.message = Some(header.opcode());
         }
         self.place = if self.is_corrupt {
             Place::Skipping { left: header.length }
@@ -165,8 +174,8 @@ impl Inflating {
 
     /// Writes one fragment of what there is to inflate, and returns its length: 0 if there is nothing.
     fn fragment(&mut self, input: &mut BytesMut, out: &mut [u8]) -> Result<usize, Corrupt> {
-        let Some(Message { opcode, mask }) = self.message else { return Ok(0) };
-        let Some(room) = Room::within(out.len(), mask) else { return Ok(0) };
+        let Some(opcode) = self.message else { return Ok(0) };
+        let Some(room) = Room::within(out.len(), self.mask) else { return Ok(0) };
         let (made, stop) = self.inflate(input, &mut out[room.header..room.header + room.payload])?;
         let fin = match stop {
             Stop::MessageEnded => FIN,
@@ -175,8 +184,8 @@ impl Inflating {
             Stop::FrameEnded if made == 0 && opcode == CONTINUATION => return Ok(0),
             Stop::Full | Stop::Starved | Stop::FrameEnded => 0,
         };
-        room.write_header(out, fin | opcode, mask, made);
-        self.message = (fin == 0).then_some(Message { opcode: CONTINUATION, mask });
+        room.write_header(out, fin | opcode, self.mask, made);
+        self.message = (fin == 0).then_some(CONTINUATION);
         Ok(room.header + made)
     }
 

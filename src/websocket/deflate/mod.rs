@@ -58,7 +58,7 @@ impl<S> Deflate<S> {
         };
         Self {
             stream,
-            inflating: Inflating::new(peers, longest_frame),
+            inflating: Inflating::new(peers, role == Role::Server, longest_frame),
             deflating: Deflating::new(own),
             arrived: BytesMut::new(),
             leaving: BytesMut::new(),
