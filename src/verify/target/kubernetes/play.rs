@@ -195,3 +195,6 @@ fn connections(case: &Case, at_most: usize, evidence: &Evidence) -> Vec<Check> {
     };
     shared.map(check).collect()
 }
+
+#[cfg(test)]
+mod tests;
