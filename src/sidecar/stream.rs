@@ -11,7 +11,7 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use tokio::time::Instant;
 
 use super::attempts::{Attempts, Failure};
-use super::downstream::Downstream;
+use super::downstream::{Downstream, Incoming};
 use super::exchange::{End, Exchange, IdleTimer, Leg};
 use super::headers;
 use super::http1::Http1;
@@ -36,25 +36,16 @@ const EXPECTED_TIMEOUT: HeaderName = HeaderName::from_static("x-envoy-expected-r
 /// `stream_idle_timeout`, which is its stream flush timeout too.
 const STREAM_FLUSH_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 
-/// A request as its codec decoded it.
-#[derive(Debug)]
-pub(super) struct Incoming {
-    /// What is asked for.
-    pub(super) request: RequestParts,
-    /// The codec.
-    pub(super) protocol: Protocol,
-    /// What its connection said of itself, with mutual TLS.
-    pub(super) tls: Option<Rc<DownstreamTls>>,
-    /// The client will send no other request (`Connection: close`).
-    pub(super) close: bool,
-    /// The line to be.
-    pub(super) record: CountedRecord,
-}
-
 /// Serves one stream. Returns the HTTP/1.1 connection if another request may come on it.
-pub(super) async fn serve(worker: &Worker, downstream: Downstream, incoming: Incoming) -> Option<Box<Http1>> {
+///
+/// Not an `async fn`, which would keep its arguments beside what is made of them for as long as the session is open.
+pub(super) fn serve(
+    worker: &Worker,
+    downstream: Downstream,
+    incoming: Incoming,
+) -> impl Future<Output = Option<Box<Http1>>> {
     let Incoming { request, protocol, tls, close, record } = incoming;
-    let mut stream = ActiveStream {
+    let mut stream = Box::new(ActiveStream {
         upgrade: extended_connect::is_upgrade(&request.fields),
         idle: IdleTimer::new(worker.connection_manager.stream_idle_timeout),
         response_started: false,
@@ -66,9 +57,12 @@ pub(super) async fn serve(worker: &Worker, downstream: Downstream, incoming: Inc
         protocol,
         tls,
         close,
-    };
-    let ending = stream.run().await;
-    stream.end(ending).await
+    });
+    async move {
+        let ending = stream.run().await;
+        // On the heap: the end needs more than an open session does.
+        Box::pin(stream.end(ending)).await
+    }
 }
 
 /// How a stream ended, as far as its downstream is concerned.
@@ -363,9 +357,9 @@ impl ActiveStream<'_> {
     }
 
     /// Writes the line, then lets the downstream go as Envoy does.
-    async fn end(self, ending: Ending) -> Option<Box<Http1>> {
+    async fn end(self: Box<Self>, ending: Ending) -> Option<Box<Http1>> {
         self.count(&ending);
-        let Self { worker, downstream, mut record, close, upgraded, .. } = self;
+        let Self { worker, downstream, mut record, close, upgraded, .. } = *self;
         drop(upgraded);
         let delay = worker.connection_manager.delayed_close_timeout;
         if let Ending::Gone(gone) = ending {

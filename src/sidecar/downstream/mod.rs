@@ -15,9 +15,11 @@ use self::http2::ConnectionState;
 use super::exchange::Leg;
 use super::http1::{CODEC_ERROR, Http1, ReadEnd};
 use super::reset::Gone;
+use super::worker::{CountedRecord, DownstreamTls};
+use crate::access_log::Protocol;
 use crate::http1::{Fields, Framing, ResponseHead};
 use crate::tunnel::{Reason, Respond, Stream};
-use crate::websocket::extended_connect;
+use crate::websocket::extended_connect::{self, RequestParts};
 
 /// One stream as the downstream codec gives it.
 #[derive(Debug)]
@@ -35,6 +37,21 @@ pub(super) struct Http2Stream {
     pub(super) respond: Respond,
     pub(super) head_sent: bool,
     pub(super) connection: Rc<ConnectionState>,
+}
+
+/// A request as its codec decoded it.
+#[derive(Debug)]
+pub(super) struct Incoming {
+    /// What is asked for.
+    pub(super) request: RequestParts,
+    /// The codec.
+    pub(super) protocol: Protocol,
+    /// What its connection said of itself, with mutual TLS.
+    pub(super) tls: Option<Rc<DownstreamTls>>,
+    /// The client will send no other request (`Connection: close`).
+    pub(super) close: bool,
+    /// The line to be.
+    pub(super) record: CountedRecord,
 }
 
 impl Downstream {

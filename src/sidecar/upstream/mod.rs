@@ -98,7 +98,7 @@ impl Ready {
                 let counted = Active::begin(stats, |stats| &stats.rq);
                 connection.expect_body(Framing::None);
                 let method = request.method.clone();
-                Ok(Upstream::Http1(Http1Stream {
+                Ok(Upstream::Http1(Box::new(Http1Stream {
                     connection,
                     local_address,
                     method,
@@ -106,7 +106,7 @@ impl Ready {
                     minted_key,
                     reusable: false,
                     _counted: counted,
-                }))
+                })))
             }
             Self::Http2(mut lease) => {
                 let http2 = extended_connect::request_to_http2(request).map_err(|_| Reset::ProtocolError)?;
@@ -161,7 +161,7 @@ fn http1_head(
 #[derive(Debug)]
 pub(super) enum Upstream {
     /// On an HTTP/1.1 connection.
-    Http1(Http1Stream),
+    Http1(Box<Http1Stream>),
     /// On a stream of an HTTP/2 connection.
     Http2(Box<Http2Stream>),
 }
@@ -223,14 +223,10 @@ impl Upstream {
 
     /// The connection for another request, if the exchange left it in order.
     pub(super) fn into_reusable(self) -> Option<(Box<Http1>, SocketAddr)> {
-        match self {
-            Self::Http1(Http1Stream { connection, local_address, reusable: true, .. })
-                if connection.is_body_end() && connection.is_flushed() && !connection.has_read_ahead() =>
-            {
-                Some((connection, local_address))
-            }
-            _ => None,
-        }
+        let Self::Http1(http1) = self else { return None };
+        let Http1Stream { connection, local_address, reusable, .. } = *http1;
+        let in_order = connection.is_body_end() && connection.is_flushed() && !connection.has_read_ahead();
+        (reusable && in_order).then_some((connection, local_address))
     }
 
     /// Gives the request up: the connection closes, the stream is reset; after what was sent before, if the peer takes
