@@ -4,6 +4,7 @@
 mod client;
 mod duration;
 mod exit;
+mod lint;
 mod mesh_config;
 mod server;
 mod sidecar;
@@ -27,6 +28,7 @@ enum Command {
     Client(client::Args),
     Sidecar(Box<sidecar::Args>),
     Verify(verify::Args),
+    Lint(lint::Args),
 }
 
 /// Parses the process's arguments and runs the subcommand.
@@ -39,5 +41,6 @@ pub fn main() -> ExitCode {
         Command::Client(args) => client::run(args),
         Command::Sidecar(args) => sidecar::run(*args),
         Command::Verify(args) => verify::run(args),
+        Command::Lint(args) => lint::run(&args),
     }
 }

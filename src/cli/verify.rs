@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use tokio::sync::mpsc::unbounded_channel;
 
-use super::{exit, mesh_config};
+use super::{exit, lint, mesh_config};
 use crate::drain::{EndSignal, EndSignals};
 use crate::mesh::{Documents, MeshDefaults, Source};
 use crate::verify::report::{Human, Reporter};
@@ -82,14 +82,16 @@ pub(super) fn run(args: Args) -> ExitCode {
             Err(error) => exit::report(&error, None, exit::FAILED),
         };
     }
-    let brought = match documents(&args.filename) {
-        Ok(brought) => brought,
+    let loaded = mesh_config::load(args.mesh_config.as_deref()).map_err(VerifyError::from);
+    let loaded = loaded.and_then(|mesh| Ok((documents(&args.filename, &mesh)?, mesh)));
+    let (brought, mesh) = match loaded {
+        Ok(loaded) => loaded,
         Err(error) => return failed(&error),
     };
     if args.kubernetes.is_asked_for() {
         return until_signal(verify_cluster(args, brought));
     }
-    match plan(args, brought) {
+    match plan(args, brought, mesh) {
         Ok(plan) => until_signal(verify(plan)),
         Err(error) => failed(&error),
     }
@@ -104,17 +106,23 @@ fn list(out: &mut impl Write) -> io::Result<()> {
     out.flush()
 }
 
-/// The documents that were named, with a warning for each thing in them that cannot be honoured.
-fn documents(named: &[PathBuf]) -> Result<Option<Documents>, VerifyError> {
+/// The documents that were named. What will go wrong with them is shown first, then a warning for each thing in them that
+/// cannot be honoured here; neither is an end.
+fn documents(named: &[PathBuf], mesh: &MeshDefaults) -> Result<Option<Documents>, VerifyError> {
+    if named.is_empty() {
+        return Ok(None);
+    }
     let sources: Vec<Source> = named.iter().cloned().map(Source::from).collect();
-    let documents = if sources.is_empty() { None } else { Some(Documents::load(&sources)?) };
-    for warning in documents.iter().flat_map(Documents::warnings) {
+    let texts = Source::read_all(&sources)?;
+    lint::show(&texts, mesh);
+    let documents = Documents::of(&texts)?;
+    for warning in documents.warnings() {
         tracing::warn!("{warning}");
     }
-    Ok(documents)
+    Ok(Some(documents))
 }
 
-fn plan(args: Args, documents: Option<Documents>) -> Result<Plan, VerifyError> {
+fn plan(args: Args, documents: Option<Documents>, mesh: MeshDefaults) -> Result<Plan, VerifyError> {
     // Empty: the option without its value.
     let named = args.envoy.as_ref().filter(|path| !path.is_empty()).map(Path::new);
     let targets = if args.compare {
@@ -127,7 +135,7 @@ fn plan(args: Args, documents: Option<Documents>) -> Result<Plan, VerifyError> {
     Plan::new(Request {
         scenarios: args.scenarios,
         documents,
-        mesh: mesh_config::load(args.mesh_config.as_deref())?,
+        mesh,
         service: args.service,
         client_workload: args.client_workload,
         keep: args.keep,

@@ -12,7 +12,7 @@ use super::field::{Field, Fields};
 use super::place::MeshError;
 
 /// The type that the value must have.
-const HTTP_CONNECTION_MANAGER_TYPE: &str =
+pub(super) const HTTP_CONNECTION_MANAGER_TYPE: &str =
     "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
 /// HTTP/2's largest window and stream limit, 2^31 - 1 (RFC 9113, sections 6.5.2 and 6.9.1).
 const HTTP2_MAX: u32 = (1 << 31) - 1;
@@ -99,6 +99,11 @@ impl ConnectionManagerPatch {
             self.upgrade_types.push(upgrade_type);
         }
         Ok(())
+    }
+
+    /// Whether it turns extended CONNECT on.
+    pub(super) fn allows_connect(&self) -> bool {
+        self.allow_connect
     }
 
     /// Merges the patch into a connection manager.

@@ -58,6 +58,11 @@ impl Field {
         &self.place
     }
 
+    /// The path in the document, `spec.host`; of the document itself it is empty.
+    pub(super) fn path(&self) -> &str {
+        &self.path
+    }
+
     pub(super) fn text(self) -> Result<String, MeshError> {
         match self.value {
             Value::Text(text) => Ok(text),
@@ -324,7 +329,7 @@ impl Fields {
 }
 
 /// Protobuf's JSON name of a field: `allow_connect` is `allowConnect`; a name without `_` stays as it is.
-fn lower_camel_case(name: &str) -> String {
+pub(super) fn lower_camel_case(name: &str) -> String {
     let mut camel = String::with_capacity(name.len());
     let mut capital = false;
     for character in name.chars() {
@@ -341,7 +346,7 @@ fn lower_camel_case(name: &str) -> String {
 }
 
 /// A field's name in protobuf: `allowConnect` is `allow_connect`. What is no name of a field, such as `@type`, stays.
-fn snake_case(name: &str) -> String {
+pub(super) fn snake_case(name: &str) -> String {
     if name.contains(['@', '.', '/']) {
         return name.to_owned();
     }

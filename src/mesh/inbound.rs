@@ -6,7 +6,7 @@ use super::config::{
     Cluster, HttpConnectionManager, Inbound, RetryPolicy, Route, RouteAction, UpstreamProtocol, VirtualHost,
     Workload,
 };
-use super::document::{Documents, PortProtocol, Service, TargetPort};
+use super::document::{Documents, PortProtocol, Service, ServicePort, TargetPort};
 use super::patches::{self, Direction, Target};
 use super::place::MeshError;
 use super::traffic_policy::{Side, rule_for};
@@ -32,10 +32,7 @@ pub fn inbound(documents: &Documents, query: &InboundQuery<'_>) -> Result<Inboun
             "the Service {name} has no HTTP port: name it http-… or give it an appProtocol"
         )));
     };
-    let target_port = match &port.target {
-        TargetPort::Number(number) => *number,
-        TargetPort::Name(name) => named_port(documents, service, query.workload, name)?,
-    };
+    let target_port = target_port(documents, service, query.workload, port)?;
 
     let rule = rule_for(documents, service.namespace(), Side::Server, service).unwrap_or_default();
     let pool = rule.connection_pool(port.number);
@@ -89,6 +86,19 @@ fn service_of<'d>(documents: &'d Documents, workload: Option<&Workload>) -> Resu
              compare the Service's selector with the labels of the Deployment's pod template"
         ))
     })
+}
+
+/// The container's port that a Service's port leads to.
+pub(super) fn target_port(
+    documents: &Documents,
+    service: &Service,
+    workload: Option<&Workload>,
+    port: &ServicePort,
+) -> Result<u16, MeshError> {
+    match &port.target {
+        TargetPort::Number(number) => Ok(*number),
+        TargetPort::Name(name) => named_port(documents, service, workload, name),
+    }
 }
 
 /// The number of a container's named port.

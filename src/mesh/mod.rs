@@ -16,6 +16,7 @@ mod duration;
 mod field;
 mod host;
 mod inbound;
+pub mod lint;
 mod mesh_config;
 mod outbound;
 mod patches;
@@ -38,7 +39,7 @@ pub use inbound::{InboundQuery, inbound};
 pub use mesh_config::MeshDefaults;
 pub use outbound::{OutboundQuery, outbound, upgrades};
 pub use place::{Duplicate, MeshError, Place, Places, Warning};
-pub use source::Source;
+pub use source::{Source, Text};
 
 /// The Istio release that a proxy says it is of if nothing else is asked for; each `proxyVersion` of today's documents
 /// matches it.

@@ -268,7 +268,11 @@ impl Cluster {
 }
 
 /// What is spoken to a Service's port: Istio's `shouldH2Upgrade`, in its order.
-fn protocol(port: PortProtocol, pool: Option<&ConnectionPool>, mesh: &MeshDefaults) -> UpstreamProtocol {
+pub(super) fn protocol(
+    port: PortProtocol,
+    pool: Option<&ConnectionPool>,
+    mesh: &MeshDefaults,
+) -> UpstreamProtocol {
     if matches!(port, PortProtocol::Http2 | PortProtocol::Grpc) {
         return UpstreamProtocol::Http2;
     }

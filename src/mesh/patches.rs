@@ -3,8 +3,12 @@
 //! Istio: `pilot/pkg/model/push_context.go` (`EnvoyFilters`), `envoyfilter.go` (`proxyMatch`) and
 //! `pilot/pkg/networking/core/envoyfilter/listener_patch.go`.
 
+use std::fmt;
+
 use super::config::{HttpConnectionManager, Workload};
-use super::document::{Documents, EnvoyFilter, ListenerMatch, PatchContext, ROOT_NAMESPACE, selects};
+use super::document::{
+    ConfigPatch, Documents, EnvoyFilter, ListenerMatch, PatchContext, ROOT_NAMESPACE, selects,
+};
 
 /// The HTTP connection manager that patches may be for.
 #[derive(Debug)]
@@ -36,21 +40,27 @@ pub(super) fn apply(documents: &Documents, target: &Target<'_>, manager: &mut Ht
         (filter.priority, filter.metadata.namespace != ROOT_NAMESPACE, filter.metadata.age())
     });
     for patch in filters.iter().flat_map(|filter| &filter.patches) {
-        let right_version = patch.proxy_version.as_ref().is_none_or(|pattern| {
-            // A proxy that does not say its version has none that could be right.
-            !target.istio_version.is_empty() && pattern.is_match(target.istio_version)
-        });
-        if target.direction.is_in(patch.context) && right_version && target.direction.matches(&patch.listener)
+        if target.direction.is_in(patch.context)
+            && is_for_version(patch, target.istio_version)
+            && target.direction.matches(&patch.listener)
         {
             patch.value.merge_into(manager);
         }
     }
 }
 
+/// Whether a patch is for proxies of that version.
+pub(super) fn is_for_version(patch: &ConfigPatch, istio_version: &str) -> bool {
+    patch.proxy_version.as_ref().is_none_or(|pattern| {
+        // A proxy that does not say its version has none that could be right.
+        !istio_version.is_empty() && pattern.is_match(istio_version)
+    })
+}
+
 impl Target<'_> {
     /// Whether the filter is for this proxy: in its namespace or in the root namespace, with a selector, if any, whose
     /// labels are all on the workload.
-    fn is_selected_by(&self, filter: &EnvoyFilter) -> bool {
+    pub(super) fn is_selected_by(&self, filter: &EnvoyFilter) -> bool {
         let namespace = &filter.metadata.namespace;
         let selected = match self.workload {
             Some(workload) => selects(&filter.workload_selector, &workload.labels),
@@ -60,8 +70,18 @@ impl Target<'_> {
     }
 }
 
+impl fmt::Display for Direction {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Outbound(port) => write!(formatter, "0.0.0.0_{port}"),
+            Self::Inbound(port) => write!(formatter, "virtualInbound with the chain 0.0.0.0_{port}"),
+        }
+    }
+}
+
 impl Direction {
-    fn is_in(self, context: PatchContext) -> bool {
+    /// Whether patches of that context are for this side.
+    pub(super) fn is_in(self, context: PatchContext) -> bool {
         match context {
             PatchContext::Any => true,
             PatchContext::SidecarInbound => matches!(self, Self::Inbound(_)),
@@ -70,7 +90,8 @@ impl Direction {
         }
     }
 
-    fn matches(self, listener: &ListenerMatch) -> bool {
+    /// Whether the listener and its chain are the ones that are meant.
+    pub(super) fn matches(self, listener: &ListenerMatch) -> bool {
         let (name, port, chain, destination_port) = match self {
             Self::Outbound(port) => (format!("0.0.0.0_{port}"), port, None, None),
             Self::Inbound(port) => {

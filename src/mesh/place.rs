@@ -1,6 +1,7 @@
 //! Where in the documents something is, and what can be wrong with it: errors stop the program, warnings do not.
 
 use std::fmt;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -13,6 +14,8 @@ pub struct Place {
     pub line: u64,
     /// The column, in characters.
     pub column: u64,
+    /// The bytes of the file that are meant, for programs; empty where only a beginning is known.
+    pub span: Range<usize>,
 }
 
 impl fmt::Display for Place {
@@ -93,6 +96,20 @@ pub enum MeshError {
         expected: String,
         /// What is there.
         found: String,
+    },
+    /// Two settings of a connection pool that Istio refuses together.
+    #[error("{place}: {field}: expected false where h2UpgradePolicy is UPGRADE, found true")]
+    ClientProtocolWithUpgrade {
+        /// Where `useClientProtocol` is.
+        place: Place,
+        /// Its path in its document.
+        field: String,
+    },
+    /// The sources were read and hold no document at all.
+    #[error("{sources}: no document: nothing but comments and empty ones")]
+    NoDocument {
+        /// The files.
+        sources: String,
     },
     /// Two documents with the same kind, namespace and name.
     #[error(transparent)]

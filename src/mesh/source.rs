@@ -23,6 +23,40 @@ impl From<PathBuf> for Source {
     }
 }
 
+/// The text of a source, and what messages call it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Text {
+    /// The file as it was named, or `-`.
+    pub name: String,
+    /// What is in it.
+    pub text: String,
+}
+
+impl Source {
+    /// Reads the texts of the sources, of folders in the order of their names.
+    pub fn read_all(sources: &[Self]) -> Result<Vec<Text>, MeshError> {
+        let mut texts = Vec::new();
+        for source in sources {
+            match source {
+                Self::StandardInput => {
+                    let mut text = String::new();
+                    io::stdin()
+                        .read_to_string(&mut text)
+                        .map_err(|source| unreadable(Path::new("-"), source))?;
+                    texts.push(Text { name: "-".to_owned(), text });
+                }
+                Self::Path(path) if path.is_dir() => {
+                    for file in files_of(path)? {
+                        texts.push(read(&file)?);
+                    }
+                }
+                Self::Path(path) => texts.push(read(path)?),
+            }
+        }
+        Ok(texts)
+    }
+}
+
 /// The guide's end state, as in the project's `manifests/`.
 const BUILT_IN: [(&str, &str); 4] = [
     ("manifests/websockets-server.yaml", include_str!("../../manifests/websockets-server.yaml")),
@@ -48,23 +82,14 @@ impl Documents {
 
     /// Reads all documents of the sources.
     pub fn load(sources: &[Source]) -> Result<Self, MeshError> {
+        Self::of(&Source::read_all(sources)?)
+    }
+
+    /// All documents of the texts.
+    pub fn of(texts: &[Text]) -> Result<Self, MeshError> {
         let mut documents = Self::default();
-        for source in sources {
-            match source {
-                Source::StandardInput => {
-                    let mut text = String::new();
-                    io::stdin()
-                        .read_to_string(&mut text)
-                        .map_err(|source| unreadable(Path::new("-"), source))?;
-                    documents.merge(Self::parse("-", &text)?)?;
-                }
-                Source::Path(path) if path.is_dir() => {
-                    for file in files_of(path)? {
-                        documents.merge(read(&file)?)?;
-                    }
-                }
-                Source::Path(path) => documents.merge(read(path)?)?,
-            }
+        for Text { name, text } in texts {
+            documents.merge(Self::parse(name, text)?)?;
         }
         Ok(documents)
     }
@@ -73,7 +98,7 @@ impl Documents {
 /// A file that is just being written is empty for a moment (it is truncated first): worth another look.
 const MOMENT: Duration = Duration::from_millis(50);
 
-fn read(path: &Path) -> Result<Documents, MeshError> {
+fn read(path: &Path) -> Result<Text, MeshError> {
     let text = || fs::read_to_string(path).map_err(|source| unreadable(path, source));
     let text = match text()? {
         empty if empty.is_empty() => {
@@ -82,7 +107,7 @@ fn read(path: &Path) -> Result<Documents, MeshError> {
         }
         text => text,
     };
-    Documents::parse(&path.display().to_string(), &text)
+    Ok(Text { name: path.display().to_string(), text })
 }
 
 /// The documents' files directly in a folder, by name.

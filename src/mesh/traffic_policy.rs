@@ -89,6 +89,11 @@ impl<'d> Rule<'d> {
         self.traffic_policy.and_then(|policy| at_port(policy, port).0)
     }
 
+    /// All subsets.
+    pub(super) fn subsets(&self) -> impl Iterator<Item = &'d Subset> {
+        self.subsets.iter().copied()
+    }
+
     /// The subset of that name.
     pub(super) fn subset(&self, name: &str) -> Option<&'d Subset> {
         self.subsets.iter().copied().find(|subset| subset.name == name)

@@ -35,7 +35,15 @@ pub(super) fn documents(file: &Arc<str>, text: &str) -> Result<Vec<Spanned<Value
 
 /// Names a location in a file.
 pub(super) fn place(file: &Arc<str>, location: Location) -> Place {
-    Place { file: Arc::clone(file), line: location.line(), column: location.column() }
+    let span = location.span();
+    let bytes = |count: Option<u64>| count.and_then(|count| usize::try_from(count).ok()).unwrap_or_default();
+    let start = bytes(span.byte_offset());
+    Place {
+        file: Arc::clone(file),
+        line: location.line(),
+        column: location.column(),
+        span: start..start + bytes(span.byte_len()),
+    }
 }
 
 impl<'de> Deserialize<'de> for Value {

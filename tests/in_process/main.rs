@@ -9,6 +9,7 @@ mod http1_messages;
 mod http2_clients;
 mod isolation;
 mod limits;
+mod lint;
 mod load;
 mod minted_key;
 mod mtls;

@@ -1,6 +1,6 @@
 //! Kubernetes' `Deployment`: the pod template, which says what a proxy's workload is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::metadata::Metadata;
 use crate::mesh::config::Workload;
@@ -15,6 +15,8 @@ pub(in crate::mesh) struct Deployment {
     service_account: String,
     /// The named ports of the containers.
     pub(in crate::mesh) ports: BTreeMap<String, u16>,
+    /// All ports that the containers declare.
+    pub(in crate::mesh) port_numbers: BTreeSet<u16>,
 }
 
 impl Deployment {
@@ -41,16 +43,17 @@ impl Deployment {
             None => pod.take("serviceAccount"),
         };
         let service_account = account.map_or(Ok("default".to_owned()), Field::text)?;
-        let mut ports = BTreeMap::new();
+        let (mut ports, mut port_numbers) = (BTreeMap::new(), BTreeSet::new());
         for container in pod.items("containers")? {
             for port in container.fields()?.items("ports")? {
                 let mut port = port.fields()?;
                 let number = port.required("containerPort")?.port()?;
+                port_numbers.insert(number);
                 if let Some(name) = port.take("name") {
                     ports.insert(name.text()?, number);
                 }
             }
         }
-        Ok(Self { metadata, labels, service_account, ports })
+        Ok(Self { metadata, labels, service_account, ports, port_numbers })
     }
 }

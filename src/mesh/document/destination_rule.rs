@@ -156,7 +156,10 @@ impl ConnectionPool {
             ])?;
         }
         if let Some(use_client_protocol) = http.take("useClientProtocol") {
-            let contradiction = use_client_protocol.unexpected("false where h2UpgradePolicy is UPGRADE");
+            let contradiction = MeshError::ClientProtocolWithUpgrade {
+                place: use_client_protocol.place().clone(),
+                field: use_client_protocol.path().to_owned(),
+            };
             self.use_client_protocol = use_client_protocol.boolean()?;
             if self.use_client_protocol && self.h2_upgrade_policy == H2UpgradePolicy::Upgrade {
                 return Err(contradiction);

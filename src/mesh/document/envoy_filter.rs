@@ -9,10 +9,10 @@ use super::metadata::Metadata;
 use super::read::Reading;
 use crate::mesh::connection_manager_patch::ConnectionManagerPatch;
 use crate::mesh::field::{Field, Fields};
-use crate::mesh::place::MeshError;
+use crate::mesh::place::{MeshError, Place};
 
 /// The one network filter that can be patched here (Istio's `wellknown.HTTPConnectionManager`).
-const HTTP_CONNECTION_MANAGER: &str = "envoy.filters.network.http_connection_manager";
+pub(in crate::mesh) const HTTP_CONNECTION_MANAGER: &str = "envoy.filters.network.http_connection_manager";
 
 /// An `EnvoyFilter`.
 #[derive(Debug, Clone)]
@@ -28,6 +28,7 @@ pub(in crate::mesh) struct EnvoyFilter {
 /// A patch that merges into the HTTP connection manager.
 #[derive(Debug, Clone)]
 pub(in crate::mesh) struct ConfigPatch {
+    pub(in crate::mesh) place: Place,
     pub(in crate::mesh) context: PatchContext,
     /// Searched in the proxy's Istio version.
     pub(in crate::mesh) proxy_version: Option<Regex>,
@@ -125,6 +126,7 @@ impl EnvoyFilter {
 
 impl ConfigPatch {
     fn read(patch: Field, reading: &mut Reading) -> Result<Option<Self>, MeshError> {
+        let place = patch.place().clone();
         let mut fields = patch.fields()?;
         let apply_to = fields.required("applyTo")?;
         let unknown_target =
@@ -160,7 +162,7 @@ impl ConfigPatch {
             change.take("value").map(|value| ConnectionManagerPatch::read(value, reading)).transpose()?;
         reading.warn_of_rest(change);
         reading.warn_of_rest(fields);
-        Ok(value.flatten().map(|value| Self { context, proxy_version, listener, value }))
+        Ok(value.flatten().map(|value| Self { place, context, proxy_version, listener, value }))
     }
 }
 

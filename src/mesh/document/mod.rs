@@ -14,9 +14,11 @@ use std::sync::Arc;
 pub(super) use deployment::Deployment;
 pub use destination_rule::H2UpgradePolicy;
 pub(super) use destination_rule::{ConnectionPool, DestinationRule, Subset, TrafficPolicy};
-pub(super) use envoy_filter::{EnvoyFilter, ListenerMatch, PatchContext};
+pub(super) use envoy_filter::{
+    ConfigPatch, EnvoyFilter, HTTP_CONNECTION_MANAGER, ListenerMatch, PatchContext,
+};
 pub(super) use metadata::{DEFAULT_NAMESPACE, Metadata, ROOT_NAMESPACE, selects};
-pub(super) use read::Reading;
+pub(super) use read::{Reading, read};
 pub use service::Service;
 pub(super) use service::{PortProtocol, ServicePort, TargetPort};
 pub(super) use virtual_service::VirtualService;
@@ -55,7 +57,7 @@ impl Documents {
         let mut documents = Self::default();
         let mut reading = Reading::default();
         for document in yaml::documents(&file, text)? {
-            read::read(Field::document(&file, document), &mut documents, &mut reading)?;
+            read(Field::document(&file, document), &mut documents, &mut reading)?;
         }
         reading.warnings.sort_by_key(|warning| (warning.place.line, warning.place.column));
         documents.warnings = reading.warnings;

@@ -34,7 +34,7 @@ const ISTIO: &[&str] =
     &["networking.istio.io/v1alpha3", "networking.istio.io/v1beta1", "networking.istio.io/v1"];
 
 /// Reads one document into `documents`; a `List` is its items.
-pub(super) fn read(
+pub(in crate::mesh) fn read(
     document: Field,
     documents: &mut Documents,
     reading: &mut Reading,

@@ -1,0 +1,80 @@
+//! `--output json`: one document, whose form is described in `docs/lint.md`.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use super::count;
+use crate::mesh::lint::{Finding, Severity};
+
+/// Raised when a field goes or changes its meaning; a new one does not raise it.
+const VERSION: u32 = 1;
+
+#[derive(Serialize)]
+struct Report<'f> {
+    version: u32,
+    findings: Vec<Entry<'f>>,
+    summary: Summary,
+}
+
+#[derive(Serialize)]
+struct Entry<'f> {
+    code: &'static str,
+    severity: String,
+    file: &'f str,
+    line: u64,
+    column: u64,
+    span: Span,
+    message: &'f str,
+    why: &'static str,
+    fix: Fix<'f>,
+}
+
+/// In bytes of the file.
+#[derive(Serialize)]
+struct Span {
+    offset: usize,
+    length: usize,
+}
+
+#[derive(Serialize)]
+struct Fix<'f> {
+    words: &'static str,
+    yaml: Option<&'f str>,
+}
+
+#[derive(Serialize)]
+struct Summary {
+    errors: usize,
+    warnings: usize,
+    notes: usize,
+}
+
+pub(super) fn write(out: &mut impl Write, findings: &[Finding]) -> io::Result<()> {
+    let report = Report {
+        version: VERSION,
+        findings: findings.iter().map(entry).collect(),
+        summary: Summary {
+            errors: count(findings, Severity::Error),
+            warnings: count(findings, Severity::Warning),
+            notes: count(findings, Severity::Note),
+        },
+    };
+    serde_json::to_writer_pretty(&mut *out, &report)?;
+    writeln!(out)
+}
+
+fn entry(finding: &Finding) -> Entry<'_> {
+    let Finding { rule, place, message, yaml } = finding;
+    Entry {
+        code: rule.code,
+        severity: rule.severity.to_string(),
+        file: &place.file,
+        line: place.line,
+        column: place.column,
+        span: Span { offset: place.span.start, length: place.span.len() },
+        message,
+        why: rule.why,
+        fix: Fix { words: rule.fix, yaml: Some(yaml.as_str()).filter(|yaml| !yaml.is_empty()) },
+    }
+}

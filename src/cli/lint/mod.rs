@@ -1,0 +1,128 @@
+//! `websockets-cli lint`.
+
+mod github;
+mod human;
+mod json;
+
+use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use human::Human;
+
+use super::{exit, mesh_config};
+use crate::mesh::lint::{Circumstances, Finding, Severity, lint};
+use crate::mesh::{ISTIO_VERSION, MeshDefaults, MeshError, Source, Text};
+
+/// Says what in Kubernetes and Istio documents will go wrong for WebSockets.
+///
+/// Each finding has a code, which docs/lint.md explains: an error (sessions will fail, or Istio refuses the document), a
+/// warning (something has no effect, or will cut sessions), or a note. Give it all documents that belong together.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  websockets-cli lint -f manifests
+  kubectl get svc,deploy,dr,vs,envoyfilter -A -o yaml | websockets-cli lint -f -
+
+Exit status:
+  0    no error; there may be warnings and notes
+  1    at least one error
+  2    wrong usage, or the input cannot be read: no such file, not YAML, no document in it")]
+pub(super) struct Args {
+    /// Documents: YAML files or folders of them (not recursively), - for standard input; repeatable.
+    #[arg(short, long, value_name = "PATH", num_args = 1.., required = true)]
+    filename: Vec<PathBuf>,
+
+    /// The mesh's own configuration: Istio's `MeshConfig`, or the `ConfigMap` that holds it.
+    #[arg(long, value_name = "FILE")]
+    mesh_config: Option<PathBuf>,
+
+    /// The Istio version that an `EnvoyFilter`'s `proxyVersion` is matched against.
+    #[arg(long, value_name = "VERSION", default_value = ISTIO_VERSION)]
+    istio_version: String,
+
+    /// How the findings are written.
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    output: OutputArg,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum OutputArg {
+    /// For people, with the lines of the documents
+    Text,
+    /// One JSON document
+    Json,
+    /// GitHub Actions' workflow commands, which annotate the lines of a pull request
+    Github,
+}
+
+pub(super) fn run(args: &Args) -> ExitCode {
+    match find(args) {
+        Ok((texts, findings)) => match write(args.output, &texts, &findings) {
+            // Who closed the pipe has read enough; the verdict is in the exit status.
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                exit::report(&error, None, exit::FAILED)
+            }
+            _ => status(&findings),
+        },
+        Err(error) => exit::report(&error, None, exit::USAGE),
+    }
+}
+
+fn find(args: &Args) -> Result<(Vec<Text>, Vec<Finding>), MeshError> {
+    let sources: Vec<Source> = args.filename.iter().cloned().map(Source::from).collect();
+    let texts = Source::read_all(&sources)?;
+    let mesh = mesh_config::load(args.mesh_config.as_deref())?;
+    let findings = lint(&texts, &Circumstances { mesh: &mesh, istio_version: &args.istio_version })?;
+    Ok((texts, findings))
+}
+
+fn write(output: OutputArg, texts: &[Text], findings: &[Finding]) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    match output {
+        OutputArg::Text => {
+            out.write_all(Human::for_stream(&io::stdout()).render(texts, findings).as_bytes())?;
+            writeln!(io::stderr(), "{}", summary(findings))?;
+        }
+        OutputArg::Json => json::write(&mut out, findings)?,
+        OutputArg::Github => github::write(&mut out, findings)?,
+    }
+    out.flush()
+}
+
+/// Shows on standard error what will go wrong with documents that something else is done with; what cannot be read is for
+/// that to say.
+pub(super) fn show(texts: &[Text], mesh: &MeshDefaults) {
+    let circumstances = Circumstances { mesh, istio_version: ISTIO_VERSION };
+    if let Ok(findings) = lint(texts, &circumstances) {
+        // Nothing is lost with these lines but the lines.
+        let _ = io::stderr().write_all(Human::for_stream(&io::stderr()).render(texts, &findings).as_bytes());
+    }
+}
+
+fn status(findings: &[Finding]) -> ExitCode {
+    let failed = findings.iter().any(|finding| finding.rule.severity == Severity::Error);
+    ExitCode::from(if failed { exit::FAILED } else { exit::OK })
+}
+
+/// How many findings of a severity there are.
+fn count(findings: &[Finding], severity: Severity) -> usize {
+    findings.iter().filter(|finding| finding.rule.severity == severity).count()
+}
+
+/// `1 error, 2 warnings, no notes`.
+fn summary(findings: &[Finding]) -> String {
+    let counted = [Severity::Error, Severity::Warning, Severity::Note].map(|severity| {
+        match count(findings, severity) {
+            0 => format!("no {severity}s"),
+            1 => format!("1 {severity}"),
+            many => format!("{many} {severity}s"),
+        }
+    });
+    counted.join(", ")
+}
+
+/// Whether what is written there may have colours.
+fn is_coloured(stream: &impl IsTerminal) -> bool {
+    stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}

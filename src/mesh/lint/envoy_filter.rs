@@ -1,0 +1,200 @@
+//! `EnvoyFilter`s that match nothing: by namespace, workload selector, context, version, listener, filter name, type or
+//! operation.
+
+use super::Circumstances;
+use super::fields::is_connection_manager;
+use super::finding::Finding;
+use super::manifest::{Manifest, Node, Set};
+use super::rules::{
+    ENVOY_FILTER_CONTEXT, ENVOY_FILTER_FILTER_NAME, ENVOY_FILTER_LISTENER, ENVOY_FILTER_NAMESPACE,
+    ENVOY_FILTER_OPERATION, ENVOY_FILTER_PROXY_VERSION, ENVOY_FILTER_SELECTOR, ENVOY_FILTER_TYPE,
+};
+use super::service::labels;
+use crate::mesh::config::Workload;
+use crate::mesh::connection_manager_patch::HTTP_CONNECTION_MANAGER_TYPE;
+use crate::mesh::document::{
+    ConfigPatch, Deployment, EnvoyFilter, HTTP_CONNECTION_MANAGER, PatchContext, ROOT_NAMESPACE, Service,
+    selects,
+};
+use crate::mesh::inbound::target_port;
+use crate::mesh::patches::{Direction, is_for_version};
+
+pub(super) fn check(set: &Set, circumstances: &Circumstances<'_>, findings: &mut Vec<Finding>) {
+    for (filter, written) in set.envoy_filters() {
+        findings.extend(without_pods(set, filter, written));
+        let listeners = listeners(set, filter);
+        for patch in written.at("spec.configPatches").iter().flat_map(Node::items) {
+            let typed = filter.patches.iter().find(|typed| typed.place == patch.place_of_value());
+            findings.extend(match typed {
+                Some(typed) => unmatched(filter, typed, &patch, circumstances.istio_version, &listeners),
+                None => left_out(set, filter, &patch),
+            });
+        }
+    }
+}
+
+/// The pods of a filter's namespace, or of all if that is the root namespace.
+fn pods(set: &Set, filter: &EnvoyFilter) -> Vec<Workload> {
+    let namespace = &filter.metadata.namespace;
+    let all = set.documents.deployments().iter().map(Deployment::workload);
+    all.filter(|pod| namespace == ROOT_NAMESPACE || pod.namespace == *namespace).collect()
+}
+
+fn without_pods(set: &Set, filter: &EnvoyFilter, written: &Manifest) -> Option<Finding> {
+    let (namespace, selector) = (&filter.metadata.namespace, &filter.workload_selector);
+    let services = set.documents.services().iter();
+    let services: Vec<&Service> =
+        services.filter(|service| namespace == ROOT_NAMESPACE || service.namespace() == namespace).collect();
+    let pods = pods(set, filter);
+    if pods.is_empty() && services.is_empty() {
+        let elsewhere = set.documents.deployments().iter().map(Deployment::workload);
+        let mut elsewhere = elsewhere.filter(|pod| selects(selector, &pod.labels));
+        // Without any pod that it can be for, what it is for is not among the documents.
+        let meant = elsewhere.next()?;
+        let place = written.place("metadata.namespace");
+        let message = format!(
+            "no pod of the namespace {namespace} is in these documents; the pods of the Deployment {} are in {}",
+            meant.name, meant.namespace
+        );
+        let yaml = format!("metadata:\n  namespace: {}", meant.namespace);
+        return Some(ENVOY_FILTER_NAMESPACE.at(place, message, yaml));
+    }
+    let selected = if set.knows_pods_of(namespace) {
+        pods.iter().any(|pod| selects(selector, &pod.labels))
+    } else {
+        // Of pods that are not known their Service's selector tells some labels.
+        let contradicts = |service: &&&Service| {
+            selector
+                .iter()
+                .any(|(name, value)| service.selector.get(name).is_some_and(|other| other != value))
+        };
+        services.is_empty() || services.iter().filter(contradicts).count() < services.len()
+    };
+    if selected {
+        return None;
+    }
+    let nearest = pods.iter().map(|pod| &pod.labels).chain(services.iter().map(|service| &service.selector));
+    let nearest = nearest.max_by_key(|labels| {
+        let shared = selector.keys().filter(|name| labels.contains_key(*name)).count();
+        let text = |labels: &std::collections::BTreeMap<String, String>| format!("{labels:?}");
+        // In thousandths, since there is no order of floating-point numbers.
+        let similarity = (strsim::jaro_winkler(&text(selector), &text(labels)) * 1000.0).round();
+        (shared, format!("{similarity:04}"))
+    });
+    let shown: Vec<String> = selector.iter().map(|(name, value)| format!("{name}: {value}")).collect();
+    let message = format!("no pod in the namespace {namespace} has the labels {{{}}}", shown.join(", "));
+    let yaml = nearest.map(|nearest| labels("labels", nearest).replace('\n', "\n  "));
+    let yaml = yaml.map(|yaml| format!("workloadSelector:\n  {yaml}")).unwrap_or_default();
+    Some(ENVOY_FILTER_SELECTOR.at(written.place("spec.workloadSelector.labels"), message, yaml))
+}
+
+/// The listeners of the proxies that a filter selects: the inbound ones, then the outbound ones.
+fn listeners(set: &Set, filter: &EnvoyFilter) -> [Vec<Direction>; 2] {
+    let documents = &set.documents;
+    let mut inbound = Vec::new();
+    for pod in pods(set, filter).iter().filter(|pod| selects(&filter.workload_selector, &pod.labels)) {
+        for service in documents.services().iter().filter(|service| service.selects(pod)) {
+            let targets = service.http_ports().map(|port| target_port(documents, service, Some(pod), port));
+            inbound.extend(targets.flatten().map(Direction::Inbound));
+        }
+    }
+    let services = documents.services().iter();
+    let outbound =
+        services.flat_map(Service::http_ports).map(|port| Direction::Outbound(port.number)).collect();
+    [inbound, outbound]
+}
+
+/// A patch that Istio could apply: whether there is a proxy that it is for.
+fn unmatched(
+    filter: &EnvoyFilter,
+    patch: &ConfigPatch,
+    written: &Node<'_>,
+    istio_version: &str,
+    [inbound, outbound]: &[Vec<Direction>; 2],
+) -> Option<Finding> {
+    // Documents often have a patch a version.
+    let another =
+        |other: &&ConfigPatch| other.context == patch.context && is_for_version(other, istio_version);
+    if !is_for_version(patch, istio_version) && !filter.patches.iter().any(|other| another(&other)) {
+        let pattern = written.at("match.proxy.proxyVersion")?;
+        let message =
+            format!("proxyVersion {:?} is not found in {istio_version}", pattern.text().unwrap_or_default());
+        return Some(ENVOY_FILTER_PROXY_VERSION.at(pattern.place(), message, "proxyVersion: '^1\\..*'"));
+    }
+    if patch.value.allows_connect() && patch.context == PatchContext::SidecarOutbound {
+        let message = "allow_connect is set on the client's side, where the server's sidecar does not see it";
+        let place = written.at("match.context")?.place();
+        return Some(ENVOY_FILTER_CONTEXT.at(place, message, "context: SIDECAR_INBOUND"));
+    }
+    let listener = written.at("match.listener")?;
+    let directions: Vec<&Direction> =
+        inbound.iter().chain(outbound).filter(|direction| direction.is_in(patch.context)).collect();
+    // Where no listener is known, none can be missing.
+    let side = if patch.context == PatchContext::SidecarOutbound { outbound } else { inbound };
+    if side.is_empty() || directions.iter().any(|direction| direction.matches(&patch.listener)) {
+        return None;
+    }
+    let shown: Vec<String> = directions.iter().map(|direction| direction.to_string()).collect();
+    let message = format!("no listener is like this one; there are {}", shown.join(", "));
+    let yaml =
+        "listener:\n  filterChain:\n    filter:\n      name: envoy.filters.network.http_connection_manager";
+    Some(ENVOY_FILTER_LISTENER.at(listener.place(), message, yaml))
+}
+
+/// A patch that Istio applies to no sidecar's connection manager, if it was meant to be.
+fn left_out(set: &Set, filter: &EnvoyFilter, patch: &Node<'_>) -> Option<Finding> {
+    let config = patch.at("patch.value.typedConfig");
+    let text = |path: &str| patch.at(path).and_then(|node| node.text().map(|text| (text, node.place())));
+    let sets_connect =
+        config.as_ref().is_some_and(|config| config.at("http2ProtocolOptions.allowConnect").is_some());
+    if let Some((context @ ("GATEWAY" | "WAYPOINT"), place)) = text("match.context") {
+        let selector = &filter.workload_selector;
+        let sidecar =
+            pods(set, filter).into_iter().find(|pod| !selector.is_empty() && selects(selector, &pod.labels));
+        let what = match sidecar {
+            Some(pod) => format!("the pods of the Deployment {} have a sidecar", pod.name),
+            None if sets_connect => "allow_connect is needed in the server's sidecar".to_owned(),
+            None => return None,
+        };
+        let message = format!("context {context} matches no sidecar: {what}");
+        return Some(ENVOY_FILTER_CONTEXT.at(place, message, "context: SIDECAR_INBOUND"));
+    }
+    let for_connection_manager = config.as_ref().is_some_and(is_connection_manager);
+    let by_name = text("match.listener.filterChain.filter.name");
+    if by_name.is_none() && !for_connection_manager {
+        return None;
+    }
+    if for_connection_manager {
+        for (path, wanted) in [("applyTo", "NETWORK_FILTER"), ("patch.operation", "MERGE")] {
+            if let Some((found, place)) = text(path).filter(|(found, _)| *found != wanted) {
+                let message = format!("the value is for the HTTP connection manager, and {path} is {found}");
+                let field = path.trim_start_matches("patch.");
+                return Some(ENVOY_FILTER_OPERATION.at(place, message, format!("{field}: {wanted}")));
+            }
+        }
+    }
+    let network_filter = text("applyTo").is_some_and(|(found, _)| found == "NETWORK_FILTER");
+    match by_name {
+        Some((name, place)) if name != HTTP_CONNECTION_MANAGER && network_filter => {
+            let looks_like_it = name.ends_with("http_connection_manager")
+                || strsim::normalized_levenshtein(name, HTTP_CONNECTION_MANAGER) > 0.8;
+            if !for_connection_manager && !looks_like_it {
+                return None;
+            }
+            let message = format!("no filter of a sidecar's listener is called {name}");
+            let yaml = format!("filter:\n  name: {HTTP_CONNECTION_MANAGER}");
+            Some(ENVOY_FILTER_FILTER_NAME.at(place, message, yaml))
+        }
+        _ => wrong_type(config.as_ref().filter(|_| network_filter)?),
+    }
+}
+
+fn wrong_type(config: &Node<'_>) -> Option<Finding> {
+    let yaml = format!("typed_config:\n  '@type': type.googleapis.com/{HTTP_CONNECTION_MANAGER_TYPE}");
+    let Some(type_url) = config.at("@type") else {
+        return Some(ENVOY_FILTER_TYPE.at(config.place(), "typed_config has no @type", yaml));
+    };
+    let text = type_url.text()?;
+    let wrong = text.rsplit('/').next() != Some(HTTP_CONNECTION_MANAGER_TYPE);
+    wrong.then(|| ENVOY_FILTER_TYPE.at(type_url.place(), format!("@type is {text}"), yaml))
+}

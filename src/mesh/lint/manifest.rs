@@ -1,0 +1,238 @@
+//! The documents twice: typed, as the rest of `mesh` reads them, and as they were written, where every name has a place.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use serde_saphyr::Spanned;
+
+use crate::mesh::document::{
+    ConnectionPool, DestinationRule, Documents, EnvoyFilter, Metadata, ROOT_NAMESPACE, Reading,
+    TrafficPolicy, read,
+};
+use crate::mesh::field::{Field, lower_camel_case};
+use crate::mesh::place::{MeshError, Place};
+use crate::mesh::source::Text;
+use crate::mesh::yaml::{self, Value};
+
+/// Kinds with pods that are not read, so that a selector without a Deployment may well have some.
+const OTHER_WORKLOADS: [&str; 7] =
+    ["StatefulSet", "DaemonSet", "ReplicaSet", "Pod", "Job", "CronJob", "WorkloadEntry"];
+
+/// All documents.
+pub(super) struct Set {
+    pub(super) documents: Documents,
+    pub(super) manifests: Vec<Manifest>,
+    /// Why some of them are not among the typed ones.
+    pub(super) refused: Vec<MeshError>,
+}
+
+/// A document as it was written.
+pub(super) struct Manifest {
+    pub(super) kind: String,
+    file: Arc<str>,
+    root: Spanned<Value>,
+}
+
+/// A value in a document.
+pub(super) struct Node<'m> {
+    file: &'m Arc<str>,
+    key: Option<&'m Spanned<String>>,
+    value: &'m Spanned<Value>,
+}
+
+impl Set {
+    pub(super) fn read(texts: &[Text]) -> Result<Self, MeshError> {
+        let mut set = Self { documents: Documents::default(), manifests: Vec::new(), refused: Vec::new() };
+        for Text { name, text } in texts {
+            let file = Arc::from(name.as_str());
+            for document in yaml::documents(&file, text)? {
+                set.add(&file, document)?;
+            }
+        }
+        if set.manifests.is_empty() {
+            let names: Vec<&str> = texts.iter().map(|text| text.name.as_str()).collect();
+            return Err(MeshError::NoDocument { sources: names.join(", ") });
+        }
+        Ok(set)
+    }
+
+    fn add(&mut self, file: &Arc<str>, root: Spanned<Value>) -> Result<(), MeshError> {
+        let mut head = Field::document(file, root.clone()).fields()?;
+        head.required("apiVersion")?.text()?;
+        let kind = head.required("kind")?.text()?;
+        if kind == "List" {
+            let items = Manifest { kind, file: Arc::clone(file), root };
+            for item in items.root().at("items").iter().flat_map(Node::items) {
+                self.add(file, item.value.clone())?;
+            }
+            return Ok(());
+        }
+        let typed = read(Field::document(file, root.clone()), &mut self.documents, &mut Reading::default());
+        self.refused.extend(typed.err());
+        self.manifests.push(Manifest { kind, file: Arc::clone(file), root });
+        Ok(())
+    }
+
+    /// A typed document as it was written.
+    pub(super) fn written(&self, metadata: &Metadata) -> &Manifest {
+        let written = self.manifests.iter().find(|manifest| manifest.begins() == metadata.place);
+        written.expect("each typed document was read from a manifest")
+    }
+
+    /// The `EnvoyFilter`s, typed and as they were written.
+    pub(super) fn envoy_filters(&self) -> impl Iterator<Item = (&EnvoyFilter, &Manifest)> {
+        self.documents.envoy_filters().iter().map(|filter| (filter, self.written(&filter.metadata)))
+    }
+
+    /// Every connection pool of a `DestinationRule`, with its path.
+    pub(super) fn pools(rule: &DestinationRule) -> Vec<(String, &ConnectionPool)> {
+        let mut pools = Vec::new();
+        pools_of(rule.traffic_policy.as_ref(), "spec.trafficPolicy", &mut pools);
+        for (index, subset) in rule.subsets.iter().enumerate() {
+            let path = format!("spec.subsets[{index}].trafficPolicy");
+            pools_of(subset.traffic_policy.as_ref(), &path, &mut pools);
+        }
+        pools
+    }
+
+    /// Whether all pods of a namespace (of the mesh, if it is the root namespace) are known: it has Deployments and no
+    /// other kind with pods.
+    pub(super) fn knows_pods_of(&self, namespace: &str) -> bool {
+        let others = self.manifests.iter().any(|manifest| OTHER_WORKLOADS.contains(&manifest.kind.as_str()));
+        let deployments = self.documents.deployments();
+        let is_there = |other: &str| namespace == ROOT_NAMESPACE || namespace == other;
+        !others && deployments.iter().any(|deployment| is_there(&deployment.metadata.namespace))
+    }
+
+    /// The namespaces in which clients may be.
+    pub(super) fn namespaces(&self) -> BTreeSet<&str> {
+        let services = self.documents.services().iter().map(|service| &service.metadata);
+        let deployments = self.documents.deployments().iter().map(|deployment| &deployment.metadata);
+        let rules = self.documents.destination_rules().iter().map(|rule| &rule.metadata);
+        let all = services.chain(deployments).chain(rules).map(|metadata| metadata.namespace.as_str());
+        all.filter(|&namespace| namespace != ROOT_NAMESPACE).collect()
+    }
+}
+
+fn pools_of<'d>(
+    policy: Option<&'d TrafficPolicy>,
+    path: &str,
+    pools: &mut Vec<(String, &'d ConnectionPool)>,
+) {
+    let Some(policy) = policy else { return };
+    if let Some(pool) = &policy.connection_pool {
+        pools.push((format!("{path}.connectionPool"), pool));
+    }
+    for (index, (_, pool)) in policy.port_level_settings.iter().enumerate() {
+        if let Some(pool) = pool {
+            pools.push((format!("{path}.portLevelSettings[{index}].connectionPool"), pool));
+        }
+    }
+}
+
+impl Manifest {
+    pub(super) fn root(&self) -> Node<'_> {
+        Node { file: &self.file, key: None, value: &self.root }
+    }
+
+    /// The value at a path such as `spec.ports[0].name`.
+    pub(super) fn at(&self, path: &str) -> Option<Node<'_>> {
+        self.root().at(path)
+    }
+
+    /// Where a path is; where it is not there, the last part of it that is.
+    pub(super) fn place(&self, path: &str) -> Place {
+        let mut path = path;
+        loop {
+            if let Some(node) = self.at(path) {
+                return node.place();
+            }
+            match path.rfind(['.', '[']) {
+                Some(end) => path = &path[..end],
+                None => return self.begins(),
+            }
+        }
+    }
+
+    fn begins(&self) -> Place {
+        yaml::place(&self.file, self.root.referenced)
+    }
+}
+
+impl<'m> Node<'m> {
+    /// The value at a path below this one, with names in `lowerCamelCase`. A null is not there.
+    pub(super) fn at(&self, path: &str) -> Option<Self> {
+        let mut node = Node { file: self.file, key: self.key, value: self.value };
+        for part in path.split('.') {
+            let (name, index) = match part.split_once('[') {
+                Some((name, index)) => (name, index.strip_suffix(']')?.parse::<usize>().ok()),
+                None => (part, None),
+            };
+            node = node.entries().into_iter().find(|entry| entry.name() == Some(name.to_owned()))?;
+            if let Some(index) = index {
+                node = node.items().into_iter().nth(index)?;
+            }
+        }
+        (!matches!(node.value.value, Value::Null)).then_some(node)
+    }
+
+    /// The fields of a mapping.
+    pub(super) fn entries(&self) -> Vec<Self> {
+        match &self.value.value {
+            Value::Mapping(entries) => {
+                entries.iter().map(|(key, value)| Self { file: self.file, key: Some(key), value }).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// The items of a list.
+    pub(super) fn items(&self) -> Vec<Self> {
+        match &self.value.value {
+            Value::Sequence(items) => {
+                items.iter().map(|value| Self { file: self.file, key: None, value }).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// The field's name, in `lowerCamelCase`.
+    pub(super) fn name(&self) -> Option<String> {
+        self.key.map(|key| lower_camel_case(&key.value))
+    }
+
+    /// The field's name as it is written.
+    pub(super) fn key(&self) -> Option<&'m str> {
+        self.key.map(|key| key.value.as_str())
+    }
+
+    pub(super) fn text(&self) -> Option<&'m str> {
+        match &self.value.value {
+            Value::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// To be read by type.
+    pub(super) fn field(&self) -> Field {
+        Field::document(self.file, self.value.clone())
+    }
+
+    /// Where it is, for a reader: a scalar itself, of anything larger its name.
+    pub(super) fn place(&self) -> Place {
+        match (&self.value.value, self.key) {
+            (Value::Mapping(_) | Value::Sequence(_) | Value::Null, Some(_)) => self.place_of_key(),
+            _ => yaml::place(self.file, self.value.referenced),
+        }
+    }
+
+    /// Where its name is.
+    pub(super) fn place_of_key(&self) -> Place {
+        yaml::place(self.file, self.key.map_or(self.value.referenced, |key| key.referenced))
+    }
+
+    /// Where the value begins, which is how the typed documents know it.
+    pub(super) fn place_of_value(&self) -> Place {
+        yaml::place(self.file, self.value.referenced)
+    }
+}

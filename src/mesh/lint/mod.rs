@@ -1,0 +1,60 @@
+//! What in a set of documents will go wrong for WebSockets, before a cluster has seen them: texts in, findings out.
+//!
+//! ```text
+//!  texts ──manifest::Set──▶ typed Documents ──▶ one file a family of rules ──▶ Findings, by place
+//!                     └───▶ Manifests (the same documents as they were written, for places)
+//! ```
+//!
+//! A rule asks the very functions that configure a sidecar (`traffic_policy`, `patches`, `host`) and so cannot disagree
+//! with it. What the rules are, why and what to do is one table, [`rules`]; `docs/lint.md` is that table for people.
+
+mod envoy_filter;
+mod fields;
+mod finding;
+mod hosts;
+mod manifest;
+mod refused;
+pub mod rules;
+mod schema;
+mod service;
+mod timeouts;
+mod upgrade;
+
+#[cfg(test)]
+mod tests;
+
+pub use finding::{Finding, Rule, Severity};
+
+use self::manifest::Set;
+use super::mesh_config::MeshDefaults;
+use super::place::MeshError;
+use super::source::Text;
+
+/// What the documents are judged against.
+#[derive(Debug, Clone, Copy)]
+pub struct Circumstances<'a> {
+    /// What the mesh does where no document says otherwise.
+    pub mesh: &'a MeshDefaults,
+    /// The version that an `EnvoyFilter`'s `proxyVersion` is searched in.
+    pub istio_version: &'a str,
+}
+
+/// Finds what will go wrong, by file and place. A document that Istio would refuse is a finding, and the others are
+/// judged without it.
+///
+/// # Errors
+/// A text is not YAML, what is in it is no document of Kubernetes' form, or there is none.
+pub fn lint(texts: &[Text], circumstances: &Circumstances<'_>) -> Result<Vec<Finding>, MeshError> {
+    let set = Set::read(texts)?;
+    let mut findings = Vec::new();
+    refused::check(&set, &mut findings);
+    fields::check(&set, &mut findings);
+    service::check(&set, &mut findings);
+    hosts::check(&set, &mut findings);
+    upgrade::check(&set, circumstances, &mut findings);
+    envoy_filter::check(&set, circumstances, &mut findings);
+    timeouts::check(&set, &mut findings);
+    let file = |finding: &Finding| texts.iter().position(|text| *text.name == *finding.place.file);
+    findings.sort_by_key(|finding| (file(finding), finding.place.line, finding.place.column));
+    Ok(findings)
+}

@@ -1,0 +1,269 @@
+//! Every rule: its code, how bad it is, why it matters and what to do. `docs/lint.md` says the same.
+
+use super::finding::Rule;
+use super::finding::Severity::{Error, Note, Warning};
+
+/// All of them, as they are documented.
+pub const ALL: &[&Rule] = &[
+    &UPGRADE_WITHOUT_ALLOW_CONNECT,
+    &UPGRADE_POLICY_LOST,
+    &CLIENT_PROTOCOL_WITH_UPGRADE,
+    &ENVOY_FILTER_SELECTOR,
+    &ENVOY_FILTER_NAMESPACE,
+    &ENVOY_FILTER_CONTEXT,
+    &ENVOY_FILTER_PROXY_VERSION,
+    &ENVOY_FILTER_LISTENER,
+    &ENVOY_FILTER_FILTER_NAME,
+    &ENVOY_FILTER_TYPE,
+    &ENVOY_FILTER_OPERATION,
+    &UNKNOWN_FIELD,
+    &TCP_PORT,
+    &UNDECLARED_PROTOCOL,
+    &SERVICE_SELECTOR,
+    &UNDECLARED_NAMED_PORT,
+    &UNDECLARED_PORT,
+    &UNKNOWN_HOST,
+    &UNSEEN_HOST,
+    &UNKNOWN_DESTINATION,
+    &DUPLICATE_DESTINATION_RULE,
+    &DUPLICATE_VIRTUAL_SERVICE,
+    &VIRTUAL_SERVICE_TIMEOUT,
+    &STREAM_IDLE_TIMEOUT,
+    &MAX_STREAM_DURATION,
+    &MAX_CONNECTION_DURATION,
+    &TCP_IDLE_TIMEOUT,
+    &INVALID_DOCUMENT,
+    &DUPLICATE_DOCUMENT,
+];
+
+/// HTTP/2 between the sidecars, and the server's does not take WebSockets over it.
+pub const UPGRADE_WITHOUT_ALLOW_CONNECT: Rule = Rule {
+    code: "upgrade-without-allow-connect",
+    severity: Error,
+    why: "The client's sidecar turns the WebSocket into an extended CONNECT (RFC 8441). A server's sidecar without allow_connect takes that for a malformed request (DPE, http2.invalid.header.field) and closes the connection, and the client gets 503 (UC).",
+    fix: "Add an EnvoyFilter that allows extended CONNECT in the server's sidecar, or set h2UpgradePolicy to DO_NOT_UPGRADE.",
+};
+
+/// A block that replaces another one and does not repeat its policy.
+pub const UPGRADE_POLICY_LOST: Rule = Rule {
+    code: "upgrade-policy-lost",
+    severity: Warning,
+    why: "portLevelSettings replace the rule's trafficPolicy whole, and a subset's connectionPool replaces the rule's connectionPool whole. What the inner one leaves out has Istio's default again; it is not inherited.",
+    fix: "Repeat h2UpgradePolicy in the inner connectionPool.",
+};
+
+/// Two settings that exclude each other.
+pub const CLIENT_PROTOCOL_WITH_UPGRADE: Rule = Rule {
+    code: "client-protocol-with-upgrade",
+    severity: Error,
+    why: "useClientProtocol asks for the protocol that the application speaks, UPGRADE for HTTP/2 whatever it speaks. Istio refuses a DestinationRule that says both.",
+    fix: "Remove one of the two.",
+};
+
+/// No pod has the labels.
+pub const ENVOY_FILTER_SELECTOR: Rule = Rule {
+    code: "envoy-filter-selector",
+    severity: Warning,
+    why: "All labels of workloadSelector must be on a pod in the filter's namespace. They are on none, so the filter changes no proxy.",
+    fix: "Select the labels of the pod template (not those of the Deployment or of the Service).",
+};
+
+/// No pod is in the namespace.
+pub const ENVOY_FILTER_NAMESPACE: Rule = Rule {
+    code: "envoy-filter-namespace",
+    severity: Warning,
+    why: "An EnvoyFilter applies to proxies in its own namespace, or to the whole mesh from Istio's root namespace (istio-system). There is no pod in this one.",
+    fix: "Put the filter into the namespace of the pods.",
+};
+
+/// The patch is for proxies of another kind.
+pub const ENVOY_FILTER_CONTEXT: Rule = Rule {
+    code: "envoy-filter-context",
+    severity: Warning,
+    why: "Extended CONNECT is taken or refused by the server's sidecar, on its inbound side. A patch for SIDECAR_OUTBOUND changes what a client's sidecar takes from its own application, and one for GATEWAY or WAYPOINT changes no sidecar.",
+    fix: "Set the context to SIDECAR_INBOUND.",
+};
+
+/// No proxy is of that version.
+pub const ENVOY_FILTER_PROXY_VERSION: Rule = Rule {
+    code: "envoy-filter-proxy-version",
+    severity: Warning,
+    why: "proxyVersion is a regular expression that is searched in the proxy's Istio version. It is not found in the version that is checked (--istio-version), so the patch is left out.",
+    fix: "Write a pattern that finds the proxies' version, or leave proxyVersion out.",
+};
+
+/// No listener or filter chain is like that.
+pub const ENVOY_FILTER_LISTENER: Rule = Rule {
+    code: "envoy-filter-listener",
+    severity: Warning,
+    why: "A server's sidecar has one listener, virtualInbound, with a filter chain for each target port (the container's port); a client's has one listener for each Service port, 0.0.0.0_PORT. None of those in these documents has the name or port that is asked for.",
+    fix: "Ask for the container's port on the inbound side and for the Service's port on the outbound side, or for none.",
+};
+
+/// No filter is called that.
+pub const ENVOY_FILTER_FILTER_NAME: Rule = Rule {
+    code: "envoy-filter-filter-name",
+    severity: Warning,
+    why: "The filter's name must be the network filter's exactly, and the value is for the HTTP connection manager. Istio leaves out a patch for a filter that is not there, without a word.",
+    fix: "Write envoy.filters.network.http_connection_manager.",
+};
+
+/// The value has a type that does not fit the filter.
+pub const ENVOY_FILTER_TYPE: Rule = Rule {
+    code: "envoy-filter-type",
+    severity: Warning,
+    why: "A value is merged only into a message of its own type. Without @type, or with the type of an older API, Istio keeps the original without a word.",
+    fix: "Write the type of the v3 API.",
+};
+
+/// The patch does something else than to merge into the connection manager.
+pub const ENVOY_FILTER_OPERATION: Rule = Rule {
+    code: "envoy-filter-operation",
+    severity: Warning,
+    why: "Options of the HTTP connection manager are changed by applyTo NETWORK_FILTER with the operation MERGE. Anything else changes another part of the configuration, replaces the filter as a whole, or does nothing.",
+    fix: "Set applyTo to NETWORK_FILTER and operation to MERGE.",
+};
+
+/// A name that the message does not have.
+pub const UNKNOWN_FIELD: Rule = Rule {
+    code: "unknown-field",
+    severity: Warning,
+    why: "No such field exists there, so what it says has no effect: Kubernetes drops it, and Envoy never sees it.",
+    fix: "Correct the name, or remove the field.",
+};
+
+/// Istio takes the port for TCP.
+pub const TCP_PORT: Rule = Rule {
+    code: "tcp-port",
+    severity: Warning,
+    why: "The protocol of a port is its appProtocol, else its name up to the first hyphen. This one is carried as bytes: no HTTP routes, timeouts, retries or h2UpgradePolicy apply to it, and the access log has no method, path or response code.",
+    fix: "Name the port http-… or give it the appProtocol http.",
+};
+
+/// Istio has to look at the bytes.
+pub const UNDECLARED_PROTOCOL: Rule = Rule {
+    code: "undeclared-protocol",
+    severity: Note,
+    why: "Neither its name nor an appProtocol says what the port speaks, so each sidecar looks at the first bytes. The mesh's default h2UpgradePolicy does not apply to such a port.",
+    fix: "Name the port http-… or give it the appProtocol http.",
+};
+
+/// The Service has no pods.
+pub const SERVICE_SELECTOR: Rule = Rule {
+    code: "service-selector",
+    severity: Warning,
+    why: "All labels of the selector must be on a pod in the Service's namespace. They are on no pod template, so the Service has no endpoint and a session gets 503 (UH).",
+    fix: "Select the labels of the pod template.",
+};
+
+/// The Service's port leads nowhere.
+pub const UNDECLARED_NAMED_PORT: Rule = Rule {
+    code: "undeclared-named-port",
+    severity: Error,
+    why: "A named targetPort is looked up among the ports of the pod's containers. None has that name, so the Service's port has no endpoint and a session gets 503 (UH).",
+    fix: "Give the container's port that name, or write its number as targetPort.",
+};
+
+/// The Service's port leads to one that nobody mentions.
+pub const UNDECLARED_PORT: Rule = Rule {
+    code: "undeclared-port",
+    severity: Note,
+    why: "A container need not declare a port to listen on it, so this may be right. If nothing listens there, sessions get 503 (URX,UF).",
+    fix: "Compare targetPort with what the application listens on, and declare it as containerPort.",
+};
+
+/// A host that no Service has.
+pub const UNKNOWN_HOST: Rule = Rule {
+    code: "unknown-host",
+    severity: Warning,
+    why: "Only a name without a dot is completed, with the namespace of its own document. A name with a dot is taken as it is, so `svc.ns` is no Service's name; the document then applies to nothing, without a word.",
+    fix: "Write the Service's full name.",
+};
+
+/// A host whose Service may be elsewhere.
+pub const UNSEEN_HOST: Rule = Rule {
+    code: "unseen-host",
+    severity: Note,
+    why: "No Service in these documents has that name, and none of its namespace is among them, so whether the document applies to anything cannot be told.",
+    fix: "Add the file with the Service to those that are read.",
+};
+
+/// A route to nothing.
+pub const UNKNOWN_DESTINATION: Rule = Rule {
+    code: "unknown-destination",
+    severity: Error,
+    why: "The route leads to a cluster that does not exist: a session gets 503 (NC, cluster not found).",
+    fix: "Route to a host, port and subset that a Service and a DestinationRule define.",
+};
+
+/// Two rules for a host.
+pub const DUPLICATE_DESTINATION_RULE: Rule = Rule {
+    code: "duplicate-destination-rule",
+    severity: Warning,
+    why: "Istio merges the DestinationRules of a namespace for one host: subsets are put together, but only the trafficPolicy of the oldest counts (of the same age: the first by name).",
+    fix: "Put what both say into one DestinationRule.",
+};
+
+/// Two sets of routes for a host.
+pub const DUPLICATE_VIRTUAL_SERVICE: Rule = Rule {
+    code: "duplicate-virtual-service",
+    severity: Warning,
+    why: "In the sidecars only one VirtualService counts for a host, the oldest (of the same age: the first by name). The routes of the others are never taken.",
+    fix: "Put the routes of both into one VirtualService.",
+};
+
+/// The route's timeout.
+pub const VIRTUAL_SERVICE_TIMEOUT: Rule = Rule {
+    code: "virtual-service-timeout",
+    severity: Warning,
+    why: "The timeout bounds the whole answer: a handshake that takes longer gets 504 (UT), and a fallback of the WebSocket (long polling, an event stream) is cut off in the middle. A session whose protocol is switched already is left alone by today's Envoy.",
+    fix: "Set the timeout of the route for WebSockets to 0s, which is none.",
+};
+
+/// The timer of idle streams.
+pub const STREAM_IDLE_TIMEOUT: Rule = Rule {
+    code: "stream-idle-timeout",
+    severity: Warning,
+    why: "A session in which nothing is sent for so long is ended (SI, stream_idle_timeout), without a close frame. Istio has this timer off in sidecars.",
+    fix: "Set it to 0s, which is off, or to more than the interval of the application's pings.",
+};
+
+/// The longest that a stream may last.
+pub const MAX_STREAM_DURATION: Rule = Rule {
+    code: "max-stream-duration",
+    severity: Warning,
+    why: "Each session is ended when it is so old, however busy it is, without a close frame.",
+    fix: "Remove it, or set it to more than the longest session.",
+};
+
+/// The longest that a connection may last.
+pub const MAX_CONNECTION_DURATION: Rule = Rule {
+    code: "max-connection-duration",
+    severity: Warning,
+    why: "A connection between the sidecars that is so old is drained and closed. Today's Envoy lets the sessions on an HTTP connection come to their end first; they do not outlast it elsewhere, and new ones need another connection.",
+    fix: "Remove it, or set it to more than the longest session.",
+};
+
+/// The timer of idle TCP connections.
+pub const TCP_IDLE_TIMEOUT: Rule = Rule {
+    code: "tcp-idle-timeout",
+    severity: Warning,
+    why: "The Service's port is TCP to Istio, and there the timer ends each connection in which nothing is sent for so long, and the session with it. On an HTTP port it counts for connections without a session alone.",
+    fix: "Set it to more than the interval of the application's pings, or make the port an HTTP port.",
+};
+
+/// A document that Istio or Kubernetes refuses.
+pub const INVALID_DOCUMENT: Rule = Rule {
+    code: "invalid-document",
+    severity: Error,
+    why: "The cluster refuses a document with a value of the wrong type, a name that does not exist, or a required field that is missing. The other documents were judged without it.",
+    fix: "Write what is expected there.",
+};
+
+/// One of two documents is lost.
+pub const DUPLICATE_DOCUMENT: Rule = Rule {
+    code: "duplicate-document",
+    severity: Error,
+    why: "Two documents with the same kind, namespace and name are one to the cluster: the one that is applied last replaces the other. The first one was judged here.",
+    fix: "Remove one of the two, or give it another name.",
+};

@@ -1,0 +1,110 @@
+//! Services: what their ports speak, which pods they select, and where their ports lead.
+
+use super::finding::Finding;
+use super::manifest::{Manifest, Set};
+use super::rules::{SERVICE_SELECTOR, TCP_PORT, UNDECLARED_NAMED_PORT, UNDECLARED_PORT, UNDECLARED_PROTOCOL};
+use crate::mesh::document::{Deployment, PortProtocol, Service, ServicePort, TargetPort};
+
+/// Protocols that nobody speaks WebSocket over; a port that says one of these is meant to be no HTTP port.
+const NEVER_HTTP: [&str; 4] = ["udp", "mongo", "mysql", "redis"];
+
+pub(super) fn check(set: &Set, findings: &mut Vec<Finding>) {
+    for service in set.documents.services() {
+        let written = set.written(&service.metadata);
+        for (index, port) in service.ports.iter().enumerate() {
+            check_protocol(written, index, port, findings);
+        }
+        if service.selector.is_empty() {
+            continue;
+        }
+        let deployments = set.documents.deployments().iter();
+        let selected: Vec<_> =
+            deployments.filter(|deployment| service.selects(&deployment.workload())).collect();
+        if selected.is_empty() && set.knows_pods_of(service.namespace()) {
+            findings.push(without_pods(set, service, written));
+        }
+        for (index, port) in service.ports.iter().enumerate() {
+            check_target(written, index, port, &selected, findings);
+        }
+    }
+}
+
+fn check_protocol(written: &Manifest, index: usize, port: &ServicePort, findings: &mut Vec<Finding>) {
+    let text = |field: &str| written.at(&format!("spec.ports[{index}].{field}")).and_then(|node| node.text());
+    let (app_protocol, name) = (text("appProtocol"), text("name"));
+    let declared = app_protocol.or(name).unwrap_or_default().to_ascii_lowercase();
+    let (path, said) = match (app_protocol, name) {
+        (Some(protocol), _) => ("appProtocol", format!("the appProtocol {protocol}")),
+        (None, Some(name)) => ("name", format!("the name {name}")),
+        (None, None) => ("port", "neither a name nor an appProtocol".to_owned()),
+    };
+    let place = || written.place(&format!("spec.ports[{index}].{path}"));
+    let yaml = if app_protocol.is_some() {
+        "appProtocol: http".to_owned()
+    } else {
+        // What is before the hyphen is the protocol that Istio took it for, and says nothing that should stay.
+        let rest = name.and_then(|name| name.split_once('-')).map_or(name, |(_, rest)| Some(rest));
+        format!("name: http-{}", rest.unwrap_or("websocket"))
+    };
+    let number = port.number;
+    match port.protocol {
+        PortProtocol::Opaque if text("protocol").is_some_and(|transport| transport != "TCP") => {}
+        PortProtocol::Opaque if NEVER_HTTP.iter().any(|protocol| declared.starts_with(protocol)) => {}
+        PortProtocol::Opaque => {
+            findings.push(TCP_PORT.at(place(), format!("{said} makes port {number} TCP"), yaml));
+        }
+        PortProtocol::Detected => {
+            let message = format!("{said} does not say what port {number} speaks");
+            findings.push(UNDECLARED_PROTOCOL.at(place(), message, yaml));
+        }
+        PortProtocol::Http | PortProtocol::Http2 | PortProtocol::Grpc => {}
+    }
+}
+
+fn without_pods(set: &Set, service: &Service, written: &Manifest) -> Finding {
+    let (name, namespace) = (service.name(), service.namespace());
+    let message =
+        format!("the Service {name} selects no pod template of the Deployments in the namespace {namespace}");
+    let own = |deployment: &&Deployment| deployment.metadata.namespace == namespace;
+    let nearest = set.documents.deployments().iter().filter(own).max_by(|one, other| {
+        let similarity = |deployment: &Deployment| strsim::jaro_winkler(name, &deployment.metadata.name);
+        similarity(one).total_cmp(&similarity(other))
+    });
+    let yaml = nearest.map(|deployment| labels("selector", &deployment.workload().labels));
+    SERVICE_SELECTOR.at(written.place("spec.selector"), message, yaml.unwrap_or_default())
+}
+
+/// A mapping of labels as YAML.
+pub(super) fn labels<'l>(name: &str, labels: impl IntoIterator<Item = (&'l String, &'l String)>) -> String {
+    let lines = labels.into_iter().map(|(label, value)| format!("\n  {label}: {value}"));
+    format!("{name}:{}", lines.collect::<String>())
+}
+
+fn check_target(
+    written: &Manifest,
+    index: usize,
+    port: &ServicePort,
+    pods: &[&Deployment],
+    findings: &mut Vec<Finding>,
+) {
+    let place = || {
+        let path = format!("spec.ports[{index}].targetPort");
+        written.place(if written.at(&path).is_some() { &path } else { path.trim_end_matches("targetPort") })
+    };
+    for pod in pods {
+        let workload = &pod.metadata.name;
+        match &port.target {
+            TargetPort::Name(name) if !pod.ports.contains_key(name) => {
+                let message = format!("no container of the Deployment {workload} has a port named {name}");
+                let yaml = format!("ports:\n- name: {name}\n  containerPort: {}", port.number);
+                findings.push(UNDECLARED_NAMED_PORT.at(place(), message, yaml));
+            }
+            TargetPort::Number(number) if !pod.port_numbers.contains(number) => {
+                let message = format!("no container of the Deployment {workload} declares port {number}");
+                let yaml = format!("ports:\n- containerPort: {number}");
+                findings.push(UNDECLARED_PORT.at(place(), message, yaml));
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! HTTP/2 between the sidecars: whether the server's takes WebSockets over it, and whether the policy is where it counts.
+
+use super::Circumstances;
+use super::finding::Finding;
+use super::manifest::{Manifest, Set};
+use super::rules::{UPGRADE_POLICY_LOST, UPGRADE_WITHOUT_ALLOW_CONNECT};
+use crate::mesh::config::{HttpConnectionManager, UpstreamProtocol, Workload};
+use crate::mesh::document::{
+    ConnectionPool, Deployment, DestinationRule, H2UpgradePolicy, PatchContext, PortProtocol, ROOT_NAMESPACE,
+    Service, ServicePort, TrafficPolicy,
+};
+use crate::mesh::host::resolve;
+use crate::mesh::inbound::target_port;
+use crate::mesh::outbound::protocol;
+use crate::mesh::patches::{self, Direction, Target, is_for_version};
+use crate::mesh::place::Place;
+use crate::mesh::traffic_policy::{Side, rule_for};
+
+pub(super) fn check(set: &Set, circumstances: &Circumstances<'_>, findings: &mut Vec<Finding>) {
+    for service in set.documents.services() {
+        for port in &service.ports {
+            // A port that is HTTP/2 from the start is spoken to in it, whatever the policy.
+            if matches!(port.protocol, PortProtocol::Http | PortProtocol::Detected) {
+                check_port(set, circumstances, service, port, findings);
+            }
+        }
+    }
+    for rule in set.documents.destination_rules() {
+        if set.documents.services().is_empty() {
+            check_unseen(set, circumstances, rule, findings);
+        }
+        check_lost(rule, set.written(&rule.metadata), findings);
+    }
+}
+
+fn check_port(
+    set: &Set,
+    circumstances: &Circumstances<'_>,
+    service: &Service,
+    port: &ServicePort,
+    findings: &mut Vec<Finding>,
+) {
+    let Some(server) = servers(set, service)
+        .into_iter()
+        .find(|server| !takes_connect(set, circumstances.istio_version, service, port, server))
+    else {
+        return;
+    };
+    for pool in pools_in_force(set, service, port) {
+        if protocol(port.protocol, pool, circumstances.mesh) != UpstreamProtocol::Http2 {
+            continue;
+        }
+        let decisive = pool.filter(|pool| pool.h2_upgrade_policy == H2UpgradePolicy::Upgrade);
+        let (place, cause) = match decisive.and_then(|pool| place_of(set, pool)) {
+            Some(place) => (place, "h2UpgradePolicy is UPGRADE"),
+            // The mesh's default, which is in no document.
+            None => {
+                (set.written(&service.metadata).place("spec.ports"), "the mesh's h2UpgradePolicy is UPGRADE")
+            }
+        };
+        let message = format!(
+            "{cause} for {}:{}, and no EnvoyFilter sets allow_connect in the sidecar of {}",
+            service.host(),
+            port.number,
+            server.name
+        );
+        let finding = UPGRADE_WITHOUT_ALLOW_CONNECT.at(
+            place,
+            message,
+            allow_connect(&service.selector, service.namespace()),
+        );
+        if !findings.iter().any(|known| known.rule == finding.rule && known.place == finding.place) {
+            findings.push(finding);
+        }
+    }
+}
+
+/// The pods behind a Service; if no Deployment is among the documents, the one of which its selector tells the labels.
+fn servers(set: &Set, service: &Service) -> Vec<Workload> {
+    let deployments = set.documents.deployments().iter().map(Deployment::workload);
+    let selected: Vec<Workload> = deployments.filter(|workload| service.selects(workload)).collect();
+    if !selected.is_empty() {
+        return selected;
+    }
+    vec![Workload {
+        name: service.name().to_owned(),
+        namespace: service.namespace().to_owned(),
+        labels: service.selector.clone(),
+        service_account: "default".to_owned(),
+    }]
+}
+
+fn takes_connect(
+    set: &Set,
+    istio_version: &str,
+    service: &Service,
+    port: &ServicePort,
+    server: &Workload,
+) -> bool {
+    // That a named port leads nowhere is a finding of its own.
+    let number = target_port(&set.documents, service, Some(server), port).unwrap_or(port.number);
+    let target = Target {
+        namespace: service.namespace(),
+        workload: Some(server),
+        istio_version,
+        direction: Direction::Inbound(number),
+    };
+    let mut manager = HttpConnectionManager::inbound();
+    patches::apply(&set.documents, &target, &mut manager);
+    manager.allow_connect
+}
+
+/// What any client's sidecar may find for a Service's port, with and without a subset; nothing: no rule says anything.
+fn pools_in_force<'s>(
+    set: &'s Set,
+    service: &Service,
+    port: &ServicePort,
+) -> Vec<Option<&'s ConnectionPool>> {
+    let workloads: Vec<Workload> = set.documents.deployments().iter().map(Deployment::workload).collect();
+    let clients = workloads.iter().map(|workload| (workload.namespace.as_str(), Some(workload)));
+    let unknown = set.namespaces().into_iter().map(|namespace| (namespace, None));
+    let mut pools = Vec::new();
+    for (namespace, workload) in clients.chain(unknown) {
+        let rule = rule_for(&set.documents, namespace, Side::Client(workload), service).unwrap_or_default();
+        pools.push(rule.connection_pool(port.number));
+        let of_subset = |subset| rule.connection_pool_of(subset, port.number);
+        pools.extend(rule.subsets().map(of_subset));
+    }
+    pools
+}
+
+/// Where a pool's policy is written.
+fn place_of(set: &Set, pool: &ConnectionPool) -> Option<Place> {
+    set.documents.destination_rules().iter().find_map(|rule| {
+        let (path, _) = Set::pools(rule).into_iter().find(|(_, other)| std::ptr::eq(*other, pool))?;
+        Some(set.written(&rule.metadata).place(&format!("{path}.http.h2UpgradePolicy")))
+    })
+}
+
+/// Without any Service among the documents, whether there is a filter that can be meant for the host's pods.
+fn check_unseen(
+    set: &Set,
+    circumstances: &Circumstances<'_>,
+    rule: &DestinationRule,
+    findings: &mut Vec<Finding>,
+) {
+    let host = resolve(&rule.host, &rule.metadata.namespace);
+    let namespace = host.split('.').nth(1).filter(|_| host.ends_with(".svc.cluster.local"));
+    let filters = set.documents.envoy_filters().iter().filter(|filter| {
+        let place = filter.metadata.namespace.as_str();
+        place == ROOT_NAMESPACE || namespace.is_none_or(|namespace| namespace == place)
+    });
+    let allowed = filters.flat_map(|filter| &filter.patches).any(|patch| {
+        matches!(patch.context, PatchContext::Any | PatchContext::SidecarInbound)
+            && is_for_version(patch, circumstances.istio_version)
+            && patch.value.allows_connect()
+    });
+    let upgrades = |pool: &ConnectionPool| pool.h2_upgrade_policy == H2UpgradePolicy::Upgrade;
+    let pools = Set::pools(rule).into_iter().filter(|(_, pool)| upgrades(pool) && !allowed);
+    findings.extend(pools.map(|(path, _)| {
+        let message = format!(
+            "h2UpgradePolicy is UPGRADE for {host}, and no EnvoyFilter in these documents sets allow_connect in the \
+             server's sidecar"
+        );
+        let place = set.written(&rule.metadata).place(&format!("{path}.http.h2UpgradePolicy"));
+        let app = host.split('.').next().unwrap_or_default().to_owned();
+        let labels = [("app".to_owned(), app)].into();
+        let yaml = allow_connect(&labels, namespace.unwrap_or(&rule.metadata.namespace));
+        UPGRADE_WITHOUT_ALLOW_CONNECT.at(place, message, yaml)
+    }));
+}
+
+/// The `EnvoyFilter` that is missing.
+fn allow_connect(labels: &std::collections::BTreeMap<String, String>, namespace: &str) -> String {
+    let labels: String = labels.iter().map(|(name, value)| format!("\n      {name}: {value}")).collect();
+    format!(
+        "apiVersion: networking.istio.io/v1alpha3
+kind: EnvoyFilter
+metadata:
+  name: allow-connect
+  namespace: {namespace}
+spec:
+  workloadSelector:
+    labels:{labels}
+  configPatches:
+  - applyTo: NETWORK_FILTER
+    match:
+      context: SIDECAR_INBOUND
+      listener:
+        filterChain:
+          filter:
+            name: envoy.filters.network.http_connection_manager
+    patch:
+      operation: MERGE
+      value:
+        typed_config:
+          '@type': type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+          http2_protocol_options:
+            allow_connect: true"
+    )
+}
+
+/// Blocks inside a rule that take the place of its connection pool and say nothing of the policy.
+fn check_lost(rule: &DestinationRule, written: &Manifest, findings: &mut Vec<Finding>) {
+    let says = |path: &str| {
+        let http = format!("{path}.http");
+        ["h2UpgradePolicy", "useClientProtocol"]
+            .iter()
+            .any(|field| written.at(&format!("{http}.{field}")).is_some())
+    };
+    let outer = "spec.trafficPolicy";
+    let policy = written.at(&format!("{outer}.connectionPool.http.h2UpgradePolicy"));
+    let policy = policy.and_then(|policy| policy.text()).filter(|policy| *policy != "DEFAULT");
+    let ports = |policy: &TrafficPolicy, path: &str| -> Vec<(String, String)> {
+        let settings = policy.port_level_settings.iter().enumerate();
+        settings
+            .map(|(index, (port, _))| (format!("{path}.portLevelSettings[{index}]"), format!("port {port}")))
+            .collect()
+    };
+    let mut inner = rule.traffic_policy.as_ref().map(|policy| ports(policy, outer)).unwrap_or_default();
+    for (index, subset) in rule.subsets.iter().enumerate() {
+        let Some(of_subset) = &subset.traffic_policy else { continue };
+        let path = format!("spec.subsets[{index}].trafficPolicy");
+        if of_subset.connection_pool.is_some() {
+            inner.push((path.clone(), format!("the subset {}", subset.name)));
+        }
+        inner.extend(ports(of_subset, &path));
+    }
+    let Some(policy) = policy else { return };
+    for (path, scope) in inner {
+        let pool = format!("{path}.connectionPool");
+        if !says(&pool) {
+            let message = format!("the rule's h2UpgradePolicy: {policy} does not count for {scope}");
+            let yaml = format!("connectionPool:\n  http:\n    h2UpgradePolicy: {policy}");
+            findings.push(UPGRADE_POLICY_LOST.at(written.place(&pool), message, yaml));
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! `websockets-cli lint`: what it prints in each format, how it ends, and that `verify` shows the same.
+
+use std::fs;
+use std::path::Path;
+use std::process::Output;
+
+use serde_json::Value;
+
+use crate::support::{run, text};
+
+/// A subset that loses the policy, on lines that the report shows.
+const LOST: &str = "\
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata:
+  name: websockets-server
+spec:
+  host: websockets-server
+  trafficPolicy:
+    connectionPool:
+      http:
+        h2UpgradePolicy: DO_NOT_UPGRADE
+  subsets:
+  - name: v1
+    trafficPolicy:
+      connectionPool:
+        http:
+          maxConcurrentStreams: 5
+";
+
+/// One of the project's manifests.
+fn manifest(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("manifests").join(name);
+    path.to_str().expect("text").to_owned()
+}
+
+fn lint(args: &[&str], input: &str) -> Output {
+    run(&[&["lint"], args].concat(), input)
+}
+
+#[test]
+fn the_manifests_are_clean_and_an_upgrade_alone_is_an_error() {
+    let clean = lint(&["-f", &manifest("")], "");
+    assert_eq!(clean.status.code(), Some(0), "{}", text(&clean.stdout));
+    assert_eq!(text(&clean.stderr), "no errors, no warnings, 1 note\n");
+    let failing = lint(&["-f", &manifest("destination-rule.yaml"), &manifest("websockets-server.yaml")], "");
+    assert_eq!(failing.status.code(), Some(1));
+    assert!(text(&failing.stdout).contains("error[upgrade-without-allow-connect]"));
+    assert_eq!(text(&failing.stderr), "1 error, no warnings, no notes\n");
+}
+
+#[test]
+fn a_finding_is_shown_with_its_lines_its_reason_and_what_to_write() {
+    let output = lint(&["-f", "-"], LOST);
+    assert_eq!(output.status.code(), Some(0), "a warning is no error");
+    let expected = fs::read_to_string(
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/lint-upgrade-policy-lost.txt"),
+    );
+    assert_eq!(text(&output.stdout), expected.expect("the fixture"));
+}
+
+#[test]
+fn json_has_a_version_and_all_of_a_finding() {
+    let output = lint(&["-f", "-", "--output", "json"], LOST);
+    assert_eq!(text(&output.stderr), "");
+    let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(report["version"], 1);
+    assert_eq!(report["summary"], serde_json::json!({"errors": 0, "warnings": 1, "notes": 1}));
+    let finding = &report["findings"][1];
+    let span = LOST.find("connectionPool:\n        http:\n          max").expect("there");
+    assert_eq!(finding["code"], "upgrade-policy-lost");
+    assert_eq!(finding["severity"], "warning");
+    assert_eq!(
+        (&finding["file"], &finding["line"], &finding["column"]),
+        (&"-".into(), &14.into(), &7.into())
+    );
+    assert_eq!(finding["span"], serde_json::json!({"offset": span, "length": 14}));
+    assert_eq!(
+        finding["message"],
+        "the rule's h2UpgradePolicy: DO_NOT_UPGRADE does not count for the subset v1"
+    );
+    assert_eq!(finding["fix"]["yaml"], "connectionPool:\n  http:\n    h2UpgradePolicy: DO_NOT_UPGRADE");
+    assert!(finding["why"].is_string() && finding["fix"]["words"].is_string());
+}
+
+#[test]
+fn github_gets_a_command_a_finding() {
+    let output = lint(&["-f", "-", "--output", "github"], LOST);
+    let stdout = text(&output.stdout);
+    let lines: Vec<&str> = stdout.lines().collect();
+    assert_eq!(lines.len(), 2, "{stdout}");
+    assert!(lines[0].starts_with("::notice file=-,line=6,col=9,title=unseen-host::"), "{stdout}");
+    let warning = "::warning file=-,line=14,col=7,title=upgrade-policy-lost::the rule's h2UpgradePolicy: \
+                   DO_NOT_UPGRADE does not count for the subset v1%0Awhy: ";
+    assert!(lines[1].starts_with(warning), "{stdout}");
+}
+
+#[test]
+fn what_cannot_be_read_ends_it_with_2_and_says_where() {
+    for (args, input, expected) in [
+        (&["-f", "-"][..], "a: b: c\n", "error: -:1:"),
+        (&["-f", "-"], "# nothing\n", "error: -: no document"),
+        (&["-f", "/nonexistent.yaml"], "", "error: read /nonexistent.yaml: "),
+        (&[], "", "error: the following required arguments"),
+    ] {
+        let output = lint(args, input);
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+        assert!(text(&output.stderr).starts_with(expected), "{}", text(&output.stderr));
+        assert_eq!(text(&output.stdout), "");
+    }
+}
+
+#[test]
+fn verify_shows_the_findings_and_its_verdict_is_its_own() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("a.yaml");
+    let rule = fs::read_to_string(manifest("http1/destination-rule.yaml")).expect("the manifest");
+    fs::write(&path, rule.replace("connectionPool:", "connectionPol: {}\n    connectionPool:"))
+        .expect("written");
+    let path = path.to_str().expect("text");
+    let output = run(&["verify", "-f", path, "--scenario", "http1"], "");
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
+    assert!(text(&output.stderr).contains("warning[unknown-field]"), "{}", text(&output.stderr));
+    assert!(!text(&output.stdout).contains("unknown-field"), "{}", text(&output.stdout));
+}
