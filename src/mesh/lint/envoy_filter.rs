@@ -134,7 +134,7 @@ fn unmatched(
     if side.is_empty() || directions.iter().any(|direction| direction.matches(&patch.listener)) {
         return None;
     }
-    let shown: Vec<String> = directions.iter().map(|direction| direction.to_string()).collect();
+    let shown: Vec<String> = directions.iter().map(ToString::to_string).collect();
     let message = format!("no listener is like this one; there are {}", shown.join(", "));
     let yaml =
         "listener:\n  filterChain:\n    filter:\n      name: envoy.filters.network.http_connection_manager";

@@ -172,7 +172,8 @@ fn check_unseen(
 
 /// The `EnvoyFilter` that is missing.
 fn allow_connect(labels: &std::collections::BTreeMap<String, String>, namespace: &str) -> String {
-    let labels: String = labels.iter().map(|(name, value)| format!("\n      {name}: {value}")).collect();
+    let labels: Vec<String> = labels.iter().map(|(name, value)| format!("\n      {name}: {value}")).collect();
+    let labels = labels.concat();
     format!(
         "apiVersion: networking.istio.io/v1alpha3
 kind: EnvoyFilter
