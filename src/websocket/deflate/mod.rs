@@ -1,6 +1,6 @@
 //! permessage-deflate (RFC 7692) as a byte stream beneath tungstenite, which knows no extension and needs not be changed.
 //!
-//! What is read from [`Deflate`] are plain frames: a compressed message comes as fragments, as it is inflated. What is
+//! What is read from `Deflate` are plain frames: a compressed message comes as fragments, as it is inflated. What is
 //! written to it goes out compressed. `agreement` is the negotiation in the opening handshake; the two halves know
 //! nothing of sockets, and nothing of each other. Sessions without the extension have none of this beneath them: which
 //! of the two it is, [`Frames`](super::Frames) says.
