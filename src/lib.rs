@@ -9,7 +9,8 @@
 //! ```
 //!
 //! The programs ([`server`], [`client`], [`sidecar`]) stand side by side on the protocol modules ([`http1`],
-//! [`websocket`], [`tunnel`], [`access_log`], [`mesh`]); [`verify`] drives the programs and judges the access log;
+//! [`websocket`], [`tunnel`], [`access_log`], [`mesh`]); [`verify`] drives the programs and judges the access log, [`probe`] says what an
+//! endpoint can do;
 //! [`cli`] is the only module that knows the command line. Imports point downwards only.
 
 pub mod access_log;
@@ -19,6 +20,7 @@ pub mod drain;
 pub mod http1;
 pub mod mesh;
 pub mod net;
+pub mod probe;
 pub mod server;
 pub mod sidecar;
 pub mod telemetry;

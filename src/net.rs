@@ -3,12 +3,22 @@
 //! Nagle's algorithm against small HTTP/2 frames costs two orders of magnitude (a 4 MiB echo: 11 s instead of 0.1 s),
 //! so no socket of this program is ever without `TCP_NODELAY`.
 
+use std::fmt::Debug;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
+
+/// Bytes both ways, whatever carries them: a socket, TLS, a stream of HTTP/2.
+pub trait ByteStream: AsyncRead + AsyncWrite + Unpin + Debug {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Debug> ByteStream for T {}
+
+/// A connection whose kind is known at run time only, as a client's is.
+pub type Transport = Box<dyn ByteStream>;
 
 /// The longest queue of connections not yet accepted. The kernel cuts it to `net.core.somaxconn` (4096 by default).
 const BACKLOG: i32 = 4096;

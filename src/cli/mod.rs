@@ -2,10 +2,12 @@
 //! [`ExitCode`]. The only module that knows clap, and the only one that prints errors.
 
 mod client;
+mod connection;
 mod duration;
 mod exit;
 mod lint;
 mod mesh_config;
+mod probe;
 mod server;
 mod sidecar;
 mod verify;
@@ -25,8 +27,9 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Server(server::Args),
-    Client(client::Args),
+    Client(Box<client::Args>),
     Sidecar(Box<sidecar::Args>),
+    Probe(Box<probe::Args>),
     Verify(verify::Args),
     Lint(lint::Args),
 }
@@ -38,8 +41,9 @@ pub fn main() -> ExitCode {
     crate::telemetry::install();
     match cli.command {
         Command::Server(args) => server::run(args),
-        Command::Client(args) => client::run(args),
+        Command::Client(args) => client::run(*args),
         Command::Sidecar(args) => sidecar::run(*args),
+        Command::Probe(args) => probe::run(*args),
         Command::Verify(args) => verify::run(args),
         Command::Lint(args) => lint::run(&args),
     }

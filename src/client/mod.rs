@@ -4,23 +4,27 @@
 mod config;
 mod connect;
 mod echo;
+mod narration;
 mod pipe;
+mod refusal;
 mod render;
 mod repl;
 mod session;
-mod uri;
 
 use std::io;
 
 pub use config::{ClientConfig, DEFAULT_WAIT};
 pub use connect::{
-    ConnectConfig, ConnectError, Connection, MAX_MESSAGE_BYTES, OPEN_TIMEOUT, Refusal, connect,
+    ConnectConfig, ConnectError, Connection, Direction, Endpoint, Event, HostPort, HostPortError, Http,
+    MAX_MESSAGE_BYTES, MAX_REDIRECTS, OPEN_TIMEOUT, Observer, Peer, Proxy, ProxyChoice, ProxyError, Refusal,
+    UriError, UriProblem, WebSocketUri, connect, response_lines,
 };
 pub use echo::MAX_ECHO_BYTES;
+pub use narration::narrate;
 pub use pipe::InputError;
+pub use refusal::Meaning;
 pub use render::escape;
 pub use session::Closed;
-pub use uri::{UriError, UriProblem, WebSocketUri};
 
 use crate::drain::{EndSignal, EndSignals};
 

@@ -97,6 +97,30 @@ pub(super) fn forwarded_client_cert(asked: &[String], peer: &CertificateDer<'_>)
     Some(details.join(";"))
 }
 
+/// What a person wants to know of a certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Description {
+    /// Whose it is.
+    pub subject: String,
+    /// Who says so.
+    pub issuer: String,
+    /// Its alternative names: hosts, addresses, URIs.
+    pub names: Vec<String>,
+    /// The end of its validity.
+    pub not_after: String,
+}
+
+/// Describes a certificate; `None` if it cannot be read.
+pub(super) fn describe(certificate: &CertificateDer<'_>) -> Option<Description> {
+    let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
+    Some(Description {
+        subject: subject(certificate.subject()),
+        issuer: subject(certificate.issuer()),
+        names: SubjectAltNames::in_certificate(&certificate)?.all,
+        not_after: certificate.validity().not_after.to_string(),
+    })
+}
+
 fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");

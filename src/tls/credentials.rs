@@ -47,6 +47,12 @@ pub enum CredentialsError {
         /// What is wrong with it.
         problem: String,
     },
+    /// Nobody to trust.
+    #[error("the system has no CA certificates{problem}")]
+    NoSystemRoots {
+        /// What went wrong while looking for them, after a colon.
+        problem: String,
+    },
 }
 
 /// Mutual TLS with one workload's credentials, for either side of the hop.
@@ -68,23 +74,11 @@ impl MutualTls {
     /// [`CredentialsError`], with the file.
     pub fn load(files: &PemFiles) -> Result<Self, CredentialsError> {
         let provider = Arc::new(ring::default_provider());
-        let chain = certificates(&files.certificate)?;
-        let key = private_key(&files.key)?;
-        let mut roots = RootCertStore::empty();
-        for certificate in certificates(&files.ca)? {
-            roots.add(certificate).map_err(|error| invalid(&files.ca, &error))?;
-        }
-        let roots = Arc::new(roots);
-        let names = SubjectAltNames::of(&chain[0]);
+        let certified = certified_key(&files.certificate, &files.key, &provider)?;
+        let roots = Arc::new(roots(&files.ca)?);
+        let names = SubjectAltNames::of(&certified.cert[0]);
         let names =
             names.ok_or_else(|| invalid(&files.certificate, &"not a certificate that can be read"))?;
-        let certified = CertifiedKey::from_der(chain, key, &provider).map_err(|error| match error {
-            rustls::Error::InconsistentKeys(_) => {
-                invalid(&files.key, &format!("not the key of {}", files.certificate.display()))
-            }
-            rustls::Error::InvalidCertificate(_) => invalid(&files.certificate, &error),
-            error => invalid(&files.key, &error),
-        })?;
         let resolver = Arc::new(SingleCertAndKey::from(certified));
 
         let verifier = Arc::new(ServerVerifier::new(Arc::clone(&roots), &provider, &[]));
@@ -138,7 +132,7 @@ impl MutualTls {
 }
 
 /// TLS 1.2 to 1.3, as Istio has it.
-fn versions<Side: rustls::ConfigSide>(
+pub(super) fn versions<Side: rustls::ConfigSide>(
     builder: ConfigBuilder<Side, rustls::WantsVersions>,
 ) -> ConfigBuilder<Side, WantsVerifier> {
     builder
@@ -146,12 +140,37 @@ fn versions<Side: rustls::ConfigSide>(
         .expect("the provider has cipher suites for both versions")
 }
 
-fn protocols(names: &[&str]) -> Vec<Vec<u8>> {
+pub(super) fn protocols(names: &[&str]) -> Vec<Vec<u8>> {
     names.iter().map(|name| name.as_bytes().to_vec()).collect()
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, CredentialsError> {
     std::fs::read(path).map_err(|source| CredentialsError::Read { path: path.to_owned(), source })
+}
+
+/// The CA certificates of a file.
+pub(super) fn roots(path: &Path) -> Result<RootCertStore, CredentialsError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(path)? {
+        roots.add(certificate).map_err(|error| invalid(path, &error))?;
+    }
+    Ok(roots)
+}
+
+/// A certificate, any intermediate ones, and its key.
+pub(super) fn certified_key(
+    certificate: &Path,
+    key: &Path,
+    provider: &CryptoProvider,
+) -> Result<CertifiedKey, CredentialsError> {
+    let chain = certificates(certificate)?;
+    CertifiedKey::from_der(chain, private_key(key)?, provider).map_err(|error| match error {
+        rustls::Error::InconsistentKeys(_) => {
+            invalid(key, &format!("not the key of {}", certificate.display()))
+        }
+        rustls::Error::InvalidCertificate(_) => invalid(certificate, &error),
+        error => invalid(key, &error),
+    })
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, CredentialsError> {

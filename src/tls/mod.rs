@@ -1,9 +1,11 @@
 //! Mutual TLS between two sidecars, as Istio configures Envoy for it: SPIFFE identities instead of host names, and ALPN
 //! names that say what is spoken inside (`pilot/pkg/networking/util/util.go`, `pilot/pkg/security/authn/utils/utils.go`).
+//! And the TLS of a client on the Web's terms ([`client`]).
 //!
 //! Not here: when a connection is encrypted, which is the business of the sidecar.
 
 mod certificate;
+pub mod client;
 mod credentials;
 mod failure;
 mod verifier;
@@ -19,6 +21,8 @@ use tokio_rustls::rustls::{ClientConfig, ServerConnection};
 use tokio_rustls::server::StartHandshake;
 use tokio_rustls::{TlsConnector, TlsStream};
 
+pub use certificate::Description;
+pub use client::TlsFacts;
 pub use credentials::{CredentialsError, MutualTls, PemFiles};
 
 /// What a client's sidecar offers for HTTP/2 (Istio's `istio.alpn` filter): the first names select the filter chain of the

@@ -7,6 +7,7 @@
 mod client;
 mod held;
 mod outgoing;
+mod peer_settings;
 mod resets;
 mod server;
 mod settings;
@@ -15,6 +16,7 @@ mod wire;
 
 pub use client::{AwaitedResponse, Client, connect};
 pub use h2::Reason;
+pub use peer_settings::{Noted, Opening, PeerSettings};
 pub use server::{Respond, Server};
 pub use settings::Settings;
 pub use stream::{Stream, StreamError};

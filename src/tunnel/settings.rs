@@ -9,7 +9,7 @@ const ID_HEADER_TABLE_SIZE: u16 = 1;
 const ID_ENABLE_PUSH: u16 = 2;
 const ID_MAX_CONCURRENT_STREAMS: u16 = 3;
 const ID_INITIAL_WINDOW_SIZE: u16 = 4;
-const ID_ENABLE_CONNECT_PROTOCOL: u16 = 8;
+pub(super) const ID_ENABLE_CONNECT_PROTOCOL: u16 = 8;
 
 /// What one side of a connection announces; Envoy's `Http2ProtocolOptions`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,16 +1,16 @@
 //! `websockets-cli client`: its options, a file a group, and how it ends.
 
-mod connection;
 mod failure;
 mod session;
 
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
-use connection::ConnectionArgs;
 use session::SessionArgs;
 
+use super::connection::{ConnectionArgs, HttpArgs};
 use super::exit;
-use crate::client::{self, ClientConfig, ConnectError, Outcome, RunError};
+use crate::client::{self, ClientConfig, ConnectError, Event, Observer, Outcome, RunError, narrate};
 use crate::drain::EndSignal;
 
 /// Connects to a WebSocket server: a REPL on a terminal, a filter in a pipe.
@@ -29,12 +29,12 @@ Examples:
 Exit status:
   0    closed with 1000 or 1001, or by you
   1    could not connect
-  2    wrong usage, a URI that is not ws://, input that is not text
+  2    wrong usage, a URI that is neither ws:// nor wss://, input that is not text
   3    closed abnormally, or with any other code
   130  interrupted (SIGINT; on a terminal Ctrl-C closes with 0)
   143  terminated (SIGTERM)")]
 pub(super) struct Args {
-    /// The server: `ws://HOST[:PORT][/PATH]`.
+    /// The server: `ws://HOST[:PORT][/PATH]` or `wss://…`.
     uri: String,
 
     /// Send each message back unchanged until the server closes; reads no input and prints no message, and takes messages
@@ -42,8 +42,15 @@ pub(super) struct Args {
     #[arg(long)]
     echo: bool,
 
+    /// Say on standard error what happens: heads, TLS and HTTP/2 facts; twice: every frame, too.
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    verbose: u8,
+
     #[command(flatten)]
     connection: ConnectionArgs,
+
+    #[command(flatten)]
+    http: HttpArgs,
 
     #[command(flatten)]
     session: SessionArgs,
@@ -67,6 +74,11 @@ fn try_run(args: Args) -> Result<Outcome, RunError> {
     let uri = args.uri.parse().map_err(ConnectError::Uri)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut connect = args.connection.config(uri);
+    connect.http = args.http.http();
+    if args.verbose > 0 {
+        connect.observer = Observer::new(say);
+        connect.observe_frames = args.verbose > 1;
+    }
     if args.echo {
         connect.max_message_bytes = client::MAX_ECHO_BYTES;
     }
@@ -75,4 +87,14 @@ fn try_run(args: Args) -> Result<Outcome, RunError> {
     // Nobody waits for a name server or for a reader of standard output that never answers.
     runtime.shutdown_background();
     outcome
+}
+
+/// Tells an event. That nobody reads it is no reason to end.
+fn say(event: &Event<'_>) {
+    let mut stderr = io::stderr().lock();
+    // A prompt may be where the line goes, and the terminal may be the editor's, which needs the carriage return.
+    let (before, after) = if stderr.is_terminal() { ("\r\x1b[K", "\r\n") } else { ("", "\n") };
+    for line in narrate(event) {
+        let _ = write!(stderr, "{before}{line}{after}");
+    }
 }

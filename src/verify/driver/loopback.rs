@@ -9,7 +9,7 @@ use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::protocol::{CloseFrame, Message};
 
 use super::{Dialer, Session};
-use crate::client::{self, ConnectConfig, ConnectError, Connection, WebSocketUri};
+use crate::client::{self, ConnectConfig, ConnectError, Connection, Endpoint, WebSocketUri};
 use crate::verify::evidence::Logs;
 use crate::verify::expect::Side;
 use crate::verify::judge::Departure;
@@ -47,7 +47,8 @@ impl Dialer for Loopback<'_> {
             .parse()
             .map_err(|error: client::UriError| departure(error.to_string()))?;
         let config = ConnectConfig {
-            address: Some(self.target.client_sidecar),
+            endpoint: Endpoint::Tcp(self.target.client_sidecar.into()),
+            max_redirects: 0,
             timeout: STEP_LIMIT,
             // The logs count the bytes of the frames.
             compression: false,

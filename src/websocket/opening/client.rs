@@ -14,7 +14,7 @@ use crate::http1::{Fields, RequestHead, ResponseHead};
 use crate::websocket::deflate::{Agreement, OFFER};
 
 /// What this client calls itself.
-const PRODUCT: &str = concat!("websockets-cli/", env!("CARGO_PKG_VERSION"));
+pub const PRODUCT: &str = concat!("websockets-cli/", env!("CARGO_PKG_VERSION"));
 
 /// The fields that make a request an opening handshake: they are this module's, and a user cannot give them.
 const HANDSHAKE_FIELDS: [HeaderName; 5] =
@@ -98,14 +98,21 @@ pub fn offer_compression(request: &mut RequestHead) {
     request.fields.append(SEC_WEBSOCKET_EXTENSIONS, HeaderValue::from_static(OFFER));
 }
 
-/// Checks which extension the answer to `request` agrees to: what was offered, or none.
+/// Checks that an answer, which may be one over HTTP/2, agrees to nothing but what the request offers; and returns what it
+/// agrees to of the extension.
 ///
 /// # Errors
-/// [`AnswerError::Extension`].
-pub fn check_extensions(request: &Fields, answer: &Fields) -> Result<Option<Agreement>, AnswerError> {
+/// [`AnswerError`] with the extension or the subprotocol.
+pub fn check_agreement(request: &Fields, answer: &Fields) -> Result<Option<Agreement>, AnswerError> {
     let agreement = Agreement::of_answer(answer).map_err(AnswerError::Extension)?;
     if agreement.is_some() && !request.contains(&SEC_WEBSOCKET_EXTENSIONS) {
         return Err(AnswerError::Extension(text(answer, &SEC_WEBSOCKET_EXTENSIONS)));
+    }
+    if answer.contains(&SEC_WEBSOCKET_PROTOCOL) {
+        let chosen = text(answer, &SEC_WEBSOCKET_PROTOCOL);
+        if !request.elements(&SEC_WEBSOCKET_PROTOCOL).any(|offered| offered == chosen) {
+            return Err(AnswerError::Subprotocol(chosen));
+        }
     }
     Ok(agreement)
 }
@@ -129,13 +136,7 @@ pub fn check(
     expect(fields, "Connection", &CONNECTION, fields.has_element(&CONNECTION, "upgrade"))?;
     let accepted = request.fields.get(&SEC_WEBSOCKET_KEY).is_some_and(|key| is_accepted(key, fields));
     expect(fields, "Sec-WebSocket-Accept", &SEC_WEBSOCKET_ACCEPT, accepted)?;
-    let agreement = check_extensions(&request.fields, fields)?;
-    if fields.contains(&SEC_WEBSOCKET_PROTOCOL) {
-        let chosen = text(fields, &SEC_WEBSOCKET_PROTOCOL);
-        if !request.fields.elements(&SEC_WEBSOCKET_PROTOCOL).any(|offered| offered == chosen) {
-            return Err(AnswerError::Subprotocol(chosen));
-        }
-    }
+    let agreement = check_agreement(&request.fields, fields)?;
     Ok((answer, agreement))
 }
 

@@ -28,9 +28,9 @@ pub enum UriProblem {
     /// RFC 6455 section 3 forbids fragments.
     #[error("fragment identifier is meaningless")]
     Fragment,
-    /// Credentials are not sent silently, nor dropped silently.
-    #[error("user information isn't sent; give -H 'Authorization: ...' instead")]
-    UserInformation,
+    /// Basic authentication needs both.
+    #[error("username provided without password")]
+    Password,
     /// The port, or any other part, breaks the grammar.
     #[error("{0}")]
     Grammar(String),
@@ -46,10 +46,48 @@ pub struct WebSocketUri {
     pub host: String,
     /// The port, or the scheme's default.
     pub port: u16,
+    /// User name and password, for Basic authentication.
+    pub user: Option<(String, String)>,
     /// The `Host` field: the authority, without the scheme's default port.
     pub authority: HeaderValue,
     /// The request target: path and query.
     pub target: Bytes,
+}
+
+impl WebSocketUri {
+    /// What a `Location` field means here (RFC 3986 section 5.2, of which dots in paths are left to the server). As the
+    /// handshake is HTTP, http:// means ws:// and https:// means wss://.
+    ///
+    /// # Errors
+    /// It leads to no WebSocket URI.
+    pub fn join(&self, location: &str) -> Result<Self, UriError> {
+        let scheme = if self.secure { "wss" } else { "ws" };
+        let (authority, target) = self.text.split_once("://").map_or(("", ""), |(_, rest)| {
+            rest.find(['/', '?', '#']).map_or((rest, ""), |position| rest.split_at(position))
+        });
+        let path = target.split(['?', '#']).next().unwrap_or_default();
+        let folder = path.rfind('/').map_or("/", |position| &path[..=position]);
+        match location.split_once("://") {
+            Some((other, rest)) if !other.contains(['/', '?', '#']) => {
+                match other.to_ascii_lowercase().as_str() {
+                    "http" => format!("ws://{rest}"),
+                    "https" => format!("wss://{rest}"),
+                    _ => location.to_owned(),
+                }
+            }
+            _ if location.starts_with("//") => format!("{scheme}:{location}"),
+            _ if location.starts_with('/') => format!("{scheme}://{authority}{location}"),
+            _ if location.starts_with('?') => format!("{scheme}://{authority}{path}{location}"),
+            _ => format!("{scheme}://{authority}{folder}{location}"),
+        }
+        .parse()
+    }
+
+    /// Whether both are of one origin (RFC 6454): scheme, host and port.
+    #[must_use]
+    pub fn is_same_origin(&self, other: &Self) -> bool {
+        (self.secure, self.port) == (other.secure, other.port) && self.host.eq_ignore_ascii_case(&other.host)
+    }
 }
 
 impl Display for WebSocketUri {
@@ -82,14 +120,12 @@ fn parse(text: &str) -> Result<WebSocketUri, UriProblem> {
     }
     let uri: http::Uri = text.parse().map_err(|error: http::uri::InvalidUri| grammar(&error))?;
     let authority = uri.authority().ok_or(UriProblem::Host)?;
-    if authority.as_str().contains('@') {
-        return Err(UriProblem::UserInformation);
-    }
+    let (user, host_and_port) = split_user(authority.as_str())?;
     let host = authority.host();
     if host.is_empty() {
         return Err(UriProblem::Host);
     }
-    let port = match authority.as_str()[host.len()..].strip_prefix(':') {
+    let port = match host_and_port[host.len()..].strip_prefix(':') {
         None | Some("") => None,
         Some(digits) => Some(digits.parse().map_err(|_| UriProblem::Grammar(format!("no port {digits}")))?),
     };
@@ -101,6 +137,7 @@ fn parse(text: &str) -> Result<WebSocketUri, UriProblem> {
         secure,
         host: host.trim_matches(['[', ']']).to_owned(),
         port,
+        user,
         authority: HeaderValue::try_from(shown).map_err(|error| grammar(&error))?,
         target: ascii(uri.path_and_query().map_or("/", |target| target.as_str())),
     })
@@ -108,6 +145,30 @@ fn parse(text: &str) -> Result<WebSocketUri, UriProblem> {
 
 fn grammar(error: &dyn std::error::Error) -> UriProblem {
     UriProblem::Grammar(error.to_string())
+}
+
+/// User name and password.
+pub(super) type UserInformation = (String, String);
+
+/// Takes the user information (RFC 3986 section 3.2.1) off an authority.
+pub(super) fn split_user(authority: &str) -> Result<(Option<UserInformation>, &str), UriProblem> {
+    let Some((user, rest)) = authority.rsplit_once('@') else { return Ok((None, authority)) };
+    let (name, password) = user.split_once(':').ok_or(UriProblem::Password)?;
+    Ok((Some((percent_decoded(name)?, percent_decoded(password)?)), rest))
+}
+
+fn percent_decoded(text: &str) -> Result<String, UriProblem> {
+    let wrong = || UriProblem::Grammar(format!("{text} is not percent-encoded UTF-8"));
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, encoded)) = rest.split_once('%') {
+        bytes.extend_from_slice(before.as_bytes());
+        let digits = encoded.get(..2).ok_or_else(wrong)?;
+        bytes.push(u8::from_str_radix(digits, 16).map_err(|_| wrong())?);
+        rest = &encoded[2..];
+    }
+    bytes.extend_from_slice(rest.as_bytes());
+    String::from_utf8(bytes).map_err(|_| wrong())
 }
 
 /// The target with what is not ASCII as percent-encoded UTF-8 (RFC 3986 section 2.5). A query without a path gets one.
@@ -160,6 +221,31 @@ mod tests {
     }
 
     #[test]
+    fn user_information_is_taken_apart_and_no_part_of_the_host() {
+        let uri: WebSocketUri = "ws://al%3Aice:s%40cret@h:81/".parse().unwrap();
+        assert_eq!(uri.user, Some(("al:ice".to_owned(), "s@cret".to_owned())));
+        assert_eq!((uri.host.as_str(), uri.port, uri.authority.to_str().unwrap()), ("h", 81, "h:81"));
+    }
+
+    #[test]
+    fn a_location_leads_on_from_where_it_was_found() {
+        let from: WebSocketUri = "wss://h:8443/a/b?c".parse().unwrap();
+        for (location, expected) in [
+            ("ws://other/", "ws://other/"),
+            ("https://other/x", "wss://other/x"),
+            ("//other/x", "wss://other/x"),
+            ("/x?y", "wss://h:8443/x?y"),
+            ("?y", "wss://h:8443/a/b?y"),
+            ("x", "wss://h:8443/a/x"),
+        ] {
+            assert_eq!(from.join(location).unwrap().to_string(), expected, "{location}");
+        }
+        assert!(from.join("ftp://h/").is_err());
+        assert!(from.is_same_origin(&"wss://H:8443".parse().unwrap()));
+        assert!(!from.is_same_origin(&"wss://h".parse().unwrap()));
+    }
+
+    #[test]
     fn what_is_not_a_websocket_uri_is_refused_with_the_reason() {
         assert_eq!(problem("foo"), "foo isn't a valid URI: scheme isn't ws or wss");
         assert_eq!(problem("http://h/"), "http://h/ isn't a valid URI: scheme isn't ws or wss");
@@ -169,7 +255,11 @@ mod tests {
         );
         assert_eq!(problem("ws:///path"), "ws:///path isn't a valid URI: hostname isn't provided");
         assert_eq!(problem("ws://"), "ws:// isn't a valid URI: hostname isn't provided");
-        assert!(problem("ws://user:secret@h/").contains("Authorization"));
+        assert_eq!(
+            problem("ws://user@h/"),
+            "ws://user@h/ isn't a valid URI: username provided without password"
+        );
+        assert!(problem("ws://a:%zz@h/").contains("isn't a valid URI"));
         assert!(problem("ws://h:99999/").contains("isn't a valid URI"));
         assert!(problem("ws://h/a b").contains("isn't a valid URI"));
     }

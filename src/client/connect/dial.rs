@@ -1,0 +1,86 @@
+//! The way to the server: a name becomes addresses, an address a connection; a proxy may stand in between.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use tokio::net::UnixStream;
+
+use super::ConnectConfig;
+use super::endpoint::{Endpoint, HostPort, Peer};
+use super::error::ConnectError;
+use super::event::Event;
+use super::proxy::{self, ProxyChoice};
+use crate::net::{self, Transport};
+use crate::tls;
+
+/// Dials what `config` says: the bytes that are sent there go to the server.
+pub(super) async fn dial(config: &ConnectConfig) -> Result<(Transport, Peer), ConnectError> {
+    let uri = &config.uri;
+    let place = match &config.endpoint {
+        Endpoint::Unix(path) => return dial_unix(path, config).await,
+        Endpoint::Tcp(place) => place.clone(),
+        Endpoint::Uri => HostPort { host: uri.host.clone(), port: uri.port },
+    };
+    // Who names another place knows the way there.
+    let choice = match (&config.proxy, &config.endpoint) {
+        (ProxyChoice::Environment, Endpoint::Tcp(_)) => &ProxyChoice::Direct,
+        (choice, _) => choice,
+    };
+    let Some(proxy) = choice.proxy(uri)? else { return dial_tcp(&place, config).await };
+    let (mut stream, peer) = dial_tcp(&proxy.place, config).await?;
+    if proxy.secure {
+        // The name that was given for the server is not the proxy's.
+        let options = tls::client::ClientOptions { server_name: None, ..config.tls.clone() };
+        stream = secure(stream, &options, &proxy.place.host, super::http1::ALPN, config).await?;
+    }
+    let stream = proxy::connect(&proxy, &place, stream, &peer, &config.observer).await?;
+    Ok((stream, peer))
+}
+
+/// Puts TLS on a connection.
+pub(super) async fn secure(
+    stream: Transport,
+    options: &tls::client::ClientOptions,
+    host: &str,
+    alpn: &str,
+    config: &ConnectConfig,
+) -> Result<Transport, ConnectError> {
+    let client = tls::client::Client::load(options)?;
+    let (stream, facts) = client.connect(stream, host, &[alpn]).await?;
+    config.observer.notice(&Event::Tls(&facts));
+    Ok(Box::new(stream))
+}
+
+async fn dial_unix(path: &Path, config: &ConnectConfig) -> Result<(Transport, Peer), ConnectError> {
+    let refused = |source| ConnectError::Unix { path: path.to_owned(), source };
+    let stream = UnixStream::connect(path).await.map_err(refused)?;
+    let peer = Peer::Unix(path.to_owned());
+    config.observer.notice(&Event::Connected { peer: &peer, local: None });
+    Ok((Box::new(stream), peer))
+}
+
+/// Dials the addresses of a host one after the other.
+async fn dial_tcp(place: &HostPort, config: &ConnectConfig) -> Result<(Transport, Peer), ConnectError> {
+    let unresolved = |source| ConnectError::Resolve { host: place.host.clone(), source };
+    let found = tokio::net::lookup_host((place.host.as_str(), place.port)).await.map_err(unresolved)?;
+    let addresses: Vec<SocketAddr> = found.collect();
+    config.observer.notice(&Event::Resolved { host: &place.host, addresses: &addresses });
+    let nothing = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    let mut outcome = Err(unresolved(nothing));
+    for address in addresses {
+        match net::connect(address, config.source, config.timeout).await {
+            Ok(socket) => {
+                let peer = Peer::Tcp(address);
+                let local = socket.local_addr().ok();
+                config.observer.notice(&Event::Connected { peer: &peer, local });
+                return Ok((Box::new(socket), peer));
+            }
+            Err(error) => {
+                config.observer.notice(&Event::Unreachable(&error));
+                outcome = Err(error.into());
+            }
+        }
+    }
+    outcome
+}

@@ -1,0 +1,97 @@
+//! What `-v` and `-vv` say: events of a connection as lines in curl's manner, `*` for facts, `>` for what is sent, `<` for
+//! what is received. What a server sent cannot control the terminal.
+
+use super::connect::{Direction, Event, response_lines};
+use super::render::escape;
+use crate::tls::TlsFacts;
+use crate::websocket::frame_header::{FIN, FrameHeader};
+
+/// The lines for an event.
+#[must_use]
+pub fn narrate(event: &Event<'_>) -> Vec<String> {
+    let lines = match event {
+        Event::Resolved { host, addresses } => {
+            let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+            vec![format!("* {host} is {}", addresses.join(", "))]
+        }
+        Event::Unreachable(error) => vec![format!("* {error}")],
+        Event::Connected { peer, local: Some(local) } => vec![format!("* connected to {peer} from {local}")],
+        Event::Connected { peer, local: None } => vec![format!("* connected to {peer}")],
+        Event::Proxy(proxy) => vec![format!("* through the proxy {proxy}")],
+        Event::Tls(facts) => tls(facts),
+        Event::Settings(settings) => {
+            let allows = if settings.allows_connect() { "allow" } else { "do not allow" };
+            vec![format!("* HTTP/2, the server's SETTINGS {allows} extended CONNECT: {settings}")]
+        }
+        Event::Request(lines) => lines.iter().map(|line| format!("> {line}")).collect(),
+        Event::Response(head) => response_lines(head).iter().map(|line| format!("< {line}")).collect(),
+        Event::Redirected { uri } => vec![format!("* redirected to {uri}")],
+        Event::Frame(direction, header) => vec![frame(*direction, header)],
+    };
+    lines.iter().map(|line| escape(line).into_owned()).collect()
+}
+
+fn tls(facts: &TlsFacts) -> Vec<String> {
+    let alpn = facts.alpn.as_deref().unwrap_or("none");
+    let verified = if facts.verified { "verified" } else { "not verified" };
+    let mut lines = vec![format!("* {}, {}, ALPN {alpn}", facts.version, facts.cipher_suite)];
+    if let Some(certificate) = &facts.certificate {
+        lines.push(format!(
+            "* certificate {verified} for {}: {}",
+            facts.server_name,
+            certificate.names.join(", ")
+        ));
+        lines.push(format!("*   subject {:?}, issuer {:?}", certificate.subject, certificate.issuer));
+        lines.push(format!("*   valid until {}", certificate.not_after));
+    }
+    lines
+}
+
+fn frame(direction: Direction, header: &FrameHeader) -> String {
+    let arrow = match direction {
+        Direction::Sent => '>',
+        Direction::Received => '<',
+    };
+    let opcode = header.opcode();
+    let name = match opcode {
+        0 => "continuation",
+        1 => "text",
+        2 => "binary",
+        8 => "close",
+        9 => "ping",
+        10 => "pong",
+        _ => "reserved",
+    };
+    let fin = u8::from(header.first & FIN != 0);
+    let rsv = header.first >> 4 & 7;
+    let mask = header.mask.map_or("none".to_owned(), |key| format!("{:08x}", u32::from_be_bytes(key)));
+    format!(
+        "{arrow} frame {name} opcode={opcode} fin={fin} rsv={rsv:03b} mask={mask} length={}",
+        header.length
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_is_told_with_all_that_its_header_says() {
+        let header = FrameHeader { first: 0xc1, mask: Some([0xde, 0xad, 0xbe, 0xef]), length: 5 };
+        assert_eq!(
+            narrate(&Event::Frame(Direction::Sent, header)),
+            ["> frame text opcode=1 fin=1 rsv=100 mask=deadbeef length=5"]
+        );
+        let header = FrameHeader { first: 0x00, mask: None, length: 70000 };
+        assert_eq!(
+            narrate(&Event::Frame(Direction::Received, header)),
+            ["< frame continuation opcode=0 fin=0 rsv=000 mask=none length=70000"]
+        );
+    }
+
+    #[test]
+    fn what_a_server_sent_cannot_control_the_terminal() {
+        let lines = vec!["x: \x1b[2J".to_owned()];
+        assert_eq!(narrate(&Event::Request(&lines)), ["> x: \\x1b[2J"]);
+    }
+}
