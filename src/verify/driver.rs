@@ -5,6 +5,7 @@
 //! session is opened and what a step does to it is up to a [`Dialer`]: over loopback it is the real client in this process.
 
 mod loopback;
+mod plain_http;
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -17,23 +18,22 @@ use tokio_util::sync::CancellationToken;
 pub(super) use self::loopback::Loopback;
 use super::expect::Side;
 use super::judge::Departure;
-use super::scenario::{Case, Step};
+use super::placed::Placed;
+use super::scenario::{Awaited, Case, Closing, Connect, Content, Ended, Request, Step};
 
 /// How long a session waits for the others at a meeting: they may have a good many steps to take.
 const MEETING_LIMIT: Duration = Duration::from_secs(30);
 
 /// What opens sessions.
 pub(super) trait Dialer {
-    /// An open session.
+    /// An open session. Who drops it drops its connection, without a Close frame.
     type Session: Session;
 
     /// Connects; returns the session if the answer that is expected opens one.
-    async fn connect(
-        &self,
-        path: &str,
-        status: u16,
-        body_bytes: Option<usize>,
-    ) -> Result<Option<Self::Session>, Departure>;
+    async fn connect(&self, connect: &Connect) -> Result<Option<Self::Session>, Departure>;
+
+    /// Sends a plain HTTP request and takes its answer.
+    async fn request(&self, request: &Request) -> Result<(), Departure>;
 
     /// Lets a held echo answer.
     fn release(&self);
@@ -44,14 +44,20 @@ pub(super) trait Dialer {
 
 /// An open session.
 pub(super) trait Session {
-    /// Sends a text message.
-    async fn send(&mut self, text: &str) -> Result<(), Departure>;
+    /// Sends a message.
+    async fn send(&mut self, content: &Content) -> Result<(), Departure>;
 
-    /// Waits for this text message, and no other before it.
-    async fn receive(&mut self, text: &str) -> Result<(), Departure>;
+    /// Waits for this message, and no other before it.
+    async fn receive(&mut self, awaited: &Awaited) -> Result<(), Departure>;
 
-    /// Sends a Close frame with this code, waits for the same code in answer and for the end of the connection.
-    async fn close(&mut self, code: u16) -> Result<(), Departure>;
+    /// Sends a Ping and waits for its Pong.
+    async fn ping(&mut self, payload: &str) -> Result<(), Departure>;
+
+    /// Sends a Close frame, waits for the same code in answer and for the end of the connection.
+    async fn close(&mut self, closing: &Closing) -> Result<(), Departure>;
+
+    /// Waits for the other side's Close frame, or for the end without one, and for the end of the connection.
+    async fn closed(&mut self, ended: &Ended) -> Result<(), Departure>;
 }
 
 /// What the sessions of a case have in common.
@@ -64,13 +70,13 @@ struct Stage<'a, D> {
 
 /// Drives every session of `case` to its end, in the order of the scenario.
 pub(super) async fn drive<D: Dialer>(case: &Case, dialer: &D) -> Vec<Result<(), Departure>> {
-    let sessions: Vec<Vec<&Step>> = case
+    let sessions: Vec<Vec<&Placed<Step>>> = case
         .sessions
         .iter()
         .flat_map(|sessions| std::iter::repeat_n(unrolled(&sessions.steps), sessions.count))
         .collect();
     let stage = Stage { dialer, meetings: meetings(&sessions), departed: CancellationToken::new() };
-    let session = async |steps: &Vec<&Step>| {
+    let session = async |steps: &Vec<&Placed<Step>>| {
         let ending = stage.play(steps).await;
         if ending.is_err() {
             stage.departed.cancel();
@@ -81,24 +87,24 @@ pub(super) async fn drive<D: Dialer>(case: &Case, dialer: &D) -> Vec<Result<(), 
 }
 
 /// The steps with those of every `repeat` written out.
-fn unrolled(steps: &[Step]) -> Vec<&Step> {
+fn unrolled(steps: &[Placed<Step>]) -> Vec<&Placed<Step>> {
     let mut all = Vec::new();
     for step in steps {
-        match step {
+        match &step.value {
             Step::Repeat { times, steps } => all.extend(unrolled(steps).repeat(*times)),
-            step => all.push(step),
+            _ => all.push(step),
         }
     }
     all
 }
 
 /// A barrier for each meeting, for as many as come to it.
-fn meetings<'a>(sessions: &[Vec<&'a Step>]) -> HashMap<&'a str, Barrier> {
+fn meetings<'a>(sessions: &[Vec<&'a Placed<Step>>]) -> HashMap<&'a str, Barrier> {
     let mut expected: HashMap<&str, usize> = HashMap::new();
     for steps in sessions {
         let mut names: Vec<&str> = steps
             .iter()
-            .filter_map(|step| match step {
+            .filter_map(|step| match &step.value {
                 Step::Meet(name) => Some(name.as_str()),
                 _ => None,
             })
@@ -114,29 +120,48 @@ fn meetings<'a>(sessions: &[Vec<&'a Step>]) -> HashMap<&'a str, Barrier> {
 }
 
 impl<D: Dialer> Stage<'_, D> {
-    async fn play(&self, steps: &[&Step]) -> Result<(), Departure> {
+    /// One session, to its end or to the first step that went otherwise.
+    async fn play(&self, steps: &[&Placed<Step>]) -> Result<(), Departure> {
         let mut session = None;
         for step in steps {
-            match step {
-                Step::Connect { path, status, body_bytes } => {
-                    session = self.dialer.connect(path, *status, *body_bytes).await?;
-                }
-                Step::Send(text) => open(&mut session, "send")?.send(text).await?,
-                Step::Receive(text) => open(&mut session, "receive")?.receive(text).await?,
-                Step::Close(code) => open(&mut session, "close")?.close(*code).await?,
-                Step::Meet(name) => self.meet(name).await?,
-                Step::Release => self.dialer.release(),
-                Step::Logged(count) => self.logged(*count).await?,
-                // Written out before.
-                Step::Repeat { .. } => {}
+            let at_its_line = |departure| Departure { line: step.line, ..departure };
+            self.step(&step.value, &mut session).await.map_err(at_its_line)?;
+        }
+        Ok(())
+    }
+
+    async fn step(&self, step: &Step, session: &mut Option<D::Session>) -> Result<(), Departure> {
+        match step {
+            // What was open before is dropped.
+            Step::Connect(connect) => *session = self.dialer.connect(connect).await?,
+            Step::Send(content) => open(session, "send")?.send(content).await?,
+            Step::Receive(awaited) => open(session, "receive")?.receive(awaited).await?,
+            Step::Ping(payload) => open(session, "ping")?.ping(&payload.0).await?,
+            Step::Wait(length) => tokio::time::sleep(length.0).await,
+            Step::Close(closing) => {
+                open(session, "close")?.close(closing).await?;
+                *session = None;
             }
+            Step::Closed(ended) => {
+                open(session, "closed")?.closed(ended).await?;
+                *session = None;
+            }
+            Step::Drop => {
+                open(session, "drop")?;
+                *session = None;
+            }
+            Step::Request(request) => self.dialer.request(request).await?,
+            Step::Meet(name) => self.meet(name).await?,
+            Step::Release => self.dialer.release(),
+            Step::Logged(count) => self.logged(*count).await?,
+            // Written out before.
+            Step::Repeat { .. } => {}
         }
         Ok(())
     }
 
     async fn meet(&self, name: &str) -> Result<(), Departure> {
-        let departure =
-            |actual: &str| Departure { step: "meet", expected: name.to_owned(), actual: actual.to_owned() };
+        let departure = |actual: &str| Departure::new("meet", name.to_owned(), actual.to_owned());
         // Every meeting of every session has its barrier.
         let Some(barrier) = self.meetings.get(name) else { return Ok(()) };
         tokio::select! {
@@ -150,11 +175,8 @@ impl<D: Dialer> Stage<'_, D> {
     }
 
     async fn logged(&self, expected: usize) -> Result<(), Departure> {
-        let departure = |actual| Departure {
-            step: "logged",
-            expected: format!("{expected} lines at each sidecar by now"),
-            actual,
-        };
+        let departure =
+            |actual| Departure::new("logged", format!("{expected} lines at each sidecar by now"), actual);
         for side in Side::BOTH {
             let count = self.dialer.logged(side).await.map_err(departure)?;
             if count != expected {
@@ -167,80 +189,8 @@ impl<D: Dialer> Stage<'_, D> {
 
 /// The session, which a scenario may have forgotten to open.
 fn open<'a, S>(session: &'a mut Option<S>, step: &'static str) -> Result<&'a mut S, Departure> {
-    session.as_mut().ok_or_else(|| Departure {
-        step,
-        expected: "an open connection".to_owned(),
-        actual: "none".to_owned(),
-    })
+    session.as_mut().ok_or_else(|| Departure::new(step, "an open connection".to_owned(), "none".to_owned()))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::verify::evidence::Logs;
-    use crate::verify::scenario::{Application, Scenario};
-    use crate::verify::target::bundled::without_sidecars;
-
-    /// Drives sessions, written in YAML, against an application without sidecars; their endings as `step: expected, actual`.
-    async fn driven(application: Application, sessions: &str) -> Vec<Result<(), String>> {
-        let yaml = format!(
-            "{{name: x, description: x, documents: '', sessions: {sessions}, expect: {{}}, decided_by: []}}"
-        );
-        let scenario: Scenario = serde_saphyr::from_str(&yaml).expect("a scenario");
-        let case = scenario.cases().remove(0);
-        let folder = tempfile::tempdir().expect("a folder");
-        let logs = Logs::within(folder.path());
-        for side in Side::BOTH {
-            std::fs::write(logs.path(side), "").expect("a log");
-        }
-        let running = without_sidecars(application).expect("loopback has a port");
-        let authority = "web.default.svc.cluster.local:8080";
-        let endings = drive(&case, &Loopback { target: &running, authority, logs: &logs }).await;
-        running.stop().await;
-        let say = |departure: Departure| {
-            format!("{}: {}, {}", departure.step, departure.expected, departure.actual)
-        };
-        endings.into_iter().map(|ending| ending.map_err(say)).collect()
-    }
-
-    #[tokio::test]
-    async fn a_session_is_played_step_by_step_to_the_end_of_its_connection() {
-        let steps = "[{connect: {}}, {send: hello}, {receive: hello}, \
-                     {repeat: {times: 3, steps: [{send: world}, {receive: world}]}}, {logged: 0}, {close: 1000}]";
-        assert_eq!(driven(Application::Echo, &format!("[{{steps: {steps}}}]")).await, [Ok(())]);
-    }
-
-    #[tokio::test]
-    async fn a_step_that_goes_otherwise_ends_its_session_and_says_what_happened() {
-        for (steps, ending) in [
-            ("[{connect: {}}, {send: a}, {receive: b}, {close: 1000}]", "receive: \"b\", \"a\""),
-            ("[{connect: {status: 503, body_bytes: 95}}]", "connect: 503 with a body of 95 bytes, 101"),
-            ("[{send: a}]", "send: an open connection, none"),
-            (
-                "[{connect: {}}, {logged: 1}]",
-                "logged: 1 lines at each sidecar by now, 0 lines at the client's sidecar",
-            ),
-        ] {
-            let endings = driven(Application::Echo, &format!("[{{steps: {steps}}}]")).await;
-            assert_eq!(endings, [Err(ending.to_owned())]);
-        }
-    }
-
-    #[tokio::test]
-    async fn a_held_session_is_answered_only_when_it_is_released_and_holds_up_no_other() {
-        let sessions = "[{count: 3, steps: [{connect: {}}, {meet: open}, {send: a}, {receive: a}, {close: 1000}, \
-                         {meet: answered}]}, \
-                         {steps: [{connect: {path: /held}}, {meet: open}, {send: b}, {meet: answered}, release, \
-                         {receive: b}, {close: 1000}]}]";
-        assert_eq!(driven(Application::HeldEcho, sessions).await, [Ok(()), Ok(()), Ok(()), Ok(())]);
-    }
-
-    #[tokio::test]
-    async fn who_waits_for_a_session_that_ended_early_is_not_left_waiting() {
-        let sessions =
-            "[{steps: [{connect: {status: 503}}, {meet: both}]}, {steps: [{connect: {}}, {meet: both}]}]";
-        let endings = driven(Application::Echo, sessions).await;
-        assert_eq!(endings[0], Err("connect: 503, 101".to_owned()));
-        assert_eq!(endings[1], Err("meet: both, another session ended before it came".to_owned()));
-    }
-}
+mod tests;

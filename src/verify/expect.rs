@@ -9,6 +9,8 @@ use std::str::FromStr;
 
 pub use expected::{Expected, Finding, Network, Pattern, shown};
 
+use super::placed::Placed;
+
 /// Whose access log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Side {
@@ -33,8 +35,9 @@ impl fmt::Display for Side {
 }
 
 /// A key of one side's line, written `client.protocol`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, serde::Deserialize, schemars::JsonSchema)]
 #[serde(try_from = "String")]
+#[schemars(with = "String")]
 pub struct FieldRef {
     /// Whose line.
     pub side: Side,
@@ -68,27 +71,51 @@ impl fmt::Display for FieldRef {
     }
 }
 
-/// Everything that a scenario expects of the lines its sessions leave. One line a session on each side is always
-/// expected and need not be said.
-#[derive(Debug, Clone, Default, PartialEq, serde::Deserialize)]
+/// Everything that a scenario expects of the lines its sessions leave. One line a request on each side is expected where
+/// nothing else is said.
+#[derive(Debug, Clone, Default, PartialEq, serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Expectations {
     /// Of every line of the client's sidecar, by key.
-    pub client: BTreeMap<String, Expected>,
+    pub client: BTreeMap<String, Placed<Expected>>,
     /// Of every line of the server's sidecar, by key.
-    pub server: BTreeMap<String, Expected>,
+    pub server: BTreeMap<String, Placed<Expected>>,
     /// Of one field over all sessions.
-    pub across: BTreeMap<FieldRef, Across>,
+    pub across: BTreeMap<FieldRef, Placed<Across>>,
     /// The keys that every line has, and no others.
     pub keys: Vec<String>,
     /// A text that no line contains.
     pub free_of: Option<String>,
+    /// How many lines each sidecar writes, where that is not one a request.
+    pub lines: LineCounts,
+}
+
+/// How many lines each sidecar writes: none of a request that its own side answered, more than one of one that was tried
+/// again.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct LineCounts {
+    /// The client's.
+    pub client: Option<usize>,
+    /// The server's.
+    pub server: Option<usize>,
+}
+
+impl LineCounts {
+    /// What is said of one side.
+    #[must_use]
+    pub fn of(&self, side: Side) -> Option<usize> {
+        match side {
+            Side::Client => self.client,
+            Side::Server => self.server,
+        }
+    }
 }
 
 impl Expectations {
     /// Of the lines of one side, by key.
     #[must_use]
-    pub fn of(&self, side: Side) -> &BTreeMap<String, Expected> {
+    pub fn of(&self, side: Side) -> &BTreeMap<String, Placed<Expected>> {
         match side {
             Side::Client => &self.client,
             Side::Server => &self.server,
@@ -108,12 +135,14 @@ impl Expectations {
         if other.free_of.is_some() {
             all.free_of.clone_from(&other.free_of);
         }
+        all.lines.client = other.lines.client.or(all.lines.client);
+        all.lines.server = other.lines.server.or(all.lines.server);
         all
     }
 }
 
 /// How the values of one field compare over all sessions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Across {
     /// The same in every line.
@@ -133,8 +162,8 @@ mod tests {
         let over: Expectations =
             serde_saphyr::from_str("{client: {b: 3}, across: {client.a: distinct}}").expect("valid");
         let all = base.overlaid(&over);
-        assert_eq!(all.client["a"], Expected::Number(1));
-        assert_eq!(all.client["b"], Expected::Number(3));
-        assert_eq!(all.across.values().collect::<Vec<_>>(), [&Across::Distinct]);
+        assert_eq!(all.client["a"].value, Expected::Number(1));
+        assert_eq!(all.client["b"].value, Expected::Number(3));
+        assert_eq!(all.across.values().map(|across| across.value).collect::<Vec<_>>(), [Across::Distinct]);
     }
 }

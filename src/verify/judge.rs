@@ -3,18 +3,25 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
 
 use super::evidence::{Evidence, Joined};
 use super::expect::{Across, FieldRef, Side, shown};
-use super::scenario::Case;
+use super::placed::Placed;
+use super::scenario::{Case, nearest};
 use super::template::Facts;
-use crate::access_log::ParsedLine;
+use crate::access_log::{Field, ParsedLine};
 
 /// What a scenario came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
     /// Its name.
     pub scenario: String,
+    /// Its file; none of a built-in one.
+    pub file: Option<PathBuf>,
+    /// How long it took.
+    pub elapsed: Duration,
     /// Itself and its variants, as far as they were run.
     pub cases: Vec<CaseVerdict>,
 }
@@ -45,6 +52,8 @@ pub struct Check {
     pub holds: bool,
     /// The line it was read from.
     pub line: Option<String>,
+    /// The line of the scenario's file that expects it.
+    pub at: Option<u64>,
 }
 
 /// What a check is about.
@@ -85,6 +94,16 @@ pub struct Departure {
     pub expected: String,
     /// What happened.
     pub actual: String,
+    /// The step's line in the scenario's file.
+    pub line: Option<u64>,
+}
+
+impl Departure {
+    /// A departure from a step of which it is not known where it stands.
+    #[must_use]
+    pub fn new(step: &'static str, expected: String, actual: String) -> Self {
+        Self { step, expected, actual, line: None }
+    }
 }
 
 impl Verdict {
@@ -128,7 +147,7 @@ pub fn judge(
 ) -> CaseVerdict {
     let mut checks: Vec<Check> = endings.iter().map(of_session).collect();
     for side in Side::BOTH {
-        checks.push(line_count(side, case.session_count(), evidence));
+        checks.push(line_count(side, case.line_count(side), evidence));
     }
     checks.extend(evidence.unreadable.iter().map(|line| Check {
         subject: Subject::Log(line.side),
@@ -137,17 +156,22 @@ pub fn judge(
         actual: line.reason.clone(),
         holds: false,
         line: Some(line.text.clone()),
+        at: None,
     }));
     for session in &evidence.sessions {
         for side in Side::BOTH {
             match session.line(side) {
                 Some(line) => of_line(case, facts, session, side, line, &mut checks),
-                None => checks.extend(missing_line(session, side)),
+                // Where one side is to write more lines than the other, some stand alone.
+                None if case.line_count(Side::Client) == case.line_count(Side::Server) => {
+                    checks.extend(missing_line(session, side));
+                }
+                None => {}
             }
         }
     }
     for (field, across) in &case.expect.across {
-        checks.push(over_all_sessions(field, *across, evidence));
+        checks.push(over_all_sessions(field, across, evidence));
     }
     let decided_by = case.decided_by.iter().map(|field| decisive(field, evidence)).collect();
     CaseVerdict { label: case.label.clone(), checks, decided_by }
@@ -165,6 +189,7 @@ fn of_session(ending: &Result<(), Departure>) -> Check {
         actual,
         holds: ending.is_ok(),
         line: None,
+        at: ending.as_ref().err().and_then(|departure| departure.line),
     }
 }
 
@@ -178,6 +203,7 @@ fn line_count(side: Side, sessions: usize, evidence: &Evidence) -> Check {
         actual: lines(count),
         holds: count == sessions,
         line: None,
+        at: None,
     }
 }
 
@@ -191,6 +217,7 @@ fn missing_line(session: &Joined, side: Side) -> Option<Check> {
         actual: "none".to_owned(),
         holds: false,
         line: Some(there.text().to_owned()),
+        at: None,
     })
 }
 
@@ -202,7 +229,7 @@ fn of_line(
     line: &ParsedLine,
     checks: &mut Vec<Check>,
 ) {
-    let mut check = |field: &str, expected: String, actual: String, holds| {
+    let mut check = |field: &str, expected: String, actual: String, holds, at| {
         checks.push(Check {
             subject: Subject::Log(side),
             field: field.to_owned(),
@@ -210,29 +237,39 @@ fn of_line(
             actual,
             holds,
             line: Some(line.text().to_owned()),
+            at,
         });
     };
     for (key, expected) in case.expect.of(side) {
         if let Some(finding) = expected.holds(line.field(key), session, facts) {
-            check(key, finding.expected, shown(line.field(key)), finding.holds);
+            check(key, finding.expected, found(line, key), finding.holds, expected.line);
         }
     }
     if !case.expect.keys.is_empty() {
         let expected: BTreeSet<&str> = case.expect.keys.iter().map(String::as_str).collect();
         let actual: BTreeSet<&str> = line.keys().collect();
         let joined = |keys: &BTreeSet<&str>| keys.iter().copied().collect::<Vec<_>>().join(" ");
-        check("keys", joined(&expected), joined(&actual), expected == actual);
+        check("keys", joined(&expected), joined(&actual), expected == actual, None);
     }
     if let Some(text) = &case.expect.free_of {
         let found = line.text().contains(text.as_str());
         let actual = if found { "it does" } else { "it does not" };
-        check("text", format!("does not contain {text:?}"), actual.to_owned(), !found);
+        check("text", format!("does not contain {text:?}"), actual.to_owned(), !found, None);
     }
 }
 
-fn over_all_sessions(field: &FieldRef, across: Across, evidence: &Evidence) -> Check {
+/// What the line says for the key, in words; where it has no such key, which of its keys might have been meant.
+fn found(line: &ParsedLine, key: &str) -> String {
+    let said = shown(line.field(key));
+    match nearest(key, line.keys()) {
+        Some(meant) if line.field(key) == Field::Absent => format!("{said} (the line has {meant})"),
+        _ => said,
+    }
+}
+
+fn over_all_sessions(field: &FieldRef, across: &Placed<Across>, evidence: &Evidence) -> Check {
     let Decisive { values, lines, .. } = decisive(field, evidence);
-    let (expected, holds) = match across {
+    let (expected, holds) = match across.value {
         Across::Shared => ("the same in every line", values.len() == 1),
         Across::Distinct => ("another in every line", values.len() == lines),
     };
@@ -243,6 +280,7 @@ fn over_all_sessions(field: &FieldRef, across: Across, evidence: &Evidence) -> C
         actual: format!("{} different in {lines} lines", values.len()),
         holds,
         line: None,
+        at: across.line,
     }
 }
 
@@ -346,7 +384,7 @@ mod tests {
 
     #[test]
     fn a_session_that_went_otherwise_fails_with_its_step() {
-        let departure = Departure { step: "connect", expected: "101".to_owned(), actual: "503".to_owned() };
+        let departure = Departure::new("connect", "101".to_owned(), "503".to_owned());
         let evidence = Evidence::parse(HTTP2_CLIENT, HTTP2_SERVER);
         let verdict = judge(&case("http2"), &recorded(), &[Err(departure)], &evidence);
         assert_eq!(failures(&verdict), ["session connect: 101, 503"]);
@@ -378,9 +416,13 @@ mod tests {
         let field: FieldRef = "client.upstream_local_address".parse().expect("a field");
         for (addresses, shared, distinct) in [(["a", "a"], true, false), (["a", "b"], false, true)] {
             let evidence = lines(&addresses);
-            assert_eq!(over_all_sessions(&field, Across::Shared, &evidence).holds, shared, "{addresses:?}");
             assert_eq!(
-                over_all_sessions(&field, Across::Distinct, &evidence).holds,
+                over_all_sessions(&field, &Across::Shared.into(), &evidence).holds,
+                shared,
+                "{addresses:?}"
+            );
+            assert_eq!(
+                over_all_sessions(&field, &Across::Distinct.into(), &evidence).holds,
                 distinct,
                 "{addresses:?}"
             );

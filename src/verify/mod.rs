@@ -16,10 +16,12 @@ mod evidence;
 mod expect;
 mod judge;
 mod pair;
+mod placed;
 mod plan;
 pub mod report;
 mod runner;
 mod scenario;
+mod selection;
 mod target;
 mod template;
 
@@ -28,12 +30,20 @@ use std::path::PathBuf;
 
 pub use event::{Summary, VerifyEvent};
 pub use evidence::{Evidence, EvidenceError, Joined, Logs, Unreadable};
-pub use expect::{Across, Expectations, Expected, FieldRef, Finding, Network, Pattern, Side, shown};
+pub use expect::{
+    Across, Expectations, Expected, FieldRef, Finding, LineCounts, Network, Pattern, Side, shown,
+};
 pub use judge::{CaseVerdict, Check, Decisive, Departure, Subject, Verdict, judge};
 pub use pair::PairConfig;
+pub use placed::Placed;
 pub use plan::{Plan, PlannedCase, PlannedScenario, Request, Targets};
 pub use runner::run;
-pub use scenario::{Application, Case, Policy, Scenario, Sessions, Step, Variant, built_in};
+pub use scenario::{
+    Application, Awaited, Case, Closing, Connect, Content, EXAMPLE, Ended, Headers, Length, MethodName,
+    PingPayload, Policy, Request as HttpRequest, Scenario, ScenarioError, Sessions, Step, Variant, Wanted,
+    built_in, load,
+};
+pub use selection::select;
 pub use target::envoy::{Envoy, EnvoyError};
 pub use target::kubernetes::{Change, ChangeKind, KubernetesConfig, KubernetesError, LiveMesh};
 pub use template::{Fact, Facts, Filled, Template};
@@ -44,14 +54,23 @@ use crate::sidecar::StartError;
 /// Why nothing could be verified.
 #[derive(Debug, thiserror::Error)]
 pub enum VerifyError {
-    /// No scenario has this name.
-    #[error("no scenario is named {name:?}")]
+    /// No scenario has this name, and it is no file either.
+    #[error("no scenario is named {name:?}, and there is no such file")]
     UnknownScenario {
         /// What was asked for.
         name: String,
-        /// The name that it resembles most.
-        nearest: &'static str,
+        /// The name that it resembles, if there is one.
+        nearest: Option<&'static str>,
     },
+    /// Two of the scenarios that are to be run would be told apart by nobody.
+    #[error("two scenarios are named {name:?}")]
+    SameName {
+        /// Their name.
+        name: String,
+    },
+    /// A file is no scenario.
+    #[error(transparent)]
+    Scenario(#[from] ScenarioError),
     /// The documents are malformed, or do not say what is asked of them.
     #[error(transparent)]
     Mesh(#[from] MeshError),

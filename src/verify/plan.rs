@@ -6,15 +6,16 @@ use std::sync::Arc;
 
 use super::VerifyError;
 use super::pair::PairConfig;
-use super::scenario::{Case, Policy, Scenario, built_in};
+use super::scenario::{Case, Policy, Scenario};
+use super::selection::select;
 use super::target::envoy::Envoy;
 use super::target::kubernetes::LiveMesh;
-use crate::mesh::{Documents, MeshDefaults};
+use crate::mesh::{Documents, MeshDefaults, Source};
 
 /// What the user asks for.
 #[derive(Debug, Clone, Default)]
 pub struct Request {
-    /// The scenarios by name; none: those that fit.
+    /// The scenarios by name or file; none: those that fit.
     pub scenarios: Vec<String>,
     /// Mesh documents instead of those of the scenarios.
     pub documents: Option<Documents>,
@@ -60,6 +61,8 @@ pub struct Plan {
 pub struct PlannedScenario {
     /// Its name.
     pub name: String,
+    /// Its file; none of a built-in one.
+    pub file: Option<PathBuf>,
     /// At least one.
     pub cases: Vec<PlannedCase>,
 }
@@ -77,16 +80,11 @@ impl Plan {
     /// Plans what is asked for.
     ///
     /// # Errors
-    /// A scenario does not exist, or the documents do not say what is needed.
+    /// A scenario does not exist or is none, or the documents do not say what is needed.
     pub fn new(request: Request) -> Result<Self, VerifyError> {
-        for name in &request.scenarios {
-            known(name)?;
-        }
-        let asked =
-            |scenario: &&Scenario| request.scenarios.is_empty() || request.scenarios.contains(&scenario.name);
-        let scenarios = built_in().iter().filter(asked);
+        let scenarios = select(&request.scenarios)?;
         let scenarios = match &request.documents {
-            None => scenarios.map(with_own_documents).collect::<Result<_, _>>()?,
+            None => scenarios.iter().map(with_own_documents).collect::<Result<_, _>>()?,
             Some(documents) => {
                 let pair = PairConfig::new(
                     documents.clone(),
@@ -95,35 +93,32 @@ impl Plan {
                     &request.mesh,
                 )?;
                 let named = !request.scenarios.is_empty();
-                scenarios.filter_map(|scenario| with_documents(scenario, &pair, named)).collect()
+                scenarios.iter().filter_map(|scenario| with_documents(scenario, &pair, named)).collect()
             }
         };
         Ok(Self { scenarios, keep: request.keep, targets: request.targets })
     }
 }
 
-/// Refuses a name that no scenario has.
-fn known(name: &str) -> Result<(), VerifyError> {
-    let names = || built_in().iter().map(|scenario| scenario.name.as_str());
-    if names().any(|known| known == name) {
-        return Ok(());
-    }
-    let similarity = |other: &str| strsim::jaro_winkler(name, other);
-    let nearest = names().max_by(|a, b| similarity(a).total_cmp(&similarity(b))).unwrap_or_default();
-    Err(VerifyError::UnknownScenario { name: name.to_owned(), nearest })
-}
-
 /// All cases of a scenario, each with the documents that it brings.
 fn with_own_documents(scenario: &Scenario) -> Result<PlannedScenario, VerifyError> {
     let planned = |case: Case| {
-        let documents = Documents::parse(&format!("scenario {}", case.folder), &case.documents)?;
+        let name = match &scenario.file {
+            Some(path) => format!("{}, documents of {}", path.display(), case.folder),
+            None => format!("scenario {}", case.folder),
+        };
+        let mut documents = Documents::parse(&name, &case.documents)?;
+        if !case.document_files.is_empty() {
+            let sources: Vec<_> = case.document_files.iter().cloned().map(Source::from).collect();
+            documents.merge(Documents::load(&sources)?)?;
+        }
         Ok::<_, VerifyError>(PlannedCase {
             pair: PairConfig::new(documents, None, None, &MeshDefaults::default())?,
             case,
         })
     };
     let cases = scenario.cases().into_iter().map(planned).collect::<Result<_, _>>()?;
-    Ok(PlannedScenario { name: scenario.name.clone(), cases })
+    Ok(PlannedScenario { name: scenario.name.clone(), file: scenario.file.clone(), cases })
 }
 
 /// The one case of a scenario that stands for the user's documents. Where none does, a scenario that was named is run
@@ -136,5 +131,5 @@ fn with_documents(scenario: &Scenario, pair: &PairConfig, named: bool) -> Option
     // Its label speaks of the scenario's own documents, and there is no other case to tell it from.
     let case = Case { label: None, folder: scenario.name.clone(), ..case };
     let cases = vec![PlannedCase { case, pair: pair.clone() }];
-    Some(PlannedScenario { name: scenario.name.clone(), cases })
+    Some(PlannedScenario { name: scenario.name.clone(), file: scenario.file.clone(), cases })
 }

@@ -19,6 +19,7 @@ use super::evidence::{Evidence, Logs};
 use super::expect::Side;
 use super::judge::{CaseVerdict, Departure, Verdict, judge};
 use super::plan::{Plan, PlannedCase, PlannedScenario, Targets};
+use super::scenario::Case;
 use super::target::Target;
 use super::template::Facts;
 
@@ -113,8 +114,14 @@ async fn run_scenario(
         emit(VerifyEvent::CaseFinished);
         Ok::<_, VerifyError>(verdicts)
     };
+    let started = Instant::now();
     let cases = try_join_all(scenario.cases.iter().map(run)).await?;
-    Ok(Verdict { scenario: scenario.name.clone(), cases: cases.into_iter().flatten().collect() })
+    Ok(Verdict {
+        scenario: scenario.name.clone(),
+        file: scenario.file.clone(),
+        elapsed: started.elapsed(),
+        cases: cases.into_iter().flatten().collect(),
+    })
 }
 
 /// One verdict for each pair of sidecars that the case is run with.
@@ -176,18 +183,21 @@ async fn play(planned: &PlannedCase, target: Target<'_>, logs: Logs) -> Result<P
     let endings = drive(case, &loopback).await;
     let as_planned = endings.iter().all(Result::is_ok);
     let limit = if as_planned { LINES_LIMIT } else { LINES_LIMIT_AFTER_DEPARTURE };
-    await_lines(&logs, case.session_count(), limit).await?;
+    await_lines(&logs, case, limit).await?;
     // Once the sidecars have ended there are no more lines than there are: not one too many either.
     running.stop().await;
     Ok(Played { facts, endings, evidence: logs.read()? })
 }
 
-/// Waits until both sidecars have written as many lines as there were sessions, or for long enough.
-async fn await_lines(logs: &Logs, sessions: usize, limit: Duration) -> Result<(), VerifyError> {
+/// Waits until both sidecars have written as many lines as they should, or for long enough.
+async fn await_lines(logs: &Logs, case: &Case, limit: Duration) -> Result<(), VerifyError> {
     let deadline = Instant::now() + limit;
     loop {
-        let written = [logs.count(Side::Client)?, logs.count(Side::Server)?];
-        if written.into_iter().all(|lines| lines >= sessions) || Instant::now() >= deadline {
+        let mut complete = true;
+        for side in Side::BOTH {
+            complete &= logs.count(side)? >= case.line_count(side);
+        }
+        if complete || Instant::now() >= deadline {
             return Ok(());
         }
         tokio::time::sleep(LINES_INTERVAL).await;

@@ -3,10 +3,12 @@
 //! In YAML a bare value means "equal to it", `null` means "has no value", and a map with one key names another kind, as
 //! `{at_least: 3}`. A text may name what only the run knows, as `${server_sidecar}`.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
@@ -43,8 +45,9 @@ pub enum Expected {
 }
 
 /// A regular expression, compiled when the scenario is read so that a wrong one is an error there.
-#[derive(Debug, Clone, serde::Deserialize)]
+#[derive(Debug, Clone, serde::Deserialize, JsonSchema)]
 #[serde(try_from = "String")]
+#[schemars(with = "String")]
 pub struct Pattern(regex::Regex);
 
 impl Pattern {
@@ -76,8 +79,9 @@ impl fmt::Display for Pattern {
 }
 
 /// A network in CIDR notation, as `10.0.0.0/8` (RFC 4632, RFC 4291 section 2.3).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize, JsonSchema)]
 #[serde(try_from = "String")]
+#[schemars(with = "String")]
 pub struct Network(IpNet);
 
 impl Network {
@@ -174,17 +178,43 @@ pub fn shown(field: Field<'_>) -> String {
 }
 
 /// The kinds of expectation that are written as a map with one key.
-#[derive(serde::Deserialize)]
+#[derive(serde::Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum Named {
+    /// Anything but this.
     Not(Box<Expected>),
+    /// One of these.
     OneOf(Vec<Expected>),
+    /// A text that this regular expression finds something in.
     Matches(Pattern),
+    /// An address, with or without a port, in this network.
     Cidr(Network),
+    /// This number or a larger one.
     AtLeast(u64),
+    /// This number or a smaller one.
     AtMost(u64),
+    /// A number from the first to the second, both included.
     Between([u64; 2]),
+    /// What another field of the same session says, as `client.request_id`.
     SameAs(FieldRef),
+}
+
+impl JsonSchema for Expected {
+    fn schema_name() -> Cow<'static, str> {
+        "Expected".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "What is expected of a field: a bare value means equal to it, null that it has no value.",
+            "anyOf": [
+                {"type": "null"},
+                {"type": "integer", "minimum": 0},
+                {"type": "string"},
+                generator.subschema_for::<Named>(),
+            ],
+        })
+    }
 }
 
 impl<'de> Deserialize<'de> for Expected {

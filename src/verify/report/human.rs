@@ -183,6 +183,7 @@ mod tests {
             actual: actual.to_owned(),
             holds: expected == actual,
             line: line.map(str::to_owned),
+            at: None,
         }
     }
 
@@ -197,7 +198,7 @@ mod tests {
     fn reported(colour: bool, cases: Vec<CaseVerdict>) -> String {
         let mut out = Vec::new();
         let mut human = Human::new(&mut out, colour, false);
-        let verdict = Verdict { scenario: "http2".to_owned(), cases };
+        let verdict = Verdict { scenario: "http2".to_owned(), file: None, elapsed: Duration::ZERO, cases };
         let summary = Summary {
             held: usize::from(verdict.holds()),
             failed: usize::from(!verdict.holds()),

@@ -7,15 +7,16 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::lines::{Lines, Ours, pick};
-use super::session::{ExecSession, Program, connect};
+use super::session::{self, ExecSession, Program, beyond};
 use super::{Ends, INTERVAL, KubernetesError, LiveMesh};
 use crate::verify::driver::{Dialer, drive};
 use crate::verify::evidence::Evidence;
 use crate::verify::expect::{Across, FieldRef, Side};
 use crate::verify::judge::{CaseVerdict, Check, Departure, Subject, judge};
 use crate::verify::pair::PairConfig;
+use crate::verify::placed::Placed;
 use crate::verify::plan::PlannedCase;
-use crate::verify::scenario::Case;
+use crate::verify::scenario::{Case, Connect, Request};
 use crate::verify::template::{Fact, Facts};
 
 /// How long lines are awaited after the last session: Envoy writes its log every second, and the kubelet passes it on.
@@ -54,7 +55,7 @@ impl LiveMesh {
         };
         remote.before = remote.client_log().await?.lines().map(str::to_owned).collect();
         let endings = drive(case, &remote).await;
-        let lines = remote.await_lines(case.session_count()).await?;
+        let lines = remote.await_lines(case).await?;
         let [client, server] = [&lines.client, &lines.server].map(|lines| lines.join("\n") + "\n");
         keep(&client, &server).map_err(|error| KubernetesError::Documents(error.to_string()))?;
         let evidence = Evidence::parse(client.trim_end(), server.trim_end());
@@ -87,15 +88,16 @@ impl Remote<'_> {
     }
 
     /// Waits for as many lines at both sidecars, or for long enough.
-    async fn await_lines(&self, sessions: usize) -> Result<Lines, KubernetesError> {
+    async fn await_lines(&self, case: &Case) -> Result<Lines, KubernetesError> {
         let deadline = Instant::now() + LINES_LIMIT;
         loop {
             let lines = self.lines().await?;
             if let Some(line) = lines.unreadable {
                 return Err(KubernetesError::LogFormat { pod: self.ends.client.name.clone(), line });
             }
-            if lines.client.len() >= sessions && lines.server.len() >= sessions || Instant::now() >= deadline
-            {
+            let complete = lines.client.len() >= case.line_count(Side::Client)
+                && lines.server.len() >= case.line_count(Side::Server);
+            if complete || Instant::now() >= deadline {
                 return Ok(lines);
             }
             tokio::time::sleep(INTERVAL).await;
@@ -106,16 +108,20 @@ impl Remote<'_> {
 impl Dialer for Remote<'_> {
     type Session = ExecSession;
 
-    async fn connect(
-        &self,
-        path: &str,
-        status: u16,
-        _body_bytes: Option<usize>,
-    ) -> Result<Option<ExecSession>, Departure> {
+    async fn connect(&self, connect: &Connect) -> Result<Option<ExecSession>, Departure> {
+        let Connect { path, status, host, headers, subprotocols, .. } = connect;
+        if host.is_some() || !subprotocols.is_empty() || headers.0.iter().next().is_some() {
+            return Err(beyond("connect", "a host, a field or a subprotocol"));
+        }
         let request_id = uuid::Uuid::new_v4().to_string();
         self.request_ids.borrow_mut().insert(request_id.clone());
         let uri = format!("ws://{}{path}", self.pair.authority);
-        connect((&self.mesh.cluster, &self.ends.client, self.program), &uri, &request_id, status).await
+        session::connect((&self.mesh.cluster, &self.ends.client, self.program), &uri, &request_id, *status)
+            .await
+    }
+
+    async fn request(&self, _request: &Request) -> Result<(), Departure> {
+        Err(beyond("request", "a plain request"))
     }
 
     /// The application in the cluster holds nothing back.
@@ -163,7 +169,7 @@ fn in_a_mesh(case: &Case, program: Program) -> Case {
     // With mutual TLS it is the cluster's SNI, without it nothing.
     case.expect.server.remove("requested_server_name");
     // Several workers have connections of their own, which are counted apart.
-    case.expect.across.retain(|_, across| *across != Across::Shared);
+    case.expect.across.retain(|_, across| across.value != Across::Shared);
     if program == Program::Python {
         // It offers compression, and has a name of its own.
         for expected in [&mut case.expect.client, &mut case.expect.server] {
@@ -177,12 +183,12 @@ fn in_a_mesh(case: &Case, program: Program) -> Case {
 
 /// Where sessions share their connection: that there are no more connections than workers and pods.
 fn connections(case: &Case, at_most: usize, evidence: &Evidence) -> Vec<Check> {
-    let shared = case.expect.across.iter().filter(|(_, across)| **across == Across::Shared);
+    let shared = case.expect.across.iter().filter(|(_, across)| across.value == Across::Shared);
     let count = |field: &FieldRef| {
         let lines = evidence.sessions.iter().filter_map(|session| session.line(field.side));
         lines.filter_map(|line| line.text_of(&field.key).map(str::to_owned)).collect::<BTreeSet<_>>().len()
     };
-    let check = |(field, _): (&FieldRef, &Across)| {
+    let check = |(field, across): (&FieldRef, &Placed<Across>)| {
         let found = count(field);
         Check {
             subject: Subject::Log(field.side),
@@ -191,6 +197,7 @@ fn connections(case: &Case, at_most: usize, evidence: &Evidence) -> Vec<Check> {
             actual: format!("{found} different"),
             holds: (1..=at_most).contains(&found),
             line: None,
+            at: across.line,
         }
     };
     shared.map(check).collect()

@@ -13,6 +13,7 @@ use super::api::Kubernetes;
 use super::{KubernetesError, Pod};
 use crate::verify::driver::Session;
 use crate::verify::judge::Departure;
+use crate::verify::scenario::{Awaited, Closing, Content, Ended, Wanted};
 
 /// How long one step may take: behind real sidecars a close takes two seconds, and a busy cluster is slow to start a command.
 const STEP_LIMIT: Duration = Duration::from_secs(30);
@@ -94,7 +95,7 @@ pub(super) async fn connect(
     request_id: &str,
     status: u16,
 ) -> Result<Option<ExecSession>, Departure> {
-    let departure = |actual: String| Departure { step: "connect", expected: status.to_string(), actual };
+    let departure = |actual: String| Departure::new("connect", status.to_string(), actual);
     let client = program.command(uri, request_id);
     let command: Vec<&str> =
         ["sh", "-c", SCRIPT, END].into_iter().chain(client.iter().map(String::as_str)).collect();
@@ -126,10 +127,28 @@ pub(super) async fn connect(
 impl ExecSession {
     /// The next thing that the client shows; its end is none.
     async fn next(&mut self) -> Result<Shown, String> {
-        let shown = timeout(STEP_LIMIT, self.shown.recv()).await;
+        self.next_within(STEP_LIMIT).await
+    }
+
+    async fn next_within(&mut self, limit: Duration) -> Result<Shown, String> {
+        let shown = timeout(limit, self.shown.recv()).await;
         shown
-            .map_err(|_| format!("nothing within {STEP_LIMIT:?}"))?
+            .map_err(|_| format!("nothing within {limit:?}"))?
             .ok_or_else(|| "the end of the client".to_owned())
+    }
+
+    /// Waits until the client says that the connection is closed, and how.
+    async fn closed_with(&mut self, code: u16) -> Result<(), String> {
+        loop {
+            match self.next().await? {
+                Shown::Talk(talk) if talk.starts_with(&format!("Connection closed: {code} ")) => {
+                    return Ok(());
+                }
+                Shown::Talk(talk) if talk.starts_with("Connection closed") => return Err(talk),
+                Shown::Talk(_) => {}
+                Shown::Message(message) => return Err(format!("{message:?}")),
+            }
+        }
     }
 
     async fn write(&mut self, line: &str) -> Result<(), String> {
@@ -142,16 +161,31 @@ impl ExecSession {
 }
 
 impl Session for ExecSession {
-    async fn send(&mut self, text: &str) -> Result<(), Departure> {
-        let departure = |actual| Departure { step: "send", expected: format!("{text:?} sent"), actual };
+    async fn send(&mut self, content: &Content) -> Result<(), Departure> {
+        let Content::Text(text) = content else { return Err(beyond("send", "anything but a text")) };
+        let departure = |actual| Departure::new("send", format!("{text:?} sent"), actual);
+        if text.contains(['\n', '\r']) {
+            return Err(beyond("send", "a text of several lines"));
+        }
         self.write(text).await.map_err(departure)
     }
 
-    async fn receive(&mut self, text: &str) -> Result<(), Departure> {
-        let departure = |actual| Departure { step: "receive", expected: format!("{text:?}"), actual };
+    async fn receive(&mut self, awaited: &Awaited) -> Result<(), Departure> {
+        let expected = match &awaited.message {
+            Wanted::Equal(Content::Text(text)) => format!("{text:?}"),
+            Wanted::Matching(pattern) => format!("a match of {pattern}"),
+            Wanted::Equal(_) => return Err(beyond("receive", "anything but a text")),
+        };
+        let fits = |message: &str| match &awaited.message {
+            Wanted::Equal(Content::Text(text)) => message == text,
+            Wanted::Matching(pattern) => pattern.is_match(message),
+            Wanted::Equal(_) => false,
+        };
+        let departure = |actual| Departure::new("receive", expected.clone(), actual);
+        let limit = awaited.within.map_or(STEP_LIMIT, |length| length.0);
         loop {
-            match self.next().await.map_err(departure)? {
-                Shown::Message(message) if message == text => return Ok(()),
+            match self.next_within(limit).await.map_err(departure)? {
+                Shown::Message(message) if fits(&message) => return Ok(()),
                 Shown::Message(message) => return Err(departure(format!("{message:?}"))),
                 Shown::Talk(talk) if talk.starts_with("Connection closed") => return Err(departure(talk)),
                 Shown::Talk(_) => {}
@@ -159,21 +193,29 @@ impl Session for ExecSession {
         }
     }
 
-    async fn close(&mut self, code: u16) -> Result<(), Departure> {
-        let departure =
-            |actual| Departure { step: "close", expected: format!("{code} in answer, then the end"), actual };
-        self.write(END).await.map_err(departure)?;
-        loop {
-            match self.next().await.map_err(departure)? {
-                Shown::Talk(talk) if talk.starts_with(&format!("Connection closed: {code} ")) => {
-                    return Ok(());
-                }
-                Shown::Talk(talk) if talk.starts_with("Connection closed") => return Err(departure(talk)),
-                Shown::Talk(_) => {}
-                Shown::Message(message) => return Err(departure(format!("{message:?}"))),
-            }
-        }
+    async fn ping(&mut self, _payload: &str) -> Result<(), Departure> {
+        Err(beyond("ping", "a Ping"))
     }
+
+    async fn close(&mut self, closing: &Closing) -> Result<(), Departure> {
+        if closing.code != 1000 || !closing.reason.is_empty() {
+            return Err(beyond("close", "another code than 1000, or a reason"));
+        }
+        let departure = |actual| Departure::new("close", "1000 in answer, then the end".to_owned(), actual);
+        self.write(END).await.map_err(departure)?;
+        self.closed_with(closing.code).await.map_err(departure)
+    }
+
+    async fn closed(&mut self, ended: &Ended) -> Result<(), Departure> {
+        let departure = |actual| Departure::new("closed", format!("Close {}", ended.code), actual);
+        self.closed_with(ended.code).await.map_err(departure)
+    }
+}
+
+/// What the client of a pod cannot be told to do.
+pub(super) fn beyond(step: &'static str, what: &str) -> Departure {
+    let actual = format!("{what} is not for the client in a pod");
+    Departure::new(step, "what a client in a pod can do".to_owned(), actual)
 }
 
 /// Reads the lines of a stream to its end. Python's client writes for a terminal, with carriage returns and escape sequences.

@@ -1,0 +1,206 @@
+//! Reading a scenario from a file: what is wrong with one is said with line and column, and with the name that was meant.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde_saphyr::{Location, MessageFormatter, UserMessageFormatter};
+
+use super::{Application, Scenario, Step};
+use crate::verify::placed::Placed;
+
+/// Below this a name is not like another (Jaro-Winkler).
+const SIMILAR: f64 = 0.75;
+
+/// A scenario that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ScenarioError {
+    /// The file, or one that it names, cannot be read.
+    #[error("read {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The file is no scenario.
+    #[error("{}:{line}:{column}: {problem}", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// Where in it, from 1.
+        line: u64,
+        /// Where in the line, from 1.
+        column: u64,
+        /// What is wrong.
+        problem: String,
+        /// What might be right.
+        hint: Option<String>,
+    },
+    /// Everything in the file is well formed, and yet it cannot be played.
+    #[error("{}: {problem}", path.display())]
+    Unfit {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        problem: String,
+    },
+}
+
+/// Reads a scenario. The files that it names are beside it.
+///
+/// # Errors
+/// [`ScenarioError`].
+pub fn load(path: &Path) -> Result<Scenario, ScenarioError> {
+    let unreadable = |path: &Path, source| ScenarioError::Read { path: path.to_owned(), source };
+    let text = std::fs::read_to_string(path).map_err(|source| unreadable(path, source))?;
+    let options = serde_saphyr::options! { with_snippet: false };
+    let mut scenario: Scenario = serde_saphyr::from_str_with_options(&text, options)
+        .map_err(|error| malformed(path, error.without_snippet()))?;
+    scenario.file = Some(path.to_owned());
+    check(&scenario).map_err(|problem| ScenarioError::Unfit { path: path.to_owned(), problem })?;
+    let folder = path.parent().unwrap_or(Path::new(""));
+    for file in scenario.files() {
+        *file = folder.join(&*file);
+        std::fs::metadata(&*file).map_err(|source| unreadable(file, source))?;
+    }
+    Ok(scenario)
+}
+
+fn malformed(path: &Path, error: &serde_saphyr::Error) -> ScenarioError {
+    use serde_saphyr::Error;
+    let location = error.location().unwrap_or(Location::UNKNOWN);
+    let (problem, hint) = match error {
+        Error::SerdeUnknownField { field: name, expected, .. }
+        | Error::SerdeUnknownVariant { variant: name, expected, .. } => {
+            (format!("nothing is named {name:?} here"), Some(suggestion(name, expected)))
+        }
+        Error::SerdeMissingField { field, .. } => (format!("{field} is missing"), None),
+        other => (UserMessageFormatter.format_message(other).into_owned(), None),
+    };
+    ScenarioError::Malformed {
+        path: path.to_owned(),
+        line: location.line(),
+        column: location.column(),
+        problem,
+        hint,
+    }
+}
+
+fn suggestion(name: &str, expected: &[&str]) -> String {
+    match nearest(name, expected.iter().copied()) {
+        Some(nearest) => format!("did you mean {nearest}?"),
+        None => format!("there are {}", expected.join(", ")),
+    }
+}
+
+/// The name that resembles this one most, if one does.
+pub(in crate::verify) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let similar = known.map(|known| (strsim::jaro_winkler(name, known), known));
+    let (similarity, nearest) = similar.max_by(|(a, _), (b, _)| a.total_cmp(b))?;
+    (similarity >= SIMILAR).then_some(nearest)
+}
+
+/// What serde cannot see.
+fn check(scenario: &Scenario) -> Result<(), String> {
+    let named = |name: &str| {
+        let fits = |char: char| char.is_ascii_alphanumeric() || "-_.".contains(char);
+        !name.is_empty() && !name.starts_with('.') && name.chars().all(fits)
+    };
+    let variants = scenario.variants.iter().map(|variant| &variant.name);
+    if let Some(name) = std::iter::once(&scenario.name).chain(variants).find(|name| !named(name)) {
+        return Err(format!("{name:?} is no name: letters, digits, `-`, `_` and `.` make one"));
+    }
+    if scenario.sessions.iter().all(|sessions| sessions.count == 0 || sessions.steps.is_empty()) {
+        return Err("there is no session with a step".to_owned());
+    }
+    let releases = scenario.sessions.iter().any(|sessions| sessions.steps.iter().any(releases));
+    if releases && scenario.application != Application::HeldEcho {
+        return Err("there is nothing to release: say `application: held-echo`".to_owned());
+    }
+    Ok(())
+}
+
+fn releases(step: &Placed<Step>) -> bool {
+    match &step.value {
+        Step::Release => true,
+        Step::Repeat { steps, .. } => steps.iter().any(releases),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Reads a scenario with these lines as its `sessions` in `it.yaml`, beside `there.bin`; the error without the folder, and the hint.
+    fn read(sessions: &str) -> Result<Scenario, (String, Option<String>)> {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::write(folder.path().join("there.bin"), "bytes").expect("a file");
+        let path = folder.path().join("it.yaml");
+        let text = format!("name: it\ndescription: a test\nexpect: {{}}\nsessions:\n  - steps:\n{sessions}");
+        std::fs::write(&path, text).expect("a file");
+        load(&path).map_err(|error| {
+            let hint = match &error {
+                ScenarioError::Malformed { hint, .. } => hint.clone(),
+                _ => None,
+            };
+            (error.to_string().replace(&format!("{}/", folder.path().display()), ""), hint)
+        })
+    }
+
+    #[test]
+    fn a_mistake_is_named_with_line_and_column_and_with_what_was_meant() {
+        for (sessions, error, hint) in [
+            (
+                "      - conect: {}\n",
+                "it.yaml:6:9: nothing is named \"conect\" here",
+                Some("did you mean connect?"),
+            ),
+            (
+                "      - connect:\n          pth: /\n",
+                "it.yaml:7:11: nothing is named \"pth\" here",
+                Some("did you mean path?"),
+            ),
+            (
+                "      - close: {kode: 1000}\n",
+                "it.yaml:6:17: nothing is named \"kode\" here",
+                Some("did you mean code?"),
+            ),
+        ] {
+            assert_eq!(read(sessions).expect_err(sessions), (error.to_owned(), hint.map(str::to_owned)));
+        }
+        for (sessions, place, part) in [
+            ("      - close: 1005\n", "it.yaml:6:", "1005 is not a code that can be sent"),
+            ("      - wait: soon\n", "it.yaml:6:", "no length of time"),
+            ("      - receive: {text: a, matches: b}\n", "it.yaml:6:", "is named by one of"),
+            ("      - receive: {matches: '('}\n", "it.yaml:6:", "regex"),
+            ("      - send: {binary: '?'}\n", "it.yaml:6:", "no base64"),
+            ("      - send: 5\n", "it.yaml:6:", "expected a string"),
+            ("      - connect: {headers: {a b: c}}\n", "it.yaml:6:", "no name of a field"),
+            ("      - release\n", "it.yaml: ", "nothing to release"),
+            ("      - send: {file: nowhere.bin}\n", "read nowhere.bin: ", "No such file"),
+        ] {
+            let (error, _) = read(sessions).expect_err(sessions);
+            assert!(error.starts_with(place) && error.contains(part), "{sessions}{error}");
+        }
+    }
+
+    #[test]
+    fn a_file_is_looked_for_beside_the_scenario_and_each_step_knows_its_line() {
+        let scenario =
+            read("      - connect: {}\n      - repeat: {times: 2, steps: [{send: {file: there.bin}}]}\n");
+        let mut scenario = scenario.expect("a scenario");
+        let lines: Vec<_> = scenario.sessions[0].steps.iter().map(|step| step.line).collect();
+        assert_eq!(lines, [Some(6), Some(7)]);
+        let files = scenario.files();
+        assert_eq!(files.len(), 1);
+        assert!(files[0].is_absolute() && files[0].ends_with("there.bin"), "{files:?}");
+    }
+
+    #[test]
+    fn only_a_similar_name_is_suggested() {
+        assert_eq!(nearest("sned", ["send", "receive"].into_iter()), Some("send"));
+        assert_eq!(nearest("xyz", ["send", "receive"].into_iter()), None);
+    }
+}
