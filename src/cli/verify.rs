@@ -1,20 +1,23 @@
 //! `websockets-cli verify`.
 
+mod files;
 mod kubernetes;
+mod reports;
 
 use std::ffi::OsString;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use tokio::sync::mpsc::unbounded_channel;
 
+use self::reports::Report;
 use super::{exit, lint, mesh_config};
 use crate::drain::{EndSignal, EndSignals};
 use crate::mesh::{Documents, MeshDefaults, Source};
-use crate::verify::report::{Human, Reporter};
+use crate::verify::report::Reporter;
 use crate::verify::{
-    Envoy, EnvoyError, Plan, Request, ScenarioError, Targets, VerifyError, built_in, run as run_plan,
+    Envoy, EnvoyError, Plan, Request, Scenario, ScenarioError, Targets, VerifyError, run as run_plan, select,
 };
 
 /// Drives sessions through a pair of sidecars and judges their access logs.
@@ -23,13 +26,25 @@ use crate::verify::{
 /// system's choice. One verdict a scenario; exit status 0 when all hold, 1 when one does not.
 // A cluster has documents of its own.
 #[derive(Debug, clap::Args)]
-#[command(group = clap::ArgGroup::new("documents").multiple(true))]
+#[command(args_conflicts_with_subcommands = true, group = clap::ArgGroup::new("documents").multiple(true))]
 pub(super) struct Args {
-    /// Run this scenario; repeatable. All of them if none is named.
-    #[arg(long = "scenario", value_name = "NAME")]
+    #[command(subcommand)]
+    command: Option<files::Command>,
+
+    /// Run this scenario, a built-in one or one in a YAML file; repeatable. All built-in ones if none is named.
+    ///
+    /// `verify init FILE` writes an example, `verify schema` prints the JSON schema. Files that a scenario names are beside it.
+    #[arg(long = "scenario", value_name = "NAME-OR-FILE")]
     scenarios: Vec<String>,
 
-    /// List the scenarios and end.
+    /// Report in another form too: junit=PATH, json=PATH, or github for annotations and a summary; repeatable.
+    ///
+    /// PATH may be - for standard output; what is for people is then on standard error. Under GitHub Actions
+    /// (GITHUB_ACTIONS=true) its report is on by itself. `verify schema report` prints the JSON schema of json.
+    #[arg(long = "report", value_name = "FORMAT=PATH")]
+    reports: Vec<Report>,
+
+    /// List the scenarios and end; with --scenario, only these.
     #[arg(long)]
     list: bool,
 
@@ -78,10 +93,13 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: Args) -> ExitCode {
+    if let Some(command) = &args.command {
+        return files::run(command);
+    }
     if args.list {
-        return match list(&mut io::stdout().lock()) {
-            Ok(()) => ExitCode::from(exit::OK),
-            Err(error) => exit::report(&error, None, exit::FAILED),
+        return match select(&args.scenarios) {
+            Ok(scenarios) => list(&scenarios, &mut io::stdout().lock()),
+            Err(error) => failed(&error),
         };
     }
     let loaded = mesh_config::load(args.mesh_config.as_deref()).map_err(VerifyError::from);
@@ -91,21 +109,31 @@ pub(super) fn run(args: Args) -> ExitCode {
         Err(error) => return failed(&error),
     };
     if args.kubernetes.is_asked_for() {
-        return until_signal(verify_cluster(args, brought));
+        return match reports::open(&args.reports) {
+            Ok(reporters) => until_signal(verify_cluster(args, brought, reporters)),
+            Err(error) => exit::report(&error, None, exit::USAGE),
+        };
     }
-    match plan(args, brought, mesh) {
-        Ok(plan) => until_signal(verify(plan)),
-        Err(error) => failed(&error),
+    let asked = args.reports.clone();
+    let plan = match plan(args, brought, mesh) {
+        Ok(plan) => plan,
+        Err(error) => return failed(&error),
+    };
+    match reports::open(&asked) {
+        Ok(reporters) => until_signal(verify(plan, reporters)),
+        Err(error) => exit::report(&error, None, exit::USAGE),
     }
 }
 
 /// The scenarios, a line each.
-fn list(out: &mut impl Write) -> io::Result<()> {
-    let width = built_in().iter().map(|scenario| scenario.name.len()).max().unwrap_or_default();
-    for scenario in built_in() {
-        writeln!(out, "{:width$}  {}", scenario.name, scenario.description)?;
+fn list(scenarios: &[Scenario], out: &mut impl Write) -> ExitCode {
+    let width = scenarios.iter().map(|scenario| scenario.name.len()).max().unwrap_or_default();
+    let line = |scenario: &Scenario| format!("{:width$}  {}\n", scenario.name, scenario.description);
+    let text: String = scenarios.iter().map(line).collect();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => ExitCode::from(exit::OK),
+        Err(error) => exit::report(&error, None, exit::FAILED),
     }
-    out.flush()
 }
 
 /// The documents that were named. What will go wrong with them is shown first, then a warning for each thing in them that
@@ -167,7 +195,11 @@ fn until_signal(work: impl Future<Output = ExitCode>) -> ExitCode {
 }
 
 /// Prepares the cluster as far as that is asked for, runs what its documents stand for, and cleans up.
-async fn verify_cluster(args: Args, brought: Option<Documents>) -> ExitCode {
+async fn verify_cluster(
+    args: Args,
+    brought: Option<Documents>,
+    reporters: Vec<Box<dyn Reporter>>,
+) -> ExitCode {
     let Args { scenarios, service, client_workload, keep, kubernetes, .. } = args;
     let cluster = match kubernetes.connect(brought).await {
         Ok(cluster) => cluster,
@@ -178,7 +210,7 @@ async fn verify_cluster(args: Args, brought: Option<Documents>) -> ExitCode {
         let targets = Targets::Kubernetes(cluster.mesh());
         let (documents, mesh) = (Some(documents), MeshDefaults::default());
         let request = Request { scenarios, documents, mesh, service, client_workload, keep, targets };
-        Ok(verify(Plan::new(request)?).await)
+        Ok(verify(Plan::new(request)?, reporters).await)
     };
     let status = verified.await.unwrap_or_else(|error: VerifyError| failed(&error));
     // Whatever came of it: what was applied is taken back.
@@ -189,14 +221,21 @@ async fn verify_cluster(args: Args, brought: Option<Documents>) -> ExitCode {
 }
 
 /// Runs the plan to its end.
-async fn verify(plan: Plan) -> ExitCode {
+async fn verify(plan: Plan, mut reporters: Vec<Box<dyn Reporter>>) -> ExitCode {
     let (events, mut heard) = unbounded_channel();
     let reporting = async {
-        let mut report = human();
+        let mut outcome = Ok(());
         while let Some(event) = heard.recv().await {
-            report.hear(&event)?;
+            // One that cannot write any more does not keep the others from their end.
+            reporters.retain_mut(|reporter| match reporter.hear(&event) {
+                Ok(()) => true,
+                Err(error) => {
+                    outcome = Err(error);
+                    false
+                }
+            });
         }
-        io::Result::Ok(())
+        outcome
     };
     match tokio::join!(run_plan(plan, events), reporting) {
         (Err(error), _) => failed(&error),
@@ -205,12 +244,6 @@ async fn verify(plan: Plan) -> ExitCode {
         (Ok(_), Err(error)) => exit::report(&error, None, exit::FAILED),
         (Ok(summary), Ok(())) => status(summary.holds()),
     }
-}
-
-fn human() -> Human<io::Stdout> {
-    let colour =
-        io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    Human::new(io::stdout(), colour, io::stderr().is_terminal())
 }
 
 fn status(holds: bool) -> ExitCode {

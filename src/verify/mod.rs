@@ -41,7 +41,7 @@ pub use runner::run;
 pub use scenario::{
     Application, Awaited, Case, Closing, Connect, Content, EXAMPLE, Ended, Headers, Length, MethodName,
     PingPayload, Policy, Request as HttpRequest, Scenario, ScenarioError, Sessions, Step, Variant, Wanted,
-    built_in, load,
+    built_in, load, scenario_schema,
 };
 pub use selection::select;
 pub use target::envoy::{Envoy, EnvoyError};

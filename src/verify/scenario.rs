@@ -9,7 +9,7 @@ mod step;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, schema_for};
 use serde::Deserialize;
 
 pub(super) use self::file::nearest;
@@ -45,6 +45,12 @@ pub fn built_in() -> &'static [Scenario] {
         BUILT_IN.iter().map(parse).collect()
     });
     &SCENARIOS
+}
+
+/// The JSON schema of a scenario's file.
+#[must_use]
+pub fn scenario_schema() -> Schema {
+    schema_for!(Scenario)
 }
 
 /// One thing that is to be shown, by sessions through the pair.

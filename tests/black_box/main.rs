@@ -10,3 +10,4 @@ mod sidecar_admin;
 mod support;
 mod verify;
 mod verify_envoy;
+mod verify_scenarios;

@@ -12,6 +12,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// The binary under test.
 pub(crate) fn websockets_cli() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_websockets-cli"));
+    // A test is no step of GitHub's, even if it runs in one.
+    command.env_remove("GITHUB_ACTIONS").env_remove("GITHUB_STEP_SUMMARY");
     command.env_remove("RUST_LOG").env("NO_COLOR", "1").stdin(Stdio::null());
     command
 }

@@ -7,9 +7,10 @@ use std::io::{self, Write};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::Reporter;
+use super::findings::{Finding, findings};
 use crate::verify::event::{Summary, VerifyEvent};
 use crate::verify::expect::Side;
-use crate::verify::judge::{CaseVerdict, Check, Decisive, Subject, Verdict};
+use crate::verify::judge::{Decisive, Verdict};
 
 /// Keys whose values say what they are, and so are shown without the key.
 const SELF_EXPLANATORY: [&str; 5] =
@@ -134,46 +135,12 @@ fn said(Decisive { field, values, lines }: &Decisive) -> String {
     }
 }
 
-/// What failed with one line, or without any; and how many lines failed in the same way.
-struct Finding<'a> {
-    checks: Vec<&'a Check>,
-    line: Option<&'a str>,
-    times: usize,
-}
-
-/// The failed checks, those of one line together, and lines that failed in the same way only once.
-fn findings(case: &CaseVerdict) -> Vec<Finding<'_>> {
-    let mut by_line: Vec<Finding<'_>> = Vec::new();
-    for check in case.failed() {
-        let line = check.line.as_deref();
-        match by_line.iter_mut().find(|finding| line.is_some() && finding.line == line) {
-            Some(finding) => finding.checks.push(check),
-            None => by_line.push(Finding { checks: vec![check], line, times: 1 }),
-        }
-    }
-    let mut findings: Vec<Finding<'_>> = Vec::new();
-    for finding in by_line {
-        match findings.iter_mut().find(|other| essence(&other.checks) == essence(&finding.checks)) {
-            Some(other) => other.times += 1,
-            None => findings.push(finding),
-        }
-    }
-    findings
-}
-
-/// What two findings have in common that differ in their lines only.
-fn essence<'a>(checks: &[&'a Check]) -> Vec<(Subject, &'a str, &'a str, &'a str)> {
-    let of = |check: &&'a Check| {
-        (check.subject, check.field.as_str(), check.expected.as_str(), check.actual.as_str())
-    };
-    checks.iter().map(of).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::verify::judge::{CaseVerdict, Check, Subject};
 
     fn check(subject: Subject, field: &str, expected: &str, actual: &str, line: Option<&str>) -> Check {
         Check {

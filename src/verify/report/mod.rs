@@ -1,10 +1,19 @@
 //! Renderings of a run: each listens to its events and writes what one kind of reader wants.
 
+mod findings;
+mod github;
 mod human;
+mod json;
+mod junit;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 
+pub use github::Github;
 pub use human::Human;
+pub use json::{Json, schema};
+pub use junit::Junit;
 
 use super::event::VerifyEvent;
 

@@ -1,0 +1,135 @@
+//! `websockets-cli verify --report`: which reports are wanted, and where they go. Everything is opened before the run.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use crate::verify::report::{Github, Human, Json, Junit, Reporter};
+
+/// Is `true` in a step of GitHub Actions.
+const GITHUB_ACTIONS: &str = "GITHUB_ACTIONS";
+
+/// The file that takes the summary of such a step.
+const GITHUB_STEP_SUMMARY: &str = "GITHUB_STEP_SUMMARY";
+
+/// The path that stands for standard output.
+const STANDARD_OUTPUT: &str = "-";
+
+/// A report beside the one for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Report {
+    /// JUnit's XML.
+    Junit(PathBuf),
+    /// JSON.
+    Json(PathBuf),
+    /// Annotations and a summary for GitHub Actions.
+    Github,
+}
+
+/// A report has nowhere to go.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ReportError {
+    /// The file cannot be written.
+    #[error("write the report {}: {source}", path.display())]
+    Unwritable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// Standard output takes one document.
+    #[error("two reports on standard output")]
+    TwoOnStandardOutput,
+}
+
+impl FromStr for Report {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once('=') {
+            Some(("junit", path)) if !path.is_empty() => Ok(Self::Junit(path.into())),
+            Some(("json", path)) if !path.is_empty() => Ok(Self::Json(path.into())),
+            None if text == "github" => Ok(Self::Github),
+            _ => Err("a report is junit=PATH, json=PATH or github".to_owned()),
+        }
+    }
+}
+
+impl Report {
+    fn is_on_standard_output(&self) -> bool {
+        matches!(self, Self::Junit(path) | Self::Json(path) if path.as_os_str() == STANDARD_OUTPUT)
+    }
+}
+
+/// The report for people, those that are asked for, and GitHub's where this is a step of its.
+///
+/// What is for people is on standard output, unless a report is to be there: data and talk do not mix.
+pub(super) fn open(asked: &[Report]) -> Result<Vec<Box<dyn Reporter>>, ReportError> {
+    let on_standard_output = asked.iter().filter(|report| report.is_on_standard_output()).count();
+    if on_standard_output > 1 {
+        return Err(ReportError::TwoOnStandardOutput);
+    }
+    let is_taken = on_standard_output > 0;
+    let talk =
+        || -> Box<dyn Write> { if is_taken { Box::new(io::stderr()) } else { Box::new(io::stdout()) } };
+    let mut reporters: Vec<Box<dyn Reporter>> = vec![Box::new(human(talk(), is_taken))];
+    for report in asked {
+        match report {
+            Report::Junit(path) => reporters.push(Box::new(Junit::new(destination(path)?))),
+            Report::Json(path) => reporters.push(Box::new(Json::new(destination(path)?))),
+            Report::Github => {}
+        }
+    }
+    let in_github_actions = std::env::var_os(GITHUB_ACTIONS).is_some_and(|value| value == "true");
+    if in_github_actions || asked.contains(&Report::Github) {
+        reporters.push(Box::new(Github::new(talk(), step_summary()?)));
+    }
+    Ok(reporters)
+}
+
+fn human(out: Box<dyn Write>, on_standard_error: bool) -> Human<Box<dyn Write>> {
+    let is_terminal = if on_standard_error { io::stderr().is_terminal() } else { io::stdout().is_terminal() };
+    let colour = is_terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    Human::new(out, colour, io::stderr().is_terminal())
+}
+
+fn destination(path: &Path) -> Result<Box<dyn Write>, ReportError> {
+    if path.as_os_str() == STANDARD_OUTPUT {
+        return Ok(Box::new(io::stdout()));
+    }
+    let unwritable = |source| ReportError::Unwritable { path: path.to_owned(), source };
+    Ok(Box::new(File::create(path).map_err(unwritable)?))
+}
+
+/// The summary of the step, to which every command of the step adds.
+fn step_summary() -> Result<Option<File>, ReportError> {
+    let Some(path) = std::env::var_os(GITHUB_STEP_SUMMARY).filter(|path| !path.is_empty()) else {
+        return Ok(None);
+    };
+    let path = PathBuf::from(path);
+    let opened = OpenOptions::new().append(true).create(true).open(&path);
+    opened.map(Some).map_err(|source| ReportError::Unwritable { path, source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_is_a_format_and_a_path_and_githubs_has_none() {
+        assert_eq!("junit=out/it.xml".parse(), Ok(Report::Junit("out/it.xml".into())));
+        assert_eq!("json=-".parse(), Ok(Report::Json("-".into())));
+        assert_eq!("github".parse(), Ok(Report::Github));
+        for wrong in ["junit", "json=", "github=x", "html=x", ""] {
+            assert!(wrong.parse::<Report>().is_err(), "{wrong:?} was accepted");
+        }
+    }
+
+    #[test]
+    fn standard_output_takes_one_report() {
+        let twice = [Report::Json("-".into()), Report::Junit("-".into())];
+        assert!(matches!(open(&twice), Err(ReportError::TwoOnStandardOutput)));
+    }
+}

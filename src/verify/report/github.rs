@@ -1,0 +1,113 @@
+//! The report for GitHub Actions: an annotation for each thing that failed, at the line of the scenario that expects it, and
+//! a summary of the step in Markdown (GitHub's "workflow commands").
+
+use std::fmt::Write as _;
+use std::io::{self, Write};
+
+use super::Reporter;
+use super::findings::{Finding, findings, said};
+use crate::verify::event::{Summary, VerifyEvent};
+use crate::verify::judge::Verdict;
+
+/// The report for GitHub Actions.
+#[derive(Debug)]
+pub struct Github<W, S> {
+    /// For the annotations, which the runner reads from the output of the step.
+    commands: W,
+    /// For the summary, where the runner takes one.
+    summary: Option<S>,
+    verdicts: Vec<Verdict>,
+}
+
+impl<W: Write, S: Write> Github<W, S> {
+    /// Writes annotations to `commands`, as they come, and the summary to `summary`, at the end.
+    pub fn new(commands: W, summary: Option<S>) -> Self {
+        Self { commands, summary, verdicts: Vec::new() }
+    }
+
+    fn annotate(&mut self, verdict: &Verdict) -> io::Result<()> {
+        for finding in verdict.cases.iter().flat_map(findings) {
+            self.commands.write_all(annotation(verdict, &finding).as_bytes())?;
+        }
+        self.commands.flush()
+    }
+
+    fn summarise(&mut self, summary: &Summary) -> io::Result<()> {
+        let Some(out) = &mut self.summary else { return Ok(()) };
+        out.write_all(markdown(&self.verdicts, summary).as_bytes())?;
+        out.flush()
+    }
+}
+
+impl<W: Write, S: Write> Reporter for Github<W, S> {
+    fn hear(&mut self, event: &VerifyEvent) -> io::Result<()> {
+        match event {
+            VerifyEvent::Judged(verdict) => {
+                self.annotate(verdict)?;
+                self.verdicts.push(verdict.clone());
+                Ok(())
+            }
+            VerifyEvent::Finished(summary) => self.summarise(summary),
+            VerifyEvent::Started { .. } | VerifyEvent::CaseFinished => Ok(()),
+        }
+    }
+}
+
+fn annotation(verdict: &Verdict, finding: &Finding<'_>) -> String {
+    let mut properties = Vec::new();
+    if let Some(file) = &verdict.file {
+        properties.push(format!("file={}", property(&file.display().to_string())));
+        if let Some(line) = finding.checks.iter().find_map(|check| check.at) {
+            properties.push(format!("line={line}"));
+        }
+    }
+    properties.push(format!("title={}", property(&format!("verify: {}", verdict.scenario))));
+    let checks = finding.checks.iter().map(|check| said(check));
+    let text = checks.chain(finding.line.map(str::to_owned)).collect::<Vec<_>>().join("\n");
+    format!("::error {}::{}\n", properties.join(","), data(&text))
+}
+
+/// What a command says, in one line (`escapeData` in GitHub's toolkit).
+fn data(text: &str) -> String {
+    text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
+}
+
+/// The value of a property of a command (`escapeProperty` in GitHub's toolkit).
+fn property(text: &str) -> String {
+    data(text).replace(':', "%3A").replace(',', "%2C")
+}
+
+fn markdown(verdicts: &[Verdict], summary: &Summary) -> String {
+    let mut text = format!(
+        "### websockets-cli verify: {} ok, {} failed\n\n| scenario | verdict | what failed |\n| --- | --- | --- |\n",
+        summary.held, summary.failed
+    );
+    for verdict in verdicts {
+        let failed: Vec<_> = verdict.cases.iter().flat_map(findings).collect();
+        let failed = failed.iter().flat_map(|finding| &finding.checks).map(|check| cell(&said(check)));
+        let status = if verdict.holds() { "ok" } else { "**FAIL**" };
+        // Writing to a text does not fail.
+        let _ = writeln!(
+            text,
+            "| {} | {status} | {} |",
+            cell(&verdict.scenario),
+            failed.collect::<Vec<_>>().join("<br>")
+        );
+    }
+    text
+}
+
+/// A text as the cell of a table: nothing of it is markup.
+fn cell(text: &str) -> String {
+    let mut cell = String::with_capacity(text.len());
+    for char in text.chars() {
+        match char {
+            '&' => cell.push_str("&amp;"),
+            '<' => cell.push_str("&lt;"),
+            '\r' | '\n' => cell.push(' '),
+            '|' | '\\' | '`' | '*' | '_' | '[' | ']' => cell.extend(['\\', char]),
+            _ => cell.push(char),
+        }
+    }
+    cell
+}

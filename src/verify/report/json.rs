@@ -1,0 +1,196 @@
+//! The report for programs: one JSON document at the end. Its form is published as a JSON schema and has a version, which
+//! changes when a reader of the old form would misread the new one.
+
+use std::io::{self, Write};
+
+use schemars::{JsonSchema, Schema, schema_for};
+use serde::Serialize;
+
+use super::Reporter;
+use crate::verify::event::{Summary, VerifyEvent};
+use crate::verify::expect::Side;
+use crate::verify::judge::{CaseVerdict, Check, Decisive, Subject, Verdict};
+
+/// The version of the form.
+const VERSION: u32 = 1;
+
+/// The report for programs.
+#[derive(Debug)]
+pub struct Json<W> {
+    out: W,
+    scenarios: Vec<ScenarioReport>,
+}
+
+/// What `verify --report json` writes.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(title = "A report of websockets-cli verify")]
+struct Document<'a> {
+    /// The version of this form.
+    version: u32,
+    /// Whether everything was as expected.
+    holds: bool,
+    /// How many scenarios hold.
+    held: usize,
+    /// How many do not.
+    failed: usize,
+    /// How long the run took, in seconds.
+    seconds: f64,
+    /// In the order in which they were asked for.
+    scenarios: &'a [ScenarioReport],
+}
+
+/// What a scenario came to.
+#[derive(Debug, Serialize, JsonSchema)]
+struct ScenarioReport {
+    /// Its name.
+    name: String,
+    /// Its file; null for a built-in one.
+    file: Option<String>,
+    /// Whether everything was as expected.
+    holds: bool,
+    /// How long it took, in seconds.
+    seconds: f64,
+    /// Itself and its variants, as far as they were run.
+    cases: Vec<CaseReport>,
+}
+
+/// What one case of a scenario came to.
+#[derive(Debug, Serialize, JsonSchema)]
+struct CaseReport {
+    /// What it is called beside the others; null where there are none.
+    label: Option<String>,
+    /// Whether everything was as expected.
+    holds: bool,
+    /// The fields that decided it.
+    decided_by: Vec<DecisiveReport>,
+    /// Everything that was looked at.
+    checks: Vec<CheckReport>,
+}
+
+/// A field with what it said.
+#[derive(Debug, Serialize, JsonSchema)]
+struct DecisiveReport {
+    /// As `client.protocol`.
+    field: String,
+    /// Its values, each once.
+    values: Vec<String>,
+    /// In how many lines.
+    lines: usize,
+}
+
+/// One expectation and what was found.
+#[derive(Debug, Serialize, JsonSchema)]
+struct CheckReport {
+    /// What it is about.
+    subject: SubjectReport,
+    /// The key of the line, or the step of the session.
+    field: String,
+    /// In words.
+    expected: String,
+    /// In words.
+    actual: String,
+    /// Whether they agree.
+    holds: bool,
+    /// The access-log line that it was read from; null where it was none.
+    line: Option<String>,
+    /// The line of the scenario's file that expects it; null where that is not known.
+    at: Option<u64>,
+}
+
+/// What a check is about.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum SubjectReport {
+    /// What the client saw.
+    Session,
+    /// What the client's sidecar wrote.
+    Client,
+    /// What the server's sidecar wrote.
+    Server,
+}
+
+impl From<&Verdict> for ScenarioReport {
+    fn from(verdict: &Verdict) -> Self {
+        Self {
+            name: verdict.scenario.clone(),
+            file: verdict.file.as_ref().map(|path| path.display().to_string()),
+            holds: verdict.holds(),
+            seconds: verdict.elapsed.as_secs_f64(),
+            cases: verdict.cases.iter().map(CaseReport::from).collect(),
+        }
+    }
+}
+
+impl From<&CaseVerdict> for CaseReport {
+    fn from(case: &CaseVerdict) -> Self {
+        let decisive = |Decisive { field, values, lines }: &Decisive| DecisiveReport {
+            field: field.to_string(),
+            values: values.iter().cloned().collect(),
+            lines: *lines,
+        };
+        Self {
+            label: case.label.clone(),
+            holds: case.holds(),
+            decided_by: case.decided_by.iter().map(decisive).collect(),
+            checks: case.checks.iter().map(CheckReport::from).collect(),
+        }
+    }
+}
+
+impl From<&Check> for CheckReport {
+    fn from(check: &Check) -> Self {
+        Self {
+            subject: match check.subject {
+                Subject::Session => SubjectReport::Session,
+                Subject::Log(Side::Client) => SubjectReport::Client,
+                Subject::Log(Side::Server) => SubjectReport::Server,
+            },
+            field: check.field.clone(),
+            expected: check.expected.clone(),
+            actual: check.actual.clone(),
+            holds: check.holds,
+            line: check.line.clone(),
+            at: check.at,
+        }
+    }
+}
+
+impl<W: Write> Json<W> {
+    /// Writes to `out`, once, at the end.
+    pub fn new(out: W) -> Self {
+        Self { out, scenarios: Vec::new() }
+    }
+
+    fn write(&mut self, summary: &Summary) -> io::Result<()> {
+        let document = Document {
+            version: VERSION,
+            holds: summary.holds(),
+            held: summary.held,
+            failed: summary.failed,
+            seconds: summary.elapsed.as_secs_f64(),
+            scenarios: &self.scenarios,
+        };
+        serde_json::to_writer_pretty(&mut self.out, &document)?;
+        self.out.write_all(b"\n")?;
+        self.out.flush()
+    }
+}
+
+impl<W: Write> Reporter for Json<W> {
+    fn hear(&mut self, event: &VerifyEvent) -> io::Result<()> {
+        match event {
+            VerifyEvent::Judged(verdict) => {
+                self.scenarios.push(verdict.into());
+                Ok(())
+            }
+            VerifyEvent::Finished(summary) => self.write(summary),
+            VerifyEvent::Started { .. } | VerifyEvent::CaseFinished => Ok(()),
+        }
+    }
+}
+
+/// The JSON schema of the report.
+#[must_use]
+pub fn schema() -> Schema {
+    schema_for!(Document<'static>)
+}

@@ -1,0 +1,70 @@
+//! The report for CI servers: JUnit's XML, in the form of Jenkins. A scenario is a test suite, each of its cases a test.
+
+use std::io::{self, Write};
+
+use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
+
+use super::Reporter;
+use super::findings::{findings, said};
+use crate::verify::event::VerifyEvent;
+use crate::verify::judge::{CaseVerdict, Verdict};
+
+/// The report for CI servers.
+#[derive(Debug)]
+pub struct Junit<W> {
+    out: W,
+    report: Report,
+}
+
+impl<W: Write> Junit<W> {
+    /// Writes to `out`, once, at the end.
+    pub fn new(out: W) -> Self {
+        Self { out, report: Report::new("websockets-cli verify") }
+    }
+}
+
+impl<W: Write> Reporter for Junit<W> {
+    fn hear(&mut self, event: &VerifyEvent) -> io::Result<()> {
+        match event {
+            VerifyEvent::Judged(verdict) => {
+                self.report.add_test_suite(suite(verdict));
+                Ok(())
+            }
+            VerifyEvent::Finished(summary) => {
+                self.report.set_time(summary.elapsed);
+                let text = self.report.to_string().map_err(io::Error::other)?;
+                self.out.write_all(text.as_bytes())?;
+                self.out.flush()
+            }
+            VerifyEvent::Started { .. } | VerifyEvent::CaseFinished => Ok(()),
+        }
+    }
+}
+
+fn suite(verdict: &Verdict) -> TestSuite {
+    let mut suite = TestSuite::new(verdict.scenario.as_str());
+    suite.set_time(verdict.elapsed);
+    for case in &verdict.cases {
+        let mut test = TestCase::new(case.label.as_deref().unwrap_or(&verdict.scenario), status(case));
+        test.set_classname(verdict.scenario.as_str());
+        test.set_assertions(case.checks.len());
+        suite.add_test_case(test);
+    }
+    suite
+}
+
+fn status(case: &CaseVerdict) -> TestCaseStatus {
+    let findings = findings(case);
+    let Some(first) = findings.first().and_then(|finding| finding.checks.first()) else {
+        return TestCaseStatus::success();
+    };
+    let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
+    status.set_message(said(first)).set_type(first.field.as_str());
+    let lines = findings.iter().flat_map(|finding| {
+        let more = (finding.times > 1).then(|| format!("and {} more like this", finding.times - 1));
+        let checks = finding.checks.iter().map(|check| said(check));
+        checks.chain(finding.line.map(str::to_owned)).chain(more).collect::<Vec<_>>()
+    });
+    status.set_description(lines.collect::<Vec<_>>().join("\n"));
+    status
+}
