@@ -2,6 +2,7 @@
 
 mod client;
 mod lint;
+mod json_schema;
 mod mtls;
 mod server;
 mod sidecar;

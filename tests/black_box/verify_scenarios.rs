@@ -6,6 +6,7 @@ use std::process::Output;
 
 use serde_json::Value;
 
+use crate::json_schema::violations;
 use crate::support::{run, text, websockets_cli};
 
 fn verify(args: &[&str]) -> Output {
@@ -198,4 +199,37 @@ fn the_published_schemas_are_those_that_the_program_prints() {
         let printed = text(&verify(&["schema", format]).stdout);
         assert_eq!(published, printed, "cargo run -- verify schema {format} > schemas/{format}.schema.json");
     }
+}
+
+/// One of the published schemas.
+fn schema(format: &str) -> Value {
+    serde_json::from_slice(&verify(&["schema", format]).stdout).expect("JSON")
+}
+
+#[test]
+fn a_report_is_as_its_schema_says() {
+    let (_folder, path) = failing();
+    let output = verify(&["--scenario", &path, "--scenario", "multiplexing", "--report", "json=-"]);
+    let mut report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(violations(&schema("report"), &report), [""; 0]);
+    report["scenarios"][0]["cases"][0]["checks"][0]["subject"] = "proxy".into();
+    assert_eq!(violations(&schema("report"), &report).len(), 1);
+}
+
+#[test]
+fn the_scenarios_of_this_program_are_as_their_schema_says() {
+    let schema = schema("scenario");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/verify/scenarios");
+    let mut count = 0;
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("a file").path();
+        let scenario: Value =
+            serde_saphyr::from_str(&fs::read_to_string(&path).expect("text")).expect("well-formed YAML");
+        assert_eq!(violations(&schema, &scenario), [""; 0], "{}", path.display());
+        count += 1;
+    }
+    assert!(count > 5, "{count}");
+    let mistaken =
+        serde_json::json!({"name": "a", "description": "b", "sessions": [{"steps": [{"sned": "c"}]}]});
+    assert!(!violations(&schema, &mistaken).is_empty());
 }
