@@ -76,6 +76,6 @@ fn print_schema(format: Format) -> io::Result<()> {
         Format::Report => report::schema(),
     };
     let mut out = io::stdout().lock();
-    writeln!(out, "{schema:#}")?;
+    writeln!(out, "{:#}", schema.as_value())?;
     out.flush()
 }
