@@ -30,7 +30,7 @@ enum Command {
     Client(Box<client::Args>),
     Sidecar(Box<sidecar::Args>),
     Probe(Box<probe::Args>),
-    Verify(verify::Args),
+    Verify(Box<verify::Args>),
     Lint(lint::Args),
 }
 
@@ -44,7 +44,7 @@ pub fn main() -> ExitCode {
         Command::Client(args) => client::run(*args),
         Command::Sidecar(args) => sidecar::run(*args),
         Command::Probe(args) => probe::run(*args),
-        Command::Verify(args) => verify::run(args),
+        Command::Verify(args) => verify::run(*args),
         Command::Lint(args) => lint::run(&args),
     }
 }

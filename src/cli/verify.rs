@@ -40,7 +40,7 @@ pub(super) struct Args {
     /// Report in another form too: junit=PATH, json=PATH, or github for annotations and a summary; repeatable.
     ///
     /// PATH may be - for standard output; what is for people is then on standard error. Under GitHub Actions
-    /// (GITHUB_ACTIONS=true) its report is on by itself. `verify schema report` prints the JSON schema of json.
+    /// (`GITHUB_ACTIONS=true`) its report is on by itself. `verify schema report` prints the JSON schema of json.
     #[arg(long = "report", value_name = "FORMAT=PATH")]
     reports: Vec<Report>,
 

@@ -1,8 +1,8 @@
 //! The real binary, driven as a user drives it: a module a subcommand. Port 0, ready lines, no sleeps.
 
 mod client;
-mod lint;
 mod json_schema;
+mod lint;
 mod mtls;
 mod server;
 mod sidecar;
