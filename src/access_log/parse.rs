@@ -1,7 +1,7 @@
 //! Reading an access-log line back: one JSON object of Istio's default format (`EnvoyJSONLogFormatIstio`).
 //!
 //! A field that Envoy had no value for is JSON `null`; older Envoys wrote `"-"`. Both are [`Field::Null`], which is not
-//! the same as [`Field::Absent`], a key that the line does not have. Not for Istio's TEXT format.
+//! the same as [`Field::Absent`], a key that the line does not have. Other formats are read by [`super::LineFormat`].
 
 use serde_json::{Map, Value};
 
@@ -48,6 +48,11 @@ impl ParsedLine {
         Ok(Self { text: text.to_owned(), fields: serde_json::from_str(text)? })
     }
 
+    /// A line of another format, read into the same fields.
+    pub(super) fn new(text: &str, fields: Map<String, Value>) -> Self {
+        Self { text: text.to_owned(), fields }
+    }
+
     /// The line as it was written.
     #[must_use]
     pub fn text(&self) -> &str {
@@ -75,6 +80,16 @@ impl ParsedLine {
     pub fn text_of(&self, key: &str) -> Option<&str> {
         match self.field(key) {
             Field::Value(Value::String(text)) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The value of `key` if it is a whole number, also one that is written as a text: Envoy's JSON may be all strings.
+    #[must_use]
+    pub fn number_of(&self, key: &str) -> Option<u64> {
+        match self.field(key) {
+            Field::Value(Value::String(text)) => text.parse().ok(),
+            Field::Value(value) => value.as_u64(),
             _ => None,
         }
     }

@@ -5,6 +5,7 @@ mod client;
 mod connection;
 mod duration;
 mod exit;
+mod explain;
 mod lint;
 mod mesh_config;
 mod probe;
@@ -31,6 +32,7 @@ enum Command {
     Sidecar(Box<sidecar::Args>),
     Probe(Box<probe::Args>),
     Verify(Box<verify::Args>),
+    Explain(explain::Args),
     Lint(lint::Args),
 }
 
@@ -45,6 +47,7 @@ pub fn main() -> ExitCode {
         Command::Sidecar(args) => sidecar::run(*args),
         Command::Probe(args) => probe::run(*args),
         Command::Verify(args) => verify::run(*args),
+        Command::Explain(args) => explain::run(args),
         Command::Lint(args) => lint::run(&args),
     }
 }

@@ -2,6 +2,7 @@
 
 mod files;
 mod kubernetes;
+mod logs;
 mod reports;
 
 use std::ffi::OsString;
@@ -90,6 +91,9 @@ pub(super) struct Args {
 
     #[command(flatten)]
     kubernetes: kubernetes::Args,
+
+    #[command(flatten)]
+    logs: logs::Args,
 }
 
 pub(super) fn run(args: Args) -> ExitCode {
@@ -101,6 +105,9 @@ pub(super) fn run(args: Args) -> ExitCode {
             Ok(scenarios) => list(&scenarios, &mut io::stdout().lock()),
             Err(error) => failed(&error),
         };
+    }
+    if args.logs.is_asked_for() {
+        return logs::run(args.logs, &args.scenarios, &args.reports);
     }
     let loaded = mesh_config::load(args.mesh_config.as_deref()).map_err(VerifyError::from);
     let loaded = loaded.and_then(|mesh| Ok((documents(&args.filename, &mesh)?, mesh)));

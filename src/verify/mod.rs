@@ -14,7 +14,9 @@ mod driver;
 mod event;
 mod evidence;
 mod expect;
+mod expression;
 mod judge;
+mod logs;
 mod pair;
 mod placed;
 mod plan;
@@ -33,7 +35,9 @@ pub use evidence::{Evidence, EvidenceError, Joined, Logs, Unreadable};
 pub use expect::{
     Across, Expectations, Expected, FieldRef, Finding, LineCounts, Network, Pattern, Side, shown,
 };
+pub use expression::{Expectation, ExpressionError};
 pub use judge::{CaseVerdict, Check, Decisive, Departure, Subject, Verdict, judge};
+pub use logs::{LogsConfig, LogsError, LogsOutcome, Place, judge_logs};
 pub use pair::PairConfig;
 pub use placed::Placed;
 pub use plan::{Plan, PlannedCase, PlannedScenario, Request, Targets};

@@ -1,6 +1,7 @@
 //! The real binary, driven as a user drives it: a module a subcommand. Port 0, ready lines, no sleeps.
 
 mod client;
+mod explain;
 mod json_schema;
 mod lint;
 mod mtls;
@@ -11,4 +12,5 @@ mod sidecar_admin;
 mod support;
 mod verify;
 mod verify_envoy;
+mod verify_logs;
 mod verify_scenarios;

@@ -85,10 +85,26 @@ impl fmt::Display for Pattern {
 pub struct Network(IpNet);
 
 impl Network {
-    /// Whether `text` is an address in it, with or without a port.
+    /// Whether `text` is an address in it, with or without a port. Of an address that is masked, `127.0.**.**:80`, only
+    /// what is legible decides.
     fn contains(self, text: &str) -> bool {
+        let legible = self.unmasked(text);
+        let text = legible.as_deref().unwrap_or(text);
         let with_port = text.parse::<SocketAddr>().map(|address| address.ip());
         with_port.or_else(|_| text.parse::<IpAddr>()).is_ok_and(|address| self.0.contains(&address))
+    }
+
+    /// An IPv4 address with this network's own numbers where its are masked.
+    fn unmasked(self, text: &str) -> Option<String> {
+        let IpNet::V4(network) = self.0 else { return None };
+        let address = text.split_once(':').map_or(text, |(address, _)| address);
+        if !address.contains('*') {
+            return None;
+        }
+        let own = network.network().octets();
+        let number =
+            |(part, own): (&str, &u8)| if part.contains('*') { own.to_string() } else { part.to_owned() };
+        Some(address.split('.').zip(&own).map(number).collect::<Vec<_>>().join("."))
     }
 }
 
@@ -302,6 +318,7 @@ mod tests {
             ("{one_of: [101, 200, null]}", "null", "503", "one of 101, 200, null"),
             ("{matches: '^127[.]'}", "\"127.0.0.6:1\"", "\"10.0.0.1:127\"", "a match of /^127[.]/"),
             ("{cidr: 127.0.0.0/8}", "\"127.0.0.6:1\"", "\"10.0.0.1:127\"", "an address in 127.0.0.0/8"),
+            ("{cidr: 127.0.0.0/8}", "\"127.0.**.**:1\"", "\"10.0.**.**:127\"", "an address in 127.0.0.0/8"),
             ("{cidr: 10.1.0.0/16}", "\"10.1.2.3\"", "\"default\"", "an address in 10.1.0.0/16"),
             ("{cidr: 'fd00::/8'}", "\"[fd00::1]:80\"", "\"10.0.0.1:80\"", "an address in fd00::/8"),
             ("{at_least: 3}", "3", "2", "at least 3"),

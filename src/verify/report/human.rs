@@ -8,6 +8,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::Reporter;
 use super::findings::{Finding, findings};
+use crate::access_log::explain::explain_text;
 use crate::verify::event::{Summary, VerifyEvent};
 use crate::verify::expect::Side;
 use crate::verify::judge::{Decisive, Verdict};
@@ -76,6 +77,9 @@ impl<W: Write> Human<W> {
         }
         if let Some(line) = finding.line {
             writeln!(text, "        {}", self.painted(FAINT, line))?;
+            if let Some(explanation) = explain_text(line) {
+                writeln!(text, "        {explanation}")?;
+            }
         }
         if finding.times > 1 {
             writeln!(text, "        and {} more like this", finding.times - 1)?;

@@ -1,0 +1,297 @@
+//! Who ended a stream and how, from code, flags and details together: first the combinations that WebSocket sessions
+//! leave in a mesh, then whatever the details mean, then whatever the flags mean.
+
+use super::details::detail_meaning;
+use super::flags::flag_meaning;
+use super::seen::Seen;
+use super::{Health, Origin, Sidecar};
+use Health::{Failed, Look, Normal};
+use Origin::{Downstream, Here, Upstream};
+
+/// How long a sidecar keeps a connection that it gives up: Envoy's `delayed_close_timeout`, 1 s by default, and what a
+/// busy machine adds.
+const DELAYED_CLOSE_MS: std::ops::RangeInclusive<u64> = 900..=1_500;
+
+/// What to do where extended CONNECT is refused.
+pub(super) const ALLOW_CONNECT: &str = "set http2_protocol_options.allow_connect: true on the server's sidecar with an \
+    EnvoyFilter (context SIDECAR_INBOUND), or h2UpgradePolicy: DO_NOT_UPGRADE in the DestinationRule";
+
+/// What to do where extended CONNECT is refused by a sidecar of which the line does not show whose it is.
+const ALLOW_CONNECT_THERE: &str = "if it was a WebSocket, allow extended CONNECT (http2_protocol_options.allow_connect: true) \
+    on the sidecar that wrote this, with an EnvoyFilter; the line alone does not tell whose it is: the server's has the \
+    context SIDECAR_INBOUND, and h2UpgradePolicy: DO_NOT_UPGRADE in the DestinationRule spares it that; the client's, called \
+    by an application that itself speaks HTTP/2, has SIDECAR_OUTBOUND";
+
+/// Why a stream ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Cause {
+    pub(super) origin: Origin,
+    pub(super) health: Health,
+    pub(super) ended: String,
+    pub(super) change: Option<String>,
+}
+
+impl Cause {
+    fn new(origin: Origin, health: Health, ended: impl Into<String>) -> Self {
+        Self { origin, health, ended: ended.into(), change: None }
+    }
+
+    fn change(self, change: impl Into<String>) -> Self {
+        Self { change: Some(change.into()), ..self }
+    }
+}
+
+pub(super) fn cause(seen: &Seen<'_>) -> Cause {
+    let known = match seen.code {
+        Some(101) => established(seen),
+        Some(0) => unanswered(seen),
+        _ => answered(seen),
+    };
+    known.unwrap_or_else(|| by_the_tables(seen))
+}
+
+/// What is on the other side of this proxy, in words.
+fn upstream(seen: &Seen<'_>) -> &'static str {
+    match seen.sidecar {
+        Sidecar::Client => "the server's side",
+        Sidecar::Server => "the application",
+        Sidecar::Unknown => "the upstream",
+    }
+}
+
+/// A session that was answered with 101, by how it ended.
+fn established(seen: &Seen<'_>) -> Option<Cause> {
+    let upstream = upstream(seen);
+    Some(match (seen.detail(), seen.reason()) {
+        ("upstream_reset_after_response_started", "remote_error_with_CONNECT_request") => Cause::new(
+            Upstream,
+            Normal,
+            format!("{upstream} ended the session first, as a server does after the closing handshake; UR is how that looks over HTTP/2"),
+        ),
+        ("upstream_reset_after_response_started", "connection_termination") => Cause::new(
+            Upstream,
+            Normal,
+            match seen.sidecar {
+                Sidecar::Server => "the application closed its connection first, as a server does after the closing \
+                                    handshake; UC is how that looks".to_owned(),
+                _ => format!("{upstream} closed the connection first, as a server does after the closing handshake; \
+                              UC is how that looks over HTTP/1.1 (over HTTP/2 it is a connection to {upstream} that was lost)"),
+            },
+        ),
+        ("upstream_reset_after_response_started", "remote_reset") => Cause::new(
+            Upstream,
+            Look,
+            format!("{upstream} reset the session's stream; a session that is closed properly does not end so"),
+        )
+        .change("look at the line of the other sidecar: a timeout there, or its end"),
+        ("downstream_remote_disconnect", _) => {
+            Cause::new(Downstream, Normal, "the client's side closed the connection without waiting for the server's; DC is how that looks")
+        }
+        ("http2.remote_reset", _) => Cause::new(
+            Downstream,
+            Normal,
+            "the client's side reset the stream, as its sidecar does when the client is gone; DR is how that looks over HTTP/2",
+        ),
+        ("downstream_local_disconnect", _) => {
+            Cause::new(Here, Look, "this proxy itself was shut down, or closed the connection, with the session open")
+                .change("drain before the pod ends: let terminationDrainDuration, or EXIT_ON_ZERO_ACTIVE_CONNECTIONS, cover the sessions, and have clients connect again")
+        }
+        ("stream_idle_timeout", _) => {
+            Cause::new(Here, Look, "this proxy ended the session: nothing had passed for as long as a stream may be idle")
+                .change("send WebSocket pings more often than that, or raise stream_idle_timeout; Istio itself has it off")
+        }
+        ("via_upstream", _) if seen.flags.is_empty() => Cause::new(
+            Upstream,
+            Failed,
+            "the client was told 101, but no session came of it: the application answered the handshake with 200, which \
+             becomes 101 on its way over HTTP/2",
+        )
+        .change("let the application answer with 101: the path or the port may be that of a plain HTTP handler"),
+        _ => return None,
+    })
+}
+
+/// A request that nothing was answered to.
+fn unanswered(seen: &Seen<'_>) -> Option<Cause> {
+    Some(match seen.detail() {
+        "downstream_remote_disconnect" | "http2.remote_reset" => Cause::new(
+            Downstream,
+            Failed,
+            "the client's side gave up before there was an answer",
+        )
+        .change("look why the answer took so long, and at the timeout of the client"),
+        "http2.invalid.header.field" if seen.is_http2() && seen.text("method").is_none() => Cause::new(
+            Downstream,
+            Failed,
+            "the request had a header field that is not allowed here, and the connection was given up without an answer; \
+             of a WebSocket over HTTP/2 that field is :protocol, because extended CONNECT is not enabled",
+        )
+        .change(if seen.sidecar == Sidecar::Server { ALLOW_CONNECT } else { ALLOW_CONNECT_THERE }),
+        _ => return None,
+    })
+}
+
+/// A request that was answered with something else than 101.
+fn answered(seen: &Seen<'_>) -> Option<Cause> {
+    match seen.detail() {
+        "via_upstream" => Some(via_upstream(seen)),
+        "upstream_reset_before_response_started" => lost_before_response(seen),
+        "direct_response" if seen.text("upstream_cluster").is_none() && seen.code == Some(502) => Some(
+            Cause::new(Here, Failed, "the mesh knows no such host and lets nothing out (REGISTRY_ONLY), so this proxy answered 502")
+                .change("use the Service's name as the authority, or add a ServiceEntry for the host"),
+        ),
+        _ => None,
+    }
+}
+
+/// The upstream answered; from 400 up that is a refusal.
+fn via_upstream(seen: &Seen<'_>) -> Cause {
+    let code = seen.code.unwrap_or_default();
+    let upstream = upstream(seen);
+    if code < 400 {
+        return Cause::new(Upstream, Normal, format!("{upstream} answered {code}"));
+    }
+    let what = if seen.is_upgrade() { "refused the WebSocket handshake with" } else { "answered" };
+    let who = if seen.sidecar == Sidecar::Server { "the application itself" } else { upstream };
+    let cause = Cause::new(Upstream, Failed, format!("{who} {what} {code}; this proxy only passed that on"));
+    let change = match code {
+        400 => {
+            "look at the handshake that the application saw: Sec-WebSocket-Key missing or not 16 bytes in base64, mostly"
+        }
+        401 | 403 if seen.sidecar != Sidecar::Server => {
+            "look at the line of the server's sidecar: if its details are not via_upstream it refused by itself, as for an \
+             AuthorizationPolicy; if they are, look at what the application demands: credentials, or an Origin that it knows"
+        }
+        401 | 403 => "look at what the application demands: credentials, or an Origin that it knows",
+        404 => "look at the path: the application has no WebSocket there",
+        405 => "send the handshake as GET",
+        426 if !seen.is_upgrade() => {
+            "look at the handshake: it came as a plain request, so \"Connection: Upgrade\" was missing, or Upgrade was not websocket"
+        }
+        426 => "look at the version of the protocol that the application takes (Sec-WebSocket-Version: 13)",
+        500.. if seen.sidecar != Sidecar::Server => {
+            "look at the line of the server's sidecar: if it has flags it failed there, if not the application answered so"
+        }
+        500.. => "look at the application's log",
+        _ => "look at what the application says in the body",
+    };
+    cause.change(change)
+}
+
+/// The upstream was lost, or never there, before a response.
+fn lost_before_response(seen: &Seen<'_>) -> Option<Cause> {
+    let upstream = upstream(seen);
+    let reason = seen.reason();
+    if reason.starts_with("remote_connection_failure")
+        || reason.starts_with("local_connection_failure")
+        || reason.starts_with("connection_failure")
+        || reason.starts_with("connection_timeout")
+    {
+        return Some(not_connected(seen));
+    }
+    Some(match reason {
+        "connection_termination" if seen.sidecar == Sidecar::Server => Cause::new(
+            Upstream,
+            Failed,
+            "the application took the request and closed the connection without an answer",
+        )
+        .change("look at the application's log: it crashed, did not like the handshake, or speaks another protocol on this port"),
+        "connection_termination" if seen.duration.is_some_and(|ms| DELAYED_CLOSE_MS.contains(&ms)) => Cause::new(
+            Upstream,
+            Failed,
+            format!("{upstream} closed the connection after about a second without an answer, as a sidecar does that does not allow extended CONNECT; its own line then says DPE"),
+        )
+        .change(ALLOW_CONNECT),
+        "connection_termination" => {
+            Cause::new(Upstream, Failed, format!("{upstream} closed the connection without an answer"))
+                .change("look whether the server's sidecar was ending, and at its line of this request")
+        }
+        "protocol_error" => Cause::new(
+            Upstream,
+            Failed,
+            match seen.sidecar {
+                Sidecar::Server => "the application answered with what is not valid HTTP".to_owned(),
+                _ => format!(
+                    "{upstream} broke the protocol, or said that it was broken: with a stream over HTTP/2 that is reset with \
+                     PROTOCOL_ERROR, as by a peer that does not know extended CONNECT, or with what is not valid HTTP"
+                ),
+            },
+        )
+        .change(match seen.sidecar {
+            Sidecar::Server => "look what the application speaks on this port",
+            _ => "if it was a WebSocket, set h2UpgradePolicy: DO_NOT_UPGRADE for this host; else look what it speaks on this port",
+        }),
+        "remote_refused_stream_reset" => {
+            Cause::new(Upstream, Failed, format!("{upstream} refused the stream, at every attempt"))
+                .change("look at the number of streams that it takes at once, and whether it was ending")
+        }
+        _ => return None,
+    })
+}
+
+fn not_connected(seen: &Seen<'_>) -> Cause {
+    let reason = seen.reason();
+    let host = seen.text("upstream_host").map(|host| format!(" at {host}")).unwrap_or_default();
+    let attempts = if seen.has("URX") { ", at every attempt" } else { "" };
+    if reason.contains("TLS") || reason.contains("CERTIFICATE") {
+        return Cause::new(Upstream, Failed, format!("the TLS handshake with the upstream{host} failed{attempts}"))
+            .change("let both sides agree on mTLS: the PeerAuthentication of the server and the tls mode of the DestinationRule");
+    }
+    let how = if reason.contains("refused") { "no one listens" } else { "no connection could be made" };
+    match seen.sidecar {
+        Sidecar::Server => Cause::new(
+            Upstream,
+            Failed,
+            format!("the application is not listening: no connection to it{host} could be made{attempts}"),
+        )
+        .change("start the application, or correct the Service's targetPort; it must listen on the pod's address, not only on 127.0.0.1"),
+        Sidecar::Client if seen.text("upstream_cluster") == Some("PassthroughCluster") => {
+            Cause::new(Upstream, Failed, format!("{how}{host}, a host that the mesh does not know{attempts}"))
+                .change("look at the address; no sidecar of the mesh is before it")
+        }
+        _ => Cause::new(Upstream, Failed, format!("the server's sidecar was not reached: {how}{host}{attempts}"))
+            .change("look whether the server's pod runs and is ready, and whether it was being drained"),
+    }
+}
+
+/// Whatever the details mean, else the flags, else the code.
+fn by_the_tables(seen: &Seen<'_>) -> Cause {
+    let health = if seen.code == Some(101) { Look } else { Failed };
+    if let Some(detail) = detail_meaning(seen.details).filter(|detail| detail.name != "via_upstream") {
+        let ended = match super::details::reset_reason(seen.details) {
+            Some(reason) => format!("{}: {reason}", detail.meaning),
+            None => detail.meaning.to_owned(),
+        };
+        let cause = Cause::new(detail.origin, health, ended);
+        return if detail.change.is_empty() { cause } else { cause.change(detail.change) };
+    }
+    let meanings: Vec<&str> =
+        seen.flags.iter().filter_map(|flag| flag_meaning(flag)).map(|it| it.meaning).collect();
+    if !meanings.is_empty() {
+        return by_the_flags(seen, &meanings.join("; "));
+    }
+    match seen.code {
+        Some(101) => Cause::new(Upstream, Normal, "a session was established and ended"),
+        Some(code @ 1..400) => Cause::new(Upstream, Normal, format!("answered {code}")),
+        Some(0) => Cause::new(Here, Failed, "nothing was answered"),
+        Some(code) => Cause::new(Here, Failed, format!("answered {code}")),
+        None => Cause::new(Here, Look, "the line has neither code nor flags nor details"),
+    }
+}
+
+/// A line without details, of a log format that leaves them out.
+fn by_the_flags(seen: &Seen<'_>, meaning: &str) -> Cause {
+    let closed = seen.code == Some(101) && ["UC", "UR", "DC", "DR"].iter().any(|flag| seen.flags == [*flag]);
+    let origin = match seen.flags.first().copied() {
+        Some("DC" | "DR" | "DPE" | "IH") => Downstream,
+        Some("UC" | "UR" | "UF" | "UT" | "UPE" | "URX" | "DF") => Upstream,
+        _ => Here,
+    };
+    let health = match seen.code {
+        Some(101) if closed => Normal,
+        Some(101) => Look,
+        Some(1..400) => Normal,
+        _ => Failed,
+    };
+    Cause::new(origin, health, meaning)
+}

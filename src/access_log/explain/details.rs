@@ -1,0 +1,371 @@
+//! What Envoy lists for `%RESPONSE_CODE_DETAILS%`, of the connection manager, the router, and the filters that
+//! Istio configures, with what each means and what to do. Data alone: what was seen of WebSocket sessions, and what
+//! flags and codes add, is in [`super::cause`].
+
+use super::Origin::{self, Downstream, Here, Upstream};
+use super::codec_details::CODEC_DETAILS;
+
+/// One value of the field, without what follows it in braces, brackets or parentheses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct DetailMeaning {
+    pub(super) name: &'static str,
+    pub(super) origin: Origin,
+    pub(super) meaning: &'static str,
+    /// Empty where nothing is to be done.
+    pub(super) change: &'static str,
+}
+
+/// The meaning of the field's value: `upstream_reset_before_response_started{overflow}` is found by its first part.
+pub(super) fn detail_meaning(details: &str) -> Option<&'static DetailMeaning> {
+    let name = details.split(['{', '[', '(', ':']).next().unwrap_or(details);
+    DETAILS.iter().chain(&CODEC_DETAILS).find(|detail| detail.name == name)
+}
+
+/// What stands in the braces of `upstream_reset_…_response_started{…}`, in words.
+pub(super) fn reset_reason(details: &str) -> Option<&'static str> {
+    let inner = details.split_once('{')?.1.trim_end_matches('}');
+    let reason = inner.split('|').next().unwrap_or(inner);
+    RESET_REASONS.iter().find(|(name, _)| *name == reason).map(|(_, words)| *words)
+}
+
+const RESET_REASONS: [(&str, &str); 14] = [
+    ("connection_termination", "its connection ended"),
+    ("remote_reset", "it reset the stream"),
+    ("remote_refused_stream_reset", "it refused the stream"),
+    ("remote_error_with_CONNECT_request", "it ended the extended CONNECT stream"),
+    ("local_reset", "this proxy reset the stream"),
+    ("local_refused_stream_reset", "this proxy refused the stream"),
+    ("connection_failure", "no connection could be made"),
+    ("local_connection_failure", "this proxy could not make a connection"),
+    ("remote_connection_failure", "it did not take the connection"),
+    ("connection_timeout", "no connection was made in time"),
+    ("overflow", "a limit of the cluster was reached"),
+    ("protocol_error", "it broke the protocol"),
+    ("connect_error", "the extended CONNECT failed"),
+    ("overload_manager", "this proxy is overloaded"),
+];
+
+pub(super) const fn detail(
+    name: &'static str,
+    origin: Origin,
+    meaning: &'static str,
+    change: &'static str,
+) -> DetailMeaning {
+    DetailMeaning { name, origin, meaning, change }
+}
+
+/// What to do about a request that is not valid HTTP.
+pub(super) const MEND_CLIENT: &str = "correct what the client sends";
+
+const DETAILS: [DetailMeaning; 54] = [
+    // The connection manager and the router.
+    detail("via_upstream", Upstream, "the response is the upstream's own", ""),
+    detail(
+        "absolute_path_rejected",
+        Downstream,
+        "the request had an absolute URL as its path, which this route does not take",
+        MEND_CLIENT,
+    ),
+    detail("admin_filter_response", Here, "the proxy's admin interface answered", ""),
+    detail(
+        "cluster_not_found",
+        Here,
+        "the route leads to a cluster that this proxy does not have",
+        "look at the subset and host that the VirtualService names, and whether a DestinationRule defines that subset",
+    ),
+    detail(
+        "direct_response",
+        Here,
+        "the route itself says what to answer",
+        "look at the route: under REGISTRY_ONLY hosts outside the registry need a ServiceEntry",
+    ),
+    detail(
+        "downstream_header_timeout",
+        Downstream,
+        "the head of the request did not arrive in time",
+        "look at the client and the network before it",
+    ),
+    detail(
+        "downstream_local_disconnect",
+        Here,
+        "this proxy closed the client's connection",
+        "look whether the proxy was being shut down",
+    ),
+    detail("downstream_remote_disconnect", Downstream, "the client closed its connection", ""),
+    detail(
+        "drop_overload",
+        Here,
+        "a configured share of the requests to this cluster is dropped",
+        "look at drop_overloads in the cluster's load assignment",
+    ),
+    detail(
+        "unconditional_drop_overload",
+        Here,
+        "every request to this cluster is dropped by configuration",
+        "look at drop_overloads in the cluster's load assignment",
+    ),
+    detail(
+        "duration_timeout",
+        Here,
+        "the connection lasted as long as it may",
+        "raise maxConnectionDuration, or have the client connect again",
+    ),
+    detail(
+        "early_connect_data",
+        Downstream,
+        "data came on a CONNECT request before it was accepted",
+        "let the client wait for the answer before it sends",
+    ),
+    detail(
+        "filter_added_invalid_request_data",
+        Here,
+        "a filter added request data at a wrong moment",
+        "look at the filters added by EnvoyFilter or Wasm",
+    ),
+    detail(
+        "filter_added_invalid_response_data",
+        Here,
+        "a filter added response data at a wrong moment",
+        "look at the filters added by EnvoyFilter or Wasm",
+    ),
+    detail(
+        "filter_chain_not_found",
+        Downstream,
+        "no filter chain fits the connection",
+        "look at the port, the server name and the mTLS mode",
+    ),
+    detail(
+        "filter_removed_required_headers",
+        Here,
+        "a filter took header fields away that HTTP needs",
+        "look at the filters added by EnvoyFilter or Wasm",
+    ),
+    detail(
+        "filter_removed_required_request_headers",
+        Here,
+        "a filter took header fields of the request away that HTTP needs",
+        "look at the filters added by EnvoyFilter or Wasm",
+    ),
+    detail(
+        "filter_removed_required_response_headers",
+        Here,
+        "a filter took header fields of the response away that HTTP needs",
+        "look at the filters added by EnvoyFilter or Wasm",
+    ),
+    detail(
+        "internal_redirect",
+        Here,
+        "the proxy followed a redirect itself; the rest is in another line",
+        "",
+    ),
+    detail("invalid_path", Downstream, "the request's path is not valid", MEND_CLIENT),
+    detail(
+        "low_version",
+        Downstream,
+        "the request was HTTP/1.0 or older, which this listener does not take",
+        "use a client that speaks HTTP/1.1; a WebSocket needs it",
+    ),
+    detail(
+        "maintenance_mode",
+        Here,
+        "the cluster is in maintenance mode",
+        "end the maintenance mode (a runtime setting of the cluster)",
+    ),
+    detail(
+        "max_duration_timeout",
+        Here,
+        "the stream lived as long as it may",
+        "raise max_stream_duration, or have the client connect again",
+    ),
+    detail("missing_host_header", Downstream, "the request has no Host or :authority", MEND_CLIENT),
+    detail("missing_path_rejected", Downstream, "the request has no path", MEND_CLIENT),
+    detail(
+        "no_healthy_upstream",
+        Here,
+        "the cluster has no healthy host",
+        "look whether the Service has ready endpoints, and at outlier detection and subset labels",
+    ),
+    detail(
+        "overload",
+        Here,
+        "the proxy is overloaded and takes no more",
+        "give the proxy more memory or spread the load",
+    ),
+    detail(
+        "path_normalization_failed",
+        Downstream,
+        "the request's path could not be normalised",
+        MEND_CLIENT,
+    ),
+    detail(
+        "rejecting_because_detection_failed",
+        Downstream,
+        "the client's original address could not be found out",
+        "look at the original IP detection extensions of the listener",
+    ),
+    detail(
+        "request_header_timeout",
+        Downstream,
+        "the head of the request did not arrive in time",
+        "look at the client and the network before it",
+    ),
+    detail(
+        "request_headers_failed_strict_check",
+        Downstream,
+        "an x-envoy-* field of the request failed the strict check",
+        MEND_CLIENT,
+    ),
+    detail(
+        "request_overall_timeout",
+        Downstream,
+        "the request did not arrive in full in time",
+        "raise request_timeout, or look at the client",
+    ),
+    detail(
+        "request_payload_exceeded_retry_buffer_limit",
+        Here,
+        "more of the request came than is kept for a retry",
+        "lower the retries, or raise the buffer limit",
+    ),
+    detail(
+        "request_payload_too_large",
+        Downstream,
+        "the request's body is larger than a buffering filter takes",
+        "send less, or raise the limit",
+    ),
+    detail(
+        "response_payload_too_large",
+        Upstream,
+        "the response's body is larger than a buffering filter takes",
+        "send less, or raise the limit",
+    ),
+    detail(
+        "response_timeout",
+        Upstream,
+        "no response came within the route's timeout",
+        "raise or remove the timeout in the VirtualService, or find out why the application does not answer",
+    ),
+    detail(
+        "upstream_response_timeout",
+        Upstream,
+        "no response came within the route's timeout",
+        "raise or remove the timeout in the VirtualService, or find out why the application does not answer",
+    ),
+    detail(
+        "route_configuration_not_found",
+        Here,
+        "the listener has no route configuration (yet)",
+        "look whether istiod reaches the proxy (istioctl proxy-status)",
+    ),
+    detail(
+        "route_not_found",
+        Here,
+        "no route fits the authority and the path",
+        "use the Service's name and port as the authority, or add a Service, VirtualService or ServiceEntry for it",
+    ),
+    detail(
+        "stream_idle_timeout",
+        Here,
+        "nothing passed in either direction for as long as a stream may be idle",
+        "send pings more often than that, or raise stream_idle_timeout",
+    ),
+    detail(
+        "upgrade_failed",
+        Downstream,
+        "the listener does not take this kind of upgrade",
+        "send exactly \"Upgrade: websocket\"; a list or another protocol is refused, and so is everything where upgrade_configs has no websocket",
+    ),
+    detail(
+        "upstream_max_stream_duration_reached",
+        Here,
+        "the stream lived as long as it may",
+        "raise max_stream_duration, or have the client connect again",
+    ),
+    detail(
+        "upstream_per_try_timeout",
+        Upstream,
+        "the last attempt got no answer within its own timeout",
+        "raise perTryTimeout, or find out why the upstream does not answer",
+    ),
+    detail(
+        "upstream_per_try_idle_timeout",
+        Upstream,
+        "the last attempt was idle too long",
+        "raise the idle timeout of an attempt, or find out why the upstream is silent",
+    ),
+    detail(
+        "upstream_reset_after_response_started",
+        Upstream,
+        "the upstream ended the stream after its response had begun",
+        "",
+    ),
+    detail(
+        "upstream_reset_before_response_started",
+        Upstream,
+        "the upstream was lost before any response",
+        "look at the next hop: its log, and whether it runs",
+    ),
+    detail(
+        "websocket_handshake_unsuccessful",
+        Upstream,
+        "the upstream answered the WebSocket handshake with something else than 101",
+        "let the application answer the handshake with 101: the path or the port may be that of a plain HTTP handler",
+    ),
+    // Filters that Istio configures.
+    detail(
+        "rbac_access_denied_matched_policy",
+        Here,
+        "an AuthorizationPolicy denies it",
+        "allow the client's identity, path and method in the AuthorizationPolicy; an upgrade is a GET to it",
+    ),
+    detail(
+        "jwt_authn_access_denied",
+        Here,
+        "the request's JWT is missing or not accepted",
+        "look at the RequestAuthentication and the token",
+    ),
+    detail("ext_authz_denied", Here, "the external authorization service denied it", "look at that service"),
+    detail(
+        "ext_authz_error",
+        Here,
+        "the external authorization service could not be asked",
+        "look at that service",
+    ),
+    detail(
+        "fault_filter_abort",
+        Here,
+        "a fault injected by a VirtualService answered",
+        "remove the fault from the VirtualService",
+    ),
+    detail("local_rate_limited", Here, "a local rate limit was reached", "raise the limit, or send less"),
+    detail("request_rate_limited", Here, "a rate limit was reached", "raise the limit, or send less"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn details_are_found_by_their_first_part_and_each_is_listed_once() {
+        let all = || DETAILS.iter().chain(&CODEC_DETAILS);
+        let names: std::collections::BTreeSet<_> = all().map(|detail| detail.name).collect();
+        assert_eq!(names.len(), all().count());
+        for details in [
+            "upstream_reset_before_response_started{connection_termination}",
+            "downstream_local_disconnect(on_idle_timeout)",
+            "rbac_access_denied_matched_policy[none]",
+            "http1.codec_error",
+        ] {
+            assert!(detail_meaning(details).is_some(), "{details}");
+        }
+        assert_eq!(detail_meaning("something_else"), None);
+    }
+
+    #[test]
+    fn the_reason_of_a_reset_is_the_first_word_in_the_braces() {
+        let refused =
+            "upstream_reset_before_response_started{remote_connection_failure|delayed_connect_error:_x}";
+        assert_eq!(reset_reason(refused), Some("it did not take the connection"));
+        assert_eq!(reset_reason("via_upstream"), None);
+    }
+}

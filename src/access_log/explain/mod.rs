@@ -1,0 +1,162 @@
+//! What an access-log line means, in words: which sidecar wrote it, what was asked, who ended it and how, whether that is
+//! normal, and what to change.
+//!
+//! [`explain`] is for one line, [`explain_session`] for what both sidecars wrote of the same session: of the two lines the
+//! one nearer to the cause has the word. Both are plain functions of what the lines say; nothing is looked up anywhere.
+
+mod cause;
+mod codec_details;
+mod details;
+mod flags;
+mod seen;
+mod session;
+
+use std::fmt;
+use std::sync::LazyLock;
+
+pub use flags::{FlagMeaning, flag_meaning};
+pub use session::explain_session;
+
+use super::{LineFormat, ParsedLine};
+use cause::cause;
+use seen::Seen;
+
+/// Whose access log a line is from, as far as the line shows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Sidecar {
+    /// The client's, the outbound one.
+    Client,
+    /// The server's, the inbound one.
+    Server,
+    /// The line does not show it.
+    Unknown,
+}
+
+impl fmt::Display for Sidecar {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Client => "client's sidecar",
+            Self::Server => "server's sidecar",
+            Self::Unknown => "sidecar",
+        })
+    }
+}
+
+/// Where, seen from the proxy that wrote the line, the cause is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Origin {
+    /// Towards the client.
+    Downstream,
+    /// In this proxy, or its configuration.
+    Here,
+    /// Towards the application.
+    Upstream,
+}
+
+/// Whether what happened is as it should be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Health {
+    /// Nothing is wrong.
+    Normal,
+    /// It worked, and ended in a way that is worth a look.
+    Look,
+    /// What was asked for did not happen.
+    Failed,
+}
+
+impl fmt::Display for Health {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Normal => "normal",
+            Self::Look => "worth a look",
+            Self::Failed => "failed",
+        })
+    }
+}
+
+/// A line, or the lines of both sides, in words.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Explanation {
+    /// Who wrote the line that this is read from.
+    pub sidecar: Sidecar,
+    /// What was asked for.
+    pub asked: String,
+    /// Who ended it and how.
+    pub ended: String,
+    /// Towards whom the cause is to be looked for.
+    pub origin: Origin,
+    /// Whether that is normal.
+    pub health: Health,
+    /// What to change, if anything.
+    pub change: Option<String>,
+    /// What the line says beside that: flags, details and counts, each in words.
+    pub particulars: Vec<String>,
+}
+
+impl Explanation {
+    /// What was asked, how it ended, whether that is normal, and what to change: all but who says so.
+    #[must_use]
+    pub fn brief(&self) -> String {
+        let change = self.change.as_ref().map(|change| format!("; {change}")).unwrap_or_default();
+        format!("{}: {} ({}){change}", self.asked, self.ended, self.health)
+    }
+
+    /// Everything in a paragraph.
+    #[must_use]
+    pub fn paragraph(&self) -> String {
+        let mut text = format!("The {}: {}. {}.", self.sidecar, self.asked, capitalised(&self.ended));
+        text.push_str(match self.health {
+            Health::Normal => " This is normal.",
+            Health::Look => " This is worth a look.",
+            Health::Failed => " This is a failure.",
+        });
+        if let Some(change) = &self.change {
+            text.extend([" What to do: ", change, "."]);
+        }
+        for particular in &self.particulars {
+            text.extend([" ", &capitalised(particular), "."]);
+        }
+        text
+    }
+}
+
+/// One line: who, what, how it ended, whether that is normal, what to change.
+impl fmt::Display for Explanation {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}: {}", self.sidecar, self.brief())
+    }
+}
+
+/// Explains one line.
+#[must_use]
+pub fn explain(line: &ParsedLine) -> Explanation {
+    let seen = Seen::of(line);
+    let cause = cause(&seen);
+    Explanation {
+        sidecar: seen.sidecar,
+        asked: seen.asked(),
+        ended: cause.ended,
+        origin: cause.origin,
+        health: cause.health,
+        change: cause.change,
+        particulars: seen.particulars(),
+    }
+}
+
+/// Explains a line of Istio's JSON or TEXT format; none if it is none.
+#[must_use]
+pub fn explain_text(text: &str) -> Option<Explanation> {
+    static ISTIO: LazyLock<LineFormat> = LazyLock::new(LineFormat::default);
+    ISTIO.read(text).map(|line| explain(&line))
+}
+
+fn capitalised(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,133 @@
+//! What an explanation needs to know of a line, read once.
+
+use super::Sidecar;
+use super::details::{detail_meaning, reset_reason};
+use super::flags::flag_meaning;
+use crate::access_log::{Field, ParsedLine};
+
+/// The line, by the fields that tell how it ended.
+#[derive(Debug)]
+pub(super) struct Seen<'line> {
+    line: &'line ParsedLine,
+    pub(super) sidecar: Sidecar,
+    pub(super) code: Option<u64>,
+    /// Short names, `-` left out.
+    pub(super) flags: Vec<&'line str>,
+    /// Empty if the line has none.
+    pub(super) details: &'line str,
+    pub(super) duration: Option<u64>,
+}
+
+impl<'line> Seen<'line> {
+    pub(super) fn of(line: &'line ParsedLine) -> Self {
+        let flags = line.text_of("response_flags").unwrap_or_default().split(',');
+        let flags = flags.map(str::trim).filter(|flag| !flag.is_empty() && *flag != "-");
+        let details = line.text_of("response_code_details").unwrap_or_default();
+        Self {
+            line,
+            sidecar: sidecar(line),
+            code: line.number_of("response_code"),
+            flags: flags.map(|flag| flag_meaning(flag).map_or(flag, |known| known.short)).collect(),
+            details,
+            duration: line.number_of("duration"),
+        }
+    }
+
+    pub(super) fn text(&self, key: &str) -> Option<&'line str> {
+        self.line.text_of(key)
+    }
+
+    pub(super) fn number(&self, key: &str) -> Option<u64> {
+        self.line.number_of(key)
+    }
+
+    pub(super) fn has(&self, flag: &str) -> bool {
+        self.flags.contains(&flag)
+    }
+
+    /// The details without what follows them in braces or parentheses.
+    pub(super) fn detail(&self) -> &'line str {
+        self.details.split(['{', '(', '[']).next().unwrap_or_default()
+    }
+
+    /// The words in braces or parentheses.
+    pub(super) fn reason(&self) -> &'line str {
+        let inner = self.details.split_once(['{', '(', '[']).map_or("", |(_, inner)| inner);
+        inner.trim_end_matches(['}', ')', ']'])
+    }
+
+    /// Whether the hop that this proxy was spoken to over is HTTP/2.
+    pub(super) fn is_http2(&self) -> bool {
+        self.text("protocol") == Some("HTTP/2")
+    }
+
+    /// Whether this was a request to upgrade. An answered plain request has an upstream service time, an upgrade request,
+    /// which does not end before its answer, never has one.
+    pub(super) fn is_upgrade(&self) -> bool {
+        self.code == Some(101)
+            || ["upgrade_failed", "websocket_handshake_unsuccessful"].contains(&self.detail())
+            || (self.detail() == "via_upstream" && self.line.field("upstream_service_time") == Field::Null)
+    }
+
+    /// What was asked for.
+    pub(super) fn asked(&self) -> String {
+        let Some(method) = self.text("method") else {
+            return if self.text("protocol").is_some() && self.text("path").is_none() {
+                format!("a request over {} that it could not read", self.text("protocol").unwrap_or_default())
+            } else {
+                "a request".to_owned()
+            };
+        };
+        let kind = if self.is_upgrade() { "WebSocket " } else { "" };
+        let path = self.text("path").unwrap_or("/");
+        let host = self.text("authority").map(|host| format!(" at {host}")).unwrap_or_default();
+        format!("{kind}{method} {path}{host}")
+    }
+
+    /// Flags, details and counts in words.
+    pub(super) fn particulars(&self) -> Vec<String> {
+        let mut all = Vec::new();
+        for flag in &self.flags {
+            let meaning = flag_meaning(flag).map_or("a flag that Envoy does not document", |it| it.meaning);
+            all.push(format!("{flag} says: {meaning}"));
+        }
+        if let Some(detail) = detail_meaning(self.details) {
+            let reason =
+                reset_reason(self.details).map(|reason| format!(", as {reason}")).unwrap_or_default();
+            all.push(format!("the details {} say: {}{reason}", self.details, detail.meaning));
+        } else if !self.details.is_empty() {
+            all.push(format!("the details {} are not in Envoy's list", self.details));
+        }
+        if let (Some(received), Some(sent)) = (self.number("bytes_received"), self.number("bytes_sent")) {
+            let lasted = self.duration.map(|ms| format!(" in {ms} ms")).unwrap_or_default();
+            all.push(format!("{received} bytes came from the client's side and {sent} went to it{lasted}"));
+        }
+        if let Some(host) = self.text("upstream_host") {
+            all.push(format!("it had been sent on to {host}"));
+        }
+        if let Some(reason) = self.text("upstream_transport_failure_reason") {
+            all.push(format!("the transport failed with {reason}"));
+        }
+        all
+    }
+}
+
+/// Istio's names of clusters and routes say which side a proxy is on, and so does the address that an inbound one
+/// always calls the application from.
+fn sidecar(line: &ParsedLine) -> Sidecar {
+    let text = |key| line.text_of(key).unwrap_or_default();
+    let cluster = text("upstream_cluster");
+    let named = |prefixes: &[&str]| prefixes.iter().any(|prefix| cluster.starts_with(prefix));
+    if named(&["inbound|", "inbound-", "InboundPassthrough"])
+        || text("upstream_local_address").starts_with("127.0.0.6:")
+        || text("requested_server_name").starts_with("outbound_.")
+    {
+        Sidecar::Server
+    } else if named(&["outbound|", "PassthroughCluster", "BlackHoleCluster"])
+        || ["block_all", "allow_any"].contains(&text("route_name"))
+    {
+        Sidecar::Client
+    } else {
+        Sidecar::Unknown
+    }
+}

@@ -1,0 +1,185 @@
+use serde_json::json;
+
+use super::*;
+
+fn line(cluster: Option<&str>, protocol: &str, code: u16, flags: &str, details: &str, ms: u64) -> ParsedLine {
+    let decoded = details != "http2.invalid.header.field";
+    let line = json!({
+        "upstream_cluster": cluster,
+        "protocol": protocol,
+        "method": decoded.then_some("GET"),
+        "path": decoded.then_some("/"),
+        "authority": decoded.then_some("web:8080"),
+        "response_code": code,
+        "response_flags": flags,
+        "response_code_details": details,
+        "duration": ms,
+        "upstream_service_time": null,
+    });
+    ParsedLine::parse(&line.to_string()).expect("a line")
+}
+
+const OUT: Option<&str> = Some("outbound|8080||web.default.svc.cluster.local");
+const IN: Option<&str> = Some("inbound|80||");
+const CLOSED: &str = "upstream_reset_after_response_started{connection_termination}";
+const CLOSED_OVER_HTTP2: &str = "upstream_reset_after_response_started{remote_error_with_CONNECT_request}";
+const LOST: &str = "upstream_reset_before_response_started{connection_termination}";
+const REFUSED: &str = "upstream_reset_before_response_started{remote_connection_failure|delayed_connect_error:_Connection_refused}";
+
+#[test]
+fn each_way_of_ending_is_told_apart_and_judged() {
+    use Health::{Failed, Look, Normal};
+    let cases = [
+        (line(OUT, "HTTP/1.1", 101, "UR", CLOSED_OVER_HTTP2, 17), Normal, "UR is how that looks over HTTP/2"),
+        (line(OUT, "HTTP/1.1", 101, "UC", CLOSED, 1073), Normal, "closed the connection first"),
+        (line(IN, "HTTP/2", 101, "UC", CLOSED, 15), Normal, "the application closed its connection first"),
+        (
+            line(IN, "HTTP/2", 101, "UpstreamConnectionTermination", CLOSED, 15),
+            Normal,
+            "the application closed",
+        ),
+        (
+            line(OUT, "HTTP/1.1", 101, "DC", "downstream_remote_disconnect", 14),
+            Normal,
+            "the client's side closed",
+        ),
+        (line(IN, "HTTP/2", 101, "DR", "http2.remote_reset", 5), Normal, "the client is gone"),
+        (line(OUT, "HTTP/1.1", 101, "SI", "stream_idle_timeout", 1034), Look, "send WebSocket pings"),
+        (line(IN, "HTTP/2", 101, "DC", "downstream_local_disconnect(x)", 4), Look, "shut down"),
+        (line(OUT, "HTTP/1.1", 101, "-", "via_upstream", 4), Failed, "no session came of it"),
+        (
+            line(IN, "HTTP/1.1", 200, "-", "websocket_handshake_unsuccessful", 1),
+            Failed,
+            "something else than 101",
+        ),
+        (line(OUT, "HTTP/1.1", 503, "UC", LOST, 1003), Failed, "allow_connect"),
+        (line(None, "HTTP/2", 0, "DPE", "http2.invalid.header.field", 0), Failed, "allow_connect"),
+        (line(IN, "HTTP/1.1", 503, "URX,UF", REFUSED, 39), Failed, "the application is not listening"),
+        (line(OUT, "HTTP/1.1", 503, "URX,UF", REFUSED, 44), Failed, "the server's sidecar was not reached"),
+        (line(OUT, "HTTP/1.1", 503, "-", "via_upstream", 43), Failed, "only passed that on"),
+        (line(IN, "HTTP/1.1", 503, "UC", LOST, 1000), Failed, "closed the connection without an answer"),
+        (line(OUT, "HTTP/1.1", 504, "UT", "response_timeout", 999), Failed, "timeout in the VirtualService"),
+        (line(None, "HTTP/1.1", 404, "NR", "route_not_found", 0), Failed, "no route fits"),
+        (line(None, "HTTP/1.1", 502, "-", "direct_response", 0), Failed, "REGISTRY_ONLY"),
+        (line(OUT, "HTTP/1.1", 403, "-", "upgrade_failed", 0), Failed, "Upgrade: websocket"),
+        (
+            line(IN, "HTTP/1.1", 403, "-", "rbac_access_denied_matched_policy[none]", 0),
+            Failed,
+            "AuthorizationPolicy",
+        ),
+        (line(OUT, "HTTP/1.1", 0, "DC", "downstream_remote_disconnect", 502), Failed, "gave up"),
+        (
+            line(OUT, "HTTP/1.1", 503, "UO", "upstream_reset_before_response_started{overflow}", 0),
+            Failed,
+            "limit",
+        ),
+        (
+            line(OUT, "HTTP/1.1", 503, "UDO", "unconditional_drop_overload", 0),
+            Failed,
+            "dropped by configuration",
+        ),
+    ];
+    for (line, health, words) in cases {
+        let explanation = explain(&line);
+        assert_eq!(explanation.health, health, "{line:?}: {explanation}");
+        assert!(explanation.to_string().contains(words), "{line:?}: {explanation}");
+        assert_eq!(explanation.change.is_none(), health == Normal, "{explanation}");
+    }
+}
+
+#[test]
+fn allow_connect_is_named_only_where_it_is_the_cause() {
+    let about = |line: &ParsedLine| explain(line).paragraph().contains("allow_connect");
+    assert!(!about(&line(OUT, "HTTP/1.1", 503, "UC", LOST, 0)), "a connection lost at once");
+    assert!(!about(&line(IN, "HTTP/2", 503, "UC", LOST, 1000)), "an application that closes");
+    assert!(!about(&line(None, "HTTP/1.1", 400, "DPE", "http1.codec_error", 0)), "no HTTP at all");
+    assert!(!about(&line(OUT, "HTTP/1.1", 503, "-", "via_upstream", 1000)), "passed on");
+    assert!(!about(&line(IN, "HTTP/1.1", 503, "URX,UF", REFUSED, 1000)), "not listening");
+    let application = explain_session(
+        &line(OUT, "HTTP/1.1", 503, "-", "via_upstream", 1000),
+        &line(IN, "HTTP/2", 503, "UC", LOST, 999),
+    );
+    assert!(!application.paragraph().contains("allow_connect"), "{application}");
+}
+
+#[test]
+fn both_sides_together_give_the_word_to_the_line_nearer_to_the_cause() {
+    let cases = [
+        (
+            line(OUT, "HTTP/1.1", 503, "UC", LOST, 300),
+            line(None, "HTTP/2", 0, "DPE", "http2.invalid.header.field", 0),
+            "does not allow extended CONNECT",
+        ),
+        (
+            line(OUT, "HTTP/1.1", 503, "-", "via_upstream", 43),
+            line(IN, "HTTP/2", 503, "URX,UF", REFUSED, 39),
+            "the application is not listening",
+        ),
+        (
+            line(OUT, "HTTP/1.1", 504, "UT", "response_timeout", 999),
+            line(IN, "HTTP/2", 0, "DR", "http2.remote_reset", 998),
+            "no response came within the route's timeout",
+        ),
+        (
+            line(OUT, "HTTP/1.1", 101, "DC", "downstream_remote_disconnect", 5),
+            line(IN, "HTTP/2", 101, "DR", "http2.remote_reset", 5),
+            "the client's side closed",
+        ),
+        (
+            line(OUT, "HTTP/1.1", 101, "UR", "upstream_reset_after_response_started{remote_reset}", 1010),
+            line(IN, "HTTP/2", 101, "SI", "stream_idle_timeout", 1008),
+            "nothing had passed",
+        ),
+        (
+            line(OUT, "HTTP/1.1", 101, "UC", CLOSED, 7),
+            line(IN, "HTTP/2", 101, "DC", "downstream_local_disconnect(x)", 4),
+            "shut down",
+        ),
+        (
+            line(OUT, "HTTP/1.1", 101, "UR", CLOSED_OVER_HTTP2, 17),
+            line(IN, "HTTP/2", 101, "UC", CLOSED, 15),
+            "the application closed its connection first",
+        ),
+    ];
+    for (client, server, words) in cases {
+        let whole = explain_session(&client, &server);
+        assert!(whole.ended.contains(words), "{whole}");
+    }
+}
+
+#[test]
+fn a_connection_between_the_sidecars_that_is_lost_is_not_a_proper_end() {
+    let client = line(OUT, "HTTP/1.1", 101, "UC", CLOSED, 7);
+    let server = line(IN, "HTTP/2", 101, "DC", "downstream_remote_disconnect", 7);
+    assert_eq!(explain_session(&client, &server).health, Health::Look);
+}
+
+#[test]
+fn a_paragraph_says_what_each_flag_and_the_details_mean() {
+    let paragraph = explain(&line(IN, "HTTP/1.1", 503, "URX,UF", REFUSED, 39)).paragraph();
+    for words in ["URX says", "UF says", "What to do: start the application", "This is a failure."] {
+        assert!(paragraph.contains(words), "{words}: {paragraph}");
+    }
+}
+
+#[test]
+fn a_request_that_could_not_be_read_blames_no_sidecar_that_the_line_does_not_name() {
+    let dpe = line(None, "HTTP/2", 0, "DPE", "http2.invalid.header.field", 0);
+    let change = explain(&dpe).change.expect("something to do");
+    assert!(change.contains("the line alone does not tell"), "{change}");
+    assert!(change.contains("SIDECAR_INBOUND") && change.contains("SIDECAR_OUTBOUND"), "{change}");
+
+    let server = r#"{"protocol":"HTTP/2","method":null,"response_code":0,"response_flags":"DPE","response_code_details":"http2.invalid.header.field","requested_server_name":"outbound_.8080_._.web.default.svc.cluster.local"}"#;
+    let change = explain(&ParsedLine::parse(server).expect("a line")).change.expect("something to do");
+    assert!(change.contains("the server's sidecar") && !change.contains("SIDECAR_OUTBOUND"), "{change}");
+
+    let client = line(OUT, "HTTP/1.1", 503, "UC", LOST, 1003);
+    assert_eq!(explain_session(&client, &dpe).sidecar, Sidecar::Server, "the other side's line names it");
+}
+
+#[test]
+fn a_refusal_that_came_from_the_servers_side_may_be_its_sidecars_own() {
+    let change = |cluster| explain(&line(cluster, "HTTP/1.1", 403, "-", "via_upstream", 5)).change;
+    assert!(change(OUT).is_some_and(|change| change.contains("AuthorizationPolicy")));
+    assert!(change(IN).is_some_and(|change| !change.contains("AuthorizationPolicy")));
+}

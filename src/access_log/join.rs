@@ -1,0 +1,201 @@
+//! Which two lines speak of the same session, while both logs are still being read: by request id, and a line of the
+//! server's sidecar without one (`DPE`) by the connection between the sidecars, its `downstream_remote_address`, which is
+//! the client line's `upstream_local_address`.
+//!
+//! Only the lines that have not met their other side yet are kept, as text.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+use super::ParsedLine;
+
+/// A line that waits, or has met its other side.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waiting<P> {
+    /// As it was written.
+    pub text: Box<str>,
+    /// Where, as the caller counts.
+    pub place: P,
+}
+
+/// The lines of one side that wait, by number in the order of arrival.
+#[derive(Debug)]
+struct Alone<P> {
+    lines: BTreeMap<u64, Line<P>>,
+    by_id: HashMap<Box<str>, VecDeque<u64>>,
+}
+
+#[derive(Debug)]
+struct Line<P> {
+    waiting: Waiting<P>,
+    has_id: bool,
+    /// Of the connection between the sidecars.
+    address: Option<Box<str>>,
+}
+
+/// Joins the lines of a client's and a server's sidecar as they come.
+#[derive(Debug)]
+pub struct Joiner<P> {
+    client: Alone<P>,
+    server: Alone<P>,
+    next: u64,
+}
+
+impl<P> Default for Joiner<P> {
+    fn default() -> Self {
+        let alone = || Alone { lines: BTreeMap::new(), by_id: HashMap::new() };
+        Self { client: alone(), server: alone(), next: 0 }
+    }
+}
+
+impl<P> Joiner<P> {
+    /// Takes a line of the client's sidecar; gives the server's line of the same session if it was there before.
+    pub fn client(&mut self, line: &ParsedLine, place: P) -> Option<Waiting<P>> {
+        let id = line.text_of("request_id");
+        let met = id.and_then(|id| self.server.take(id));
+        if met.is_none() {
+            self.next += 1;
+            self.client.wait(self.next, line, place, "upstream_local_address");
+        }
+        met
+    }
+
+    /// Takes a line of the server's sidecar; gives the client's line of the same session if it was there before.
+    pub fn server(&mut self, line: &ParsedLine, place: P) -> Option<Waiting<P>> {
+        let id = line.text_of("request_id");
+        let met = id.and_then(|id| self.client.take(id));
+        if met.is_none() {
+            self.next += 1;
+            self.server.wait(self.next, line, place, "downstream_remote_address");
+        }
+        met
+    }
+
+    /// At the end of both logs: joins by connection what has no request id at the server's side, then gives what stays
+    /// alone. An address says less than an id, so it comes last.
+    #[must_use]
+    pub fn finish(self) -> Unjoined<P> {
+        let mut clients = self.client.lines;
+        let mut by_port: HashMap<Box<str>, Vec<u64>> = HashMap::new();
+        for (number, line) in &clients {
+            if let Some(address) = &line.address {
+                by_port.entry(port(address).into()).or_default().push(*number);
+            }
+        }
+        let mut found = Unjoined { by_connection: Vec::new(), client: Vec::new(), server: Vec::new() };
+        for line in self.server.lines.into_values() {
+            let address = line.address.as_deref().filter(|_| !line.has_id);
+            let met = address.and_then(|address| {
+                let numbers = by_port.get_mut(port(address))?;
+                let is_it = |number: &u64| {
+                    clients[number].address.as_deref().is_some_and(|it| same_address(it, address))
+                };
+                let at = numbers.iter().position(is_it)?;
+                clients.remove(&numbers.remove(at))
+            });
+            match met {
+                Some(client) => found.by_connection.push((client.waiting, line.waiting)),
+                None => found.server.push(line.waiting),
+            }
+        }
+        found.client.extend(clients.into_values().map(|line| line.waiting));
+        found
+    }
+}
+
+/// What the end of the logs leaves.
+#[derive(Debug)]
+pub struct Unjoined<P> {
+    /// Joined by the connection: the client's line and the server's.
+    pub by_connection: Vec<(Waiting<P>, Waiting<P>)>,
+    /// The client's lines without another side.
+    pub client: Vec<Waiting<P>>,
+    /// The server's.
+    pub server: Vec<Waiting<P>>,
+}
+
+impl<P> Alone<P> {
+    /// `address` is the key of the connection between the sidecars.
+    fn wait(&mut self, number: u64, line: &ParsedLine, place: P, address: &str) {
+        let id = line.text_of("request_id");
+        if let Some(id) = id {
+            self.by_id.entry(id.into()).or_default().push_back(number);
+        }
+        let waiting = Waiting { text: line.text().into(), place };
+        let address = line.text_of(address).map(Into::into);
+        self.lines.insert(number, Line { waiting, has_id: id.is_some(), address });
+    }
+
+    fn take(&mut self, id: &str) -> Option<Waiting<P>> {
+        let numbers = self.by_id.get_mut(id)?;
+        let number = numbers.pop_front();
+        if numbers.is_empty() {
+            self.by_id.remove(id);
+        }
+        self.lines.remove(&number?).map(|line| line.waiting)
+    }
+}
+
+fn port(address: &str) -> &str {
+    address.rsplit_once(':').map_or(address, |(_, port)| port)
+}
+
+/// Whether two addresses may be one: a part that is masked, `127.0.**.**:53983`, may be any.
+fn same_address(one: &str, other: &str) -> bool {
+    if one == other {
+        return true;
+    }
+    let masked = |part: &str| part.contains('*');
+    if !masked(one) && !masked(other) {
+        return false;
+    }
+    let parts = |address| str::split(address, ['.', ':']);
+    parts(one).count() == parts(other).count()
+        && parts(one).zip(parts(other)).all(|(a, b)| a == b || masked(a) || masked(b))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(id: Option<&str>, key: &str, address: &str) -> ParsedLine {
+        let line = serde_json::json!({ "request_id": id, key: address });
+        ParsedLine::parse(&line.to_string()).expect("a line")
+    }
+
+    #[test]
+    fn a_line_meets_its_other_side_by_request_id_in_either_order_and_waits_no_longer() {
+        let mut joiner = Joiner::default();
+        assert_eq!(joiner.client(&line(Some("a"), "upstream_local_address", "c:1"), 1), None);
+        assert_eq!(joiner.server(&line(Some("b"), "downstream_remote_address", "c:1"), 2), None);
+        let met = joiner.server(&line(Some("a"), "downstream_remote_address", "c:1"), 3);
+        assert_eq!(met.map(|line| line.place), Some(1));
+        let met = joiner.client(&line(Some("b"), "upstream_local_address", "c:1"), 4);
+        assert_eq!(met.map(|line| line.place), Some(2));
+        let rest = joiner.finish();
+        assert!(rest.by_connection.is_empty() && rest.client.is_empty() && rest.server.is_empty());
+    }
+
+    #[test]
+    fn a_line_without_an_id_joins_by_the_connection_also_where_addresses_are_masked() {
+        for (client, server) in [("127.0.0.1:51914", "127.0.0.1:51914"), ("10.2.0.9:5", "10.2.**.**:5")] {
+            let mut joiner = Joiner::default();
+            joiner.server(&line(None, "downstream_remote_address", server), 1);
+            joiner.client(&line(Some("a"), "upstream_local_address", "10.9.0.9:6"), 2);
+            joiner.client(&line(Some("b"), "upstream_local_address", client), 3);
+            let rest = joiner.finish();
+            let pairs: Vec<_> =
+                rest.by_connection.iter().map(|(client, server)| (client.place, server.place)).collect();
+            assert_eq!(pairs, [(3, 1)], "{client} {server}");
+            assert_eq!(rest.client.iter().map(|line| line.place).collect::<Vec<_>>(), [2]);
+        }
+    }
+
+    #[test]
+    fn a_server_line_with_an_id_is_never_joined_by_its_address() {
+        let mut joiner = Joiner::default();
+        joiner.client(&line(Some("a"), "upstream_local_address", "c:1"), 1);
+        joiner.server(&line(Some("b"), "downstream_remote_address", "c:1"), 2);
+        let rest = joiner.finish();
+        assert_eq!((rest.by_connection.len(), rest.client.len(), rest.server.len()), (0, 1, 1));
+    }
+}

@@ -1,0 +1,232 @@
+//! `websockets-cli explain`.
+
+mod summary;
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use super::exit;
+use crate::access_log::explain::{Explanation, Sidecar, explain, explain_session};
+use crate::access_log::{Joiner, LineFormat, ParsedLine};
+use summary::Summary;
+
+/// The version of what `--output json` writes.
+const VERSION: u32 = 1;
+
+/// Says in words what access-log lines mean: who ended a session and how, whether that is normal, and what to change.
+///
+/// Lines are Istio's JSON or text; other output between them is skipped. Where the lines of both sidecars are there, each
+/// session is also explained as a whole.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Files, - for standard input, or lines themselves. [default: -]
+    #[arg(value_name = "FILE|LINE")]
+    inputs: Vec<String>,
+
+    /// A paragraph for each line, with what its flags, details and counts say.
+    #[arg(short, long)]
+    verbose: bool,
+
+    /// The whole log instead: counts by protocol, code and flag, and the sessions worth a look.
+    #[arg(long, conflicts_with = "verbose")]
+    summary: bool,
+
+    /// How the answer is written.
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Output::Text)]
+    output: Output,
+
+    /// The format of the lines as Envoy has it, such as '%PROTOCOL% %DURATION%'. [default: Istio's JSON and text]
+    #[arg(long, value_name = "FORMAT", value_parser = LineFormat::compile)]
+    log_format: Option<LineFormat>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Output {
+    /// For people.
+    Text,
+    /// One JSON document with a version.
+    Json,
+}
+
+/// Why nothing could be explained.
+#[derive(Debug, thiserror::Error)]
+enum ExplainError {
+    #[error("read {name}: {source}")]
+    Read {
+        name: String,
+        #[source]
+        source: io::Error,
+    },
+    #[error("{name:?} is neither a file nor an access-log line")]
+    Neither { name: String },
+    #[error("no access-log line among {lines} lines")]
+    NoLine { lines: usize },
+    #[error("write the explanation: {0}")]
+    Write(#[from] io::Error),
+}
+
+/// What was found: a line, or both lines of a session.
+enum Found<'a> {
+    Line(&'a ParsedLine),
+    Session(&'a ParsedLine, &'a ParsedLine),
+}
+
+pub(super) fn run(args: Args) -> ExitCode {
+    let out = io::stdout().lock();
+    match explained(args, out) {
+        Ok(()) => ExitCode::from(exit::OK),
+        // Who closed the pipe has read enough.
+        Err(ExplainError::Write(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+            ExitCode::from(exit::OK)
+        }
+        Err(error @ ExplainError::Write(_)) => exit::report(&error, None, exit::FAILED),
+        Err(error) => exit::report(&error, None, exit::USAGE),
+    }
+}
+
+fn explained(args: Args, mut out: impl Write) -> Result<(), ExplainError> {
+    let format = args.log_format.unwrap_or_default();
+    let input = open(&args.inputs, &format)?;
+    if args.summary {
+        let mut summary = Summary::default();
+        each(input, &format, |found| {
+            summary.count(&found);
+            Ok(())
+        })?;
+        match args.output {
+            Output::Text => write!(out, "{summary}")?,
+            Output::Json => writeln!(out, "{}", summary.json(VERSION))?,
+        }
+    } else if args.output == Output::Json {
+        write!(out, "{{\"version\":{VERSION},\"explanations\":[")?;
+        let mut before = "\n";
+        each(input, &format, |found| {
+            write!(out, "{before}{}", json(&found))?;
+            before = ",\n";
+            Ok(())
+        })?;
+        writeln!(out, "\n]}}")?;
+    } else {
+        each(input, &format, |found| writeln!(out, "{}", words(&found, args.verbose)))?;
+    }
+    Ok(out.flush()?)
+}
+
+/// All inputs, one after the other.
+fn open(inputs: &[String], format: &LineFormat) -> Result<Box<dyn BufRead>, ExplainError> {
+    if inputs.is_empty() {
+        return Ok(Box::new(io::stdin().lock()));
+    }
+    let mut all: Box<dyn BufRead> = Box::new(io::empty());
+    for input in inputs {
+        let next: Box<dyn BufRead> = if input == "-" {
+            Box::new(io::stdin().lock())
+        } else if Path::new(input).exists() {
+            let read = |source| ExplainError::Read { name: input.clone(), source };
+            Box::new(BufReader::new(File::open(input).map_err(read)?))
+        } else if input.lines().any(|line| format.read(line).is_some()) {
+            Box::new(io::Cursor::new(format!("{input}\n")))
+        } else {
+            return Err(ExplainError::Neither { name: input.clone() });
+        };
+        all = Box::new(all.chain(next));
+    }
+    Ok(all)
+}
+
+/// Calls `tell` with each line, and with both lines of a session once the second is there.
+fn each(
+    mut input: impl BufRead,
+    format: &LineFormat,
+    mut tell: impl FnMut(Found<'_>) -> io::Result<()>,
+) -> Result<(), ExplainError> {
+    let (mut lines, mut read) = (0_usize, 0_usize);
+    let mut joiner = Joiner::default();
+    let mut buffer = Vec::new();
+    loop {
+        buffer.clear();
+        let bytes = input.read_until(b'\n', &mut buffer);
+        if bytes.map_err(|source| ExplainError::Read { name: "the log".to_owned(), source })? == 0 {
+            break;
+        }
+        lines += 1;
+        let Some(line) = format.read(&String::from_utf8_lossy(&buffer)) else { continue };
+        read += 1;
+        tell(Found::Line(&line))?;
+        match side(&line) {
+            Sidecar::Client => {
+                if let Some(server) = joiner.client(&line, ()).and_then(|other| format.read(&other.text)) {
+                    tell(Found::Session(&line, &server))?;
+                }
+            }
+            Sidecar::Server => {
+                if let Some(client) = joiner.server(&line, ()).and_then(|other| format.read(&other.text)) {
+                    tell(Found::Session(&client, &line))?;
+                }
+            }
+            Sidecar::Unknown => {}
+        }
+    }
+    if read == 0 {
+        return Err(ExplainError::NoLine { lines });
+    }
+    for (client, server) in joiner.finish().by_connection {
+        if let (Some(client), Some(server)) = (format.read(&client.text), format.read(&server.text)) {
+            tell(Found::Session(&client, &server))?;
+        }
+    }
+    Ok(())
+}
+
+/// Whose line it is. One of a request that could not be decoded does not show it, but what it is of interest for is the
+/// client's line that it joins.
+fn side(line: &ParsedLine) -> Sidecar {
+    match explain(line).sidecar {
+        Sidecar::Unknown if line.text_of("request_id").is_none() => Sidecar::Server,
+        known => known,
+    }
+}
+
+fn explanation(found: &Found<'_>) -> Explanation {
+    match found {
+        Found::Line(line) => explain(line),
+        Found::Session(client, server) => explain_session(client, server),
+    }
+}
+
+fn words(found: &Found<'_>, verbose: bool) -> String {
+    let explanation = explanation(found);
+    match found {
+        Found::Line(_) if verbose => format!("{}\n", explanation.paragraph()),
+        Found::Line(_) => explanation.to_string(),
+        Found::Session(client, _) => {
+            let id = client.text_of("request_id").unwrap_or("without a request id");
+            if verbose {
+                format!("session {id}, both sides: {}\n", explanation.paragraph())
+            } else {
+                format!("session {id}, both sides, told by the {explanation}")
+            }
+        }
+    }
+}
+
+fn json(found: &Found<'_>) -> serde_json::Value {
+    let explanation = explanation(found);
+    let (kind, request_id) = match found {
+        Found::Line(line) => ("line", line.text_of("request_id")),
+        Found::Session(client, _) => ("session", client.text_of("request_id")),
+    };
+    let lines: Vec<&str> = match found {
+        Found::Line(line) => vec![line.text()],
+        Found::Session(client, server) => vec![client.text(), server.text()],
+    };
+    serde_json::json!({
+        "kind": kind,
+        "request_id": request_id,
+        "explanation": explanation,
+        "text": explanation.to_string(),
+        "lines": lines,
+    })
+}

@@ -1,0 +1,174 @@
+//! `verify --log`: judging what real proxies wrote.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use super::super::exit;
+use super::reports::{self, Report};
+use super::{failed, status};
+use crate::access_log::LineFormat;
+use crate::verify::report::Reporter;
+use crate::verify::{
+    Expectation, LogsConfig, LogsOutcome, Place, Side, Summary, VerifyError, VerifyEvent, judge_logs, select,
+};
+
+/// How many lines without another side are named one by one; of more, only where they are.
+const NAMED_ALONE: usize = 10;
+
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Logs from elsewhere")]
+#[group(id = "elsewhere")]
+pub(super) struct Args {
+    /// Judge an access log that a proxy wrote, and start nothing; FILE may be -; repeatable.
+    ///
+    /// Of the client's sidecar client=FILE, of the server's server=FILE. Lines are joined by request id, a line without one
+    /// by the connection between the sidecars. Exit status 0 when all expectations hold for every joined session, 1 when
+    /// one does not, 2 when there was nothing to judge.
+    #[arg(long = "log", value_name = "SIDE=FILE", value_parser = log)]
+    logs: Vec<(Side, PathBuf)>,
+
+    /// What is expected of every session of the logs, as 'server.protocol == HTTP/2'; repeatable.
+    ///
+    /// Operators are == != =~ !~ > >= < <=, one of A, B and in A..B or in 10.0.0.0/8; values null, numbers, texts, and
+    /// fields of the other side, as 'client.authority == server.authority'. Without it, what --scenario expects.
+    #[arg(long = "expect", value_name = "EXPRESSION", requires = "logs")]
+    expectations: Vec<Expectation>,
+
+    /// The format of the logs as Envoy has it, such as '%PROTOCOL% %DURATION%'. [default: Istio's JSON and text]
+    #[arg(long, value_name = "FORMAT", requires = "logs", value_parser = LineFormat::compile)]
+    log_format: Option<LineFormat>,
+}
+
+fn log(text: &str) -> Result<(Side, PathBuf), String> {
+    match text.split_once('=') {
+        Some(("client", file)) if !file.is_empty() => Ok((Side::Client, file.into())),
+        Some(("server", file)) if !file.is_empty() => Ok((Side::Server, file.into())),
+        _ => Err("it is written client=FILE or server=FILE".to_owned()),
+    }
+}
+
+impl Args {
+    pub(super) fn is_asked_for(&self) -> bool {
+        !self.logs.is_empty()
+    }
+}
+
+pub(super) fn run(args: Args, scenarios: &[String], asked: &[Report]) -> ExitCode {
+    let config = match config(args, scenarios) {
+        Ok(config) => config,
+        Err(error) => return failed(&error),
+    };
+    if config.expectations.is_empty() {
+        return exit::report(
+            &NothingExpected,
+            Some("say --expect 'client.response_code == 101', or --scenario NAME"),
+            exit::USAGE,
+        );
+    }
+    let mut reporters = match reports::open(asked) {
+        Ok(reporters) => reporters,
+        Err(error) => return exit::report(&error, None, exit::USAGE),
+    };
+    let started = Instant::now();
+    let outcome = match judge_logs(&config) {
+        Ok(outcome) => outcome,
+        Err(error) => return exit::report(&error, None, exit::USAGE),
+    };
+    match report(&outcome, started, &mut reporters) {
+        // Who closed the pipe has read enough.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => exit::report(&error, None, exit::FAILED),
+        _ if outcome.sessions == 0 || outcome.verdict.cases.iter().all(|case| case.checks.is_empty()) => {
+            exit::report(
+                &NothingJudged { other_lines: outcome.other_lines, alone: outcome.alone.len() },
+                None,
+                exit::USAGE,
+            )
+        }
+        _ => status(outcome.verdict.holds()),
+    }
+}
+
+/// No expectation was given.
+#[derive(Debug, thiserror::Error)]
+#[error("nothing is expected of the logs")]
+struct NothingExpected;
+
+/// No session was found in the logs.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "nothing to judge: no session in the logs ({alone} lines without another side, {other_lines} that are no access-log lines)"
+)]
+struct NothingJudged {
+    other_lines: usize,
+    alone: usize,
+}
+
+fn config(args: Args, scenarios: &[String]) -> Result<LogsConfig, VerifyError> {
+    let of =
+        |wanted| args.logs.iter().filter(|(side, _)| *side == wanted).map(|(_, path)| path.clone()).collect();
+    let (client, server): (Vec<_>, Vec<_>) = (of(Side::Client), of(Side::Server));
+    let given = |side| if side == Side::Client { !client.is_empty() } else { !server.is_empty() };
+    let mut expectations = args.expectations;
+    let chosen = if scenarios.is_empty() { Vec::new() } else { select(scenarios)? };
+    for expect in chosen.iter().map(|scenario| &scenario.expect) {
+        for side in Side::BOTH.into_iter().filter(|side| given(*side)) {
+            expectations.extend(Expectation::all_of(expect, side));
+        }
+    }
+    let name = if scenarios.is_empty() { "logs".to_owned() } else { scenarios.join(", ") };
+    Ok(LogsConfig { name, client, server, format: args.log_format.unwrap_or_default(), expectations })
+}
+
+fn report(outcome: &LogsOutcome, started: Instant, reporters: &mut [Box<dyn Reporter>]) -> io::Result<()> {
+    if outcome.sessions > 0 {
+        let holds = outcome.verdict.holds();
+        let (held, failed) = (usize::from(holds), usize::from(!holds));
+        let finished = Summary { held, failed, elapsed: started.elapsed() };
+        for reporter in reporters {
+            reporter.hear(&VerifyEvent::Judged(outcome.verdict.clone()))?;
+            reporter.hear(&VerifyEvent::Finished(finished))?;
+        }
+    }
+    let mut out = io::stdout().lock();
+    writeln!(out, "{} sessions joined; {} lines did not join", outcome.sessions, outcome.alone.len())?;
+    for field in &outcome.not_judged {
+        writeln!(
+            out,
+            "{field} was not judged: what the scenario expects of it is known only in a run of its own"
+        )?;
+    }
+    for place in outcome.alone.iter().take(NAMED_ALONE) {
+        let id =
+            place.request_id.as_deref().map_or("no request id".to_owned(), |id| format!("request id {id}"));
+        writeln!(out, "{} log {}:{} did not join: {id}", place.side, place.path.display(), place.number)?;
+    }
+    for line in ranges(outcome.alone.get(NAMED_ALONE..).unwrap_or_default()) {
+        writeln!(out, "{line}")?;
+    }
+    out.flush()
+}
+
+/// The lines of each file, runs of them as `3-7`.
+fn ranges(places: &[Place]) -> Vec<String> {
+    let mut files: Vec<(&Place, Vec<(usize, usize)>)> = Vec::new();
+    for place in places {
+        let same = |(first, _): &(&Place, _)| first.side == place.side && first.path == place.path;
+        match files.last_mut().filter(|file| same(file)) {
+            Some((_, runs)) => match runs.last_mut() {
+                Some((_, last)) if *last + 1 == place.number => *last = place.number,
+                _ => runs.push((place.number, place.number)),
+            },
+            None => files.push((place, vec![(place.number, place.number)])),
+        }
+    }
+    let said = |(first, last): &(usize, usize)| {
+        if first == last { first.to_string() } else { format!("{first}-{last}") }
+    };
+    let line = |(place, runs): &(&Place, Vec<(usize, usize)>)| {
+        let runs: Vec<String> = runs.iter().map(said).collect();
+        format!("{} log {}: nor did lines {}", place.side, place.path.display(), runs.join(", "))
+    };
+    files.iter().map(line).collect()
+}

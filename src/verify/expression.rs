@@ -1,0 +1,190 @@
+//! An expectation as it is typed on a command line, `server.protocol == HTTP/2`: a field of one side, an operator, and what
+//! is expected. It becomes the same [`Expected`] that scenario files hold.
+//!
+//! ```text
+//! client.response_code == 101           server.response_flags != DPE         client.user_agent == null
+//! server.response_flags one of UC, DC   client.path =~ ^/chat                server.upstream_local_address in 127.0.0.0/8
+//! client.duration < 2000                client.duration in 10..2000          client.bytes_sent == server.bytes_sent
+//! ```
+//!
+//! A bare number is a number; in quotation marks it is a text, as `"101"`.
+
+use std::str::FromStr;
+
+use super::expect::{Expectations, Expected, FieldRef, Network, Pattern, Side};
+
+/// A field with what is expected of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Expectation {
+    /// Which field.
+    pub field: FieldRef,
+    /// What of it.
+    pub expected: Expected,
+}
+
+/// A text that is no expectation.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is no expectation: {reason}")]
+pub struct ExpressionError {
+    /// What was typed.
+    pub text: String,
+    /// Why not.
+    pub reason: String,
+}
+
+/// The operators; of two that begin alike the longer one first.
+const OPERATORS: [&str; 12] =
+    ["==", "!=", "=~", "!~", ">=", "<=", ">", "<", "not in ", "one of ", "matches ", "in "];
+
+impl Expectation {
+    /// What a scenario expects of the lines of one side, field by field.
+    pub fn all_of(expectations: &Expectations, side: Side) -> impl Iterator<Item = Self> {
+        expectations.of(side).iter().map(move |(key, expected)| Self {
+            field: FieldRef { side, key: key.clone() },
+            expected: expected.value.clone(),
+        })
+    }
+}
+
+impl FromStr for Expectation {
+    type Err = ExpressionError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        parse(text).map_err(|reason| ExpressionError { text: text.to_owned(), reason })
+    }
+}
+
+fn parse(text: &str) -> Result<Expectation, String> {
+    let text = text.trim();
+    let end =
+        text.find(|letter: char| letter.is_whitespace() || "=!<>".contains(letter)).unwrap_or(text.len());
+    let field: FieldRef = text[..end].parse()?;
+    let rest = text[end..].trim_start();
+    let operator = OPERATORS
+        .into_iter()
+        .find(|operator| rest.starts_with(operator))
+        .ok_or_else(|| format!("after the field comes one of {}", OPERATORS.map(str::trim_end).join(" ")))?;
+    let value = rest[operator.len()..].trim();
+    if value.is_empty() {
+        return Err(format!("nothing follows {}", operator.trim_end()));
+    }
+    let not = |expected| Expected::Not(Box::new(expected));
+    let expected = match operator {
+        "==" => scalar(value)?,
+        "!=" => not(scalar(value)?),
+        "=~" | "matches " => Expected::Matches(pattern(value)?),
+        "!~" => not(Expected::Matches(pattern(value)?)),
+        ">=" => Expected::AtLeast(number(value)?),
+        "<=" => Expected::AtMost(number(value)?),
+        ">" => Expected::AtLeast(number(value)?.saturating_add(1)),
+        "<" => Expected::AtMost(number(value)?.checked_sub(1).ok_or("no number is smaller than 0")?),
+        "one of " => one_of(value)?,
+        "not in " => not(within(value)?),
+        _ => within(value)?,
+    };
+    Ok(Expectation { field, expected })
+}
+
+/// What may stand alone: null, a number, another field, a text with or without quotation marks.
+fn scalar(value: &str) -> Result<Expected, String> {
+    if let Some(text) = unquoted(value) {
+        return text.parse().map(Expected::Text);
+    }
+    if value == "null" {
+        return Ok(Expected::Null);
+    }
+    if value.bytes().all(|byte| byte.is_ascii_digit()) {
+        return number(value).map(Expected::Number);
+    }
+    match value.parse::<FieldRef>() {
+        Ok(other) if !other.key.contains([' ', '.', '/', ':']) => Ok(Expected::SameAs(other)),
+        _ => value.parse().map(Expected::Text),
+    }
+}
+
+fn unquoted(value: &str) -> Option<&str> {
+    ['"', '\''].into_iter().find_map(|mark| value.strip_prefix(mark)?.strip_suffix(mark))
+}
+
+fn number(value: &str) -> Result<u64, String> {
+    value.parse().map_err(|_| format!("{value:?} is no whole number"))
+}
+
+/// With slashes around it or without.
+fn pattern(value: &str) -> Result<Pattern, String> {
+    let slashed =
+        value.strip_prefix('/').and_then(|inner| inner.strip_suffix('/')).filter(|inner| !inner.is_empty());
+    let text = unquoted(value).or(slashed).unwrap_or(value);
+    Pattern::try_from(text.to_owned()).map_err(|error| format!("{text:?} is no regular expression: {error}"))
+}
+
+/// A list, a range, or a network.
+fn within(value: &str) -> Result<Expected, String> {
+    if let Some((least, most)) = value.split_once("..") {
+        let (least, most) = (number(least.trim())?, number(most.trim_start_matches('=').trim())?);
+        return if least <= most {
+            Ok(Expected::Between(least, most))
+        } else {
+            Err(format!("no number is between {least} and {most}"))
+        };
+    }
+    if value.starts_with(['[', '(', '{']) || value.contains(',') {
+        return one_of(value);
+    }
+    Network::try_from(value.to_owned()).map(Expected::Cidr)
+}
+
+fn one_of(value: &str) -> Result<Expected, String> {
+    let inner = value.trim_start_matches(['[', '(', '{']).trim_end_matches([']', ')', '}']);
+    let values = inner.split(',').map(str::trim).filter(|value| !value.is_empty());
+    values.map(scalar).collect::<Result<Vec<_>, _>>().map(Expected::OneOf)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_expression_is_what_the_same_words_are_in_a_scenario() {
+        for (text, yaml) in [
+            ("client.it == 101", "101"),
+            ("client.it == \"101\"", "'101'"),
+            ("client.it==GET", "GET"),
+            ("client.it == HTTP/2", "HTTP/2"),
+            ("client.it == null", "null"),
+            ("client.it != null", "{not: null}"),
+            ("client.it == URX,UF", "'URX,UF'"),
+            ("client.it == server.it", "{same_as: server.it}"),
+            ("client.it == server.default.svc:80", "server.default.svc:80"),
+            ("client.it one of UC, DC", "{one_of: [UC, DC]}"),
+            ("client.it in [101, null]", "{one_of: [101, null]}"),
+            ("client.it not in [UC, DC]", "{not: {one_of: [UC, DC]}}"),
+            ("client.it =~ ^/chat", "{matches: '^/chat'}"),
+            ("client.it matches /a b/", "{matches: 'a b'}"),
+            ("client.it !~ x", "{not: {matches: x}}"),
+            ("client.it in 127.0.0.0/8", "{cidr: 127.0.0.0/8}"),
+            ("client.it >= 3", "{at_least: 3}"),
+            ("client.it < 3", "{at_most: 2}"),
+            ("client.it in 3..5", "{between: [3, 5]}"),
+        ] {
+            let expected: Expected = serde_saphyr::from_str(yaml).expect("an expectation");
+            assert_eq!(text.parse::<Expectation>().map(|it| it.expected), Ok(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_mistake_is_named() {
+        for (text, reason) in [
+            ("protocol == HTTP/2", "client.KEY or server.KEY"),
+            ("client.protocol HTTP/2", "one of =="),
+            ("client.protocol ==", "nothing follows =="),
+            ("client.duration > soon", "no whole number"),
+            ("client.duration in 5..3", "between 5 and 3"),
+            ("client.path =~ (", "regular expression"),
+            ("client.it in 10.0.0.0/99", "no network"),
+        ] {
+            let error = text.parse::<Expectation>().expect_err(text).to_string();
+            assert!(error.contains(reason), "{text}: {error}");
+        }
+    }
+}

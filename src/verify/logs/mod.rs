@@ -1,0 +1,213 @@
+//! Judging access logs that came from elsewhere: lines that a real proxy wrote, read as they come, joined, and held against
+//! expectations, one verdict over all sessions. Nothing is started; what is kept are the lines that have not met their
+//! other side, and a few of those that are not as expected.
+
+mod source;
+mod tally;
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use super::evidence::Joined;
+use super::expect::Side;
+use super::expression::Expectation;
+use super::judge::{CaseVerdict, Verdict};
+use crate::access_log::{Joiner, LineFormat, ParsedLine, Waiting};
+use source::Source;
+use tally::Tally;
+
+/// What is to be judged, and how.
+#[derive(Debug)]
+pub struct LogsConfig {
+    /// What the verdict is called.
+    pub name: String,
+    /// Logs of the client's sidecars, `-` for standard input.
+    pub client: Vec<PathBuf>,
+    /// Logs of the server's sidecars.
+    pub server: Vec<PathBuf>,
+    /// How their lines are read.
+    pub format: LineFormat,
+    /// What is expected of every session.
+    pub expectations: Vec<Expectation>,
+}
+
+/// Why logs could not be judged.
+#[derive(Debug, thiserror::Error)]
+pub enum LogsError {
+    /// A log cannot be read.
+    #[error("read the access log {}: {source}", path.display())]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// An expectation speaks of a side of which there is no log.
+    #[error("{field} is expected, but no log of the {side} was given")]
+    NoLog {
+        /// The field.
+        field: String,
+        /// The side.
+        side: Side,
+    },
+}
+
+/// What the logs came to.
+#[derive(Debug)]
+pub struct LogsOutcome {
+    /// One case over all sessions.
+    pub verdict: Verdict,
+    /// How many sessions were judged.
+    pub sessions: usize,
+    /// Expectations that nothing could be said of: they speak of what only a run knows.
+    pub not_judged: Vec<String>,
+    /// Lines whose other side is in no log.
+    pub alone: Vec<Place>,
+    /// How many lines were no access-log lines.
+    pub other_lines: usize,
+}
+
+/// Where a line is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// Whose log.
+    pub side: Side,
+    /// The file.
+    pub path: PathBuf,
+    /// The line's number, from 1.
+    pub number: usize,
+    /// By what it would have been joined, for a line that was not.
+    pub request_id: Option<String>,
+}
+
+/// The sessions of logs, one after the other.
+struct Judging<'config> {
+    started: Instant,
+    config: &'config LogsConfig,
+    tallies: Vec<Tally>,
+    sessions: usize,
+}
+
+/// Reads both sides side by side, joins and judges.
+///
+/// # Errors
+/// A log cannot be read, or an expectation speaks of a side without one.
+pub fn judge_logs(config: &LogsConfig) -> Result<LogsOutcome, LogsError> {
+    for Expectation { field, .. } in &config.expectations {
+        if config.of(field.side).is_empty() {
+            return Err(LogsError::NoLog { field: field.to_string(), side: field.side });
+        }
+    }
+    let mut judging = Judging {
+        started: Instant::now(),
+        config,
+        tallies: config.expectations.iter().map(|_| Tally::default()).collect(),
+        sessions: 0,
+    };
+    let mut sources = Side::BOTH.map(|side| Source::new(side, config.of(side)));
+    let both = Side::BOTH.iter().all(|side| !config.of(*side).is_empty());
+    let mut joiner = Joiner::default();
+    let mut other_lines = 0;
+    // In turn, so that the lines of a session are never far apart.
+    loop {
+        let mut ended = 0;
+        for source in &mut sources {
+            let Some((text, place)) = source.next()? else {
+                ended += 1;
+                continue;
+            };
+            let Some(line) = config.format.read(&text) else {
+                other_lines += usize::from(!text.trim().is_empty());
+                continue;
+            };
+            let side = source.side;
+            if !both {
+                judging.session(&joined(side, line, None));
+                continue;
+            }
+            let met = match side {
+                Side::Client => joiner.client(&line, place),
+                Side::Server => joiner.server(&line, place),
+            };
+            if let Some(met) = met {
+                judging.session(&joined(side, line, config.format.read(&met.text)));
+            }
+        }
+        if ended == sources.len() {
+            break;
+        }
+    }
+    let rest = joiner.finish();
+    for (client, server) in &rest.by_connection {
+        if let Some(client) = config.format.read(&client.text) {
+            judging.session(&joined(Side::Client, client, config.format.read(&server.text)));
+        }
+    }
+    let alone = rest.client.into_iter().map(|line| (Side::Client, line));
+    let alone = alone.chain(rest.server.into_iter().map(|line| (Side::Server, line)));
+    let alone = alone.map(|(side, line)| config.place(side, &line)).collect();
+    Ok(judging.outcome(alone, other_lines))
+}
+
+fn joined(side: Side, line: ParsedLine, other: Option<ParsedLine>) -> Joined {
+    match side {
+        Side::Client => Joined { client: Some(line), server: other },
+        Side::Server => Joined { client: other, server: Some(line) },
+    }
+}
+
+impl LogsConfig {
+    fn of(&self, side: Side) -> &[PathBuf] {
+        match side {
+            Side::Client => &self.client,
+            Side::Server => &self.server,
+        }
+    }
+
+    fn place(&self, side: Side, line: &Waiting<(usize, usize)>) -> Place {
+        let (file, number) = line.place;
+        let read = self.format.read(&line.text);
+        let request_id = read.and_then(|line| line.text_of("request_id").map(str::to_owned));
+        Place { side, path: self.of(side)[file].clone(), number, request_id }
+    }
+}
+
+impl Judging<'_> {
+    fn session(&mut self, session: &Joined) {
+        self.sessions += 1;
+        for (expectation, tally) in self.config.expectations.iter().zip(&mut self.tallies) {
+            tally.session(expectation, session);
+        }
+    }
+
+    fn outcome(self, alone: Vec<Place>, other_lines: usize) -> LogsOutcome {
+        let pairs = || self.config.expectations.iter().zip(&self.tallies);
+        let not_judged: BTreeSet<String> = pairs()
+            .filter(|(_, tally)| !tally.was_judged() && self.sessions > 0)
+            .map(|(expectation, _)| expectation.field.to_string())
+            .collect();
+        let case = CaseVerdict {
+            label: None,
+            checks: pairs().flat_map(|(expectation, tally)| tally.checks(expectation)).collect(),
+            decided_by: pairs().filter_map(|(expectation, tally)| tally.decisive(expectation)).collect(),
+        };
+        LogsOutcome {
+            verdict: Verdict {
+                scenario: self.config.name.clone(),
+                file: None,
+                elapsed: self.started.elapsed(),
+                cases: vec![case],
+            },
+            sessions: self.sessions,
+            not_judged: not_judged.into_iter().collect(),
+            alone,
+            other_lines,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

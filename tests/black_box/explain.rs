@@ -1,0 +1,77 @@
+//! `websockets-cli explain`: lines as arguments, from files and from a pipe, of one side and of both.
+
+use crate::support::{run, text};
+
+// What a pair of real Envoys (1.40.0) wrote of a handshake that the server's sidecar did not take, shortened.
+const CLIENT: &str = r#"{"authority":"web:8080","duration":1003,"method":"GET","path":"/","protocol":"HTTP/1.1","request_id":"dec97ce9","response_code":503,"response_code_details":"upstream_reset_before_response_started{connection_termination}","response_flags":"UC","upstream_cluster":"outbound|8080||web.default.svc.cluster.local","upstream_local_address":"127.0.0.1:51914"}"#;
+const SERVER: &str = r#"{"downstream_remote_address":"127.0.0.1:51914","duration":0,"method":null,"path":null,"protocol":"HTTP/2","request_id":null,"response_code":0,"response_code_details":"http2.invalid.header.field","response_flags":"DPE","upstream_cluster":null}"#;
+
+// A proper end, as Istio's text format has it.
+const TEXT: &str = r#"[2026-11-23T15:14:25.503Z] "GET / HTTP/1.1" 101 UC upstream_reset_after_response_started{connection_termination} - "-" 34 22 15 - "-" "-" "edd695f0" "web:8080" "127.0.10.3:8001" inbound|80|| 127.0.0.6:37872 127.0.10.2:8000 127.0.0.1:51908 - default"#;
+
+#[test]
+fn a_line_as_an_argument_is_explained_in_one_line() {
+    let output = run(&["explain", TEXT], "");
+    let stdout = text(&output.stdout);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(stdout.lines().count(), 1, "{stdout}");
+    for words in [
+        "server's sidecar: WebSocket GET / at web:8080",
+        "the application closed its connection first",
+        "(normal)",
+    ] {
+        assert!(stdout.contains(words), "{words}: {stdout}");
+    }
+    assert!(!stdout.contains("allow_connect"), "{stdout}");
+}
+
+#[test]
+fn both_sides_in_a_pipe_are_explained_line_by_line_and_as_a_session() {
+    let output = run(&["explain"], &format!("starting\n{CLIENT}\n[pod/web/istio-proxy] {SERVER}\n"));
+    let stdout = text(&output.stdout);
+    assert_eq!(stdout.lines().count(), 3, "{stdout}");
+    let session = stdout.lines().last().unwrap_or_default();
+    assert!(session.starts_with("session dec97ce9, both sides"), "{session}");
+    assert!(
+        session.contains("does not allow extended CONNECT") && session.contains("allow_connect: true"),
+        "{session}"
+    );
+}
+
+#[test]
+fn json_is_one_document_with_a_version() {
+    let output = run(&["explain", "--output", "json", "-"], &format!("{CLIENT}\n{SERVER}\n"));
+    let document: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(document["version"], 1);
+    let kinds: Vec<_> =
+        document["explanations"].as_array().expect("a list").iter().map(|it| &it["kind"]).collect();
+    assert_eq!(kinds, ["line", "line", "session"]);
+    assert_eq!(document["explanations"][2]["explanation"]["health"], "failed");
+}
+
+#[test]
+fn a_summary_counts_protocols_codes_and_flags_and_names_what_is_worth_a_look() {
+    let log = format!("{CLIENT}\n{TEXT}\n{TEXT}\n");
+    let stdout = text(&run(&["explain", "--summary"], &log).stdout);
+    for words in ["3 lines", "HTTP/1.1  3", "101  2", "UC  3", "worth a look", "dec97ce9"] {
+        assert!(stdout.contains(words), "{words}: {stdout}");
+    }
+    let json = run(&["explain", "--summary", "--output", "json"], &log);
+    let document: serde_json::Value = serde_json::from_slice(&json.stdout).expect("JSON");
+    assert_eq!((&document["version"], &document["codes"]["101"]), (&1.into(), &2.into()));
+}
+
+#[test]
+fn a_paragraph_says_what_each_flag_means() {
+    let stdout = text(&run(&["explain", "-v", CLIENT], "").stdout);
+    assert!(stdout.contains("UC says") && stdout.contains("What to do"), "{stdout}");
+}
+
+#[test]
+fn what_is_neither_a_file_nor_a_line_is_wrong_input() {
+    for (args, input) in [(&["explain", "no-such-file"][..], ""), (&["explain"][..], "nothing here\n")] {
+        let output = run(args, input);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {}", text(&output.stderr));
+        assert!(text(&output.stderr).contains("access-log line"), "{}", text(&output.stderr));
+    }
+}

@@ -1,0 +1,89 @@
+//! `verify --log`: judging lines that other proxies wrote.
+
+use std::io::Write;
+use std::process::Output;
+
+use tempfile::NamedTempFile;
+
+use crate::support::{run, text};
+
+const CLIENT: &str = r#"{"request_id":"a","protocol":"HTTP/1.1","response_code":101,"response_flags":"UR","bytes_sent":18,"upstream_local_address":"10.0.0.1:5"}"#;
+const SERVER: &str = r#"[pod/web/istio-proxy] {"request_id":"a","protocol":"HTTP/2","response_code":101,"response_flags":"UC","bytes_sent":18,"upstream_local_address":"127.0.**.**:34477","downstream_remote_address":"10.0.0.1:5"}"#;
+
+fn file(text: &str) -> NamedTempFile {
+    let mut file = NamedTempFile::new().expect("a file");
+    writeln!(file, "{text}").expect("written");
+    file
+}
+
+/// Judges the client's line from a file and the server's from a pipe.
+fn judged(expectations: &[&str], server: &str) -> Output {
+    let client = file(CLIENT);
+    let client = format!("client={}", client.path().display());
+    let mut args = vec!["verify", "--log", &client, "--log", "server=-"];
+    args.extend(expectations.iter().flat_map(|expectation| ["--expect", expectation]));
+    run(&args, server)
+}
+
+#[test]
+fn expectations_that_hold_for_every_session_end_with_0() {
+    let expectations = [
+        "server.protocol == HTTP/2",
+        "server.response_flags one of UC, DC",
+        "client.bytes_sent == server.bytes_sent",
+        "server.upstream_local_address in 127.0.0.0/8",
+        "client.response_code in 100..199",
+    ];
+    let output = judged(&expectations, SERVER);
+    assert_eq!(output.status.code(), Some(0), "{}{}", text(&output.stdout), text(&output.stderr));
+    assert!(
+        text(&output.stdout).contains("1 sessions joined; 0 lines did not join"),
+        "{}",
+        text(&output.stdout)
+    );
+}
+
+#[test]
+fn a_session_that_is_otherwise_ends_with_1_and_shows_field_line_and_explanation() {
+    let output = judged(&["server.protocol == HTTP/1.1"], SERVER);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+    let stdout = text(&output.stdout);
+    for words in
+        ["server: protocol", "expected HTTP/1.1, was HTTP/2", "\"request_id\":\"a\"", "UC", "(normal)"]
+    {
+        assert!(stdout.contains(words), "{words}: {stdout}");
+    }
+}
+
+#[test]
+fn nothing_to_judge_and_wrong_input_end_with_2() {
+    let nothing = judged(&["server.protocol == HTTP/2"], &SERVER.replace("\"a\"", "\"b\""));
+    assert_eq!(nothing.status.code(), Some(2));
+    assert!(text(&nothing.stdout).contains("did not join: request id b"), "{}", text(&nothing.stdout));
+    assert!(text(&nothing.stderr).contains("nothing to judge"), "{}", text(&nothing.stderr));
+    assert_eq!(judged(&["protocol == HTTP/2"], SERVER).status.code(), Some(2));
+    assert_eq!(judged(&[], SERVER).status.code(), Some(2));
+    let missing =
+        run(&["verify", "--log", "client=no-such-file", "--expect", "client.protocol == HTTP/2"], "");
+    assert_eq!(missing.status.code(), Some(2));
+}
+
+#[test]
+fn a_format_string_makes_lines_of_ones_own_readable() {
+    let log = file("101|DownstreamConnectionTermination|7 ms");
+    let client = format!("client={}", log.path().display());
+    let format = "%RESPONSE_CODE%|%RESPONSE_FLAGS_LONG%|%DURATION% ms";
+    let args = [
+        "verify",
+        "--log",
+        &client,
+        "--log-format",
+        format,
+        "--expect",
+        "client.duration < 8",
+        "--expect",
+        "client.response_flags =~ ^Downstream",
+    ];
+    let output = run(&args, "");
+    assert_eq!(output.status.code(), Some(0), "{}{}", text(&output.stdout), text(&output.stderr));
+}
