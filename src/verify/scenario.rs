@@ -5,6 +5,7 @@
 mod file;
 mod scalar_or;
 mod step;
+mod values;
 
 use std::path::PathBuf;
 use std::sync::LazyLock;
@@ -14,10 +15,8 @@ use serde::Deserialize;
 
 pub(super) use self::file::nearest;
 pub use self::file::{ScenarioError, load};
-pub use self::step::{
-    Awaited, Closing, Connect, Content, Ended, Headers, Length, MethodName, PingPayload, Request, Step,
-    Wanted,
-};
+pub use self::step::{Awaited, Closing, Connect, Content, Ended, PingPayload, Request, Step, Wanted};
+pub use self::values::{Headers, Length, MethodName};
 use super::expect::{Expectations, FieldRef, Side};
 use super::placed::Placed;
 

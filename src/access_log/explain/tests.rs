@@ -1,3 +1,5 @@
+//! What lines mean, in words: the combinations that operators ask about.
+
 use serde_json::json;
 
 use super::*;

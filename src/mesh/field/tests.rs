@@ -1,3 +1,5 @@
+//! Fields read from documents, and what is said of those that are wrong.
+
 use super::*;
 
 fn document(text: &str) -> Fields {

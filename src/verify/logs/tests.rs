@@ -1,3 +1,5 @@
+//! Logs that real proxies wrote, judged from files.
+
 use std::io::Write;
 
 use tempfile::NamedTempFile;

@@ -1,19 +1,17 @@
 //! The steps of a session, as a scenario writes them. What can be said in a word is written as a bare value (`send: hello`,
 //! `close: 1000`), everything else as a map (`send: {binary: AAEC}`, `close: {code: 4000, reason: bye}`).
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use http::{HeaderName, HeaderValue, Method};
+use http::Method;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use tungstenite::protocol::frame::coding::CloseCode;
 
 use super::scalar_or::ScalarOr;
-use crate::http1::Fields;
+use super::values::{Headers, Length, MethodName};
 use crate::verify::expect::Pattern;
 use crate::verify::placed::Placed;
 
@@ -340,55 +338,6 @@ impl From<ScalarOr<u16, NamedEnd>> for Ended {
             ScalarOr::Scalar(code) => Self { code, reason: None, within: None },
             ScalarOr::Map(NamedEnd { code, reason, within }) => Self { code, reason, within },
         }
-    }
-}
-
-/// A length of time, as `300ms`, `5s` or `1m30s`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(try_from = "String")]
-#[schemars(with = "String")]
-pub struct Length(pub Duration);
-
-impl TryFrom<String> for Length {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        let length = text.parse::<jiff::SignedDuration>().ok().and_then(|length| length.try_into().ok());
-        length.map(Self).ok_or_else(|| format!("{text:?} is no length of time such as 300ms, 5s or 1m30s"))
-    }
-}
-
-/// Header fields, by name.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(try_from = "BTreeMap<String, String>")]
-#[schemars(with = "BTreeMap<String, String>")]
-pub struct Headers(pub Fields);
-
-impl TryFrom<BTreeMap<String, String>> for Headers {
-    type Error = String;
-
-    fn try_from(written: BTreeMap<String, String>) -> Result<Self, String> {
-        let mut fields = Fields::new();
-        for (name, value) in written {
-            let field = HeaderName::try_from(&name).map_err(|_| format!("{name:?} is no name of a field"))?;
-            let value = HeaderValue::try_from(value).map_err(|_| format!("the value of {name} is none"))?;
-            fields.append(field, value);
-        }
-        Ok(Self(fields))
-    }
-}
-
-/// A method of HTTP.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(try_from = "String")]
-#[schemars(with = "String")]
-pub struct MethodName(pub Method);
-
-impl TryFrom<String> for MethodName {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        Method::try_from(text.as_str()).map(Self).map_err(|_| format!("{text:?} is no method"))
     }
 }
 

@@ -1,3 +1,5 @@
+//! What the documents make of the two bootstraps.
+
 use super::*;
 use crate::mesh::{Documents, MeshDefaults};
 use crate::verify::pair::PairConfig;

@@ -1,3 +1,5 @@
+//! Scenarios as they are played in a cluster, without one.
+
 use super::*;
 use crate::verify::scenario::{Scenario, built_in};
 
