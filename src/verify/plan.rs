@@ -112,6 +112,12 @@ fn with_own_documents(scenario: &Scenario) -> Result<PlannedScenario, VerifyErro
             let sources: Vec<_> = case.document_files.iter().cloned().map(Source::from).collect();
             documents.merge(Documents::load(&sources)?)?;
         }
+        // Nobody can mend a built-in one, and there is nothing to mend.
+        if scenario.file.is_some() {
+            for warning in documents.warnings() {
+                tracing::warn!("{warning}");
+            }
+        }
         Ok::<_, VerifyError>(PlannedCase {
             pair: PairConfig::new(documents, None, None, &MeshDefaults::default())?,
             case,

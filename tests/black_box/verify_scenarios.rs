@@ -233,3 +233,16 @@ fn the_scenarios_of_this_program_are_as_their_schema_says() {
         serde_json::json!({"name": "a", "description": "b", "sessions": [{"steps": [{"sned": "c"}]}]});
     assert!(!violations(&schema, &mistaken).is_empty());
 }
+
+#[test]
+fn what_the_pair_cannot_honour_in_a_scenarios_documents_is_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("it.yaml");
+    let scenario = "{name: it, description: x, sessions: [{steps: [{connect: {}}, {close: 1000}]}],
+                    documents: \"apiVersion: networking.istio.io/v1\\nkind: VirtualService\\nmetadata: {name: a}\\n\
+                    spec: {hosts: [websockets-server], http: [{directResponse: {status: 404}}]}\"}";
+    fs::write(&path, scenario).expect("a file");
+    let output = verify(&["--scenario", path.to_str().expect("text")]);
+    let stderr = text(&output.stderr);
+    assert!(stderr.contains("a route without a destination is not implemented here"), "{stderr}");
+}
