@@ -33,8 +33,7 @@ pub(super) struct Inflating {
     /// The key of the fragments, where the peer has to mask its frames.
     mask: Option<[u8; 4]>,
     place: Place,
-    /// The opcode of the next fragment of a compressed message that has begun.
-    message: Option<u8>,
+    message: Message,
     /// Made with the first compressed message: many sessions have none.
     inflater: Option<Decompress>,
     /// Whether the inflater was given something since the last end of a message or of its stream.
@@ -43,6 +42,16 @@ pub(super) struct Inflating {
     is_corrupt: bool,
     /// Whether that is still to be said, after what came before it.
     is_unreported: bool,
+}
+
+/// Which message has begun and not ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Message {
+    None,
+    /// One that passes as it is.
+    Plain,
+    /// A compressed one, whose next fragment has this opcode.
+    Compressed(u8),
 }
 
 /// Where in the frames the stream is.
@@ -81,7 +90,7 @@ impl Inflating {
             // It changes nothing.
             mask: is_masked.then_some([0; 4]),
             place: Place::Header,
-            message: None,
+            message: Message::None,
             inflater: None,
             is_amid: false,
             is_corrupt: false,
@@ -108,6 +117,7 @@ impl Inflating {
                     } else {
                         input.copy_to_slice(&mut room[..size]);
                         at += size;
+                        self.note_plain(&header);
                         self.place = Place::Passing { left: header.length };
                     }
                 }
@@ -153,15 +163,19 @@ impl Inflating {
     /// Whether a frame of a compressed message begins here.
     fn begins_compressed(&mut self, header: &FrameHeader) -> bool {
         let reserved = header.first & (RSV1 | RSV2_AND_3);
-        let is_start = matches!(header.opcode(), TEXT | BINARY) && reserved == RSV1;
-        let goes_on = header.opcode() == CONTINUATION && reserved == 0 && self.message.is_some();
+        // One that begins amid another message passes: it is the reader's to refuse, whatever is in it.
+        let is_free = self.is_corrupt || self.message == Message::None;
+        let is_start = matches!(header.opcode(), TEXT | BINARY) && reserved == RSV1 && is_free;
+        let goes_on = header.opcode() == CONTINUATION
+            && reserved == 0
+            && matches!(self.message, Message::Compressed(_));
         // What is too long passes, and what is masked or not against the rule: the reader refuses it by its header.
         let is_taken = header.length <= self.longest_frame && header.mask.is_some() == self.mask.is_some();
         if !(is_start || goes_on) || !is_taken {
             return false;
         }
         if is_start {
-            self.message = Some(header.opcode());
+            self.message = Message::Compressed(header.opcode());
         }
         self.place = if self.is_corrupt {
             Place::Skipping { left: header.length }
@@ -172,9 +186,16 @@ impl Inflating {
         true
     }
 
+    /// Follows the messages that are not compressed.
+    fn note_plain(&mut self, header: &FrameHeader) {
+        if matches!(header.opcode(), TEXT | BINARY | CONTINUATION) {
+            self.message = if header.first & FIN == 0 { Message::Plain } else { Message::None };
+        }
+    }
+
     /// Writes one fragment of what there is to inflate, and returns its length: 0 if there is nothing.
     fn fragment(&mut self, input: &mut BytesMut, out: &mut [u8]) -> Result<usize, Corrupt> {
-        let Some(opcode) = self.message else { return Ok(0) };
+        let Message::Compressed(opcode) = self.message else { return Ok(0) };
         let Some(room) = Room::within(out.len(), self.mask) else { return Ok(0) };
         let (made, stop) = self.inflate(input, &mut out[room.header..room.header + room.payload])?;
         let fin = match stop {
@@ -185,7 +206,7 @@ impl Inflating {
             Stop::Full | Stop::Starved | Stop::FrameEnded => 0,
         };
         room.write_header(out, fin | opcode, self.mask, made);
-        self.message = (fin == 0).then_some(CONTINUATION);
+        self.message = if fin == 0 { Message::Compressed(CONTINUATION) } else { Message::None };
         Ok(room.header + made)
     }
 
