@@ -11,6 +11,8 @@ pub(super) const FAILED: u8 = 1;
 pub(super) const USAGE: u8 = 2;
 /// The WebSocket connection closed abnormally.
 pub(super) const ABNORMAL: u8 = 3;
+/// It took longer than was asked for.
+pub(super) const TIMED_OUT: u8 = 4;
 /// Ended by SIGINT (Ctrl-C): 128 + 2.
 pub(super) const INTERRUPTED: u8 = 130;
 /// Ended by SIGTERM: 128 + 15.
@@ -23,6 +25,7 @@ Exit status:
   1    a check failed, or connecting failed
   2    wrong usage or input: an option, a document, a URI, an address in use
   3    the WebSocket connection closed abnormally
+  4    timed out (client --timeout, --expect)
   130  interrupted (SIGINT)
   143  terminated (SIGTERM); the server and the sidecars end with 0";
 

@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use futures_util::{FutureExt, SinkExt, StreamExt};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tungstenite::Message;
 
 use super::connect::Connection;
 use super::pipe::say;
 use super::session::{Closed, close_status, fail, say_goodbye};
-use super::{Outcome, render};
+use super::{Outcome, deadline_passes, render};
 use crate::drain::EndSignals;
 use crate::websocket::close_code::CloseStatus;
 
@@ -27,6 +27,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) async fn run(
     mut connection: Connection,
     uri: &str,
+    deadline: Option<Instant>,
     signals: &mut EndSignals,
 ) -> io::Result<Outcome> {
     say(&format!("Connected to {uri}."));
@@ -36,9 +37,13 @@ pub(super) async fn run(
             say_goodbye(&mut connection.stream);
             return Ok(Outcome::Signal(signal));
         }
+        () = deadline_passes(deadline) => {
+            say_goodbye(&mut connection.stream);
+            return Ok(Outcome::TimedOut);
+        }
     };
     say(&format!("Connection closed: {}.", render::escape(&status.to_string())));
-    Ok(Outcome::Closed(Closed { status, by_us: false }))
+    Ok(Outcome::Closed(Closed { status, own: None, wanting: false }))
 }
 
 /// Answers messages until the connection ends. Answers go out together, when nothing more has come; a server that does

@@ -13,7 +13,9 @@ mod session;
 
 use std::io;
 
-pub use config::{ClientConfig, DEFAULT_WAIT};
+use tokio::time::Instant;
+
+pub use config::{ClientConfig, DEFAULT_WAIT, Format, Input, ScriptConfig, TerminalConfig};
 pub use connect::{
     ConnectConfig, ConnectError, Connection, Direction, Endpoint, Event, HostPort, HostPortError, Http,
     MAX_MESSAGE_BYTES, MAX_REDIRECTS, OPEN_TIMEOUT, Observer, Peer, Proxy, ProxyChoice, ProxyError, Refusal,
@@ -39,6 +41,8 @@ pub enum Outcome {
     BadInput(InputError),
     /// A signal ended it.
     Signal(EndSignal),
+    /// It took longer than it may.
+    TimedOut,
 }
 
 /// Why a run failed.
@@ -52,20 +56,32 @@ pub enum RunError {
     Output(#[from] io::Error),
 }
 
-/// Connects, and runs the session: with a line editor where both standard input and standard output are a terminal, as
-/// a filter elsewhere; or sends back what comes, and has to do with neither.
+/// Connects, and runs the session: with a line editor where that is wanted and both standard input and standard output
+/// are a terminal, as a filter elsewhere; or sends back what comes, and has to do with neither.
 ///
 /// # Errors
 /// [`RunError`].
 pub async fn run(config: &ClientConfig) -> Result<Outcome, RunError> {
-    let connection = connect(&config.connect).await?;
-    let uri = escape(&config.connect.uri.to_string()).into_owned();
+    let deadline = config.timeout.map(|timeout| Instant::now() + timeout);
+    let connection = tokio::select! {
+        opened = connect(&config.connect) => opened?,
+        () = deadline_passes(deadline) => return Ok(Outcome::TimedOut),
+    };
     let mut signals = EndSignals::install()?;
+    let uri = escape(&config.connect.uri.to_string()).into_owned();
     if config.echo {
-        return Ok(echo::run(connection, &uri, &mut signals).await?);
+        return Ok(echo::run(connection, &uri, deadline, &mut signals).await?);
     }
-    Ok(match repl::Editor::open() {
-        Some(editor) => repl::run(editor, connection, &uri, &mut signals).await?,
-        None => pipe::run(connection, &uri, config.wait, &mut signals).await?,
-    })
+    if let Some(editor) = config.terminal.as_ref().and_then(repl::Editor::open) {
+        return repl::run(editor, connection, config, deadline, &mut signals).await;
+    }
+    Ok(pipe::run(connection, &uri, &config.script, deadline, &mut signals).await?)
+}
+
+/// Waits until then; for ever if there is no deadline.
+async fn deadline_passes(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
 }

@@ -6,10 +6,14 @@ use std::fmt::Write;
 
 use tungstenite::Message;
 
+/// What goes before the digits of a binary message: Python websockets' mark.
+const BINARY: &str = "(binary) ";
+
 /// The text with control characters (C0, DEL, C1) as Python's `repr` writes them; a backslash stays as it is.
 #[must_use]
 pub fn escape(text: &str) -> Cow<'_, str> {
-    if !text.contains(char::is_control) {
+    // DEL, C0, and C1, which UTF-8 begins with this byte: looked for in bytes, since nearly all text has none of them.
+    if !text.bytes().any(|byte| matches!(byte, ..b' ' | 0x7f | 0xc2)) {
         return Cow::Borrowed(text);
     }
     let mut escaped = String::with_capacity(text.len() + 16);
@@ -28,21 +32,22 @@ pub fn escape(text: &str) -> Cow<'_, str> {
     Cow::Owned(escaped)
 }
 
-/// Appends a data message as one line: text escaped, binary as `(binary) HEX`.
-pub(super) fn line(message: &Message, out: &mut String) {
+/// A data message as one line: text escaped, binary as `(binary) HEX`. Control frames are none.
+pub(super) fn data(message: &Message) -> Option<Cow<'_, str>> {
     match message {
-        Message::Text(text) => out.push_str(&escape(text)),
+        Message::Text(text) => Some(escape(text)),
         Message::Binary(bytes) => {
-            out.push_str("(binary) ");
+            let mut line = String::with_capacity(BINARY.len() + 2 * bytes.len());
+            line.push_str(BINARY);
             for byte in bytes {
                 for digit in [byte >> 4, byte & 15] {
-                    out.push(char::from_digit(u32::from(digit), 16).unwrap_or_default());
+                    line.push(char::from_digit(u32::from(digit), 16).unwrap_or_default());
                 }
             }
+            Some(line.into())
         }
-        Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_) => return,
+        Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_) => None,
     }
-    out.push('\n');
 }
 
 #[cfg(test)]
@@ -60,11 +65,9 @@ mod tests {
 
     #[test]
     fn a_message_is_one_line() {
-        let mut out = String::new();
-        line(&Message::text("a\nb"), &mut out);
-        line(&Message::text(""), &mut out);
-        line(&Message::binary(vec![0x00, 0x0a, 0xff]), &mut out);
-        line(&Message::Ping("not data".into()), &mut out);
-        assert_eq!(out, "a\\nb\n\n(binary) 000aff\n");
+        assert_eq!(data(&Message::text("a\nb")).unwrap(), "a\\nb");
+        assert_eq!(data(&Message::text("")).unwrap(), "");
+        assert_eq!(data(&Message::binary(vec![0x00, 0x0a, 0xff])).unwrap(), "(binary) 000aff");
+        assert!(data(&Message::Ping("not data".into())).is_none());
     }
 }

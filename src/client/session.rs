@@ -10,6 +10,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures_util::{FutureExt, Sink, SinkExt, StreamExt};
+use regex::Regex;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -21,27 +22,60 @@ use tungstenite::{Error, Message};
 use crate::websocket::close_code::{self, CloseStatus};
 use crate::websocket::failure;
 
-/// How long the peer may take to answer a Close frame and to end the connection: Python websockets' `close_timeout`.
+/// How long the peer may take to answer our Close frame: Python websockets' `close_timeout`.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Messages to send, flushed together.
+/// How long the peer may take to end the TCP connection once it has closed the WebSocket: the end is known by then, and
+/// the RFC asks to wait only so that the waiting sockets are the peer's.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Messages to send, flushed together; a Close among them starts the closing handshake.
 pub(super) type Batch = Vec<Message>;
 
-/// Where received messages go.
+/// Where messages are shown.
 pub(super) trait Output {
-    /// Takes a text or binary message.
-    async fn show(&mut self, message: &Message) -> io::Result<()>;
-    /// Called when nothing more is to be read just now.
+    /// Takes a message, or a control frame, that is being sent; not tungstenite's answers to pings and Closes.
+    fn sent(&mut self, message: &Message);
+    /// Takes a message, or a control frame, that came.
+    fn received(&mut self, message: &Message);
+    /// Whether so much has been gathered that it should be written before more is taken.
+    fn is_full(&self) -> bool;
+    /// Writes what was gathered; also called when nothing more is to be read just now.
     async fn flush(&mut self) -> io::Result<()>;
 }
 
-/// What the end of the input means.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum AfterInput {
-    /// Close at once.
-    Close,
-    /// Close when as many messages came as were sent, or none came for this long.
-    AwaitReplies(Duration),
+/// What closes the session from this side, beside a Close in the input.
+#[derive(Debug, Clone)]
+pub(super) enum Until {
+    /// The end of the input.
+    InputEnds,
+    /// As many messages as were sent, or none for this long, after the end of the input.
+    Answered(Duration),
+    /// What was asked for has come, whether the input has ended or not.
+    Reached(Goal),
+}
+
+/// What a session is to receive.
+#[derive(Debug, Clone)]
+pub(super) struct Goal {
+    /// So many messages,
+    pub(super) replies: Option<u64>,
+    /// and one whose text this matches.
+    pub(super) expect: Option<Regex>,
+    /// For how long no message may come after the end of the input before it is given up; `None`: for ever.
+    pub(super) quiet: Option<Duration>,
+}
+
+impl Goal {
+    /// Takes the message with this number into account; whether everything has come.
+    fn is_reached_by(&mut self, message: &Message, number: u64) -> bool {
+        if let Some(pattern) = &self.expect
+            && message.to_text().is_ok_and(|text| pattern.is_match(text))
+        {
+            self.expect = None;
+        }
+        self.expect.is_none() && self.replies.is_none_or(|replies| number >= replies)
+    }
 }
 
 /// How a connection ended.
@@ -49,18 +83,21 @@ pub(super) enum AfterInput {
 pub struct Closed {
     /// The code and the reason that the peer's Close frame had; 1006 without one.
     pub status: CloseStatus,
-    /// Whether this side sent its Close frame first.
-    pub by_us: bool,
+    /// The code of our Close frame, if this side sent its first.
+    pub own: Option<u16>,
+    /// Whether a message that was expected did not come.
+    pub wanting: bool,
 }
 
 impl Closed {
-    /// Whether this is how a session should end: 1000 or 1001, or an answer to our own Close that names no code.
+    /// Whether this is how a session should end: 1000 or 1001, or an answer to our own Close that repeats its code or
+    /// names none.
     #[must_use]
     pub fn is_clean(&self) -> bool {
         match self.status.code {
             close_code::NORMAL | close_code::GOING_AWAY => true,
-            close_code::NO_STATUS_RECEIVED => self.by_us,
-            _ => false,
+            close_code::NO_STATUS_RECEIVED => self.own.is_some(),
+            code => self.own == Some(code),
         }
     }
 }
@@ -69,7 +106,7 @@ impl Closed {
 #[derive(Debug)]
 pub(super) struct Session<S> {
     stream: WebSocketStream<S>,
-    after_input: AfterInput,
+    until: Until,
     phase: Phase,
     /// Messages that wait for room in the connection.
     pending: VecDeque<Message>,
@@ -79,7 +116,7 @@ pub(super) struct Session<S> {
     read_first: bool,
     sent: u64,
     received: u64,
-    closed_by_us: bool,
+    own_close: Option<u16>,
     peer_close: Option<CloseStatus>,
 }
 
@@ -87,8 +124,8 @@ pub(super) struct Session<S> {
 enum Phase {
     /// There may be more input.
     Talking,
-    /// The input has ended, replies are awaited until then.
-    Awaiting(Instant),
+    /// The input has ended, replies are awaited, until then or for ever.
+    Awaiting(Option<Instant>),
     /// A Close frame was sent or received, the end of the connection is awaited until then.
     Closing(Instant),
 }
@@ -104,17 +141,17 @@ enum Event {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
-    pub(super) fn new(stream: WebSocketStream<S>, after_input: AfterInput) -> Self {
+    pub(super) fn new(stream: WebSocketStream<S>, until: Until) -> Self {
         Self {
             stream,
-            after_input,
+            until,
             phase: Phase::Talking,
             pending: VecDeque::new(),
             unflushed: false,
             read_first: false,
             sent: 0,
             received: 0,
-            closed_by_us: false,
+            own_close: None,
             peer_close: None,
         }
     }
@@ -131,17 +168,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         loop {
             match self.next_event(input, output).await? {
                 Event::InputEnded => self.input_ended(),
-                Event::Received(Message::Close(frame)) => self.peer_closes(frame),
-                Event::Received(message @ (Message::Text(_) | Message::Binary(_))) => {
-                    output.show(&message).await?;
-                    self.received += 1;
-                    if matches!(self.phase, Phase::Awaiting(_)) {
-                        self.input_ended();
-                    }
-                }
-                // tungstenite has answered the pings.
-                Event::Sent | Event::Received(_) => {}
-                Event::Deadline if matches!(self.phase, Phase::Awaiting(_)) => self.close(),
+                Event::Received(message) => self.take(message, output),
+                Event::Sent => {}
+                Event::Deadline if !self.is_closing() => self.close(),
                 Event::Failed(error) => {
                     fail(&mut self.stream, &error).await;
                     output.flush().await?;
@@ -152,17 +181,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                     return Ok(self.closed());
                 }
             }
+            if output.is_full() {
+                output.flush().await?;
+            }
         }
     }
 
     /// Starts the closing handshake with 1000, after what is still to be sent.
     pub(super) fn close(&mut self) {
-        if matches!(self.phase, Phase::Closing(_)) {
-            return;
+        if !self.is_closing() {
+            let frame = Message::Close(Some(close_frame(CloseCode::Normal)));
+            self.pending.push_back(frame);
+            self.phase = Phase::Closing(Instant::now() + CLOSE_TIMEOUT);
         }
-        self.closed_by_us = true;
-        self.phase = Phase::Closing(Instant::now() + CLOSE_TIMEOUT);
-        self.pending.push_back(Message::Close(Some(close_frame(CloseCode::Normal))));
     }
 
     /// Whether the closing handshake has begun.
@@ -181,7 +212,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         input: &mut mpsc::Receiver<Batch>,
         output: &mut impl Output,
     ) -> io::Result<Event> {
-        if let Some(event) = poll_fn(|context| self.poll_event(context, input)).now_or_never() {
+        if let Some(event) = poll_fn(|context| self.poll_event(context, input, output)).now_or_never() {
             return Ok(event);
         }
         let before = Instant::now();
@@ -189,25 +220,32 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         // While a slow reader of the output was waited for, nobody listened to the server.
         let blocked = before.elapsed();
         match &mut self.phase {
-            Phase::Talking => Ok(poll_fn(|context| self.poll_event(context, input)).await),
-            Phase::Awaiting(deadline) | Phase::Closing(deadline) => {
+            Phase::Talking | Phase::Awaiting(None) => {
+                Ok(poll_fn(|context| self.poll_event(context, input, output)).await)
+            }
+            Phase::Awaiting(Some(deadline)) | Phase::Closing(deadline) => {
                 *deadline += blocked;
                 let deadline = *deadline;
-                let event = poll_fn(|context| self.poll_event(context, input));
+                let event = poll_fn(|context| self.poll_event(context, input, output));
                 Ok(timeout_at(deadline, event).await.unwrap_or(Event::Deadline))
             }
         }
     }
 
-    fn poll_event(&mut self, context: &mut Context<'_>, input: &mut mpsc::Receiver<Batch>) -> Poll<Event> {
+    fn poll_event(
+        &mut self,
+        context: &mut Context<'_>,
+        input: &mut mpsc::Receiver<Batch>,
+        output: &mut impl Output,
+    ) -> Poll<Event> {
         self.read_first = !self.read_first;
         if self.read_first {
             if let Poll::Ready(event) = self.poll_read(context) {
                 return Poll::Ready(event);
             }
-            self.poll_send(context, input)
+            self.poll_send(context, input, output)
         } else {
-            if let Poll::Ready(event) = self.poll_send(context, input) {
+            if let Poll::Ready(event) = self.poll_send(context, input, output) {
                 return Poll::Ready(event);
             }
             self.poll_read(context)
@@ -224,8 +262,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 
     /// Sends what is pending, then takes the next batch of the input; flushes when there is none yet.
     /// Why the connection does not take it any more is for the reading side to find out: there may be a Close to read.
-    fn poll_send(&mut self, context: &mut Context<'_>, input: &mut mpsc::Receiver<Batch>) -> Poll<Event> {
-        let Ok(sent) = ready!(self.try_send(context)) else {
+    fn poll_send(
+        &mut self,
+        context: &mut Context<'_>,
+        input: &mut mpsc::Receiver<Batch>,
+        output: &mut impl Output,
+    ) -> Poll<Event> {
+        let Ok(sent) = ready!(self.try_send(context, output)) else {
             self.pending.clear();
             self.unflushed = false;
             return Poll::Pending;
@@ -252,38 +295,64 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     }
 
     /// Hands over the pending messages; whether there were any.
-    fn try_send(&mut self, context: &mut Context<'_>) -> Poll<Result<bool, Error>> {
+    fn try_send(&mut self, context: &mut Context<'_>, output: &mut impl Output) -> Poll<Result<bool, Error>> {
         let any = !self.pending.is_empty();
         while !self.pending.is_empty() {
             ready!(self.stream.poll_ready_unpin(context))?;
             let Some(message) = self.pending.pop_front() else { break };
             self.unflushed = true;
+            output.sent(&message);
+            if let Message::Close(frame) = &message {
+                self.own_close = Some(code_of(frame.as_ref()));
+                self.pending.clear();
+                if !self.is_closing() {
+                    self.phase = Phase::Closing(Instant::now() + CLOSE_TIMEOUT);
+                }
+            }
             std::pin::Pin::new(&mut self.stream).start_send(message)?;
         }
         Poll::Ready(Ok(any))
     }
 
-    fn input_ended(&mut self) {
-        match self.after_input {
-            AfterInput::AwaitReplies(quiet) if self.received < self.sent => {
-                self.phase = Phase::Awaiting(Instant::now() + quiet);
+    fn take(&mut self, message: Message, output: &mut impl Output) {
+        output.received(&message);
+        match message {
+            Message::Close(frame) => self.peer_closes(frame),
+            Message::Text(_) | Message::Binary(_) => {
+                self.received += 1;
+                if let Until::Reached(goal) = &mut self.until
+                    && goal.is_reached_by(&message, self.received)
+                {
+                    self.close();
+                } else if matches!(self.phase, Phase::Awaiting(_)) {
+                    self.input_ended();
+                }
             }
-            AfterInput::AwaitReplies(_) | AfterInput::Close => self.close(),
+            // tungstenite has answered the pings.
+            Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
         }
+    }
+
+    fn input_ended(&mut self) {
+        let quiet = match &self.until {
+            Until::Answered(quiet) if self.received < self.sent => Some(*quiet),
+            Until::InputEnds | Until::Answered(_) => return self.close(),
+            Until::Reached(goal) => goal.quiet,
+        };
+        self.phase = Phase::Awaiting(quiet.map(|quiet| Instant::now() + quiet));
     }
 
     fn peer_closes(&mut self, frame: Option<CloseFrame>) {
         self.peer_close = Some(close_status(frame));
         // tungstenite answers the frame; what was to be sent has nobody to read it.
         self.pending.clear();
-        if !self.is_closing() {
-            self.phase = Phase::Closing(Instant::now() + CLOSE_TIMEOUT);
-        }
+        self.phase = Phase::Closing(Instant::now() + LINGER);
     }
 
     fn closed(&self) -> Closed {
         let status = self.peer_close.clone().unwrap_or_else(CloseStatus::abnormal);
-        Closed { status, by_us: self.closed_by_us }
+        let wanting = matches!(&self.until, Until::Reached(goal) if goal.expect.is_some());
+        Closed { status, own: self.own_close, wanting }
     }
 }
 
@@ -307,14 +376,17 @@ pub(super) fn say_goodbye<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut WebSoc
 
 /// What a Close frame of the peer says.
 pub(super) fn close_status(frame: Option<CloseFrame>) -> CloseStatus {
-    match frame {
-        Some(frame) => CloseStatus { code: frame.code.into(), reason: frame.reason.as_str().to_owned() },
-        None => CloseStatus { code: close_code::NO_STATUS_RECEIVED, reason: String::new() },
-    }
+    let code = code_of(frame.as_ref());
+    CloseStatus { code, reason: frame.map(|frame| frame.reason.as_str().to_owned()).unwrap_or_default() }
 }
 
 fn close_frame(code: CloseCode) -> CloseFrame {
     CloseFrame { code, reason: "".into() }
+}
+
+/// The code of a Close frame as the RFC counts it: 1005 where it has none.
+pub(super) fn code_of(frame: Option<&CloseFrame>) -> u16 {
+    frame.map_or(close_code::NO_STATUS_RECEIVED, |frame| frame.code.into())
 }
 
 #[cfg(test)]

@@ -1,7 +1,9 @@
 //! `websockets-cli client` against servers that follow a script, on a terminal and in a pipe.
 
+mod commands;
 mod echo;
 mod pipe;
+mod script;
 mod terminal;
 
 use std::net::{SocketAddr, TcpListener, TcpStream};

@@ -1,7 +1,6 @@
 //! Why there is no connection, as a user reads it: the transcript's line, and below it what may help.
 
 use std::io;
-use std::process::ExitCode;
 
 use crate::cli::exit;
 use crate::client::{ConnectError, Refusal, escape, response_lines};
@@ -10,9 +9,9 @@ use crate::tls;
 /// How much of a refusal's body is shown: what names the culprit is at its beginning.
 const SHOWN_BODY_CHARACTERS: usize = 2000;
 
-/// Prints the line that Python's client prints, and what may help below it.
+/// Prints the line that Python's client prints, and what may help below it. Returns the exit status.
 #[expect(clippy::print_stderr, reason = "its first line is the transcript's, which has no `error:`")]
-pub(super) fn report(uri: &str, error: &ConnectError) -> ExitCode {
+pub(super) fn report(uri: &str, error: &ConnectError) -> u8 {
     eprintln!("Failed to connect to {}: {}.", escape(uri), escape(&error.to_string()));
     if let ConnectError::Refused(refusal) | ConnectError::ProxyRefused { refusal, .. } = error {
         for line in shown(refusal) {
@@ -25,11 +24,10 @@ pub(super) fn report(uri: &str, error: &ConnectError) -> ExitCode {
     } else if let Some(hint) = hint(error) {
         eprintln!("hint: {hint}");
     }
-    let status = match error {
+    match error {
         ConnectError::Uri(_) | ConnectError::Proxy(_) | ConnectError::Credentials(_) => exit::USAGE,
         _ => exit::FAILED,
-    };
-    ExitCode::from(status)
+    }
 }
 
 /// A refusal's head and body, a line each, without control characters.

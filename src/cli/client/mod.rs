@@ -6,11 +6,11 @@ mod session;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
-use session::SessionArgs;
+use session::{ExitStatusKind, ScriptArgs, TerminalArgs};
 
 use super::connection::{ConnectionArgs, HttpArgs};
 use super::exit;
-use crate::client::{self, ClientConfig, ConnectError, Event, Observer, Outcome, RunError, narrate};
+use crate::client::{self, ClientConfig, Closed, ConnectError, Event, Observer, Outcome, RunError, narrate};
 use crate::drain::EndSignal;
 
 /// Connects to a WebSocket server: a REPL on a terminal, a filter in a pipe.
@@ -26,20 +26,25 @@ Examples:
   websockets-cli client ws://websockets-server.default.svc.cluster.local:8080
   printf 'hello\\nworld\\n' | websockets-cli client ws://127.0.0.1:8080
 
+  websockets-cli client --send subscribe --expect '\"done\"' --timeout 30s ws://127.0.0.1:8080
+  websockets-cli client --binary --raw-output ws://127.0.0.1:8080 <image >image-that-came-back
+
 Exit status:
-  0    closed with 1000 or 1001, or by you
+  0    closed with 1000 or 1001, or with a code of your own that the server repeats
   1    could not connect
   2    wrong usage, a URI that is neither ws:// nor wss://, input that is not text
-  3    closed abnormally, or with any other code
+  3    closed abnormally, with any other code, or before an expected message
+  4    --timeout has passed, or an expected message has not come
   130  interrupted (SIGINT; on a terminal Ctrl-C closes with 0)
-  143  terminated (SIGTERM)")]
+  143  terminated (SIGTERM)
+With --exit-status compat, 3, 4 and 130 are 0, and a wrong URI is 1.")]
 pub(super) struct Args {
     /// The server: `ws://HOST[:PORT][/PATH]` or `wss://…`.
     uri: String,
 
     /// Send each message back unchanged until the server closes; reads no input and prints no message, and takes messages
     /// of up to 64 MiB.
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["texts", "binary", "frame_size", "replies", "expect", "output", "raw_output"])]
     echo: bool,
 
     /// Say on standard error what happens: heads, TLS and HTTP/2 facts; twice: every frame, too.
@@ -53,22 +58,58 @@ pub(super) struct Args {
     http: HttpArgs,
 
     #[command(flatten)]
-    session: SessionArgs,
+    terminal: TerminalArgs,
+
+    #[command(flatten)]
+    script: ScriptArgs,
 }
 
 pub(super) fn run(args: Args) -> ExitCode {
     let uri = args.uri.clone();
-    match try_run(args) {
-        Ok(Outcome::Closed(closed)) if closed.is_clean() => ExitCode::from(exit::OK),
-        Ok(Outcome::Closed(_)) => ExitCode::from(exit::ABNORMAL),
-        Ok(Outcome::OutputClosed) => ExitCode::from(exit::OK),
-        Ok(Outcome::BadInput(error)) => exit::report(&error, None, exit::USAGE),
-        Ok(Outcome::Signal(EndSignal::Interrupt)) => ExitCode::from(exit::INTERRUPTED),
-        Ok(Outcome::Signal(EndSignal::Terminate)) => ExitCode::from(exit::TERMINATED),
-        Err(RunError::Connect(error)) => failure::report(&uri, &error),
-        Err(error @ RunError::Output(_)) => exit::report(&error, None, exit::FAILED),
+    let compat = args.script.exit_status == ExitStatusKind::Compat;
+    if args.script.writes_bytes() && io::stdout().is_terminal() {
+        return exit::report(
+            &RawTerminal,
+            Some("redirect standard output to a file or a program"),
+            exit::USAGE,
+        );
+    }
+    let status = match try_run(args) {
+        Ok(Outcome::Signal(EndSignal::Terminate)) => exit::TERMINATED,
+        Ok(Outcome::BadInput(error)) => return exit::report(&error, None, exit::USAGE),
+        Ok(_) if compat => exit::OK,
+        Ok(Outcome::Closed(closed)) => status_of(&closed),
+        Ok(Outcome::TimedOut) => {
+            return exit::report(&TimedOut, None, exit::TIMED_OUT);
+        }
+        Ok(Outcome::OutputClosed) => exit::OK,
+        Ok(Outcome::Signal(EndSignal::Interrupt)) => exit::INTERRUPTED,
+        Err(RunError::Connect(error)) => {
+            let status = failure::report(&uri, &error);
+            if compat { exit::FAILED } else { status }
+        }
+        Err(error @ RunError::Output(_)) => return exit::report(&error, None, exit::FAILED),
+    };
+    ExitCode::from(status)
+}
+
+fn status_of(closed: &Closed) -> u8 {
+    match closed {
+        Closed { wanting: true, own: Some(_), .. } => exit::TIMED_OUT,
+        Closed { wanting: false, .. } if closed.is_clean() => exit::OK,
+        _ => exit::ABNORMAL,
     }
 }
+
+/// Bytes of a server would go to a terminal, which may take them for commands.
+#[derive(Debug, thiserror::Error)]
+#[error("--raw-output does not write to a terminal")]
+struct RawTerminal;
+
+/// `--timeout` has passed.
+#[derive(Debug, thiserror::Error)]
+#[error("timed out: --timeout has passed")]
+struct TimedOut;
 
 fn try_run(args: Args) -> Result<Outcome, RunError> {
     let uri = args.uri.parse().map_err(ConnectError::Uri)?;
@@ -82,7 +123,13 @@ fn try_run(args: Args) -> Result<Outcome, RunError> {
     if args.echo {
         connect.max_message_bytes = client::MAX_ECHO_BYTES;
     }
-    let config = ClientConfig { connect, echo: args.echo, wait: args.session.wait };
+    let config = ClientConfig {
+        connect,
+        echo: args.echo,
+        timeout: args.script.timeout(),
+        terminal: (!args.script.is_given()).then(|| args.terminal.config()),
+        script: args.script.config(),
+    };
     let outcome = runtime.block_on(client::run(&config));
     // Nobody waits for a name server or for a reader of standard output that never answers.
     runtime.shutdown_background();

@@ -1,13 +1,139 @@
-//! Options of the client about the session: what a script wants of it.
+//! Options of the client about the session: how it talks to a person and to a script, and how it ends.
 
+use std::num::NonZero;
+use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::ValueEnum;
+use regex::Regex;
+
 use crate::cli::duration;
+use crate::client::{Format, Input, ScriptConfig, TerminalConfig};
 
 #[derive(Debug, clap::Args)]
-#[command(next_help_heading = "Session")]
-pub(super) struct SessionArgs {
-    /// In a pipe, how long to wait at the end of the input for the next reply, as long as fewer came than were sent.
+#[command(next_help_heading = "On a terminal")]
+pub(super) struct TerminalArgs {
+    /// Send every line as it is: no line is a command.
+    #[arg(long)]
+    raw: bool,
+
+    /// Neither read nor keep the lines of other sessions ($XDG_STATE_HOME/websockets-cli/history).
+    #[arg(long)]
+    no_history: bool,
+}
+
+impl TerminalArgs {
+    pub(super) fn config(&self) -> TerminalConfig {
+        let history = if self.no_history { None } else { history_file() };
+        TerminalConfig { raw: self.raw, history }
+    }
+}
+
+/// Where the XDG base directory specification wants it; it has relative paths ignored.
+fn history_file() -> Option<PathBuf> {
+    let state = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    let state = state.or_else(|| Some(std::env::home_dir()?.join(".local/state")))?;
+    Some(state.join("websockets-cli/history"))
+}
+
+/// Any of them but `--wait` and `--timeout` makes the client a filter, even on a terminal.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "For scripts")]
+pub(super) struct ScriptArgs {
+    /// Send this text message, and nothing of standard input (repeatable).
+    #[arg(long = "send", value_name = "TEXT", allow_hyphen_values = true)]
+    texts: Vec<String>,
+
+    /// Send standard input as one binary message.
+    #[arg(long, conflicts_with = "texts")]
+    binary: bool,
+
+    /// Send standard input as binary messages of this many bytes each.
+    #[arg(long, value_name = "BYTES", conflicts_with = "texts")]
+    frame_size: Option<NonZero<u32>>,
+
+    /// Close after this many messages; until then the end of the input closes nothing.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    replies: Option<u64>,
+
+    /// Close when a message comes that this regular expression matches.
+    ///
+    /// The exit status is 4 if none comes before `--timeout`, or, without one, in `--wait` after the end of the input and
+    /// after each message; 3 if the server closes before.
+    #[arg(long, value_name = "PATTERN", allow_hyphen_values = true)]
+    expect: Option<Regex>,
+
+    /// How long to wait at the end of the input for the next reply, as long as fewer came than were sent.
     #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = duration::parse)]
-    pub(super) wait: Duration,
+    wait: Duration,
+
+    /// End with status 4 if it takes longer than this in all.
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    timeout: Option<Duration>,
+
+    /// How messages are written to standard output.
+    #[arg(long, value_name = "FORM")]
+    output: Option<OutputForm>,
+
+    /// Write the bytes of messages and nothing between them; not to a terminal.
+    #[arg(long, conflicts_with = "output")]
+    raw_output: bool,
+
+    /// What the exit status tells.
+    #[arg(long, value_name = "KIND", default_value = "full")]
+    pub(super) exit_status: ExitStatusKind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum OutputForm {
+    /// One a line, control characters escaped, binary as `(binary) HEX`.
+    Text,
+    /// A JSON object a line, of messages and control frames in both directions: docs/schemas/client-messages-v1.json.
+    Jsonl,
+}
+
+/// What the exit status tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum ExitStatusKind {
+    /// All of the table below.
+    Full,
+    /// As `python3 -m websockets` does: 0 however the connection closed, 1 without a connection.
+    Compat,
+}
+
+impl ScriptArgs {
+    /// Whether this can only be meant for a script.
+    pub(super) fn is_given(&self) -> bool {
+        let Self { texts, binary, frame_size, replies, expect, output, raw_output, .. } = self;
+        !texts.is_empty()
+            || *binary
+            || frame_size.is_some()
+            || replies.is_some()
+            || expect.is_some()
+            || output.is_some()
+            || *raw_output
+    }
+
+    pub(super) fn writes_bytes(&self) -> bool {
+        self.raw_output
+    }
+
+    pub(super) fn timeout(&self) -> Option<Duration> {
+        self.timeout
+    }
+
+    pub(super) fn config(self) -> ScriptConfig {
+        let input = match self.frame_size {
+            Some(size) => Input::Binary { message_bytes: Some(size.get().into()) },
+            None if self.binary => Input::Binary { message_bytes: None },
+            None if self.texts.is_empty() => Input::Lines,
+            None => Input::Texts(self.texts),
+        };
+        let format = match self.output {
+            _ if self.raw_output => Format::Raw,
+            Some(OutputForm::Jsonl) => Format::Jsonl,
+            Some(OutputForm::Text) | None => Format::Lines,
+        };
+        ScriptConfig { input, format, wait: self.wait, replies: self.replies, expect: self.expect }
+    }
 }

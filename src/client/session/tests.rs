@@ -10,9 +10,16 @@ use super::*;
 struct Shown(Vec<String>);
 
 impl Output for Shown {
-    async fn show(&mut self, message: &Message) -> io::Result<()> {
-        self.0.push(message.to_string());
-        Ok(())
+    fn sent(&mut self, _: &Message) {}
+
+    fn received(&mut self, message: &Message) {
+        if message.is_text() {
+            self.0.push(message.to_string());
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        false
     }
 
     async fn flush(&mut self) -> io::Result<()> {
@@ -26,7 +33,7 @@ type Peer = WebSocketStream<DuplexStream>;
 /// showed, and how long it took on the paused clock.
 async fn session<F: Future>(
     lines: &[&str],
-    after_input: AfterInput,
+    until: Until,
     script: impl FnOnce(Peer) -> F,
 ) -> (Closed, Vec<String>, Duration) {
     let (near, far) = tokio::io::duplex(1024);
@@ -39,7 +46,7 @@ async fn session<F: Future>(
     let mut shown = Shown::default();
     let start = Instant::now();
     let run = async {
-        let closed = Session::new(near, after_input).run(&mut input, &mut shown).await.unwrap();
+        let closed = Session::new(near, until).run(&mut input, &mut shown).await.unwrap();
         (closed, start.elapsed())
     };
     let ((closed, took), _) = tokio::join!(run, script(far));
@@ -47,10 +54,11 @@ async fn session<F: Future>(
 }
 
 fn closed(code: u16, by_us: bool) -> Closed {
-    Closed { status: CloseStatus { code, reason: String::new() }, by_us }
+    let own = by_us.then_some(close_code::NORMAL);
+    Closed { status: CloseStatus { code, reason: String::new() }, own, wanting: false }
 }
 
-const WAIT: AfterInput = AfterInput::AwaitReplies(Duration::from_secs(2));
+const WAIT: Until = Until::Answered(Duration::from_secs(2));
 
 #[tokio::test(start_paused = true)]
 async fn it_closes_as_soon_as_there_is_a_reply_to_every_message() {
@@ -82,7 +90,7 @@ async fn each_reply_starts_the_wait_for_the_next_anew_and_a_ping_does_not() {
 
 #[tokio::test(start_paused = true)]
 async fn messages_that_come_before_the_answer_to_our_close_are_shown() {
-    let (end, shown, _) = session(&[], AfterInput::Close, |mut peer| async move {
+    let (end, shown, _) = session(&[], Until::InputEnds, |mut peer| async move {
         peer.send(Message::text("crossing")).await.unwrap();
         while peer.next().await.is_some_and(|message| message.is_ok()) {}
     })
@@ -92,7 +100,7 @@ async fn messages_that_come_before_the_answer_to_our_close_are_shown() {
 
 #[tokio::test(start_paused = true)]
 async fn a_close_that_nobody_answers_is_abnormal_after_ten_seconds() {
-    let (end, _, took) = session(&[], AfterInput::Close, |peer| async move {
+    let (end, _, took) = session(&[], Until::InputEnds, |peer| async move {
         tokio::time::sleep(Duration::from_secs(60)).await;
         drop(peer);
     })
@@ -102,14 +110,14 @@ async fn a_close_that_nobody_answers_is_abnormal_after_ten_seconds() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_peer_that_closed_may_take_ten_seconds_to_end_the_connection() {
+async fn a_peer_that_closed_may_take_a_second_to_end_the_connection() {
     let (end, _, took) = session(&["unheard"], WAIT, |mut peer| async move {
         peer.send(Message::Close(Some(close_frame(CloseCode::Away)))).await.unwrap();
         tokio::time::sleep(Duration::from_secs(60)).await;
         drop(peer);
     })
     .await;
-    assert_eq!((end.clone(), took), (closed(1001, false), CLOSE_TIMEOUT));
+    assert_eq!((end.clone(), took), (closed(1001, false), LINGER));
     assert!(end.is_clean());
 }
 
@@ -119,4 +127,66 @@ fn an_answer_without_a_code_is_clean_only_if_we_asked_for_the_end() {
     assert!(!closed(1005, false).is_clean());
     assert!(!closed(1011, true).is_clean());
     assert!(!closed(4000, false).is_clean());
+}
+
+#[test]
+fn a_close_code_of_our_own_that_the_peer_repeats_is_clean() {
+    let repeated = Closed { own: Some(4000), ..closed(4000, true) };
+    assert!(repeated.is_clean());
+    assert!(!Closed { own: Some(4001), ..repeated }.is_clean());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_close_in_the_input_is_sent_with_its_code_and_reason() {
+    let (near, far) = tokio::io::duplex(1024);
+    let near = WebSocketStream::from_raw_socket(near, Role::Client, None).await;
+    let mut far = WebSocketStream::from_raw_socket(far, Role::Server, None).await;
+    let (batches, mut input) = mpsc::channel(1);
+    let frame = CloseFrame { code: 4000.into(), reason: "enough".into() };
+    batches.send(vec![Message::Close(Some(frame.clone())), Message::text("unsent")]).await.unwrap();
+    let mut shown = Shown::default();
+    let mut near = Session::new(near, Until::InputEnds);
+    let (end, seen) = tokio::join!(near.run(&mut input, &mut shown), async move {
+        let seen = far.next().await.unwrap().unwrap();
+        while far.next().await.is_some_and(|message| message.is_ok()) {}
+        seen
+    });
+    assert_eq!(seen, Message::Close(Some(frame)));
+    let end = end.unwrap();
+    assert_eq!((end.status.code, end.own, end.is_clean()), (4000, Some(4000), true));
+}
+
+fn goal(replies: Option<u64>, expect: Option<&str>, quiet: Option<Duration>) -> Until {
+    Until::Reached(Goal { replies, expect: expect.map(|pattern| Regex::new(pattern).unwrap()), quiet })
+}
+
+/// Sends a number every second.
+async fn count(mut peer: Peer) {
+    for number in 1..100 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        if peer.send(Message::text(number.to_string())).await.is_err() {
+            return;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_replies_asked_for_the_end_of_the_input_closes_nothing() {
+    let (end, shown, _) = session(&[], goal(Some(3), None, None), count).await;
+    assert_eq!(end.own, Some(1000));
+    assert_eq!(shown[..3], ["1", "2", "3"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_expected_message_closes_when_it_comes_and_is_wanting_when_it_does_not() {
+    let quiet = Some(Duration::from_secs(2));
+    let (end, shown, _) = session(&["x"], goal(None, Some("^[34]$"), quiet), count).await;
+    assert!(!end.wanting);
+    assert_eq!(shown[..3], ["1", "2", "3"]);
+    let (end, shown, _) = session(&["x"], goal(None, Some("."), quiet), |peer| async move {
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        drop(peer);
+    })
+    .await;
+    assert!(end.wanting && shown.is_empty(), "{end:?} {shown:?}");
 }

@@ -14,7 +14,7 @@ use super::{Server, close, echo, read_text};
 use crate::support::{Program, run, text, websockets_cli};
 
 /// Runs the client and returns its exit status, standard output and standard error.
-fn client(args: &[&str], input: &str) -> (Option<i32>, String, String) {
+pub(super) fn client(args: &[&str], input: &str) -> (Option<i32>, String, String) {
     let Output { status, stdout, stderr } = run(&[&["client"], args].concat(), input);
     (status.code(), text(&stdout), text(&stderr))
 }

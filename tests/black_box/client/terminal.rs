@@ -3,7 +3,8 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::num::NonZero;
-use std::process::{Child, Stdio};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Instant;
 
@@ -21,7 +22,7 @@ use crate::support::{PATIENCE, eventually, websockets_cli};
 const ROWS: NonZero<u16> = NonZero::new(24).expect("not zero");
 
 /// A client on a terminal; killed when dropped.
-struct Terminal {
+pub(super) struct Terminal {
     child: Child,
     keyboard: File,
     output: Receiver<Vec<u8>>,
@@ -30,18 +31,25 @@ struct Terminal {
 
 impl Terminal {
     /// Starts the client on a terminal 80 columns wide.
-    fn start(uri: &str) -> Self {
+    pub(super) fn start(uri: &str) -> Self {
         Self::with_columns(80, uri)
     }
 
     fn with_columns(columns: u16, uri: &str) -> Self {
+        Self::with(columns, &["--no-history", uri], Path::new("/nowhere"))
+    }
+
+    /// Starts the client with these arguments, and this for `XDG_STATE_HOME`.
+    pub(super) fn with(columns: u16, args: &[&str], state: &Path) -> Self {
         let width = NonZero::new(columns).expect("not zero");
         let size = Winsize { ws_row: ROWS.get(), ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
         let pty = openpty(&size, None).expect("a pseudo-terminal");
         let slave = || Stdio::from(pty.slave.try_clone().expect("a descriptor"));
         let child = websockets_cli()
-            .args(["client", uri])
+            .arg("client")
+            .args(args)
             .env("TERM", "xterm-256color")
+            .env("XDG_STATE_HOME", state)
             .stdin(slave())
             .stdout(slave())
             .stderr(slave())
@@ -62,13 +70,28 @@ impl Terminal {
         Self { child, keyboard, output, screen: vt100::Parser::new(ROWS, width, 0) }
     }
 
-    fn type_keys(&mut self, keys: &str) {
+    pub(super) fn type_keys(&mut self, keys: &str) {
         self.keyboard.write_all(keys.as_bytes()).expect("the terminal is there");
+    }
+
+    /// Makes the terminal this wide, as a user does who drags the corner of its window.
+    fn resize(&mut self, columns: u16) {
+        self.screen.screen_mut().set_size(ROWS, NonZero::new(columns).expect("not zero"));
+        let stty = Command::new("stty")
+            .args(["cols", &columns.to_string()])
+            .stdin(self.keyboard.try_clone().expect("a descriptor"))
+            .status();
+        assert!(stty.expect("stty is there").success());
+        self.signal(Signal::SIGWINCH);
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.child.id().cast_signed()), signal).expect("it is there");
     }
 
     /// The screen's text, without the blanks at the ends of lines and below the last. Blanks that matter are told by
     /// the cursor.
-    fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         let screen = self.screen.screen();
         let rows: Vec<_> =
             screen.rows(0, screen.size().1.into()).map(|row| row.trim_end().to_owned()).collect();
@@ -76,7 +99,7 @@ impl Terminal {
     }
 
     /// Takes what comes until the screen shows exactly this, with the cursor at the end of its last line.
-    fn shows(&mut self, expected: &str) {
+    pub(super) fn shows(&mut self, expected: &str) {
         let row = u16::try_from(expected.lines().count() - 1).expect("a screen");
         let column = expected.lines().last().unwrap_or_default().chars().count();
         let cursor = (row, u16::try_from(column).expect("a screen"));
@@ -85,7 +108,7 @@ impl Terminal {
         });
     }
 
-    fn until(&mut self, expected: &str, holds: impl Fn(&Self) -> bool) {
+    pub(super) fn until(&mut self, expected: &str, holds: impl Fn(&Self) -> bool) {
         let deadline = Instant::now() + PATIENCE;
         while !holds(self) {
             match self.output.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
@@ -95,10 +118,15 @@ impl Terminal {
         }
     }
 
+    /// Waits for the client's end and returns its exit status.
+    pub(super) fn ends(&mut self) -> Option<i32> {
+        eventually("the client ends", || self.child.try_wait().expect("it is ours")).code()
+    }
+
     /// Waits for the client's end and returns its exit status; then the screen must show exactly this, and the
     /// terminal must be as it was before.
-    fn ends_showing(mut self, expected: &str) -> Option<i32> {
-        let status = eventually("the client ends", || self.child.try_wait().expect("it is ours"));
+    pub(super) fn ends_showing(mut self, expected: &str) -> Option<i32> {
+        let status = self.ends();
         loop {
             match self.output.recv_timeout(PATIENCE) {
                 Ok(bytes) => self.screen.process(&bytes),
@@ -109,7 +137,7 @@ impl Terminal {
         assert_eq!(self.text(), expected);
         let modes = tcgetattr(&self.keyboard).expect("the terminal is there").local_flags;
         assert!(modes.contains(LocalFlags::ICANON | LocalFlags::ECHO | LocalFlags::ISIG), "{modes:?}");
-        status.code()
+        status
     }
 }
 
@@ -299,8 +327,45 @@ fn sigterm_says_goodbye_and_leaves_the_terminal_as_it_was() {
     let uri = server.uri.clone();
     let mut terminal = Terminal::start(&uri);
     terminal.shows(&format!("Connected to {uri}.\n> "));
-    let pid = Pid::from_raw(terminal.child.id().cast_signed());
-    kill(pid, Signal::SIGTERM).expect("it is there");
+    terminal.signal(Signal::SIGTERM);
     assert_eq!(terminal.ends_showing(&format!("Connected to {uri}.\n>")), Some(143));
     assert_eq!(server.result(), Some(CloseCode::Normal));
+}
+
+#[test]
+fn a_message_longer_than_the_terminal_leaves_the_prompt_whole() {
+    let (says, may_say) = channel::<String>();
+    let server = Server::start(move |mut peer| {
+        for text in may_say {
+            peer.send(Message::text(text)).expect("the client reads");
+        }
+        close(&mut peer, CloseCode::Normal, "");
+    });
+    let uri = server.uri.clone();
+    let mut terminal = Terminal::with_columns(40, &uri);
+    terminal.shows(&format!("Connected to {uri}.\n> "));
+    terminal.type_keys("abc");
+    terminal.shows(&format!("Connected to {uri}.\n> abc"));
+    says.send("x".repeat(100)).expect("the server waits");
+    let message = format!("< {}\n{}\n{}", "x".repeat(38), "x".repeat(40), "x".repeat(22));
+    terminal.shows(&format!("Connected to {uri}.\n{message}\n> abc"));
+    drop(says);
+    let status =
+        terminal.ends_showing(&format!("Connected to {uri}.\n{message}\nConnection closed: 1000 (OK)."));
+    assert_eq!(status, Some(0));
+}
+
+#[test]
+fn a_line_goes_on_in_a_terminal_that_has_become_narrower() {
+    let server = Server::start(echo);
+    let uri = server.uri.clone();
+    let mut terminal = Terminal::start(&uri);
+    terminal.shows(&format!("Connected to {uri}.\n> "));
+    terminal.resize(40);
+    terminal.type_keys(&"x".repeat(50));
+    let typed = format!("> {}\n{}", "x".repeat(38), "x".repeat(12));
+    terminal.shows(&format!("Connected to {uri}.\n{typed}"));
+    terminal.type_keys("\r");
+    let shown = format!("Connected to {uri}.\n{typed}\n{}", typed.replace('>', "<"));
+    terminal.shows(&format!("{shown}\n> "));
 }

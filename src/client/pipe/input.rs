@@ -1,22 +1,17 @@
-//! The client in a pipe: each line of standard input is a message, each message is a line on standard output, and
-//! nothing else is there. The talk about the connection goes to standard error.
+//! What a script sends: the arguments of `--send`, or standard input, as lines or as it is.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::fd::AsFd;
-use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use tokio::io::{AsyncWriteExt, Stdout};
 use tokio::sync::{mpsc, oneshot};
 use tungstenite::{Message, Utf8Bytes};
 
-use super::connect::Connection;
-use super::session::{AfterInput, Batch, Output, Session};
-use super::{Outcome, render};
-use crate::drain::EndSignals;
+use crate::client::config::Input;
+use crate::client::session::Batch;
 
-/// How much input is read at once, and how much output is gathered before it is written: what a pipe holds on Linux.
+/// How much input is read at once: what a pipe holds on Linux.
 const CHUNK_BYTES: usize = 64 * 1024;
 
 /// How many batches may wait between the reader and the connection: one in each hand, so that neither idles.
@@ -36,74 +31,55 @@ pub enum InputError {
     Read(#[from] io::Error),
 }
 
-/// Runs the session of a connection between the process's standard streams.
-pub(super) async fn run(
-    connection: Connection,
-    uri: &str,
-    wait: Duration,
-    signals: &mut EndSignals,
-) -> io::Result<Outcome> {
-    say(&format!("Connected to {uri}."));
-    let (batches, mut input) = mpsc::channel(BATCHES);
-    let (fails, mut failure) = oneshot::channel();
+/// Messages, and why they ended before their end, which is there when they end.
+pub(super) type Messages = (mpsc::Receiver<Batch>, oneshot::Receiver<InputError>);
+
+/// Starts to read. A thread of its own, which nobody waits for: a read that blocks for ever must not keep the program
+/// from ending.
+pub(super) fn start(input: &Input) -> io::Result<Messages> {
+    let (batches, messages) = mpsc::channel(BATCHES);
+    let (fails, failure) = oneshot::channel();
+    let input = input.clone();
     let stdin = File::from(io::stdin().as_fd().try_clone_to_owned()?);
-    // A thread of its own, which nobody waits for: a read that blocks for ever must not keep the program from ending.
     std::thread::Builder::new().name("input".to_owned()).spawn(move || {
         // Said before `batches` is dropped, which is the end of the input.
-        if let Err(error) = read_lines(stdin, &batches) {
+        if let Err(error) = read(&input, stdin, &batches) {
             let _ = fails.send(error);
         }
     })?;
-    let mut output = Lines { stdout: tokio::io::stdout(), gathered: String::new() };
-    let mut session = Session::new(connection.stream, AfterInput::AwaitReplies(wait));
-    let ended = tokio::select! {
-        ended = session.run(&mut input, &mut output) => ended,
-        signal = signals.next() => {
-            session.say_goodbye();
-            return Ok(Outcome::Signal(signal));
+    Ok((messages, failure))
+}
+
+fn read(input: &Input, stdin: File, batches: &mpsc::Sender<Batch>) -> Result<(), InputError> {
+    match input {
+        Input::Lines => read_lines(stdin, batches),
+        Input::Texts(texts) => {
+            let batch = texts.iter().map(|text| Message::text(text.as_str())).collect();
+            // Fails when the session is over.
+            let _ = batches.blocking_send(batch);
+            Ok(())
         }
-    };
-    match ended {
-        Ok(closed) => {
-            say(&format!("Connection closed: {}.", render::escape(&closed.status.to_string())));
-            Ok(failure.try_recv().map_or(Outcome::Closed(closed), Outcome::BadInput))
-        }
-        // Who reads the output has seen enough, as with `| head`.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
-            session.say_goodbye();
-            Ok(Outcome::OutputClosed)
-        }
-        Err(error) => {
-            session.say_goodbye();
-            Err(error)
-        }
+        Input::Binary { message_bytes } => read_binary(stdin, *message_bytes, batches),
     }
 }
 
-/// A line of talk. That nobody reads it is no reason to end.
-pub(super) fn say(line: &str) {
-    let _ = writeln!(io::stderr(), "{line}");
-}
-
-/// Standard output, a message a line, written in large pieces.
-struct Lines {
-    stdout: Stdout,
-    gathered: String,
-}
-
-impl Output for Lines {
-    async fn show(&mut self, message: &Message) -> io::Result<()> {
-        render::line(message, &mut self.gathered);
-        if self.gathered.len() < CHUNK_BYTES { Ok(()) } else { self.flush().await }
-    }
-
-    async fn flush(&mut self) -> io::Result<()> {
-        if self.gathered.is_empty() {
+/// Sends `source` as binary messages of this size, the last one shorter; as one message, even if it is empty, where
+/// there is no size.
+fn read_binary(
+    source: impl Read,
+    message_bytes: Option<u64>,
+    batches: &mpsc::Sender<Batch>,
+) -> Result<(), InputError> {
+    let mut source = io::BufReader::with_capacity(CHUNK_BYTES, source);
+    loop {
+        let mut payload = Vec::new();
+        source.by_ref().take(message_bytes.unwrap_or(u64::MAX)).read_to_end(&mut payload)?;
+        let is_last = message_bytes.is_none_or(|size| (payload.len() as u64) < size);
+        let is_message = message_bytes.is_none() || !payload.is_empty();
+        // Fails when the session is over.
+        if is_message && batches.blocking_send(vec![Message::binary(payload)]).is_err() || is_last {
             return Ok(());
         }
-        self.stdout.write_all(self.gathered.as_bytes()).await?;
-        self.gathered.clear();
-        self.stdout.flush().await
     }
 }
 
@@ -195,6 +171,25 @@ mod tests {
         let (lines, outcome) = lines_of(b"one\ntwo\n\xff\nfour\n", 5);
         assert_eq!(lines, ["one", "two"]);
         assert_eq!(outcome.unwrap_err().to_string(), "line 3 of standard input is not UTF-8");
+    }
+
+    fn binary_of(bytes: &[u8], size: Option<u64>) -> Vec<Vec<u8>> {
+        let (sender, mut receiver) = mpsc::channel(bytes.len() + 1);
+        read_binary(Pieces(bytes.chunks(3)), size, &sender).unwrap();
+        drop(sender);
+        std::iter::from_fn(|| receiver.try_recv().ok())
+            .flatten()
+            .map(|message| message.into_data().to_vec())
+            .collect()
+    }
+
+    #[test]
+    fn binary_input_is_one_message_or_messages_of_a_size() {
+        assert_eq!(binary_of(b"a\nbc\xff\0", None), [b"a\nbc\xff\0"]);
+        assert_eq!(binary_of(b"", None), [b""]);
+        assert_eq!(binary_of(b"abcdefgh", Some(4)), [b"abcd", b"efgh"]);
+        assert_eq!(binary_of(b"abcde", Some(4)), [&b"abcd"[..], b"e"]);
+        assert!(binary_of(b"", Some(4)).is_empty());
     }
 
     proptest! {

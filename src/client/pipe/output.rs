@@ -1,0 +1,63 @@
+//! Standard output of a script: messages as lines, as bytes, or as records.
+
+use std::io;
+
+use tokio::io::{AsyncWriteExt, Stdout};
+use tungstenite::Message;
+
+use super::record::{Direction, Record};
+use crate::client::config::Format;
+use crate::client::render;
+use crate::client::session::Output;
+
+/// How much is gathered before it is written: what a pipe holds on Linux.
+const CHUNK_BYTES: usize = 64 * 1024;
+
+/// Standard output, written in large pieces.
+pub(super) struct Messages {
+    stdout: Stdout,
+    format: Format,
+    gathered: Vec<u8>,
+}
+
+impl Messages {
+    pub(super) fn new(format: Format) -> Self {
+        Self { stdout: tokio::io::stdout(), format, gathered: Vec::new() }
+    }
+}
+
+impl Output for Messages {
+    fn sent(&mut self, message: &Message) {
+        if self.format == Format::Jsonl {
+            Record::new(Direction::Sent, message).write(&mut self.gathered);
+        }
+    }
+
+    fn received(&mut self, message: &Message) {
+        match (self.format, message) {
+            (Format::Jsonl, _) => Record::new(Direction::Received, message).write(&mut self.gathered),
+            (Format::Lines, _) => {
+                if let Some(text) = render::data(message) {
+                    self.gathered.extend_from_slice(text.as_bytes());
+                    self.gathered.push(b'\n');
+                }
+            }
+            (Format::Raw, Message::Text(text)) => self.gathered.extend_from_slice(text.as_bytes()),
+            (Format::Raw, Message::Binary(bytes)) => self.gathered.extend_from_slice(bytes),
+            (Format::Raw, _) => {}
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.gathered.len() >= CHUNK_BYTES
+    }
+
+    async fn flush(&mut self) -> io::Result<()> {
+        if self.gathered.is_empty() {
+            return Ok(());
+        }
+        self.stdout.write_all(&self.gathered).await?;
+        self.gathered.clear();
+        self.stdout.flush().await
+    }
+}

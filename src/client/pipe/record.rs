@@ -1,0 +1,161 @@
+//! A message as a line of JSON. The form is an interface: `docs/schemas/client-messages-v1.json` publishes it, and a
+//! change that a reader could notice is another version.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::Serialize;
+use tungstenite::Message;
+
+use crate::client::session::code_of;
+
+/// The version of the form.
+const VERSION: u8 = 1;
+
+/// A message or a control frame of the session. The answers to a ping and to a Close are not told.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Record<'a> {
+    /// The version of this form: 1.
+    #[schemars(extend("const" = VERSION))]
+    version: u8,
+    /// When it was handed over, as RFC 3339, in UTC.
+    #[schemars(extend("format" = "date-time"))]
+    time: String,
+    /// Which way it went.
+    direction: Direction,
+    /// What it is.
+    opcode: Opcode,
+    /// How many bytes its payload has; of a Close, its code and its reason.
+    size: usize,
+    /// How `payload` is written.
+    encoding: Encoding,
+    /// The payload; of a Close, its reason.
+    payload: std::borrow::Cow<'a, str>,
+    /// The code of a Close, 1005 if it has none; null for everything else.
+    close_code: Option<u16>,
+}
+
+/// Which way a message went.
+#[derive(Debug, Clone, Copy, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Direction {
+    /// To the server.
+    Sent,
+    /// From the server.
+    Received,
+}
+
+/// What a message is (RFC 6455 section 11.8).
+#[derive(Debug, Clone, Copy, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum Opcode {
+    Text,
+    Binary,
+    Ping,
+    Pong,
+    Close,
+}
+
+/// How a payload is written.
+#[derive(Debug, Clone, Copy, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum Encoding {
+    /// As it is.
+    Text,
+    /// RFC 4648 section 4.
+    Base64,
+}
+
+impl<'a> Record<'a> {
+    pub(super) fn new(direction: Direction, message: &'a Message) -> Self {
+        let (opcode, encoding, payload) = match message {
+            Message::Text(text) => (Opcode::Text, Encoding::Text, text.as_str().into()),
+            Message::Binary(bytes) => (Opcode::Binary, Encoding::Base64, STANDARD.encode(bytes).into()),
+            Message::Ping(bytes) => (Opcode::Ping, Encoding::Base64, STANDARD.encode(bytes).into()),
+            Message::Pong(bytes) => (Opcode::Pong, Encoding::Base64, STANDARD.encode(bytes).into()),
+            Message::Close(frame) => {
+                let reason = frame.as_ref().map_or("", |frame| frame.reason.as_str());
+                (Opcode::Close, Encoding::Text, reason.into())
+            }
+            Message::Frame(frame) => {
+                (Opcode::Binary, Encoding::Base64, STANDARD.encode(frame.payload()).into())
+            }
+        };
+        let close_code = match message {
+            Message::Close(frame) => Some(code_of(frame.as_ref())),
+            _ => None,
+        };
+        let size = match message {
+            Message::Close(Some(frame)) => size_of::<u16>() + frame.reason.len(),
+            other => other.len(),
+        };
+        Self {
+            version: VERSION,
+            time: format!("{:.6}", Timestamp::now()),
+            direction,
+            opcode,
+            size,
+            encoding,
+            payload,
+            close_code,
+        }
+    }
+
+    /// Appends the line. JSON lets DEL and C1 stand as they are, and a terminal obeys them; here they are escaped too.
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
+        let line = serde_json::to_string(self).expect("plain data");
+        let mut rest = line.as_str();
+        while let Some(at) = rest.find(char::is_control) {
+            let mut characters = rest[at..].chars();
+            let control = characters.next().map_or(0, u32::from);
+            out.extend_from_slice(&rest.as_bytes()[..at]);
+            out.extend_from_slice(format!("\\u{control:04x}").as_bytes());
+            rest = characters.as_str();
+        }
+        out.extend_from_slice(rest.as_bytes());
+        out.push(b'\n');
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tungstenite::protocol::CloseFrame;
+
+    use super::*;
+
+    fn line(direction: Direction, message: &Message) -> String {
+        let mut out = Vec::new();
+        let mut record = Record::new(direction, message);
+        record.time = "2026-01-02T03:04:05.678901Z".to_owned();
+        record.write(&mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_record_is_one_line_that_a_terminal_can_show() {
+        assert_eq!(
+            line(Direction::Received, &Message::text("a\nb\x1b[31m\u{9b}é")),
+            "{\"version\":1,\"time\":\"2026-01-02T03:04:05.678901Z\",\"direction\":\"received\",\
+             \"opcode\":\"text\",\"size\":12,\"encoding\":\"text\",\
+             \"payload\":\"a\\nb\\u001b[31m\\u009bé\",\"close_code\":null}\n"
+        );
+        let sent = line(Direction::Sent, &Message::binary(vec![0, 255]));
+        assert!(sent.contains("\"encoding\":\"base64\",\"payload\":\"AP8=\""), "{sent}");
+        let frame = CloseFrame { code: 4000.into(), reason: "bye".into() };
+        let closed = line(Direction::Received, &Message::Close(Some(frame)));
+        assert!(
+            closed.contains("\"size\":5,\"encoding\":\"text\",\"payload\":\"bye\",\"close_code\":4000"),
+            "{closed}"
+        );
+        assert!(line(Direction::Received, &Message::Close(None)).contains("\"close_code\":1005"));
+    }
+
+    #[test]
+    fn the_published_schema_is_the_one_of_the_records() {
+        let published = include_str!("../../../docs/schemas/client-messages-v1.json");
+        let schema = serde_json::to_string_pretty(&schemars::schema_for!(Record)).unwrap();
+        assert_eq!(published.trim_end(), schema, "\n{schema}");
+    }
+}

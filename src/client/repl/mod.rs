@@ -1,0 +1,206 @@
+//! The client on a terminal: what is typed is sent, or is a command; messages are shown above the prompt.
+
+mod command;
+mod editor;
+
+use std::collections::VecDeque;
+use std::io::{self, Write};
+
+use bytes::Bytes;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::Instant;
+use tungstenite::Message;
+
+pub(super) use editor::Editor;
+
+use super::connect::{ConnectError, Connection, connect, response_lines};
+use super::session::{Batch, Closed, Output, Session, Until};
+use super::{ClientConfig, Outcome, RunError, deadline_passes, render};
+use crate::drain::{EndSignal, EndSignals};
+
+/// What goes before a received message: Python websockets' mark.
+const RECEIVED: &str = "< ";
+
+/// As many lines as one types ahead. Unbounded in effect: an editor that waited for a session that waits for the editor
+/// would be a deadlock.
+const TYPED_AHEAD: usize = Semaphore::MAX_PERMITS;
+
+/// How many pieces of output may wait for the printer. Each is all that could be read at once, so two keep it busy.
+const PRINTED_AHEAD: usize = 2;
+
+/// How much is gathered before it is printed as one piece: a screen redraw a piece is what costs.
+const PIECE_BYTES: usize = 16 * 1024;
+
+/// How the last session ended.
+enum End {
+    Closed(Closed),
+    Signal(EndSignal),
+    TimedOut,
+    /// There is no connection after `/reconnect`.
+    Unconnected(ConnectError),
+}
+
+/// Runs the session of a connection on the terminal, and those of the connections that are asked for after it.
+pub(super) async fn run(
+    editor: Editor,
+    connection: Connection,
+    config: &ClientConfig,
+    deadline: Option<Instant>,
+    signals: &mut EndSignals,
+) -> Result<Outcome, RunError> {
+    let connected = format!("Connected to {}.\n", render::escape(&config.connect.uri.to_string()));
+    io::stdout().write_all(connected.as_bytes())?;
+    let (typed, mut input) = mpsc::channel(TYPED_AHEAD);
+    let (pieces, to_print) = mpsc::channel(PRINTED_AHEAD);
+    let mut running = editor.start(typed, to_print)?;
+    let mut screen = Screen { pieces, gathered: String::new(), pings: VecDeque::new() };
+    let mut connection = Some(connection);
+    let end = loop {
+        let end = if let Some(connection) = connection.take() {
+            running.connection.set_heads(heads(&connection));
+            drive(connection, &mut input, &mut screen, deadline, signals).await?
+        } else {
+            tokio::select! {
+                opened = connect(&config.connect) => match opened {
+                    Ok(opened) => {
+                        screen.say(&connected);
+                        connection = Some(opened);
+                        continue;
+                    }
+                    Err(error) => End::Unconnected(error),
+                },
+                signal = signals.next() => End::Signal(signal),
+                () = deadline_passes(deadline) => End::TimedOut,
+            }
+        };
+        match end {
+            End::Closed(closed) if running.connection.take_reconnecting() => {
+                screen.say(&closing_line(&closed));
+            }
+            end => break end,
+        }
+    };
+    let _ = screen.flush().await;
+    drop(screen);
+    if matches!(end, End::Closed(_) | End::Unconnected(_)) {
+        running.printed().await;
+    }
+    // A line that is just being sent finds out that nobody takes it any more.
+    drop(input);
+    let rows = running.interrupt().await;
+    // Over the last prompt: up to its first row, then everything below is erased.
+    let erase = rows.map_or_else(String::new, |rows| format!("\x1b[{rows}A\r\x1b[J"));
+    match end {
+        End::Signal(signal) => Ok(Outcome::Signal(signal)),
+        End::TimedOut => Ok(Outcome::TimedOut),
+        End::Unconnected(error) => {
+            io::stdout().write_all(erase.as_bytes())?;
+            io::stdout().flush()?;
+            Err(error.into())
+        }
+        End::Closed(closed) => {
+            write!(io::stdout(), "{erase}{}", closing_line(&closed))?;
+            Ok(Outcome::Closed(closed))
+        }
+    }
+}
+
+/// One session to its end.
+async fn drive(
+    connection: Connection,
+    input: &mut mpsc::Receiver<Batch>,
+    screen: &mut Screen,
+    deadline: Option<Instant>,
+    signals: &mut EndSignals,
+) -> io::Result<End> {
+    let mut session = Session::new(connection.stream, Until::InputEnds);
+    loop {
+        tokio::select! {
+            ended = session.run(input, screen) => return Ok(End::Closed(ended?)),
+            signal = signals.next() => match signal {
+                EndSignal::Interrupt if !session.is_closing() => session.close(),
+                _ => {
+                    session.say_goodbye();
+                    return Ok(End::Signal(signal));
+                }
+            },
+            () = deadline_passes(deadline) => {
+                session.say_goodbye();
+                return Ok(End::TimedOut);
+            }
+        }
+    }
+}
+
+fn closing_line(closed: &Closed) -> String {
+    format!("Connection closed: {}.\n", render::escape(&closed.status.to_string()))
+}
+
+/// Both heads of the opening handshake, without control characters.
+fn heads(connection: &Connection) -> String {
+    let response = response_lines(&connection.response);
+    let mut heads = String::new();
+    for line in connection.request.iter().chain([&String::new()]).chain(&response) {
+        heads.push_str(&render::escape(line));
+        heads.push('\n');
+    }
+    heads
+}
+
+/// Where the session shows messages.
+struct Screen {
+    pieces: mpsc::Sender<String>,
+    gathered: String,
+    /// The pings that have no answer yet, and when they were sent.
+    pings: VecDeque<(Bytes, Instant)>,
+}
+
+impl Screen {
+    fn say(&mut self, line: &str) {
+        self.gathered.push_str(line);
+    }
+
+    fn pong(&mut self, payload: &Bytes) {
+        // A pong answers the pings before, too (RFC 6455 section 5.5.3). Others were not asked for and are not shown.
+        let Some(at) = self.pings.iter().position(|(ping, _)| ping == payload) else { return };
+        let Some((_, sent)) = self.pings.drain(..=at).next_back() else { return };
+        let text = String::from_utf8_lossy(payload);
+        let space = if text.is_empty() { "" } else { " " };
+        let milliseconds = sent.elapsed().as_secs_f64() * 1000.0;
+        self.say(&format!("pong{space}{} in {milliseconds:.1} ms\n", render::escape(&text)));
+    }
+}
+
+impl Output for Screen {
+    fn sent(&mut self, message: &Message) {
+        if let Message::Ping(payload) = message {
+            self.pings.push_back((payload.clone(), Instant::now()));
+        }
+    }
+
+    fn received(&mut self, message: &Message) {
+        if let Message::Pong(payload) = message {
+            self.pong(payload);
+        } else if let Some(text) = render::data(message) {
+            self.gathered.push_str(RECEIVED);
+            self.gathered.push_str(&text);
+            self.gathered.push('\n');
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.gathered.len() >= PIECE_BYTES
+    }
+
+    async fn flush(&mut self) -> io::Result<()> {
+        if self.gathered.is_empty() {
+            return Ok(());
+        }
+        // Fails after the last line, with Ctrl-D: what comes then is shown to nobody, as in Python's client.
+        if let Ok(permit) = self.pieces.reserve().await {
+            permit.send(std::mem::take(&mut self.gathered));
+        }
+        self.gathered.clear();
+        Ok(())
+    }
+}
