@@ -6,6 +6,8 @@ use std::time::Duration;
 use regex::Regex;
 
 use super::connect::ConnectConfig;
+use super::keepalive::KeepaliveConfig;
+use super::narration::Narrator;
 use super::session::{Goal, Until};
 
 /// How long replies are awaited after the end of the input, when none comes.
@@ -16,8 +18,12 @@ pub const DEFAULT_WAIT: Duration = Duration::from_secs(2);
 pub struct ClientConfig {
     /// What to connect to.
     pub connect: ConnectConfig,
+    /// What the observer of `connect` is told, if it is this narrator's, goes above the prompt while there is one.
+    pub narrator: Narrator,
     /// Send each message back, and read no input.
     pub echo: bool,
+    /// How the connection is kept alive.
+    pub keepalive: KeepaliveConfig,
     /// How long the whole run may take.
     pub timeout: Option<Duration>,
     /// How to talk to a person; `None`: to a script, even on a terminal.

@@ -1,6 +1,7 @@
 //! The client that sends each message back unchanged, until the server closes. Test suites for clients drive one like
 //! this; it reads no input and shows no message.
 
+use std::future::poll_fn;
 use std::io;
 use std::time::Duration;
 
@@ -11,10 +12,12 @@ use tokio_tungstenite::WebSocketStream;
 use tungstenite::Message;
 
 use super::connect::Connection;
-use super::pipe::say;
+use super::keepalive::{Keepalive, KeepaliveConfig};
+use super::pipe::{say, say_connected};
 use super::session::{Closed, close_status, fail, say_goodbye};
-use super::{Outcome, deadline_passes, render};
+use super::{ClientConfig, Outcome, deadline_passes, render};
 use crate::drain::EndSignals;
+use crate::websocket::Frames;
 use crate::websocket::close_code::CloseStatus;
 
 /// The longest message that is accepted: as the server's, which echoes too.
@@ -26,13 +29,13 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Echoes to the end of the connection.
 pub(super) async fn run(
     mut connection: Connection,
-    uri: &str,
+    config: &ClientConfig,
     deadline: Option<Instant>,
     signals: &mut EndSignals,
 ) -> io::Result<Outcome> {
-    say(&format!("Connected to {uri}."));
+    say_connected(config);
     let status = tokio::select! {
-        status = echo(&mut connection.stream) => status,
+        status = echo(&mut connection.stream, config.keepalive) => status,
         signal = signals.next() => {
             say_goodbye(&mut connection.stream);
             return Ok(Outcome::Signal(signal));
@@ -48,23 +51,25 @@ pub(super) async fn run(
 
 /// Answers messages until the connection ends. Answers go out together, when nothing more has come; a server that does
 /// not read them is not read from.
-async fn echo<S>(stream: &mut WebSocketStream<S>) -> CloseStatus
+async fn echo<S>(stream: &mut WebSocketStream<Frames<S>>, keepalive: KeepaliveConfig) -> CloseStatus
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
+    let mut keepalive = Keepalive::new(keepalive);
     loop {
-        let next = if let Some(next) = stream.next().now_or_never() {
+        let received = poll_fn(|context| keepalive.poll_next(stream, context)).now_or_never();
+        let next = if let Some(next) = received {
             next
         } else {
             // Why a connection takes nothing any more is for the reading side to find out, here and below.
             let _ = stream.flush().await;
-            stream.next().await
+            poll_fn(|context| keepalive.poll_next(stream, context)).await
         };
         match next {
             Some(Ok(Message::Close(frame))) => {
                 // tungstenite answers it; the TCP connection is the server's to end (RFC 6455 section 7.1.1).
                 let _ = timeout(CLOSE_TIMEOUT, stream.next()).await;
-                return close_status(frame);
+                return close_status(frame.map(|frame| stream.get_ref().as_sent(frame)));
             }
             Some(Ok(message @ (Message::Text(_) | Message::Binary(_)))) => {
                 let _ = stream.feed(message).await;
@@ -81,6 +86,7 @@ where
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
     use tungstenite::protocol::Role;
 
@@ -89,11 +95,12 @@ mod tests {
     /// What the echo makes of a server that sends `script`: the frames it sends, unmasked, and how it ended.
     async fn answers(script: &[u8]) -> (Vec<Message>, CloseStatus) {
         let (near, mut far) = duplex(1 << 16);
+        let near = Frames::new(near, Bytes::new(), Role::Client, None, MAX_ECHO_BYTES);
         let mut stream = WebSocketStream::from_raw_socket(near, Role::Client, None).await;
         far.write_all(script).await.unwrap();
         let (mut reading, mut writing) = tokio::io::split(far);
         writing.shutdown().await.unwrap();
-        let status = echo(&mut stream).await;
+        let status = echo(&mut stream, KeepaliveConfig::default()).await;
         drop(stream);
         let mut bytes = Vec::new();
         reading.read_to_end(&mut bytes).await.unwrap();

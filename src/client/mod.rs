@@ -4,6 +4,7 @@
 mod config;
 mod connect;
 mod echo;
+mod keepalive;
 mod narration;
 mod pipe;
 mod refusal;
@@ -22,7 +23,8 @@ pub use connect::{
     UriError, UriProblem, WebSocketUri, connect, response_lines,
 };
 pub use echo::MAX_ECHO_BYTES;
-pub use narration::narrate;
+pub use keepalive::{KeepaliveConfig, PING_INTERVAL, PING_TIMEOUT};
+pub use narration::Narrator;
 pub use pipe::InputError;
 pub use refusal::Meaning;
 pub use render::escape;
@@ -68,14 +70,13 @@ pub async fn run(config: &ClientConfig) -> Result<Outcome, RunError> {
         () = deadline_passes(deadline) => return Ok(Outcome::TimedOut),
     };
     let mut signals = EndSignals::install()?;
-    let uri = escape(&config.connect.uri.to_string()).into_owned();
     if config.echo {
-        return Ok(echo::run(connection, &uri, deadline, &mut signals).await?);
+        return Ok(echo::run(connection, config, deadline, &mut signals).await?);
     }
     if let Some(editor) = config.terminal.as_ref().and_then(repl::Editor::open) {
         return repl::run(editor, connection, config, deadline, &mut signals).await;
     }
-    Ok(pipe::run(connection, &uri, &config.script, deadline, &mut signals).await?)
+    Ok(pipe::run(connection, config, deadline, &mut signals).await?)
 }
 
 /// Waits until then; for ever if there is no deadline.

@@ -1,14 +1,61 @@
 //! What `-v` and `-vv` say: events of a connection as lines in curl's manner, `*` for facts, `>` for what is sent, `<` for
 //! what is received. What a server sent cannot control the terminal.
 
-use super::connect::{Direction, Event, response_lines};
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::connect::{Direction, Event, Observer, response_lines};
 use super::render::escape;
 use crate::tls::TlsFacts;
 use crate::websocket::frame_header::{FIN, FrameHeader};
 
+/// Where the lines go: to standard error, or to whoever gathers them, so that they do not tear a prompt.
+#[derive(Debug, Clone, Default)]
+pub struct Narrator(Arc<Mutex<Option<String>>>);
+
+impl Narrator {
+    /// Who is told the events.
+    #[must_use]
+    pub fn observer(&self) -> Observer {
+        let narrator = self.clone();
+        Observer::new(move |event| narrator.tell(&narrate(event)))
+    }
+
+    fn tell(&self, lines: &[String]) {
+        let mut gathered = self.lock();
+        for line in lines {
+            if let Some(gathered) = &mut *gathered {
+                gathered.push_str(line);
+                gathered.push('\n');
+            } else {
+                // That nobody reads it is no reason to end.
+                let _ = writeln!(io::stderr(), "{line}");
+            }
+        }
+    }
+
+    /// From now on keeps the lines instead of writing them.
+    pub(super) fn gather(&self) {
+        self.lock().get_or_insert_default();
+    }
+
+    /// The lines that came since the last time.
+    pub(super) fn take(&self) -> String {
+        self.lock().as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// Whether lines have come since the last time.
+    pub(super) fn has_gathered(&self) -> bool {
+        self.lock().as_ref().is_some_and(|gathered| !gathered.is_empty())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// The lines for an event.
-#[must_use]
-pub fn narrate(event: &Event<'_>) -> Vec<String> {
+fn narrate(event: &Event<'_>) -> Vec<String> {
     let lines = match event {
         Event::Resolved { host, addresses } => {
             let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();

@@ -9,7 +9,7 @@ use std::io;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use futures_util::{FutureExt, Sink, SinkExt, StreamExt};
+use futures_util::{FutureExt, Sink, SinkExt};
 use regex::Regex;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::sync::mpsc;
@@ -19,8 +19,9 @@ use tungstenite::protocol::CloseFrame;
 use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::{Error, Message};
 
+use super::keepalive::{Keepalive, KeepaliveConfig, PingTimeout};
 use crate::websocket::close_code::{self, CloseStatus};
-use crate::websocket::failure;
+use crate::websocket::{Frames, failure};
 
 /// How long the peer may take to answer our Close frame: Python websockets' `close_timeout`.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -34,12 +35,17 @@ pub(super) type Batch = Vec<Message>;
 
 /// Where messages are shown.
 pub(super) trait Output {
-    /// Takes a message, or a control frame, that is being sent; not tungstenite's answers to pings and Closes.
+    /// Takes a message, or a control frame, that is being sent; not tungstenite's answers to pings and Closes, nor what
+    /// keeps the connection alive.
     fn sent(&mut self, message: &Message);
     /// Takes a message, or a control frame, that came.
     fn received(&mut self, message: &Message);
     /// Whether so much has been gathered that it should be written before more is taken.
     fn is_full(&self) -> bool;
+    /// Whether there is more to write than what it was given here.
+    fn has_news(&self) -> bool {
+        false
+    }
     /// Writes what was gathered; also called when nothing more is to be read just now.
     async fn flush(&mut self) -> io::Result<()>;
 }
@@ -105,7 +111,8 @@ impl Closed {
 /// A WebSocket and how far its session has come.
 #[derive(Debug)]
 pub(super) struct Session<S> {
-    stream: WebSocketStream<S>,
+    stream: WebSocketStream<Frames<S>>,
+    keepalive: Keepalive,
     until: Until,
     phase: Phase,
     /// Messages that wait for room in the connection.
@@ -131,7 +138,7 @@ enum Phase {
 }
 
 enum Event {
-    /// Something was sent; look at the other direction.
+    /// Something was sent, or is to be shown; look at the other direction.
     Sent,
     InputEnded,
     Received(Message),
@@ -141,9 +148,10 @@ enum Event {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
-    pub(super) fn new(stream: WebSocketStream<S>, until: Until) -> Self {
+    pub(super) fn new(stream: WebSocketStream<Frames<S>>, keepalive: KeepaliveConfig, until: Until) -> Self {
         Self {
             stream,
+            keepalive: Keepalive::new(keepalive),
             until,
             phase: Phase::Talking,
             pending: VecDeque::new(),
@@ -219,17 +227,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         output.flush().await?;
         // While a slow reader of the output was waited for, nobody listened to the server.
         let blocked = before.elapsed();
-        match &mut self.phase {
-            Phase::Talking | Phase::Awaiting(None) => {
-                Ok(poll_fn(|context| self.poll_event(context, input, output)).await)
-            }
+        self.keepalive.excuse(blocked);
+        let deadline = match &mut self.phase {
+            Phase::Talking | Phase::Awaiting(None) => None,
             Phase::Awaiting(Some(deadline)) | Phase::Closing(deadline) => {
                 *deadline += blocked;
-                let deadline = *deadline;
-                let event = poll_fn(|context| self.poll_event(context, input, output));
-                Ok(timeout_at(deadline, event).await.unwrap_or(Event::Deadline))
+                Some(*deadline)
             }
-        }
+        };
+        let event = poll_fn(|context| match self.poll_event(context, input, output) {
+            Poll::Pending if output.has_news() => Poll::Ready(Event::Sent),
+            other => other,
+        });
+        Ok(match deadline {
+            None => event.await,
+            Some(deadline) => timeout_at(deadline, event).await.unwrap_or(Event::Deadline),
+        })
     }
 
     fn poll_event(
@@ -253,7 +266,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     }
 
     fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<Event> {
-        Poll::Ready(match ready!(self.stream.poll_next_unpin(context)) {
+        Poll::Ready(match ready!(self.keepalive.poll_next(&mut self.stream, context)) {
+            Some(Ok(Message::Close(Some(frame)))) => {
+                Event::Received(Message::Close(Some(self.stream.get_ref().as_sent(frame))))
+            }
             Some(Ok(message)) => Event::Received(message),
             Some(Err(error)) => Event::Failed(error),
             None => Event::Disconnected,
@@ -357,11 +373,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 }
 
 /// Fails the connection (RFC 6455 section 7.1.7): tells the peer why, and ignores what it still sends.
-pub(super) async fn fail<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut WebSocketStream<S>, error: &Error) {
-    let Some(code) = failure::close_code(error) else { return };
+pub(super) async fn fail<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: &mut WebSocketStream<Frames<S>>,
+    error: &Error,
+) {
+    let frame = if PingTimeout::is_in(error) {
+        CloseFrame { code: CloseCode::Error, reason: PingTimeout.to_string().into() }
+    } else if let Some(code) = failure::close_code(error) {
+        close_frame(code)
+    } else {
+        return;
+    };
     let tell = async {
         // Fails where a Close frame was sent before, or the connection is gone: both are an answer, too.
-        let _ = stream.send(Message::Close(Some(close_frame(code)))).await;
+        let _ = stream.send(Message::Close(Some(frame))).await;
         let mut ignored = [0; 4096];
         while stream.get_mut().read(&mut ignored).await.is_ok_and(|count| count > 0) {}
     };
@@ -370,14 +395,18 @@ pub(super) async fn fail<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut WebSock
 }
 
 /// Sends Close 1000 if that can be written without waiting.
-pub(super) fn say_goodbye<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut WebSocketStream<S>) {
+pub(super) fn say_goodbye<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut WebSocketStream<Frames<S>>) {
     let _ = stream.close(Some(close_frame(CloseCode::Normal))).now_or_never();
 }
 
-/// What a Close frame of the peer says.
+/// What a Close frame of the peer says. One with a code that must not be sent is none, as in Python websockets.
 pub(super) fn close_status(frame: Option<CloseFrame>) -> CloseStatus {
     let code = code_of(frame.as_ref());
-    CloseStatus { code, reason: frame.map(|frame| frame.reason.as_str().to_owned()).unwrap_or_default() }
+    match frame {
+        Some(_) if !close_code::may_be_sent(code) => CloseStatus::abnormal(),
+        Some(frame) => CloseStatus { code, reason: frame.reason.as_str().to_owned() },
+        None => CloseStatus { code, reason: String::new() },
+    }
 }
 
 fn close_frame(code: CloseCode) -> CloseFrame {

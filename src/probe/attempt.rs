@@ -144,6 +144,7 @@ async fn close(connection: &mut Connection) -> CloseReport {
         let _ = connection.stream.send(Message::Close(Some(frame))).await;
         while let Some(Ok(message)) = connection.stream.next().await {
             if let Message::Close(frame) = message {
+                let frame = frame.map(|frame| connection.stream.get_ref().as_sent(frame));
                 report.code =
                     Some(frame.as_ref().map_or(close_code::NO_STATUS_RECEIVED, |frame| frame.code.into()));
                 report.reason = frame.map_or(String::new(), |frame| frame.reason.as_str().to_owned());

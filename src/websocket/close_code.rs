@@ -11,6 +11,16 @@ pub const GOING_AWAY: u16 = 1001;
 pub const NO_STATUS_RECEIVED: u16 = 1005;
 /// Never on the wire: the connection ended without a Close frame.
 pub const ABNORMAL_CLOSURE: u16 = 1006;
+/// The server is overloaded (IANA).
+pub const TRY_AGAIN_LATER: u16 = 1013;
+/// A gateway got no valid answer from the server behind it (IANA).
+pub const BAD_GATEWAY: u16 = 1014;
+
+/// Whether a Close frame may have this code.
+#[must_use]
+pub fn may_be_sent(code: u16) -> bool {
+    matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999)
+}
 
 /// The name of a close code. Codes that never are on the wire say so.
 #[must_use]
@@ -28,8 +38,8 @@ pub fn name(code: u16) -> &'static str {
         1010 => "mandatory extension",
         1011 => "internal error",
         1012 => "service restart",
-        1013 => "try again later",
-        1014 => "bad gateway",
+        TRY_AGAIN_LATER => "try again later",
+        BAD_GATEWAY => "bad gateway",
         1015 => "TLS handshake failure [internal]",
         3000..=3999 => "registered",
         4000..=4999 => "private use",
@@ -76,6 +86,16 @@ mod tests {
         assert_eq!(shown(1006, ""), "1006 (abnormal closure [internal])");
         assert_eq!(shown(3000, ""), "3000 (registered)");
         assert_eq!(shown(4999, "app"), "4999 (private use) app");
+    }
+
+    #[test]
+    fn codes_that_are_never_on_the_wire_may_not_be_sent() {
+        for code in [0, 999, 1004, NO_STATUS_RECEIVED, ABNORMAL_CLOSURE, 1015, 1016, 2999, 5000] {
+            assert!(!may_be_sent(code), "{code}");
+        }
+        for code in [NORMAL, 1007, BAD_GATEWAY, 3000, 4999] {
+            assert!(may_be_sent(code), "{code}");
+        }
     }
 
     #[test]

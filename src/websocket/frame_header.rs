@@ -16,6 +16,8 @@ pub const CONTINUATION: u8 = 0;
 pub const TEXT: u8 = 1;
 /// The opcode of the first frame of a binary message.
 pub const BINARY: u8 = 2;
+/// The opcode of a Close.
+pub const CLOSE: u8 = 8;
 
 /// The longest header: two bytes, a length of 64 bits, a masking key.
 pub const MAX_HEADER_BYTES: usize = 14;

@@ -12,7 +12,8 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tungstenite::protocol::Role;
+use tungstenite::protocol::frame::coding::CloseCode;
+use tungstenite::protocol::{CloseFrame, Role};
 
 use super::deflate::{Agreement, Deflate};
 use super::prompt_text::PromptText;
@@ -50,6 +51,16 @@ impl<S> Frames<S> {
             Kind::Plain(frames) => frames.get_ref(),
             Kind::Deflated(frames) => frames.get_ref().get_ref(),
         }
+    }
+
+    /// A Close as the peer sent it: tungstenite tells some codes as others.
+    #[must_use]
+    pub fn as_sent(&self, close: CloseFrame) -> CloseFrame {
+        let frames = match &self.0 {
+            Kind::Plain(frames) => frames,
+            Kind::Deflated(frames) => frames.get_ref(),
+        };
+        CloseFrame { code: frames.close_code().map_or(close.code, CloseCode::from), ..close }
     }
 
     /// The byte stream beneath. What is read from it is lost to the session.

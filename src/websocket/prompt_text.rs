@@ -4,6 +4,9 @@
 //! tungstenite judges UTF-8 a frame at a time, and a text that is wrong in its first byte is to fail at once and not
 //! with its last (RFC 6455 section 8.1). What arrives whole passes as it is, and so does everything but text: only
 //! headers are looked at, and none is copied.
+//!
+//! The one payload that is read is the code of a Close. tungstenite takes 1014 (IANA's registry, bad gateway) for a wrong
+//! one and says 1002 in its place; here it becomes its neighbour, and [`Frames`](super::Frames) knows what it was.
 
 use std::io;
 use std::pin::Pin;
@@ -12,7 +15,10 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::frame_header::{CONTINUATION, FIN, FrameHeader, MAX_HEADER_BYTES, Room, TEXT, make_fragment};
+use super::close_code::{BAD_GATEWAY, TRY_AGAIN_LATER};
+use super::frame_header::{
+    CLOSE, CONTINUATION, FIN, FrameHeader, MAX_HEADER_BYTES, Room, TEXT, make_fragment,
+};
 
 /// See the module. Whoever reads from it has room for a header whenever a frame begins, as tungstenite does.
 #[derive(Debug)]
@@ -25,7 +31,12 @@ pub(super) struct PromptText<S> {
     place: Place,
     /// Whether the message that goes on is text.
     is_text: bool,
+    /// The code of the Close that came.
+    close_code: Option<u16>,
 }
+
+/// How long a close code is.
+const CODE_BYTES: usize = 2;
 
 /// Where in the frames the stream is.
 #[derive(Debug, Clone, Copy)]
@@ -43,7 +54,14 @@ const BEFORE_HEADER: Place = Place::Header { held: [0; MAX_HEADER_BYTES], length
 impl<S> PromptText<S> {
     /// The frames of `stream`, of which `early` was read already.
     pub(super) fn new(stream: S, early: Bytes, longest_frame: usize) -> Self {
-        Self { stream, early, longest_frame: longest_frame as u64, place: BEFORE_HEADER, is_text: false }
+        Self {
+            stream,
+            early,
+            longest_frame: longest_frame as u64,
+            place: BEFORE_HEADER,
+            is_text: false,
+            close_code: None,
+        }
     }
 
     pub(super) fn get_ref(&self) -> &S {
@@ -52,6 +70,11 @@ impl<S> PromptText<S> {
 
     pub(super) fn get_mut(&mut self) -> &mut S {
         &mut self.stream
+    }
+
+    /// The code of the Close that came, if it had one.
+    pub(super) fn close_code(&self) -> Option<u16> {
+        self.close_code
     }
 
     /// Takes what arrived after the first `start` bytes of `buffer`, which are room for what is to come before it.
@@ -90,7 +113,8 @@ impl<S> PromptText<S> {
                 continue;
             }
             let header = FrameHeader::parse(&buffer[at..]);
-            let Some((header, size)) = header.filter(|(header, size)| !self.waits(header, arrived - size))
+            let Some((header, size)) =
+                header.filter(|(header, size)| !self.waits(header, *size, arrived - size))
             else {
                 // A header alone would be an empty fragment.
                 let mut held = [0; MAX_HEADER_BYTES];
@@ -104,6 +128,9 @@ impl<S> PromptText<S> {
                 self.is_text = header.opcode() == TEXT;
             }
             at += size;
+            if header.opcode() == CLOSE {
+                self.read_close(&header, &mut buffer[at..]);
+            }
             if is_cut {
                 make_fragment(&mut buffer[at - size..], payload);
                 let (left, mask) = (header.length - payload as u64, advanced(header.mask, payload));
@@ -115,9 +142,28 @@ impl<S> PromptText<S> {
         at
     }
 
-    /// Whether a frame of which this much has arrived is to be held back.
-    fn waits(&self, header: &FrameHeader, payload: usize) -> bool {
+    /// Whether a frame of which a header this long and this much has arrived is to be held back.
+    fn waits(&self, header: &FrameHeader, size: usize, payload: usize) -> bool {
+        if header.opcode() == CLOSE {
+            // A Close has a short header; of what has not, tungstenite says that it is none.
+            let begins = header.length >= CODE_BYTES as u64 && size + CODE_BYTES <= MAX_HEADER_BYTES;
+            return begins && payload < CODE_BYTES;
+        }
         payload == 0 && header.length > 0 && self.may_be_cut(header)
+    }
+
+    /// Reads the code of a Close, and writes another one where tungstenite does not know it.
+    fn read_close(&mut self, header: &FrameHeader, payload: &mut [u8]) {
+        if header.length < CODE_BYTES as u64 || payload.len() < CODE_BYTES || self.close_code.is_some() {
+            return;
+        }
+        let key = header.mask.unwrap_or_default();
+        let said = u16::from_be_bytes([payload[0] ^ key[0], payload[1] ^ key[1]]);
+        if said == BAD_GATEWAY {
+            let [high, low] = TRY_AGAIN_LATER.to_be_bytes();
+            payload[..CODE_BYTES].copy_from_slice(&[high ^ key[0], low ^ key[1]]);
+        }
+        self.close_code = Some(said);
     }
 
     /// Whether the frame belongs to a text, and is one that tungstenite takes.

@@ -2,6 +2,7 @@
 
 mod commands;
 mod echo;
+mod keepalive;
 mod pipe;
 mod script;
 mod terminal;

@@ -3,14 +3,14 @@
 mod failure;
 mod session;
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
-use session::{ExitStatusKind, ScriptArgs, TerminalArgs};
+use session::{ExitStatusKind, ScriptArgs, SessionArgs, TerminalArgs};
 
 use super::connection::{ConnectionArgs, HttpArgs};
 use super::exit;
-use crate::client::{self, ClientConfig, Closed, ConnectError, Event, Observer, Outcome, RunError, narrate};
+use crate::client::{self, ClientConfig, Closed, ConnectError, Narrator, Outcome, RunError};
 use crate::drain::EndSignal;
 
 /// Connects to a WebSocket server: a REPL on a terminal, a filter in a pipe.
@@ -56,6 +56,9 @@ pub(super) struct Args {
 
     #[command(flatten)]
     http: HttpArgs,
+
+    #[command(flatten)]
+    session: SessionArgs,
 
     #[command(flatten)]
     terminal: TerminalArgs,
@@ -114,18 +117,23 @@ struct TimedOut;
 fn try_run(args: Args) -> Result<Outcome, RunError> {
     let uri = args.uri.parse().map_err(ConnectError::Uri)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let narrator = Narrator::default();
     let mut connect = args.connection.config(uri);
     connect.http = args.http.http();
     if args.verbose > 0 {
-        connect.observer = Observer::new(say);
+        connect.observer = narrator.observer();
         connect.observe_frames = args.verbose > 1;
     }
-    if args.echo {
+    if let Some(bytes) = args.session.max_message_size {
+        connect.max_message_bytes = bytes.get();
+    } else if args.echo {
         connect.max_message_bytes = client::MAX_ECHO_BYTES;
     }
     let config = ClientConfig {
         connect,
+        narrator,
         echo: args.echo,
+        keepalive: args.session.keepalive(),
         timeout: args.script.timeout(),
         terminal: (!args.script.is_given()).then(|| args.terminal.config()),
         script: args.script.config(),
@@ -134,14 +142,4 @@ fn try_run(args: Args) -> Result<Outcome, RunError> {
     // Nobody waits for a name server or for a reader of standard output that never answers.
     runtime.shutdown_background();
     outcome
-}
-
-/// Tells an event. That nobody reads it is no reason to end.
-fn say(event: &Event<'_>) {
-    let mut stderr = io::stderr().lock();
-    // A prompt may be where the line goes, and the terminal may be the editor's, which needs the carriage return.
-    let (before, after) = if stderr.is_terminal() { ("\r\x1b[K", "\r\n") } else { ("", "\n") };
-    for line in narrate(event) {
-        let _ = write!(stderr, "{before}{line}{after}");
-    }
 }

@@ -8,7 +8,46 @@ use clap::ValueEnum;
 use regex::Regex;
 
 use crate::cli::duration;
-use crate::client::{Format, Input, ScriptConfig, TerminalConfig};
+use crate::client::{Format, Input, KeepaliveConfig, ScriptConfig, TerminalConfig};
+
+/// What keeps the session going.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Session")]
+pub(super) struct SessionArgs {
+    /// Send a ping this often; 0 or none: never.
+    #[arg(long, value_name = "DURATION", default_value = "20s", value_parser = Limit::parse)]
+    ping_interval: Limit,
+
+    /// Take the server for gone, and close with 1011, when its pong takes longer; 0 or none: never.
+    #[arg(long, value_name = "DURATION", default_value = "20s", value_parser = Limit::parse)]
+    ping_timeout: Limit,
+
+    /// The longest message that is accepted, once it is decompressed; a longer one closes the session with 1009
+    /// [default: 1 MiB; with --echo 64 MiB].
+    #[arg(long, value_name = "BYTES")]
+    pub(super) max_message_size: Option<NonZero<usize>>,
+}
+
+impl SessionArgs {
+    pub(super) fn keepalive(&self) -> KeepaliveConfig {
+        KeepaliveConfig { interval: self.ping_interval.0, timeout: self.ping_timeout.0 }
+    }
+}
+
+/// A length of time, or no limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Limit(Option<Duration>);
+
+impl Limit {
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "0" | "none" => Ok(Self(None)),
+            text => {
+                duration::parse(text).map(|duration| Self(Some(duration).filter(|limit| !limit.is_zero())))
+            }
+        }
+    }
+}
 
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "On a terminal")]
@@ -135,5 +174,19 @@ impl ScriptArgs {
             Some(OutputForm::Text) | None => Format::Lines,
         };
         ScriptConfig { input, format, wait: self.wait, replies: self.replies, expect: self.expect }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_can_be_switched_off() {
+        for text in ["0", "0s", "none"] {
+            assert_eq!(Limit::parse(text), Ok(Limit(None)), "{text}");
+        }
+        assert_eq!(Limit::parse("1s"), Ok(Limit(Some(Duration::from_secs(1)))));
+        assert!(Limit::parse("never").is_err());
     }
 }

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 pub use input::InputError;
 
-use super::config::ScriptConfig;
+use super::config::ClientConfig;
 use super::connect::Connection;
 use super::session::Session;
 use super::{Outcome, deadline_passes, render};
@@ -20,15 +20,15 @@ use crate::drain::EndSignals;
 /// Runs the session of a connection between the process's standard streams.
 pub(super) async fn run(
     connection: Connection,
-    uri: &str,
-    config: &ScriptConfig,
+    config: &ClientConfig,
     deadline: Option<Instant>,
     signals: &mut EndSignals,
 ) -> io::Result<Outcome> {
-    say(&format!("Connected to {uri}."));
-    let (mut messages, mut failure) = input::start(&config.input)?;
-    let mut output = output::Messages::new(config.format);
-    let mut session = Session::new(connection.stream, config.until(deadline.is_some()));
+    say_connected(config);
+    let script = &config.script;
+    let (mut messages, mut failure) = input::start(&script.input)?;
+    let mut output = output::Messages::new(script.format);
+    let mut session = Session::new(connection.stream, config.keepalive, script.until(deadline.is_some()));
     let ended = tokio::select! {
         ended = session.run(&mut messages, &mut output) => ended,
         signal = signals.next() => {
@@ -55,6 +55,11 @@ pub(super) async fn run(
             Err(error)
         }
     }
+}
+
+/// The transcript's first line.
+pub(super) fn say_connected(config: &ClientConfig) {
+    say(&format!("Connected to {}.", render::escape(&config.connect.uri.to_string())));
 }
 
 /// A line of talk. That nobody reads it is no reason to end.

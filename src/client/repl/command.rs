@@ -11,7 +11,6 @@ use bytes::Bytes;
 use rustyline::completion::unescape;
 use tungstenite::Message;
 use tungstenite::protocol::CloseFrame;
-use tungstenite::protocol::frame::coding::CloseCode;
 
 use crate::client::render::escape;
 use crate::websocket::close_code;
@@ -159,7 +158,7 @@ fn close_message(argument: &str) -> Result<Message, CommandError> {
         digits => digits
             .parse()
             .ok()
-            .filter(|code| CloseCode::from(*code).is_allowed())
+            .filter(|code| close_code::may_be_sent(*code))
             .ok_or_else(|| CommandError::CloseCode(digits.to_owned()))?,
     };
     fits(reason, MAX_CONTROL_BYTES - size_of::<u16>())?;

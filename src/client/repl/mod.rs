@@ -4,7 +4,7 @@ mod command;
 mod editor;
 
 use std::collections::VecDeque;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 
 use bytes::Bytes;
 use tokio::sync::{Semaphore, mpsc};
@@ -14,9 +14,11 @@ use tungstenite::Message;
 pub(super) use editor::Editor;
 
 use super::connect::{ConnectError, Connection, connect, response_lines};
+use super::narration::Narrator;
 use super::session::{Batch, Closed, Output, Session, Until};
 use super::{ClientConfig, Outcome, RunError, deadline_passes, render};
 use crate::drain::{EndSignal, EndSignals};
+use crate::net::Transport;
 
 /// What goes before a received message: Python websockets' mark.
 const RECEIVED: &str = "< ";
@@ -52,13 +54,19 @@ pub(super) async fn run(
     io::stdout().write_all(connected.as_bytes())?;
     let (typed, mut input) = mpsc::channel(TYPED_AHEAD);
     let (pieces, to_print) = mpsc::channel(PRINTED_AHEAD);
+    let last_line = typed.downgrade();
     let mut running = editor.start(typed, to_print)?;
-    let mut screen = Screen { pieces, gathered: String::new(), pings: VecDeque::new() };
+    if io::stderr().is_terminal() {
+        config.narrator.gather();
+    }
+    let narrator = config.narrator.clone();
+    let mut screen = Screen { pieces, gathered: String::new(), narrator, last_line, pings: VecDeque::new() };
     let mut connection = Some(connection);
     let end = loop {
         let end = if let Some(connection) = connection.take() {
             running.connection.set_heads(heads(&connection));
-            drive(connection, &mut input, &mut screen, deadline, signals).await?
+            let session = Session::new(connection.stream, config.keepalive, Until::InputEnds);
+            drive(session, &mut input, &mut screen, deadline, signals).await?
         } else {
             tokio::select! {
                 opened = connect(&config.connect) => match opened {
@@ -99,7 +107,7 @@ pub(super) async fn run(
             Err(error.into())
         }
         End::Closed(closed) => {
-            write!(io::stdout(), "{erase}{}", closing_line(&closed))?;
+            write!(io::stdout(), "{erase}{}{}", config.narrator.take(), closing_line(&closed))?;
             Ok(Outcome::Closed(closed))
         }
     }
@@ -107,13 +115,12 @@ pub(super) async fn run(
 
 /// One session to its end.
 async fn drive(
-    connection: Connection,
+    mut session: Session<Transport>,
     input: &mut mpsc::Receiver<Batch>,
     screen: &mut Screen,
     deadline: Option<Instant>,
     signals: &mut EndSignals,
 ) -> io::Result<End> {
-    let mut session = Session::new(connection.stream, Until::InputEnds);
     loop {
         tokio::select! {
             ended = session.run(input, screen) => return Ok(End::Closed(ended?)),
@@ -151,12 +158,17 @@ fn heads(connection: &Connection) -> String {
 struct Screen {
     pieces: mpsc::Sender<String>,
     gathered: String,
+    /// Whose lines are shown between the messages.
+    narrator: Narrator,
+    /// Nobody sends any more after the last line, below which there is no prompt to print above.
+    last_line: mpsc::WeakSender<Batch>,
     /// The pings that have no answer yet, and when they were sent.
     pings: VecDeque<(Bytes, Instant)>,
 }
 
 impl Screen {
     fn say(&mut self, line: &str) {
+        self.gathered.push_str(&self.narrator.take());
         self.gathered.push_str(line);
     }
 
@@ -182,6 +194,7 @@ impl Output for Screen {
         if let Message::Pong(payload) = message {
             self.pong(payload);
         } else if let Some(text) = render::data(message) {
+            self.gathered.push_str(&self.narrator.take());
             self.gathered.push_str(RECEIVED);
             self.gathered.push_str(&text);
             self.gathered.push('\n');
@@ -192,7 +205,14 @@ impl Output for Screen {
         self.gathered.len() >= PIECE_BYTES
     }
 
+    fn has_news(&self) -> bool {
+        self.last_line.strong_count() > 0 && self.narrator.has_gathered()
+    }
+
     async fn flush(&mut self) -> io::Result<()> {
+        if self.last_line.strong_count() > 0 {
+            self.gathered.push_str(&self.narrator.take());
+        }
         if self.gathered.is_empty() {
             return Ok(());
         }

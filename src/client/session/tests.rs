@@ -1,5 +1,7 @@
 //! The session against a scripted peer, on a paused clock.
 
+use bytes::Bytes;
+use futures_util::StreamExt;
 use tokio::io::DuplexStream;
 use tungstenite::protocol::Role;
 
@@ -29,15 +31,21 @@ impl Output for Shown {
 
 type Peer = WebSocketStream<DuplexStream>;
 
-/// Runs a session that sends `lines` against a peer that follows a script. Returns the end of the session, what it
-/// showed, and how long it took on the paused clock.
+/// The client's end.
+async fn client(stream: DuplexStream) -> WebSocketStream<Frames<DuplexStream>> {
+    let frames = Frames::new(stream, Bytes::new(), Role::Client, None, 1024);
+    WebSocketStream::from_raw_socket(frames, Role::Client, None).await
+}
+
+/// Runs a session that sends `lines` against a peer that follows a script, and that stays connected if the script returns
+/// it. Returns the end of the session, what it showed, and how long it took on the paused clock.
 async fn session<F: Future>(
     lines: &[&str],
     until: Until,
     script: impl FnOnce(Peer) -> F,
 ) -> (Closed, Vec<String>, Duration) {
     let (near, far) = tokio::io::duplex(1024);
-    let near = WebSocketStream::from_raw_socket(near, Role::Client, None).await;
+    let near = client(near).await;
     let far = WebSocketStream::from_raw_socket(far, Role::Server, None).await;
     let (batches, mut input) = mpsc::channel(1);
     let batch = lines.iter().map(|line| Message::text(*line)).collect();
@@ -46,7 +54,8 @@ async fn session<F: Future>(
     let mut shown = Shown::default();
     let start = Instant::now();
     let run = async {
-        let closed = Session::new(near, until).run(&mut input, &mut shown).await.unwrap();
+        let closed =
+            Session::new(near, KeepaliveConfig::default(), until).run(&mut input, &mut shown).await.unwrap();
         (closed, start.elapsed())
     };
     let ((closed, took), _) = tokio::join!(run, script(far));
@@ -100,11 +109,7 @@ async fn messages_that_come_before_the_answer_to_our_close_are_shown() {
 
 #[tokio::test(start_paused = true)]
 async fn a_close_that_nobody_answers_is_abnormal_after_ten_seconds() {
-    let (end, _, took) = session(&[], Until::InputEnds, |peer| async move {
-        tokio::time::sleep(Duration::from_secs(60)).await;
-        drop(peer);
-    })
-    .await;
+    let (end, _, took) = session(&[], Until::InputEnds, std::future::ready).await;
     assert_eq!((end.clone(), took), (closed(1006, true), CLOSE_TIMEOUT));
     assert!(!end.is_clean());
 }
@@ -113,8 +118,7 @@ async fn a_close_that_nobody_answers_is_abnormal_after_ten_seconds() {
 async fn a_peer_that_closed_may_take_a_second_to_end_the_connection() {
     let (end, _, took) = session(&["unheard"], WAIT, |mut peer| async move {
         peer.send(Message::Close(Some(close_frame(CloseCode::Away)))).await.unwrap();
-        tokio::time::sleep(Duration::from_secs(60)).await;
-        drop(peer);
+        peer
     })
     .await;
     assert_eq!((end.clone(), took), (closed(1001, false), LINGER));
@@ -139,13 +143,13 @@ fn a_close_code_of_our_own_that_the_peer_repeats_is_clean() {
 #[tokio::test(start_paused = true)]
 async fn a_close_in_the_input_is_sent_with_its_code_and_reason() {
     let (near, far) = tokio::io::duplex(1024);
-    let near = WebSocketStream::from_raw_socket(near, Role::Client, None).await;
+    let near = client(near).await;
     let mut far = WebSocketStream::from_raw_socket(far, Role::Server, None).await;
     let (batches, mut input) = mpsc::channel(1);
     let frame = CloseFrame { code: 4000.into(), reason: "enough".into() };
     batches.send(vec![Message::Close(Some(frame.clone())), Message::text("unsent")]).await.unwrap();
     let mut shown = Shown::default();
-    let mut near = Session::new(near, Until::InputEnds);
+    let mut near = Session::new(near, KeepaliveConfig::default(), Until::InputEnds);
     let (end, seen) = tokio::join!(near.run(&mut input, &mut shown), async move {
         let seen = far.next().await.unwrap().unwrap();
         while far.next().await.is_some_and(|message| message.is_ok()) {}
@@ -183,10 +187,20 @@ async fn an_expected_message_closes_when_it_comes_and_is_wanting_when_it_does_no
     let (end, shown, _) = session(&["x"], goal(None, Some("^[34]$"), quiet), count).await;
     assert!(!end.wanting);
     assert_eq!(shown[..3], ["1", "2", "3"]);
-    let (end, shown, _) = session(&["x"], goal(None, Some("."), quiet), |peer| async move {
-        tokio::time::sleep(Duration::from_secs(60)).await;
-        drop(peer);
-    })
-    .await;
+    let (end, shown, _) = session(&["x"], goal(None, Some("."), quiet), std::future::ready).await;
     assert!(end.wanting && shown.is_empty(), "{end:?} {shown:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn close_codes_are_the_peers_own_whatever_tungstenite_knows_of_them() {
+    for (code, shown) in [(1014, 1014), (1013, 1013), (999, 1006), (1005, 1006), (2999, 1006)] {
+        let (end, _, _) = session(&["x"], WAIT, |mut peer| async move {
+            let frame = CloseFrame { code: CloseCode::from(code), reason: "why".into() };
+            peer.send(Message::Close(Some(frame))).await.unwrap();
+            while peer.next().await.is_some_and(|message| message.is_ok()) {}
+        })
+        .await;
+        let reason = if shown == code { "why" } else { "" };
+        assert_eq!(end.status, CloseStatus { code: shown, reason: reason.to_owned() });
+    }
 }
