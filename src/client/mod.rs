@@ -5,6 +5,7 @@ mod config;
 mod connect;
 mod echo;
 mod keepalive;
+mod meaning;
 mod narration;
 mod pipe;
 mod refusal;
@@ -24,9 +25,9 @@ pub use connect::{
 };
 pub use echo::MAX_ECHO_BYTES;
 pub use keepalive::{KeepaliveConfig, PING_INTERVAL, PING_TIMEOUT};
+pub use meaning::Meaning;
 pub use narration::Narrator;
 pub use pipe::InputError;
-pub use refusal::Meaning;
 pub use render::escape;
 pub use session::Closed;
 

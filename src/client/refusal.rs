@@ -4,19 +4,7 @@ use http::StatusCode;
 use http::header::{PROXY_AUTHENTICATE, SERVER, WWW_AUTHENTICATE};
 
 use super::connect::Refusal;
-
-/// What a refusal means, and what to do about it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Meaning {
-    /// Who says no, and why.
-    pub why: &'static str,
-    /// What may help.
-    pub advice: &'static str,
-}
-
-const fn meaning(why: &'static str, advice: &'static str) -> Meaning {
-    Meaning { why, advice }
-}
+use super::meaning::{Meaning, meaning};
 
 impl Refusal {
     /// What it means; `None` for a status without a common meaning.

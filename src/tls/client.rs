@@ -171,28 +171,50 @@ fn why(error: &io::Error) -> String {
     }
 }
 
-/// What may help against an error of a TLS connection, be it of its handshake or of a read after it: with TLS 1.3 a
-/// server looks at the client's certificate later.
+/// What an error of a TLS connection means, and what may help, be it of its handshake or of a read after it: with TLS 1.3
+/// a server looks at the client's certificate later.
 #[must_use]
-pub fn advice(error: &io::Error) -> Option<&'static str> {
+pub fn explain(error: &io::Error) -> Option<(&'static str, &'static str)> {
     match tls_error(error)? {
         Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature) => {
-            Some("name the CA's certificate with --cacert FILE, or trust whoever answers with --insecure")
+            Some((
+                "nobody whom this client trusts vouches for the server",
+                "name the CA's certificate with --cacert FILE, or trust whoever answers with --insecure",
+            ))
         }
         Error::InvalidCertificate(
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-        ) => Some("name the server that the certificate is for with --servername NAME"),
-        Error::InvalidCertificate(_) => Some("--insecure connects all the same"),
-        Error::InvalidMessage(_) => Some("the port does not speak TLS: is it ws:// instead of wss://?"),
-        Error::AlertReceived(AlertDescription::NoApplicationProtocol) => {
-            Some("the server agrees to none of the protocols offered (ALPN): with --http2 that is h2")
+        ) => Some((
+            "by its certificate, who answers is not who was asked for",
+            "name the server that the certificate is for with --servername NAME",
+        )),
+        Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
+            Some((
+                "the certificate's time is over, or a clock is wrong",
+                "renew it; --insecure connects all the same",
+            ))
         }
+        Error::InvalidCertificate(_) => Some((
+            "the certificate does not prove who the server is",
+            "look at it with openssl s_client; --insecure connects all the same",
+        )),
+        Error::InvalidMessage(_) => Some((
+            "what listens there speaks something else than TLS",
+            "the port does not speak TLS: is it ws:// instead of wss://?",
+        )),
+        Error::AlertReceived(AlertDescription::NoApplicationProtocol) => Some((
+            "the server agrees to none of the protocols offered (ALPN)",
+            "with --http2 that is h2, without it http/1.1: try the other one",
+        )),
         Error::AlertReceived(
             AlertDescription::CertificateRequired
             | AlertDescription::BadCertificate
             | AlertDescription::UnknownCA
             | AlertDescription::HandshakeFailure,
-        ) => Some("the server wants a certificate that it trusts: --cert FILE --key FILE"),
+        ) => Some((
+            "the server does not know, or does not trust, who asks",
+            "the server wants a certificate that it trusts: --cert FILE --key FILE",
+        )),
         _ => None,
     }
 }

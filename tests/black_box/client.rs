@@ -2,6 +2,7 @@
 
 mod commands;
 mod echo;
+mod failure;
 mod keepalive;
 mod pipe;
 mod script;

@@ -133,7 +133,7 @@ async fn a_certificate_is_presented_to_a_server_that_wants_one() {
     let ConnectError::Broken { source, .. } = mint.connect(tls.clone(), true).await.0.unwrap_err() else {
         panic!("a server that wants a certificate looks at it after the client's handshake")
     };
-    assert!(crate::tls::client::advice(&source).unwrap().contains("--cert"));
+    assert!(crate::tls::client::explain(&source).unwrap().1.contains("--cert"));
     tls.certificate = Some(mint.path("client.pem"));
     mint.connect(tls, true).await.0.unwrap();
 }
