@@ -13,6 +13,7 @@ use super::evidence::Evidence;
 use super::expect::{Side, shown};
 use super::judge::{Check, Subject};
 use super::template::Facts;
+use crate::access_log::explain::explain_text;
 use crate::access_log::{Field, ParsedLine};
 
 /// Fields that hold an address.
@@ -46,8 +47,16 @@ pub(super) fn compare(bundled: (&Evidence, &Facts), envoy: (&Evidence, &Facts)) 
 
 fn check(side: Side, field: &str, expected: String, actual: String, line: Option<&str>) -> Check {
     let holds = expected == actual;
-    let line = line.map(str::to_owned);
-    Check { subject: Subject::Log(side), field: field.to_owned(), expected, actual, holds, line, at: None }
+    Check {
+        subject: Subject::Log(side),
+        field: field.to_owned(),
+        expected,
+        actual,
+        holds,
+        line: line.map(str::to_owned),
+        explanation: line.and_then(explain_text).map(|explanation| explanation.to_string()),
+        at: None,
+    }
 }
 
 fn differing(side: Side, field: &str, envoy: &str, bundled: &str, line: Option<&str>) -> Check {

@@ -20,6 +20,8 @@ pub struct Expectation {
     pub field: FieldRef,
     /// What of it.
     pub expected: Expected,
+    /// The line of the scenario's file that says so; none where it was typed.
+    pub at: Option<u64>,
 }
 
 /// A text that is no expectation.
@@ -42,6 +44,7 @@ impl Expectation {
         expectations.of(side).iter().map(move |(key, expected)| Self {
             field: FieldRef { side, key: key.clone() },
             expected: expected.value.clone(),
+            at: expected.line,
         })
     }
 }
@@ -82,7 +85,7 @@ fn parse(text: &str) -> Result<Expectation, String> {
         "not in " => not(within(value)?),
         _ => within(value)?,
     };
-    Ok(Expectation { field, expected })
+    Ok(Expectation { field, expected, at: None })
 }
 
 /// What may stand alone: null, a number, another field, a text with or without quotation marks.

@@ -7,10 +7,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::evidence::{Evidence, Joined};
-use super::expect::{Across, FieldRef, Side, shown};
+use super::expect::{Across, FieldRef, Finding, Side, shown};
 use super::placed::Placed;
 use super::scenario::{Case, nearest};
 use super::template::Facts;
+use crate::access_log::explain::{explain, explain_session};
 use crate::access_log::{Field, ParsedLine};
 
 /// What a scenario came to.
@@ -52,6 +53,8 @@ pub struct Check {
     pub holds: bool,
     /// The line it was read from.
     pub line: Option<String>,
+    /// What that line means, with the other side's if it is there; of a failed check alone.
+    pub explanation: Option<String>,
     /// The line of the scenario's file that expects it.
     pub at: Option<u64>,
 }
@@ -156,6 +159,7 @@ pub fn judge(
         actual: line.reason.clone(),
         holds: false,
         line: Some(line.text.clone()),
+        explanation: None,
         at: None,
     }));
     for session in &evidence.sessions {
@@ -189,6 +193,7 @@ fn of_session(ending: &Result<(), Departure>) -> Check {
         actual,
         holds: ending.is_ok(),
         line: None,
+        explanation: None,
         at: ending.as_ref().err().and_then(|departure| departure.line),
     }
 }
@@ -203,6 +208,7 @@ fn line_count(side: Side, sessions: usize, evidence: &Evidence) -> Check {
         actual: lines(count),
         holds: count == sessions,
         line: None,
+        explanation: None,
         at: None,
     }
 }
@@ -217,6 +223,7 @@ fn missing_line(session: &Joined, side: Side) -> Option<Check> {
         actual: "none".to_owned(),
         holds: false,
         line: Some(there.text().to_owned()),
+        explanation: Some(explain(there).to_string()),
         at: None,
     })
 }
@@ -237,6 +244,7 @@ fn of_line(
             actual,
             holds,
             line: Some(line.text().to_owned()),
+            explanation: (!holds).then(|| explained(session, line)),
             at,
         });
     };
@@ -246,20 +254,40 @@ fn of_line(
         }
     }
     if !case.expect.keys.is_empty() {
-        let expected: BTreeSet<&str> = case.expect.keys.iter().map(String::as_str).collect();
-        let actual: BTreeSet<&str> = line.keys().collect();
-        let joined = |keys: &BTreeSet<&str>| keys.iter().copied().collect::<Vec<_>>().join(" ");
-        check("keys", joined(&expected), joined(&actual), expected == actual, None);
+        let (Finding { expected, holds }, actual) = has_keys(&case.expect.keys, line);
+        check("keys", expected, actual, holds, None);
     }
     if let Some(text) = &case.expect.free_of {
-        let found = line.text().contains(text.as_str());
-        let actual = if found { "it does" } else { "it does not" };
-        check("text", format!("does not contain {text:?}"), actual.to_owned(), !found, None);
+        let (Finding { expected, holds }, actual) = is_free_of(text, line);
+        check("text", expected, actual, holds, None);
     }
 }
 
+/// What a line means, together with the other side's where that is there.
+pub(super) fn explained(session: &Joined, line: &ParsedLine) -> String {
+    match (&session.client, &session.server) {
+        (Some(client), Some(server)) => explain_session(client, server).to_string(),
+        _ => explain(line).to_string(),
+    }
+}
+
+/// Whether a line has these keys and no others, and which it has.
+pub(super) fn has_keys(keys: &[String], line: &ParsedLine) -> (Finding, String) {
+    let expected: BTreeSet<&str> = keys.iter().map(String::as_str).collect();
+    let actual: BTreeSet<&str> = line.keys().collect();
+    let joined = |keys: &BTreeSet<&str>| keys.iter().copied().collect::<Vec<_>>().join(" ");
+    (Finding { expected: joined(&expected), holds: expected == actual }, joined(&actual))
+}
+
+/// Whether a line does not contain a text.
+pub(super) fn is_free_of(text: &str, line: &ParsedLine) -> (Finding, String) {
+    let found = line.text().contains(text);
+    let actual = if found { "it does" } else { "it does not" };
+    (Finding { expected: format!("does not contain {text:?}"), holds: !found }, actual.to_owned())
+}
+
 /// What the line says for the key, in words; where it has no such key, which of its keys might have been meant.
-fn found(line: &ParsedLine, key: &str) -> String {
+pub(super) fn found(line: &ParsedLine, key: &str) -> String {
     let said = shown(line.field(key));
     match nearest(key, line.keys()) {
         Some(meant) if line.field(key) == Field::Absent => format!("{said} (the line has {meant})"),
@@ -269,17 +297,28 @@ fn found(line: &ParsedLine, key: &str) -> String {
 
 fn over_all_sessions(field: &FieldRef, across: &Placed<Across>, evidence: &Evidence) -> Check {
     let Decisive { values, lines, .. } = decisive(field, evidence);
+    over_all_lines(field, across, values.len(), lines)
+}
+
+/// The check of a field that had so many `different` values in so many `lines`.
+pub(super) fn over_all_lines(
+    field: &FieldRef,
+    across: &Placed<Across>,
+    different: usize,
+    lines: usize,
+) -> Check {
     let (expected, holds) = match across.value {
-        Across::Shared => ("the same in every line", values.len() == 1),
-        Across::Distinct => ("another in every line", values.len() == lines),
+        Across::Shared => ("the same in every line", different == 1),
+        Across::Distinct => ("another in every line", different == lines),
     };
     Check {
         subject: Subject::Log(field.side),
         field: field.key.clone(),
         expected: expected.to_owned(),
-        actual: format!("{} different in {lines} lines", values.len()),
+        actual: format!("{different} different in {lines} lines"),
         holds,
         line: None,
+        explanation: None,
         at: across.line,
     }
 }

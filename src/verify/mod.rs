@@ -37,7 +37,7 @@ pub use expect::{
 };
 pub use expression::{Expectation, ExpressionError};
 pub use judge::{CaseVerdict, Check, Decisive, Departure, Subject, Verdict, judge};
-pub use logs::{LogsConfig, LogsError, LogsOutcome, Place, judge_logs};
+pub use logs::{LogsConfig, LogsError, LogsOutcome, NotJudged, Place, judge_logs};
 pub use pair::PairConfig;
 pub use placed::Placed;
 pub use plan::{Plan, PlannedCase, PlannedScenario, Request, Targets};

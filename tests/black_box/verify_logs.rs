@@ -37,7 +37,7 @@ fn expectations_that_hold_for_every_session_end_with_0() {
     let output = judged(&expectations, SERVER);
     assert_eq!(output.status.code(), Some(0), "{}{}", text(&output.stdout), text(&output.stderr));
     assert!(
-        text(&output.stdout).contains("1 sessions joined; 0 lines did not join"),
+        text(&output.stdout).contains("1 session joined; 0 lines did not join"),
         "{}",
         text(&output.stdout)
     );

@@ -72,11 +72,10 @@ impl<'line> Seen<'line> {
     /// What was asked for.
     pub(super) fn asked(&self) -> String {
         let Some(method) = self.text("method") else {
-            return if self.text("protocol").is_some() && self.text("path").is_none() {
-                format!("a request over {} that it could not read", self.text("protocol").unwrap_or_default())
-            } else {
-                "a request".to_owned()
-            };
+            let over = self.text("protocol").map(|protocol| format!(" over {protocol}")).unwrap_or_default();
+            // A line that has no such key says nothing of whether it could.
+            let unread = ["method", "path"].iter().all(|key| self.line.field(key) == Field::Null);
+            return format!("a request{over}{}", if unread { " that it could not read" } else { "" });
         };
         let kind = if self.is_upgrade() { "WebSocket " } else { "" };
         let path = self.text("path").unwrap_or("/");

@@ -60,7 +60,7 @@ pub(super) fn run(args: Args, scenarios: &[String], asked: &[Report]) -> ExitCod
         Ok(config) => config,
         Err(error) => return failed(&error),
     };
-    if config.expectations.is_empty() {
+    if config.expectations.is_empty() && config.scenarios.is_empty() {
         return exit::report(
             &NothingExpected,
             Some("say --expect 'client.response_code == 101', or --scenario NAME"),
@@ -76,7 +76,7 @@ pub(super) fn run(args: Args, scenarios: &[String], asked: &[Report]) -> ExitCod
         Ok(outcome) => outcome,
         Err(error) => return exit::report(&error, None, exit::USAGE),
     };
-    match report(&outcome, started, &mut reporters) {
+    match report(&outcome, started, &mut reporters, &mut reports::talk(asked)) {
         // Who closed the pipe has read enough.
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => exit::report(&error, None, exit::FAILED),
         _ if outcome.sessions == 0 || outcome.verdict.cases.iter().all(|case| case.checks.is_empty()) => {
@@ -108,20 +108,29 @@ struct NothingJudged {
 fn config(args: Args, scenarios: &[String]) -> Result<LogsConfig, VerifyError> {
     let of =
         |wanted| args.logs.iter().filter(|(side, _)| *side == wanted).map(|(_, path)| path.clone()).collect();
-    let (client, server): (Vec<_>, Vec<_>) = (of(Side::Client), of(Side::Server));
-    let given = |side| if side == Side::Client { !client.is_empty() } else { !server.is_empty() };
-    let mut expectations = args.expectations;
     let chosen = if scenarios.is_empty() { Vec::new() } else { select(scenarios)? };
-    for expect in chosen.iter().map(|scenario| &scenario.expect) {
-        for side in Side::BOTH.into_iter().filter(|side| given(*side)) {
-            expectations.extend(Expectation::all_of(expect, side));
-        }
-    }
-    let name = if scenarios.is_empty() { "logs".to_owned() } else { scenarios.join(", ") };
-    Ok(LogsConfig { name, client, server, format: args.log_format.unwrap_or_default(), expectations })
+    let names: Vec<&str> = chosen.iter().map(|scenario| scenario.name.as_str()).collect();
+    let file = match chosen.as_slice() {
+        [scenario] => scenario.file.clone(),
+        _ => None,
+    };
+    Ok(LogsConfig {
+        name: if names.is_empty() { "logs".to_owned() } else { names.join(", ") },
+        file,
+        client: of(Side::Client),
+        server: of(Side::Server),
+        format: args.log_format.unwrap_or_default(),
+        expectations: args.expectations,
+        scenarios: chosen.into_iter().map(|scenario| scenario.expect).collect(),
+    })
 }
 
-fn report(outcome: &LogsOutcome, started: Instant, reporters: &mut [Box<dyn Reporter>]) -> io::Result<()> {
+fn report(
+    outcome: &LogsOutcome,
+    started: Instant,
+    reporters: &mut [Box<dyn Reporter>],
+    out: &mut dyn Write,
+) -> io::Result<()> {
     if outcome.sessions > 0 {
         let holds = outcome.verdict.holds();
         let (held, failed) = (usize::from(holds), usize::from(!holds));
@@ -131,13 +140,10 @@ fn report(outcome: &LogsOutcome, started: Instant, reporters: &mut [Box<dyn Repo
             reporter.hear(&VerifyEvent::Finished(finished))?;
         }
     }
-    let mut out = io::stdout().lock();
-    writeln!(out, "{} sessions joined; {} lines did not join", outcome.sessions, outcome.alone.len())?;
-    for field in &outcome.not_judged {
-        writeln!(
-            out,
-            "{field} was not judged: what the scenario expects of it is known only in a run of its own"
-        )?;
+    let (sessions, alone) = (counted(outcome.sessions, "session"), counted(outcome.alone.len(), "line"));
+    writeln!(out, "{sessions} joined; {alone} did not join")?;
+    for what in &outcome.not_judged {
+        writeln!(out, "{what}")?;
     }
     for place in outcome.alone.iter().take(NAMED_ALONE) {
         let id =
@@ -148,6 +154,10 @@ fn report(outcome: &LogsOutcome, started: Instant, reporters: &mut [Box<dyn Repo
         writeln!(out, "{line}")?;
     }
     out.flush()
+}
+
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 /// The lines of each file, runs of them as `3-7`.

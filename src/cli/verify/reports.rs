@@ -71,10 +71,7 @@ pub(super) fn open(asked: &[Report]) -> Result<Vec<Box<dyn Reporter>>, ReportErr
     if on_standard_output > 1 {
         return Err(ReportError::TwoOnStandardOutput);
     }
-    let is_taken = on_standard_output > 0;
-    let talk =
-        || -> Box<dyn Write> { if is_taken { Box::new(io::stderr()) } else { Box::new(io::stdout()) } };
-    let mut reporters: Vec<Box<dyn Reporter>> = vec![Box::new(human(talk(), is_taken))];
+    let mut reporters: Vec<Box<dyn Reporter>> = vec![Box::new(human(talk(asked), on_standard_output > 0))];
     for report in asked {
         match report {
             Report::Junit(path) => reporters.push(Box::new(Junit::new(destination(path)?))),
@@ -84,9 +81,18 @@ pub(super) fn open(asked: &[Report]) -> Result<Vec<Box<dyn Reporter>>, ReportErr
     }
     let in_github_actions = std::env::var_os(GITHUB_ACTIONS).is_some_and(|value| value == "true");
     if in_github_actions || asked.contains(&Report::Github) {
-        reporters.push(Box::new(Github::new(talk(), step_summary()?)));
+        reporters.push(Box::new(Github::new(talk(asked), step_summary()?)));
     }
     Ok(reporters)
+}
+
+/// Where what is for people goes: standard output, unless a report is to be there.
+pub(super) fn talk(asked: &[Report]) -> Box<dyn Write> {
+    if asked.iter().any(Report::is_on_standard_output) {
+        Box::new(io::stderr())
+    } else {
+        Box::new(io::stdout())
+    }
 }
 
 fn human(out: Box<dyn Write>, on_standard_error: bool) -> Human<Box<dyn Write>> {

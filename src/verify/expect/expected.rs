@@ -12,7 +12,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
-use super::FieldRef;
+use super::{FieldRef, Side};
 use crate::access_log::Field;
 use crate::verify::evidence::Joined;
 use crate::verify::template::{Facts, Filled, Template};
@@ -179,6 +179,19 @@ impl Expected {
             }
         };
         Some(Finding { expected, holds })
+    }
+}
+
+impl Expected {
+    /// Whether it compares the field with one of that side.
+    #[must_use]
+    pub fn speaks_of(&self, side: Side) -> bool {
+        match self {
+            Self::SameAs(other) => other.side == side,
+            Self::Not(other) => other.speaks_of(side),
+            Self::OneOf(others) => others.iter().any(|other| other.speaks_of(side)),
+            _ => false,
+        }
     }
 }
 

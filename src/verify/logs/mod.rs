@@ -2,27 +2,31 @@
 //! expectations, one verdict over all sessions. Nothing is started; what is kept are the lines that have not met their
 //! other side, and a few of those that are not as expected.
 
+mod claim;
 mod source;
 mod tally;
 
-use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;
 use std::time::Instant;
 
 use super::evidence::Joined;
-use super::expect::Side;
+use super::expect::{Expectations, Side};
 use super::expression::Expectation;
 use super::judge::{CaseVerdict, Verdict};
 use crate::access_log::{Joiner, LineFormat, ParsedLine, Waiting};
+use claim::Claims;
+pub use claim::NotJudged;
 use source::Source;
-use tally::Tally;
+use tally::{Spread, Tally};
 
 /// What is to be judged, and how.
 #[derive(Debug)]
 pub struct LogsConfig {
     /// What the verdict is called.
     pub name: String,
+    /// The scenario's file, where all that is expected is one's.
+    pub file: Option<PathBuf>,
     /// Logs of the client's sidecars, `-` for standard input.
     pub client: Vec<PathBuf>,
     /// Logs of the server's sidecars.
@@ -31,6 +35,8 @@ pub struct LogsConfig {
     pub format: LineFormat,
     /// What is expected of every session.
     pub expectations: Vec<Expectation>,
+    /// What scenarios expect, so far as that can be said of any log.
+    pub scenarios: Vec<Expectations>,
 }
 
 /// Why logs could not be judged.
@@ -46,7 +52,7 @@ pub enum LogsError {
         source: io::Error,
     },
     /// An expectation speaks of a side of which there is no log.
-    #[error("{field} is expected, but no log of the {side} was given")]
+    #[error("what is expected of {field} needs a log of the {side}, and none was given")]
     NoLog {
         /// The field.
         field: String,
@@ -62,8 +68,8 @@ pub struct LogsOutcome {
     pub verdict: Verdict,
     /// How many sessions were judged.
     pub sessions: usize,
-    /// Expectations that nothing could be said of: they speak of what only a run knows.
-    pub not_judged: Vec<String>,
+    /// Expectations that nothing could be said of.
+    pub not_judged: Vec<NotJudged>,
     /// Lines whose other side is in no log.
     pub alone: Vec<Place>,
     /// How many lines were no access-log lines.
@@ -88,6 +94,8 @@ struct Judging<'config> {
     started: Instant,
     config: &'config LogsConfig,
     tallies: Vec<Tally>,
+    spreads: Vec<Spread>,
+    not_judged: Vec<NotJudged>,
     sessions: usize,
 }
 
@@ -96,15 +104,13 @@ struct Judging<'config> {
 /// # Errors
 /// A log cannot be read, or an expectation speaks of a side without one.
 pub fn judge_logs(config: &LogsConfig) -> Result<LogsOutcome, LogsError> {
-    for Expectation { field, .. } in &config.expectations {
-        if config.of(field.side).is_empty() {
-            return Err(LogsError::NoLog { field: field.to_string(), side: field.side });
-        }
-    }
+    let claims = Claims::of(config)?;
     let mut judging = Judging {
         started: Instant::now(),
         config,
-        tallies: config.expectations.iter().map(|_| Tally::default()).collect(),
+        tallies: claims.of_lines.into_iter().map(Tally::from).collect(),
+        spreads: claims.across.into_iter().map(Spread::from).collect(),
+        not_judged: claims.not_judged,
         sessions: 0,
     };
     let mut sources = Side::BOTH.map(|side| Source::new(side, config.of(side)));
@@ -178,31 +184,36 @@ impl LogsConfig {
 impl Judging<'_> {
     fn session(&mut self, session: &Joined) {
         self.sessions += 1;
-        for (expectation, tally) in self.config.expectations.iter().zip(&mut self.tallies) {
-            tally.session(expectation, session);
+        for tally in &mut self.tallies {
+            tally.session(session);
+        }
+        for spread in &mut self.spreads {
+            spread.session(session);
         }
     }
 
     fn outcome(self, alone: Vec<Place>, other_lines: usize) -> LogsOutcome {
-        let pairs = || self.config.expectations.iter().zip(&self.tallies);
-        let not_judged: BTreeSet<String> = pairs()
-            .filter(|(_, tally)| !tally.was_judged() && self.sessions > 0)
-            .map(|(expectation, _)| expectation.field.to_string())
-            .collect();
+        let mut not_judged = self.not_judged;
+        if self.sessions > 0 {
+            not_judged.extend(self.tallies.iter().filter_map(Tally::not_judged).map(NotJudged::OfARun));
+        }
+        not_judged.sort();
+        not_judged.dedup();
+        let of_lines = self.tallies.iter().flat_map(Tally::checks);
         let case = CaseVerdict {
             label: None,
-            checks: pairs().flat_map(|(expectation, tally)| tally.checks(expectation)).collect(),
-            decided_by: pairs().filter_map(|(expectation, tally)| tally.decisive(expectation)).collect(),
+            checks: of_lines.chain(self.spreads.iter().filter_map(Spread::check)).collect(),
+            decided_by: self.tallies.iter().filter_map(Tally::decisive).collect(),
         };
         LogsOutcome {
             verdict: Verdict {
                 scenario: self.config.name.clone(),
-                file: None,
+                file: self.config.file.clone(),
                 elapsed: self.started.elapsed(),
                 cases: vec![case],
             },
             sessions: self.sessions,
-            not_judged: not_judged.into_iter().collect(),
+            not_judged,
             alone,
             other_lines,
         }

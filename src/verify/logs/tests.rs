@@ -17,12 +17,23 @@ fn file(lines: &[&str]) -> NamedTempFile {
 fn outcome(client: &[&str], server: &[&str], expectations: &[&str]) -> Result<LogsOutcome, LogsError> {
     let (client, server) = (file(client), file(server));
     judge_logs(&LogsConfig {
-        name: "logs".to_owned(),
         client: vec![client.path().to_owned()],
         server: vec![server.path().to_owned()],
+        ..expecting(expectations)
+    })
+}
+
+/// These expectations, of no log yet.
+fn expecting(expectations: &[&str]) -> LogsConfig {
+    LogsConfig {
+        name: "logs".to_owned(),
+        file: None,
+        client: Vec::new(),
+        server: Vec::new(),
         format: LineFormat::default(),
         expectations: expectations.iter().map(|text| text.parse().expect("an expectation")).collect(),
-    })
+        scenarios: Vec::new(),
+    }
 }
 
 const CLIENT: &str = r#"{"request_id":"a","protocol":"HTTP/1.1","response_code":101,"bytes_sent":18,"upstream_local_address":"10.0.0.1:5"}"#;
@@ -78,14 +89,59 @@ fn of_many_lines_that_fail_the_first_are_shown_and_the_others_counted() {
 #[test]
 fn with_one_side_alone_each_line_is_judged_and_the_other_side_cannot_be_expected() {
     let log = file(&[CLIENT]);
-    let config = |expectation: &str| LogsConfig {
-        name: "logs".to_owned(),
-        client: vec![log.path().to_owned()],
-        server: Vec::new(),
-        format: LineFormat::default(),
-        expectations: vec![expectation.parse().expect("an expectation")],
-    };
+    let config =
+        |expectation| LogsConfig { client: vec![log.path().to_owned()], ..expecting(&[expectation]) };
     assert!(judge_logs(&config("client.response_code == 101")).expect("readable").verdict.holds());
-    let refused = judge_logs(&config("server.response_code == 101")).expect_err("no such log");
-    assert!(refused.to_string().contains("no log of the server"), "{refused}");
+    for expectation in ["server.response_code == 101", "client.bytes_sent == server.bytes_sent"] {
+        let refused = judge_logs(&config(expectation)).expect_err("no such log");
+        assert!(refused.to_string().contains("needs a log of the server"), "{refused}");
+    }
+}
+
+/// What the sessions of two lines each come to under a scenario's expectations: what failed, and what was not judged.
+fn under_a_scenario(expectations: &str, client: &[&str], server: &[&str]) -> (Vec<String>, Vec<String>) {
+    let (client, server) = (file(client), file(server));
+    let outcome = judge_logs(&LogsConfig {
+        client: vec![client.path().to_owned()],
+        server: vec![server.path().to_owned()],
+        scenarios: vec![serde_saphyr::from_str(expectations).expect("expectations")],
+        ..expecting(&[])
+    });
+    let outcome = outcome.expect("readable");
+    let failed = outcome.verdict.cases[0].failed();
+    let failed = failed.map(|check| format!("{} {}: {}", check.subject, check.field, check.actual)).collect();
+    (failed, outcome.not_judged.iter().map(ToString::to_string).collect())
+}
+
+#[test]
+fn what_a_scenario_expects_of_whole_lines_and_over_all_of_them_is_judged_too() {
+    let [client, server] = [CLIENT, SERVER].map(|line| [line.to_owned(), line.replace("\"a\"", "\"b\"")]);
+    let [client, server] = [&client, &server].map(|lines| lines.each_ref().map(String::as_str));
+    let judged = |expectations| under_a_scenario(expectations, &client, &server).0;
+    assert_eq!(
+        judged("{across: {client.upstream_local_address: shared, client.request_id: distinct}}"),
+        [""; 0]
+    );
+    assert_eq!(
+        judged("{across: {client.upstream_local_address: distinct, server.request_id: shared}}"),
+        [
+            "client upstream_local_address: 1 different in 2 lines",
+            "server request_id: 2 different in 2 lines"
+        ]
+    );
+    assert_eq!(judged("{free_of: HTTP/2}"), ["server text: it does"; 2]);
+    assert!(
+        judged("{keys: [request_id]}").iter().any(|failed| failed.starts_with("client keys: bytes_sent "))
+    );
+}
+
+#[test]
+fn what_only_a_run_knows_is_not_judged_and_said() {
+    let expectations =
+        "{client: {authority: '${authority}'}, server: {protocol: HTTP/2}, lines: {client: 2}}";
+    let (failed, not_judged) = under_a_scenario(expectations, &[CLIENT], &[SERVER]);
+    assert_eq!(failed, [""; 0]);
+    assert_eq!(not_judged.len(), 2, "{not_judged:?}");
+    assert!(not_judged[0].starts_with("client.authority was not judged"), "{not_judged:?}");
+    assert!(not_judged[1].starts_with("the number of the client's lines was not judged"), "{not_judged:?}");
 }

@@ -9,6 +9,8 @@ pub(super) struct Finding<'a> {
     pub(super) checks: Vec<&'a Check>,
     /// The line.
     pub(super) line: Option<&'a str>,
+    /// What the line means.
+    pub(super) explanation: Option<&'a str>,
     /// How many lines.
     pub(super) times: usize,
 }
@@ -18,9 +20,10 @@ pub(super) fn findings(case: &CaseVerdict) -> Vec<Finding<'_>> {
     let mut by_line: Vec<Finding<'_>> = Vec::new();
     for check in case.failed() {
         let line = check.line.as_deref();
+        let explanation = check.explanation.as_deref();
         match by_line.iter_mut().find(|finding| line.is_some() && finding.line == line) {
             Some(finding) => finding.checks.push(check),
-            None => by_line.push(Finding { checks: vec![check], line, times: 1 }),
+            None => by_line.push(Finding { checks: vec![check], line, explanation, times: 1 }),
         }
     }
     let mut findings: Vec<Finding<'_>> = Vec::new();
@@ -39,6 +42,20 @@ fn essence<'a>(checks: &[&'a Check]) -> Vec<(Subject, &'a str, &'a str, &'a str)
         (check.subject, check.field.as_str(), check.expected.as_str(), check.actual.as_str())
     };
     checks.iter().map(of).collect()
+}
+
+impl Finding<'_> {
+    /// All of it, a line each: what failed, the access-log line, what that means, and how many more there are.
+    pub(super) fn lines(&self) -> Vec<String> {
+        let checks = self.checks.iter().map(|check| said(check));
+        let shown = [self.line, self.explanation].into_iter().flatten().map(str::to_owned);
+        checks.chain(shown).chain(self.more()).collect()
+    }
+
+    /// How many more lines failed in the same way, in words; none if no other did.
+    pub(super) fn more(&self) -> Option<String> {
+        (self.times > 1).then(|| format!("and {} more like this", self.times - 1))
+    }
 }
 
 /// A failed check in a line: side, field, expected, actual.

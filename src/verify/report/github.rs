@@ -62,9 +62,7 @@ fn annotation(verdict: &Verdict, finding: &Finding<'_>) -> String {
         }
     }
     properties.push(format!("title={}", property(&format!("verify: {}", verdict.scenario))));
-    let checks = finding.checks.iter().map(|check| said(check));
-    let text = checks.chain(finding.line.map(str::to_owned)).collect::<Vec<_>>().join("\n");
-    format!("::error {}::{}\n", properties.join(","), data(&text))
+    format!("::error {}::{}\n", properties.join(","), data(&finding.lines().join("\n")))
 }
 
 /// What a command says, in one line (`escapeData` in GitHub's toolkit).

@@ -8,7 +8,6 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::Reporter;
 use super::findings::{Finding, findings};
-use crate::access_log::explain::explain_text;
 use crate::verify::event::{Summary, VerifyEvent};
 use crate::verify::expect::Side;
 use crate::verify::judge::{Decisive, Verdict};
@@ -77,12 +76,9 @@ impl<W: Write> Human<W> {
         }
         if let Some(line) = finding.line {
             writeln!(text, "        {}", self.painted(FAINT, line))?;
-            if let Some(explanation) = explain_text(line) {
-                writeln!(text, "        {explanation}")?;
-            }
         }
-        if finding.times > 1 {
-            writeln!(text, "        and {} more like this", finding.times - 1)?;
+        for more in finding.explanation.map(str::to_owned).into_iter().chain(finding.more()) {
+            writeln!(text, "        {more}")?;
         }
         Ok(())
     }
@@ -154,6 +150,7 @@ mod tests {
             actual: actual.to_owned(),
             holds: expected == actual,
             line: line.map(str::to_owned),
+            explanation: None,
             at: None,
         }
     }

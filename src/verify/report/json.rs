@@ -93,6 +93,8 @@ struct CheckReport {
     holds: bool,
     /// The access-log line that it was read from; null where it was none.
     line: Option<String>,
+    /// What that line means, in words; null where the check holds, and where there is no line.
+    explanation: Option<String>,
     /// The line of the scenario's file that expects it; null where that is not known.
     at: Option<u64>,
 }
@@ -150,6 +152,7 @@ impl From<&Check> for CheckReport {
             actual: check.actual.clone(),
             holds: check.holds,
             line: check.line.clone(),
+            explanation: check.explanation.clone(),
             at: check.at,
         }
     }

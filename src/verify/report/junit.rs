@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
 use super::Reporter;
-use super::findings::{findings, said};
+use super::findings::{Finding, findings, said};
 use crate::verify::event::VerifyEvent;
 use crate::verify::judge::{CaseVerdict, Verdict};
 
@@ -60,11 +60,7 @@ fn status(case: &CaseVerdict) -> TestCaseStatus {
     };
     let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
     status.set_message(said(first)).set_type(first.field.as_str());
-    let lines = findings.iter().flat_map(|finding| {
-        let more = (finding.times > 1).then(|| format!("and {} more like this", finding.times - 1));
-        let checks = finding.checks.iter().map(|check| said(check));
-        checks.chain(finding.line.map(str::to_owned)).chain(more).collect::<Vec<_>>()
-    });
-    status.set_description(lines.collect::<Vec<_>>().join("\n"));
+    let lines: Vec<String> = findings.iter().flat_map(Finding::lines).collect();
+    status.set_description(lines.join("\n"));
     status
 }

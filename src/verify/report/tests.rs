@@ -16,6 +16,7 @@ fn check(field: &str, expected: &str, actual: &str, at: u64) -> Check {
         actual: actual.to_owned(),
         holds: expected == actual,
         line: Some("{\"path\":\"/a%b|<c>\"}".to_owned()),
+        explanation: (expected != actual).then(|| "sidecar: it is 100% wrong".to_owned()),
         at: Some(at),
     }
 }
@@ -57,7 +58,7 @@ fn github_gets_an_annotation_in_one_line_at_the_place_of_the_expectation_and_a_s
     assert_eq!(
         commands,
         "::error file=ci/a%2Cb.yaml,line=9,title=verify%3A bad::server: protocol: expected HTTP/2, was HTTP/1.1%0A\
-         server: path: expected /, was /a%25b|<c>%0A{\"path\":\"/a%25b|<c>\"}\n"
+         server: path: expected /, was /a%25b|<c>%0A{\"path\":\"/a%25b|<c>\"}%0Asidecar: it is 100%25 wrong\n"
     );
     assert_eq!(
         String::from_utf8(summary).expect("text"),
@@ -76,6 +77,7 @@ fn junit_has_a_suite_a_scenario_and_a_failure_with_everything_that_failed() {
     assert!(xml.contains("<testsuite name=\"bad\""), "{xml}");
     assert!(xml.contains("message=\"server: protocol: expected HTTP/2, was HTTP/1.1\""), "{xml}");
     assert!(xml.contains("server: path: expected /, was /a%b|&lt;c&gt;"), "{xml}");
+    assert!(xml.contains("sidecar: it is 100% wrong"), "{xml}");
 }
 
 #[test]
@@ -92,4 +94,6 @@ fn json_has_a_version_and_says_of_every_check_what_was_expected_and_found() {
     assert_eq!(check["subject"], "server");
     assert_eq!((&check["expected"], &check["actual"]), (&"HTTP/2".into(), &"HTTP/1.1".into()));
     assert_eq!((&check["holds"], &check["at"]), (&false.into(), &9.into()));
+    assert_eq!(check["explanation"], "sidecar: it is 100% wrong");
+    assert_eq!(report["scenarios"][0]["cases"][0]["checks"][0]["explanation"], serde_json::Value::Null);
 }

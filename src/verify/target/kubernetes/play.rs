@@ -197,6 +197,7 @@ fn connections(case: &Case, at_most: usize, evidence: &Evidence) -> Vec<Check> {
             actual: format!("{found} different"),
             holds: (1..=at_most).contains(&found),
             line: None,
+            explanation: None,
             at: across.line,
         }
     };
