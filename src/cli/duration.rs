@@ -8,6 +8,13 @@ pub(super) fn parse(text: &str) -> Result<Duration, String> {
     parsed.ok_or_else(|| "not a length of time such as 300ms, 5s or 1m30s".to_owned())
 }
 
+/// The same, where none at all makes no sense.
+pub(super) fn parse_positive(text: &str) -> Result<Duration, String> {
+    parse(text).and_then(|duration| {
+        if duration.is_zero() { Err("it has to be longer than nothing".to_owned()) } else { Ok(duration) }
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -21,5 +28,7 @@ mod tests {
         for wrong in ["5", "-1s", "1 parsec", ""] {
             assert!(parse(wrong).is_err(), "{wrong:?}");
         }
+        assert!(parse_positive("1ms").is_ok());
+        assert!(parse_positive("0s").is_err());
     }
 }

@@ -13,6 +13,8 @@ pub(super) const USAGE: u8 = 2;
 pub(super) const ABNORMAL: u8 = 3;
 /// It took longer than was asked for.
 pub(super) const TIMED_OUT: u8 = 4;
+/// Somebody asked for it: `/seppuku` (`EX_UNAVAILABLE` of sysexits.h).
+pub(super) const UNAVAILABLE: u8 = 69;
 /// Ended by SIGINT (Ctrl-C): 128 + 2.
 pub(super) const INTERRUPTED: u8 = 130;
 /// Ended by SIGTERM: 128 + 15.
@@ -26,6 +28,7 @@ Exit status:
   2    wrong usage or input: an option, a document, a URI, an address in use
   3    the WebSocket connection closed abnormally
   4    timed out (client --timeout, --expect)
+  69   a server with --enable-test-routes was asked for /seppuku
   130  interrupted (SIGINT)
   143  terminated (SIGTERM); the server and the sidecars end with 0";
 

@@ -27,7 +27,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Server(server::Args),
+    Server(Box<server::Args>),
     Client(Box<client::Args>),
     Sidecar(Box<sidecar::Args>),
     Probe(Box<probe::Args>),
@@ -42,7 +42,7 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     crate::telemetry::install();
     match cli.command {
-        Command::Server(args) => server::run(args),
+        Command::Server(args) => server::run(*args),
         Command::Client(args) => client::run(*args),
         Command::Sidecar(args) => sidecar::run(*args),
         Command::Probe(args) => probe::run(*args),

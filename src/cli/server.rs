@@ -6,46 +6,156 @@ use std::num::NonZeroUsize;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use http::{HeaderValue, StatusCode};
+
 use super::{duration, exit};
 use crate::drain::{Drain, EndSignals};
 use crate::net;
-use crate::server::{Config, Server};
+use crate::server::{CloseAfter, Config, Ping, Pod, ServeError, Server};
 
 /// Runs a WebSocket echo server: text and binary messages come back as they are.
 ///
-/// Every path takes WebSocket sessions; GET /healthz on the same port answers 200. SIGTERM or SIGINT closes all
-/// sessions with 1001 and ends it with status 0, a second signal ends it at once.
+/// Every path takes WebSocket sessions. On the same port GET answers /healthz (200), /readyz (200, and 503 while it drains),
+/// /metrics (for Prometheus) and /info (what the server saw of the request, as JSON; the pod's name and node from the
+/// environment's `POD_NAME`, `POD_NAMESPACE` and `NODE_NAME`).
+///
+/// SIGTERM or SIGINT drains it: it is not ready any more, refuses new sessions with 503, answers what has come, closes all
+/// sessions with 1001, and ends with status 0. A second signal ends it at once.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Where to listen; port 0 lets the system choose one.
     #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:8080")]
     listen: SocketAddr,
 
-    /// How long to wait before each answer, such as 300ms; the delay of a session holds up no other.
-    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
-    delay: Option<Duration>,
-
     /// How many threads accept and serve [default: the number of cores].
     #[arg(long, value_name = "N")]
     workers: Option<NonZeroUsize>,
+
+    /// How long sessions may take to end after SIGTERM.
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration::parse)]
+    drain_timeout: Duration,
+
+    /// A subprotocol to agree to, if the client offers it; repeatable.
+    #[arg(long = "subprotocol", value_name = "NAME")]
+    subprotocols: Vec<HeaderValue>,
+
+    /// Takes sessions from this origin, such as `https://example.com`, and refuses browsers that come from others with 403;
+    /// repeatable. What sends no Origin is no browser and is taken.
+    #[arg(long = "origin", value_name = "ORIGIN")]
+    origins: Vec<HeaderValue>,
+
+    #[command(flatten, next_help_heading = "Limits")]
+    limits: Limits,
+
+    #[command(flatten, next_help_heading = "For tests of clients and proxies")]
+    misbehaviour: Misbehaviour,
+
+    #[command(flatten)]
+    pod: PodArgs,
+}
+
+#[derive(Debug, clap::Args)]
+struct Limits {
+    /// How many WebSocket connections may be open at the same time; one more is refused with 503.
+    #[arg(long, value_name = "N")]
+    max_connections: Option<usize>,
+
+    /// The longest message that is taken, in bytes; a longer one is closed with 1009.
+    #[arg(long, value_name = "BYTES", default_value_t = Config::MAX_MESSAGE_SIZE)]
+    max_message_size: usize,
+
+    /// The longest frame that is taken, in bytes; a longer one is closed with 1009 [default: as long as a message].
+    #[arg(long, value_name = "BYTES")]
+    max_frame_size: Option<NonZeroUsize>,
 
     /// How long a client may take for the head of its first request.
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration::parse)]
     handshake_timeout: Duration,
 
-    /// How long sessions may take to end after SIGTERM.
-    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration::parse)]
-    drain_timeout: Duration,
+    /// Closes a session with 1001 in which no message came or went for so long.
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse_positive)]
+    idle_timeout: Option<Duration>,
+
+    /// Sends each client a ping so often.
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse_positive)]
+    ping_interval: Option<Duration>,
+
+    /// Closes a session with 1011 whose client takes longer for a pong; with --ping-interval.
+    #[arg(
+        long,
+        value_name = "DURATION",
+        default_value = "20s",
+        value_parser = duration::parse_positive,
+        requires = "ping_interval"
+    )]
+    ping_timeout: Duration,
+}
+
+#[derive(Debug, clap::Args)]
+struct Misbehaviour {
+    /// How long to wait before each answer, such as 300ms; the delay of a session holds up no other.
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    delay: Option<Duration>,
+
+    /// Refuses every opening handshake with this status, 200 to 599.
+    #[arg(long, value_name = "STATUS", value_parser = parse_status)]
+    reject: Option<StatusCode>,
+
+    /// Closes each session after N answers, with this code [default: 1000]; 1005 is a Close without a code, 1006 none at all.
+    #[arg(long, value_name = "N[:CODE]", value_parser = parse_close_after)]
+    close_after: Option<CloseAfter>,
+
+    /// Answers GET /inemuri by being unresponsive for 10 s, and GET /seppuku by ending with status 69.
+    #[arg(long)]
+    enable_test_routes: bool,
+}
+
+/// What the downward API of Kubernetes says of the pod, for /info.
+#[derive(Debug, clap::Args)]
+struct PodArgs {
+    #[arg(long, env = "POD_NAME", hide = true)]
+    pod_name: Option<String>,
+    #[arg(long, env = "POD_NAMESPACE", hide = true)]
+    pod_namespace: Option<String>,
+    #[arg(long, env = "NODE_NAME", hide = true)]
+    node_name: Option<String>,
+}
+
+fn parse_status(text: &str) -> Result<StatusCode, String> {
+    let status = text.parse().ok().and_then(|status| StatusCode::from_u16(status).ok());
+    status
+        .filter(|status| (200..600).contains(&status.as_u16()))
+        .ok_or_else(|| "not a status from 200 to 599".to_owned())
+}
+
+fn parse_close_after(text: &str) -> Result<CloseAfter, String> {
+    let (messages, code) = text.split_once(':').unwrap_or((text, "1000"));
+    let messages = messages.parse().map_err(|_| format!("{messages:?} is not a number of messages"))?;
+    let code = code.parse().ok().filter(|code| (1000..5000).contains(code));
+    let code = code.ok_or_else(|| "the code is a number from 1000 to 4999".to_owned())?;
+    Ok(CloseAfter { messages, code })
 }
 
 impl Args {
     fn into_config(self) -> Config {
         let cores = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        let Self { limits, misbehaviour, pod, .. } = self;
         Config {
+            listen: self.listen,
             workers: self.workers.unwrap_or_else(cores),
-            delay: self.delay,
-            handshake_timeout: self.handshake_timeout,
-            ..Config::new(self.listen)
+            delay: misbehaviour.delay,
+            max_connections: limits.max_connections,
+            max_message_size: limits.max_message_size,
+            max_frame_size: limits.max_frame_size.map_or(limits.max_message_size, NonZeroUsize::get),
+            handshake_timeout: limits.handshake_timeout,
+            idle_timeout: limits.idle_timeout,
+            ping: limits.ping_interval.map(|interval| Ping { interval, timeout: limits.ping_timeout }),
+            subprotocols: self.subprotocols,
+            origins: self.origins,
+            reject: misbehaviour.reject,
+            close_after: misbehaviour.close_after,
+            test_routes: misbehaviour.enable_test_routes,
+            pod: Pod { name: pod.pod_name, namespace: pod.pod_namespace, node: pod.node_name },
         }
     }
 }
@@ -66,12 +176,13 @@ pub(super) fn run(args: Args) -> ExitCode {
     };
     match runtime.block_on(serve(server, drain_timeout)) {
         Ok(()) => ExitCode::from(exit::OK),
+        Err(error @ ServeError::Seppuku) => exit::report(&error, None, exit::UNAVAILABLE),
         Err(error) => exit::report(&error, None, exit::FAILED),
     }
 }
 
 /// Serves until a signal ends it.
-async fn serve(server: Server, drain_timeout: Duration) -> std::io::Result<()> {
+async fn serve(server: Server, drain_timeout: Duration) -> Result<(), ServeError> {
     let mut signals = EndSignals::install()?;
     let drain = Drain::new();
     let address = server.local_addr();

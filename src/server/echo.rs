@@ -8,6 +8,7 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::coop;
@@ -18,7 +19,10 @@ use tungstenite::error::Error;
 use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::protocol::{CloseFrame, Message, Role, WebSocketConfig};
 
-use super::Config;
+use super::config::{CloseAfter, Config};
+use super::keepalive::{GivenUp, Keepalive};
+use super::stats;
+use crate::websocket::close_code::{ABNORMAL_CLOSURE, NO_STATUS_RECEIVED};
 use crate::websocket::failure;
 
 /// What tungstenite holds to read into, also while a session is idle. Small, because a connection reads ahead.
@@ -40,7 +44,12 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// Echoes until the session is over and returns the stream, on which nothing more is to be sent.
-pub(super) async fn serve<S>(stream: S, config: &Config, draining: &CancellationToken) -> S
+pub(super) async fn serve<S>(
+    stream: S,
+    config: &Config,
+    draining: &CancellationToken,
+    counted: &stats::Session<'_>,
+) -> S
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -48,11 +57,18 @@ where
         .read_buffer_size(READ_BUFFER)
         .write_buffer_size(WRITE_BUFFER)
         .max_message_size(Some(config.max_message_size))
-        .max_frame_size(Some(config.max_message_size));
+        .max_frame_size(Some(config.max_frame_size));
     let mut session = WebSocketStream::from_raw_socket(stream, Role::Server, Some(limits)).await;
-    let end = echo(&mut session, config.delay, draining).await;
+    let end = match Keepalive::new(config) {
+        None => echo(&mut session, config, draining, counted, None).await,
+        Some(keepalive) => Box::pin(watched(&mut session, config, draining, counted, &keepalive)).await,
+    };
+    let (farewell, patience) = Farewell::of(&end);
+    if let Some(code) = farewell.code() {
+        counted.closes_with(code);
+    }
     // Where this fails the peer is gone.
-    let _ = Box::pin(tokio::time::timeout(CLOSE_TIMEOUT, close(&mut session, farewell(&end)))).await;
+    let _ = Box::pin(tokio::time::timeout(patience, close(&mut session, farewell))).await;
     session.into_inner()
 }
 
@@ -63,38 +79,76 @@ enum End {
     Closed,
     /// The server is draining, and everything received was answered.
     Drained,
+    /// So many messages were answered as the server was told to answer.
+    Enough(CloseAfter),
+    /// The peer was silent for too long.
+    GivenUp(GivenUp),
+}
+
+/// Answers messages until the session ends or is given up.
+async fn watched<S>(
+    session: &mut WebSocketStream<S>,
+    config: &Config,
+    draining: &CancellationToken,
+    counted: &stats::Session<'_>,
+    keepalive: &Keepalive,
+) -> Result<End, Error>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let echo = echo(session, config, draining, counted, Some(keepalive));
+    keepalive.watch(echo).await.unwrap_or_else(|given_up| Ok(End::GivenUp(given_up)))
 }
 
 /// Answers messages until the session ends.
 async fn echo<S>(
     session: &mut WebSocketStream<S>,
-    delay: Option<Duration>,
+    config: &Config,
     draining: &CancellationToken,
+    counted: &stats::Session<'_>,
+    keepalive: Option<&Keepalive>,
 ) -> Result<End, Error>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let cancelled = pin!(draining.cancelled());
     let mut draining = Draining { token: draining, cancelled, seen: None };
+    let mut answered = 0;
     let mut turn = 0;
     loop {
-        let message = match std::future::poll_fn(|cx| poll_next(session, &mut draining, cx)).await? {
+        if let Some(limit) = config.close_after.filter(|limit| answered >= limit.messages) {
+            return Ok(End::Enough(limit));
+        }
+        let next = std::future::poll_fn(|cx| poll_next(session, &mut draining, keepalive, cx));
+        let message = match next.await? {
             Next::Message(message) => message,
             Next::End(end) => return Ok(end),
         };
         turn += message.len() + MESSAGE_COST;
         match message {
             Message::Text(_) | Message::Binary(_) => {
-                if let Some(delay) = delay {
+                let length = message.len();
+                counted.received(length);
+                if let Some(delay) = config.delay {
                     session.flush().await?;
                     Box::pin(tokio::time::sleep(delay)).await;
                 }
                 session.feed(message).await?;
+                counted.sent(length);
+                answered += 1;
+                if let Some(keepalive) = keepalive {
+                    keepalive.note_message();
+                }
             }
             // The pong is queued. Waiting until it is written keeps a peer that sends pings and reads nothing at bay.
             Message::Ping(_) => session.flush().await?,
-            // The next read sends the answer to a Close; pongs are not asked for; frames are never read alone.
-            Message::Close(_) | Message::Pong(_) | Message::Frame(_) => {}
+            Message::Pong(_) => keepalive.into_iter().for_each(Keepalive::note_pong),
+            // The next read sends the answer.
+            Message::Close(frame) => {
+                counted.closes_with(frame.map_or(NO_STATUS_RECEIVED, |frame| frame.code.into()));
+            }
+            // Frames are never read alone.
+            Message::Frame(_) => {}
         }
         if turn > TURN {
             if draining.is_overdue() {
@@ -132,6 +186,7 @@ enum Next {
 fn poll_next<S>(
     session: &mut WebSocketStream<S>,
     draining: &mut Draining<'_, '_>,
+    keepalive: Option<&Keepalive>,
     cx: &mut Context<'_>,
 ) -> Poll<Result<Next, Error>>
 where
@@ -149,31 +204,68 @@ where
         return Poll::Pending;
     }
     ready!(session.poll_flush_unpin(cx))?;
+    if keepalive.is_some_and(Keepalive::take_ping) {
+        session.start_send_unpin(Message::Ping(Bytes::new()))?;
+        ready!(session.poll_flush_unpin(cx))?;
+    }
     ready!(draining.cancelled.as_mut().poll(cx));
     Poll::Ready(Ok(Next::End(End::Drained)))
 }
 
-/// The Close frame that is ours to send, if any.
-fn farewell(end: &Result<End, Error>) -> Option<CloseFrame> {
-    match end {
-        Ok(End::Closed) => None,
-        Ok(End::Drained) => {
-            Some(CloseFrame { code: CloseCode::Away, reason: "the server is shutting down".into() })
-        }
-        Err(error) => {
-            failure::close_code(error).map(|code| CloseFrame { code, reason: error.to_string().into() })
+/// How a session is left.
+#[derive(Debug)]
+enum Farewell {
+    /// There is nothing to say.
+    Nothing,
+    /// A Close frame, with a code or without.
+    Close(Option<CloseFrame>),
+    /// Without the Close frame that is due.
+    Vanish,
+}
+
+impl Farewell {
+    /// What is ours to say, and how long it may take.
+    fn of(end: &Result<End, Error>) -> (Self, Duration) {
+        let close = |code, reason: String| Self::Close(Some(CloseFrame { code, reason: reason.into() }));
+        let farewell = match end {
+            Ok(End::Closed) => Self::Nothing,
+            Ok(End::Drained) => close(CloseCode::Away, "the server is shutting down".to_owned()),
+            Ok(End::Enough(CloseAfter { code: ABNORMAL_CLOSURE, .. })) => Self::Vanish,
+            Ok(End::Enough(CloseAfter { code: NO_STATUS_RECEIVED, .. })) => Self::Close(None),
+            Ok(End::Enough(CloseAfter { code, messages })) => {
+                close((*code).into(), format!("closed after {messages} messages"))
+            }
+            Ok(End::GivenUp(GivenUp::Idle(limit))) => {
+                close(CloseCode::Away, format!("no message for {limit:?}"))
+            }
+            Ok(End::GivenUp(GivenUp::NoPong(limit))) => {
+                // It has shown already that it does not answer.
+                return (close(CloseCode::Error, format!("no pong within {limit:?}")), LAST_ANSWERS);
+            }
+            Err(error) => match failure::close_code(error) {
+                Some(code) => close(code, error.to_string()),
+                None => Self::Nothing,
+            },
+        };
+        (farewell, CLOSE_TIMEOUT)
+    }
+
+    /// The code that it ends the session with.
+    fn code(&self) -> Option<u16> {
+        match self {
+            Self::Close(Some(frame)) => Some(frame.code.into()),
+            Self::Close(None) => Some(NO_STATUS_RECEIVED),
+            Self::Nothing | Self::Vanish => None,
         }
     }
 }
 
-/// Writes what is queued, and, where the Close is ours, that and reads up to the peer's.
-async fn close<S>(session: &mut WebSocketStream<S>, frame: Option<CloseFrame>) -> Result<(), Error>
+/// Writes what is queued, and, where a Close is ours, that and reads up to the peer's.
+async fn close<S>(session: &mut WebSocketStream<S>, farewell: Farewell) -> Result<(), Error>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    if frame.is_none() {
-        return session.flush().await;
-    }
+    let Farewell::Close(frame) = farewell else { return session.flush().await };
     session.close(frame).await?;
     while session.next().await.transpose()?.is_some() {}
     Ok(())

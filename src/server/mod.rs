@@ -1,30 +1,50 @@
 //! The WebSocket echo server: text and binary messages come back as they are, on any path.
 //!
 //! ```text
-//!  Server ── a worker a core ──▶ connection: the first head ──▶ 101 ───────────────▶ echo
-//!                                              │                                      ▲
-//!                                              ├─ plain HTTP ─▶ http ─ 101, later on ─┘
+//!  Server ── a worker a core ──▶ connection: the first head ── admission: 101 ───────────▶ session: echo
+//!                                              │                                               ▲
+//!                                              ├─ plain HTTP ─▶ http1: routes ─ 101, later on ─┘
 //!                                              └─ neither ────▶ rejection
 //! ```
 //!
 //! A worker is a listener of its own on the one address (`SO_REUSEPORT`) and a runtime of its own on a thread of its own:
-//! workers share nothing, so no session waits for a lock.
+//! what they share is looked at when a session begins or ends, so no session waits for a lock.
 
+mod admission;
 mod config;
 mod connection;
 mod echo;
-mod http;
+mod http1;
+mod info;
+mod keepalive;
+mod metrics;
 mod read_ahead;
 mod rejection;
+mod routes;
+mod session;
+mod stats;
 mod worker;
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
-pub use config::Config;
+pub use config::{CloseAfter, Config, Ping, Pod};
+use worker::Shared;
 
 use crate::drain::Drain;
 use crate::net::{self, BindError};
+
+/// Why a server ended that was not drained.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// A worker could not be started, or has failed.
+    #[error("a worker of the server failed: {0}")]
+    Worker(#[from] io::Error),
+    /// Somebody asked for `/seppuku`.
+    #[error("ended by GET /seppuku")]
+    Seppuku,
+}
 
 /// An echo server that is bound and not yet serving.
 #[derive(Debug)]
@@ -54,28 +74,28 @@ impl Server {
 
     /// Serves until it is drained, which it counts as one of the drain's tasks.
     ///
-    /// A graceful drain closes the listeners, answers what was received and closes every session with 1001; a forced one
-    /// drops what is left. Dropping the future is a forced drain that nobody waits for.
+    /// A graceful drain answers what was received, closes every session with 1001, then the listeners; a forced one drops
+    /// what is left. Dropping the future is a forced drain that nobody waits for.
     ///
     /// # Errors
-    /// A worker could not be started.
-    pub async fn serve(self, drain: Drain) -> io::Result<()> {
+    /// [`ServeError`].
+    pub async fn serve(self, drain: Drain) -> Result<(), ServeError> {
         let _task = drain.tasks.token();
         let forced = drain.forced.child_token();
         let _dropped = forced.clone().drop_guard();
+        let shared = Arc::new(Shared::new(self.config));
         let mut workers = Vec::with_capacity(self.listeners.len());
-        for listener in self.listeners {
-            workers.push(worker::start(
-                listener,
-                self.config.clone(),
-                drain.graceful.clone(),
-                forced.clone(),
-            )?);
+        for (number, listener) in self.listeners.into_iter().enumerate() {
+            let (graceful, forced) = (drain.graceful.clone(), forced.clone());
+            workers.push(worker::start(number, listener, Arc::clone(&shared), graceful, forced)?);
         }
-        for worker in workers {
-            worker.await.map_err(|_| io::Error::other("a worker of the server panicked"))??;
-        }
-        Ok(())
+        let working = async {
+            for worker in workers {
+                worker.await.map_err(|_| io::Error::other("it panicked"))??;
+            }
+            Ok(())
+        };
+        shared.seppuku.run_until_cancelled(working).await.unwrap_or(Err(ServeError::Seppuku))
     }
 }
 

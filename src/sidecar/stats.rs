@@ -6,24 +6,17 @@
 use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::mesh::{RouteAction, VirtualHost};
+use crate::telemetry::Counter;
 
-/// A number that only grows. Written by its worker alone, read by anyone.
-#[derive(Debug, Default)]
-pub(super) struct Counter(AtomicU64);
+/// What has numbers under one or several names.
+trait Named {
+    /// Shows each number with its name.
+    fn visit(&self, names: &[&str], see: &mut impl FnMut(&str, Reading));
+}
 
-impl Counter {
-    pub(super) fn increment(&self) {
-        // One writer: a load and a store lose nothing, and cost no locked instruction.
-        self.0.store(self.get() + 1, Ordering::Relaxed);
-    }
-
-    fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-
+impl Named for Counter {
     fn visit(&self, names: &[&str], see: &mut impl FnMut(&str, Reading)) {
         see(names[0], Reading::counter(self.get()));
     }
@@ -37,7 +30,7 @@ pub(super) struct Lifetimes {
     ended: Counter,
 }
 
-impl Lifetimes {
+impl Named for Lifetimes {
     /// `names`: active, total, destroyed.
     fn visit(&self, names: &[&str], see: &mut impl FnMut(&str, Reading)) {
         let (ended, begun) = (self.ended.get(), self.begun.get());
@@ -88,7 +81,9 @@ impl Classes {
             class.increment();
         }
     }
+}
 
+impl Named for Classes {
     fn visit(&self, names: &[&str], see: &mut impl FnMut(&str, Reading)) {
         let family = names[0];
         see(&format!("{family}_completed"), Reading::counter(self.0.iter().map(Counter::get).sum()));
@@ -119,7 +114,9 @@ impl Codes {
             code.increment();
         }
     }
+}
 
+impl Named for Codes {
     fn visit(&self, names: &[&str], see: &mut impl FnMut(&str, Reading)) {
         self.classes.visit(names, see);
         for (code, counter) in (100..).zip(&self.codes).filter(|(_, counter)| counter.get() > 0) {

@@ -1,5 +1,7 @@
 //! `websockets-cli server`.
 
+mod pod;
+
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
@@ -145,7 +147,7 @@ fn the_health_check_answers_and_keeps_the_connection_for_a_session() {
     stream.write_all(UPGRADE.replace("13\r\n", "12\r\n").as_bytes()).unwrap();
     let head = read_head(&mut stream);
     assert!(head.starts_with("HTTP/1.1 426 ") && head.contains("sec-websocket-version: 13\r\n"), "{head}");
-    let mut body = vec![0; "this is a WebSocket echo server: Sec-WebSocket-Version has to be 13\n".len()];
+    let mut body = vec![0; "Sec-WebSocket-Version has to be 13\n".len()];
     stream.read_exact(&mut body).unwrap();
     stream.write_all(&[UPGRADE.as_bytes(), b"\x81\x85\0\0\0\0early"].concat()).unwrap();
     assert!(read_head(&mut stream).starts_with("HTTP/1.1 101 "));
@@ -175,8 +177,8 @@ fn a_refused_handshake_hears_a_status_and_a_sentence() {
     let big = format!("Host: localhost\r\nX: {}", "a".repeat(100_000));
     for (part, instead, status, sentence) in [
         ("GET / HTTP/1.1", "POST / HTTP/1.1", "405 Method Not Allowed", "is GET"),
-        ("GET / HTTP/1.1", "GET / HTTP/1.0", "505 HTTP Version Not Supported", "needs HTTP/1.1"),
-        ("GET / HTTP/1.1", "GET / HTTP/2.0", "505 HTTP Version Not Supported", "not an HTTP/1.1 head"),
+        ("GET / HTTP/1.1", "GET / HTTP/1.0", "426 Upgrade Required", "needs HTTP/1.1"),
+        ("GET / HTTP/1.1", "GET / HTTP/2.0", "400 Bad Request", "not an HTTP/1.1 head"),
         ("GET / HTTP/1.1", "garbage", "400 Bad Request", "not an HTTP/1.1 head"),
         ("GET / HTTP/1.1", &long, "414 URI Too Long", "too long"),
         ("Host: localhost", &big, "431 Request Header Fields Too Large", "more than 61440 bytes"),

@@ -5,10 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
+use http::Version;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadBuf, duplex};
 
 use super::*;
+use crate::server::config::Ping;
 use crate::server::read_ahead::ReadAhead;
+use crate::server::stats::Stats;
 
 /// More than any script needs, so that only the server's own limits are met.
 const PIPE: usize = 1 << 20;
@@ -16,12 +19,18 @@ const PIPE: usize = 1 << 20;
 const CLOSE_NORMAL: &[u8] = b"\x88\x82\0\0\0\0\x03\xe8";
 
 fn config() -> Config {
-    Config { max_message_size: 1000, ..Config::new(([127, 0, 0, 1], 0).into()) }
+    Config { max_message_size: 1000, max_frame_size: 1000, ..Config::new(([127, 0, 0, 1], 0).into()) }
 }
 
 /// Runs a session over `near` to its end, then ends the stream as the connection does.
 async fn run(near: DuplexStream, config: Config, draining: CancellationToken) {
-    let stream = serve(ReadAhead::new(near, Bytes::new()), &config, &draining).await;
+    let stats = Stats::default();
+    run_counted(near, config, draining, &stats).await;
+}
+
+async fn run_counted(near: DuplexStream, config: Config, draining: CancellationToken, stats: &Stats) {
+    let counted = stats.open(Version::HTTP_11);
+    let stream = serve(ReadAhead::new(near, Bytes::new()), &config, &draining, &counted).await;
     drop(stream);
 }
 
@@ -174,6 +183,92 @@ async fn a_delay_comes_before_each_answer() {
     tokio::join!(run(near, Config { delay: Some(delay), ..config() }, CancellationToken::new()), script);
 }
 
+/// What a server with this configuration says by itself to a peer that sends `script`, answers `answers` once it has heard
+/// something, and says no more; and the milliseconds that it takes.
+async fn said_to_a_silent_peer(config: Config, script: &[u8], answer: &[u8]) -> (Vec<u8>, u128) {
+    let (mut peer, near) = duplex(PIPE);
+    let start = Instant::now();
+    let listening = async {
+        peer.write_all(script).await.unwrap();
+        let mut said = vec![peer.read_u8().await.unwrap()];
+        peer.write_all(answer).await.unwrap();
+        peer.read_to_end(&mut said).await.unwrap();
+        (said, start.elapsed().as_millis())
+    };
+    tokio::join!(run(near, config, CancellationToken::new()), listening).1
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_without_messages_is_closed_with_1001() {
+    let idle = Config { idle_timeout: Some(Duration::from_secs(3)), ..config() };
+    let (said, elapsed) = said_to_a_silent_peer(idle.clone(), b"", CLOSE_NORMAL).await;
+    assert_eq!((close_code(&said), elapsed), (1001, 3000));
+    let pong = b"\x8a\x80\0\0\0\0".as_slice();
+    let pings = Some(Ping { interval: Duration::from_secs(2), timeout: Duration::from_secs(20) });
+    let (said, _) = said_to_a_silent_peer(Config { ping: pings, ..idle }, b"", pong).await;
+    // Its pongs say that it is there, not that it has anything to say.
+    assert_eq!(close_code(said.strip_prefix(b"\x89\0").expect("a ping")), 1001);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_answers_no_ping_is_closed_with_1011() {
+    let ping = Ping { interval: Duration::from_secs(10), timeout: Duration::from_secs(5) };
+    let config = Config { ping: Some(ping), ..config() };
+    let (said, elapsed) = said_to_a_silent_peer(config.clone(), b"", b"").await;
+    assert_eq!(close_code(said.strip_prefix(b"\x89\0").expect("a ping")), 1011);
+    assert_eq!(elapsed, (ping.interval + ping.timeout + LAST_ANSWERS).as_millis());
+    let (said, elapsed) = said_to_a_silent_peer(config, b"", b"\x8a\x80\0\0\0\0").await;
+    assert_eq!(close_code(said.strip_prefix(b"\x89\0\x89\0").expect("two pings")), 1011);
+    assert_eq!(elapsed, (2 * ping.interval + ping.timeout + LAST_ANSWERS).as_millis());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_does_not_read_is_given_up_too() {
+    let (mut peer, near) = duplex(1024);
+    let config = Config { idle_timeout: Some(Duration::from_secs(3)), ..config() };
+    let messages = b"\x82\x81\0\0\0\0a".repeat(100_000);
+    let writing = async { peer.write_all(&messages).await.expect_err("the session ends") };
+    tokio::join!(run(near, config, CancellationToken::new()), writing);
+}
+
+#[tokio::test]
+async fn a_session_may_be_told_to_end_after_some_messages() {
+    for (code, end) in [(1000, b"\x88".as_slice()), (4001, b"\x88"), (1005, b"\x88\0"), (1006, b"")] {
+        let config = Config { close_after: Some(CloseAfter { messages: 2, code }), ..config() };
+        let (mut peer, near) = duplex(PIPE);
+        peer.write_all(&[&b"\x81\x81\0\0\0\0a".repeat(3), CLOSE_NORMAL].concat()).await.unwrap();
+        let stats = Stats::default();
+        run_counted(near, config, CancellationToken::new(), &stats).await;
+        let mut said = Vec::new();
+        peer.read_to_end(&mut said).await.unwrap();
+        let close = said.strip_prefix(b"\x81\x01a\x81\x01a").expect("two answers");
+        assert!(close.starts_with(end) && close.is_empty() == end.is_empty(), "{code}: {close:?}");
+        if close.len() > 2 {
+            assert_eq!(close_code(close), code);
+        }
+        assert_eq!(stats.closes().collect::<Vec<_>>(), [(code, 1)]);
+        assert_eq!((stats.received.messages.get(), stats.sent.bytes.get()), (2, 2));
+    }
+}
+
+#[tokio::test]
+async fn a_session_counts_for_the_code_that_was_said_first() {
+    for (script, code) in [
+        (CLOSE_NORMAL, 1000),
+        (b"\x88\x80\0\0\0\0", 1005),
+        (b"", 1006),
+        (b"\x81\x81\0\0\0\0\xff", 1007),
+        (b"\x88\x82\0\0\0\0\x0f\xa1", 4001),
+    ] {
+        let (mut peer, near) = duplex(PIPE);
+        peer.write_all(script).await.unwrap();
+        peer.shutdown().await.unwrap();
+        let stats = Stats::default();
+        run_counted(near, config(), CancellationToken::new(), &stats).await;
+        assert_eq!(stats.closes().collect::<Vec<_>>(), [(code, 1)], "{script:?}");
+    }
+}
+
 /// Counts the writes to a stream.
 struct Counted(DuplexStream, Arc<AtomicUsize>);
 
@@ -209,8 +304,10 @@ async fn all_that_was_received_is_answered_with_one_write() {
     let writes = Arc::new(AtomicUsize::new(0));
     let stream = ReadAhead::new(Counted(near, Arc::clone(&writes)), Bytes::new());
     let (config, draining, expected) = (config(), CancellationToken::new(), b"\x81\x01a".repeat(64));
+    let stats = Stats::default();
+    let counted = stats.open(Version::HTTP_11);
     tokio::select! {
-        _ = serve(stream, &config, &draining) => panic!("the session ended"),
+        _ = serve(stream, &config, &draining, &counted) => panic!("the session ended"),
         () = expect(&mut peer, &expected) => {}
     }
     assert_eq!(writes.load(Ordering::Relaxed), 1);
@@ -220,7 +317,9 @@ async fn all_that_was_received_is_answered_with_one_write() {
 async fn an_idle_session_is_small() {
     let (_peer, near) = duplex(1);
     let (config, draining) = (config(), CancellationToken::new());
-    let size = size_of_val(&serve(ReadAhead::new(near, Bytes::new()), &config, &draining));
+    let (stats, stream) = (Stats::default(), ReadAhead::new(near, Bytes::new()));
+    let counted = stats.open(Version::HTTP_11);
+    let size = size_of_val(&serve(stream, &config, &draining, &counted));
     // Beside it, a session holds tungstenite's read buffer.
     assert!(size < 1536, "{size} bytes");
 }

@@ -83,7 +83,8 @@ fn start_application(
         Application::Echo => {
             let server = Server::bind(server::Config::new(ANY_PORT))?;
             let address = server.local_addr();
-            programs.spawn(server.serve(drain.clone()));
+            let drain = drain.clone();
+            programs.spawn(async move { server.serve(drain).await.map_err(std::io::Error::other) });
             Ok(address)
         }
         Application::HeldEcho => {

@@ -196,7 +196,9 @@ impl Inflating {
     /// Writes one fragment of what there is to inflate, and returns its length: 0 if there is nothing.
     fn fragment(&mut self, input: &mut BytesMut, out: &mut [u8]) -> Result<usize, Corrupt> {
         let Message::Compressed(opcode) = self.message else { return Ok(0) };
-        let Some(room) = Room::within(out.len(), self.mask) else { return Ok(0) };
+        let Some(mut room) = Room::within(out.len(), self.mask) else { return Ok(0) };
+        // The reader's limit is one for the peer's frames, of which this is not one.
+        room.payload = room.payload.min(usize::try_from(self.longest_frame).unwrap_or(usize::MAX));
         let (made, stop) = self.inflate(input, &mut out[room.header..room.header + room.payload])?;
         let fin = match stop {
             Stop::MessageEnded => FIN,

@@ -135,6 +135,24 @@ async fn a_bomb_runs_into_the_limit_on_messages() {
 }
 
 #[tokio::test]
+async fn a_short_frame_may_inflate_to_more_than_a_frame_may_have() {
+    const LONGEST_FRAME: usize = 30;
+    let (mut peer, near) = duplex(LIMIT);
+    let frames = Frames::new(near, Bytes::new(), Role::Server, AGREED, LONGEST_FRAME);
+    let limits = WebSocketConfig::default().max_frame_size(Some(LONGEST_FRAME));
+    let mut session = WebSocketStream::from_raw_socket(frames, Role::Server, Some(limits)).await;
+    let mut deflated = Vec::with_capacity(100);
+    let mut compress = flate2::Compress::new(flate2::Compression::best(), false);
+    compress.compress_vec(&[b'a'; 500], &mut deflated, flate2::FlushCompress::Sync).unwrap();
+    deflated.truncate(deflated.len() - 4);
+    let mut frame = bytes::BytesMut::new();
+    FrameHeader { first: 0xc1, mask: Some([0; 4]), length: deflated.len() as u64 }.write(&mut frame);
+    frame.extend_from_slice(&deflated);
+    peer.write_all(&frame).await.unwrap();
+    assert_eq!(session.next().await.unwrap().unwrap(), Message::text("a".repeat(500)));
+}
+
+#[tokio::test]
 async fn text_that_is_wrong_fails_before_its_frame_is_whole() {
     let frame = b"\x81\x8a\0\0\0\0ab\xc3\xa4\xff";
     let compressed = b"\xc1\x8a\0\0\0\0\x00\x02\x00\xfd\xff\xff\xfe\x00";

@@ -1,11 +1,11 @@
 //! The server's side of the opening handshake (RFC 6455 section 4.2): is this request one, and what answers it.
 //!
 //! Plain functions on a head that was read completely. Reading it, its deadline and its size are the caller's; of
-//! extensions permessage-deflate is negotiated, of subprotocols none.
+//! extensions permessage-deflate is negotiated.
 
 use http::header::{
     ALLOW, CONNECTION, CONTENT_LENGTH, HOST, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS,
-    SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE,
+    SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE,
 };
 use http::uri::Authority;
 use http::{HeaderName, HeaderValue, Method, StatusCode, Uri, Version};
@@ -21,11 +21,19 @@ const VERSION: &str = "13";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Accepted {
     accept: HeaderValue,
+    subprotocol: Option<HeaderValue>,
     /// How messages are compressed, if the client offered a way.
     pub deflate: Option<Agreement>,
 }
 
 impl Accepted {
+    /// Agrees to the first of the client's subprotocols that is supported, if there is one (RFC 6455 section 4.2.2).
+    pub fn choose_subprotocol(&mut self, request: &Fields, supported: &[HeaderValue]) {
+        let mut offered = request.elements(&SEC_WEBSOCKET_PROTOCOL);
+        self.subprotocol =
+            offered.find_map(|name| supported.iter().find(|candidate| *candidate == name)).cloned();
+    }
+
     /// The 101 that turns the connection into a WebSocket (RFC 6455 section 4.2.2).
     #[must_use]
     pub fn response(&self) -> ResponseHead {
@@ -34,11 +42,12 @@ impl Accepted {
             (UPGRADE, HeaderValue::from_static("websocket")),
             (SEC_WEBSOCKET_ACCEPT, self.accept.clone()),
         ];
+        let subprotocol = self.subprotocol.clone().map(|name| (SEC_WEBSOCKET_PROTOCOL, name));
         let extensions = self.deflate.map(|agreement| (SEC_WEBSOCKET_EXTENSIONS, agreement.to_value()));
         ResponseHead {
             status: StatusCode::SWITCHING_PROTOCOLS,
             version: Version::HTTP_11,
-            fields: fields.into_iter().chain(extensions).collect(),
+            fields: fields.into_iter().chain(subprotocol).chain(extensions).collect(),
         }
     }
 }
@@ -81,9 +90,10 @@ impl Refusal {
     pub fn status(self) -> StatusCode {
         match self {
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
-            Self::HttpVersion => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
             Self::Target | Self::Host | Self::Body | Self::Key => StatusCode::BAD_REQUEST,
-            Self::Upgrade | Self::Connection | Self::WebSocketVersion => StatusCode::UPGRADE_REQUIRED,
+            Self::HttpVersion | Self::Upgrade | Self::Connection | Self::WebSocketVersion => {
+                StatusCode::UPGRADE_REQUIRED
+            }
         }
     }
 
@@ -94,7 +104,7 @@ impl Refusal {
         let field = |name, value| (name, HeaderValue::from_static(value));
         match self {
             Self::Method => [field(ALLOW, "GET")].into_iter().collect(),
-            Self::Upgrade | Self::Connection | Self::WebSocketVersion => {
+            Self::HttpVersion | Self::Upgrade | Self::Connection | Self::WebSocketVersion => {
                 let fields = [field(UPGRADE, "websocket"), field(SEC_WEBSOCKET_VERSION, VERSION)];
                 fields.into_iter().collect()
             }
@@ -146,7 +156,7 @@ pub fn check(head: &RequestHead) -> Result<Accepted, Refusal> {
     let key = only(fields, &SEC_WEBSOCKET_KEY).map(HeaderValue::as_bytes);
     let key = key.filter(|key| is_sixteen_bytes_in_base64(key)).ok_or(Refusal::Key)?;
     let accept = HeaderValue::try_from(derive_accept_key(key)).map_err(|_| Refusal::Key)?;
-    Ok(Accepted { accept, deflate: Agreement::accept(fields) })
+    Ok(Accepted { accept, subprotocol: None, deflate: Agreement::accept(fields) })
 }
 
 /// The value of a field that is there exactly once.
@@ -216,7 +226,7 @@ mod tests {
         let key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
         for (part, instead, refusal, status) in [
             ("GET", "POST", Refusal::Method, 405),
-            ("HTTP/1.1", "HTTP/1.0", Refusal::HttpVersion, 505),
+            ("HTTP/1.1", "HTTP/1.0", Refusal::HttpVersion, 426),
             ("/chat", "chat", Refusal::Target, 400),
             ("/chat", "*", Refusal::Target, 400),
             ("Host: server.example.com\r\n", "", Refusal::Host, 400),

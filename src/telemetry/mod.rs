@@ -1,9 +1,14 @@
-//! What the programs say about themselves: `tracing` events on standard error. Standard output stays for data.
+//! What the programs say about themselves: `tracing` events on standard error, and what they count. Standard output stays
+//! for data.
+
+mod counter;
 
 use std::io::{self, IsTerminal};
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
+
+pub use counter::Counter;
 
 /// Installs the subscriber; warnings and errors unless `RUST_LOG` says otherwise. A second call does nothing.
 pub fn install() {

@@ -1,0 +1,65 @@
+//! Whether an opening handshake becomes a session here: what RFC 6455 says of it is `opening`'s to check, the rest is what
+//! this server was told.
+
+use http::header::ORIGIN;
+use http::{HeaderValue, Version};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio_util::task::task_tracker::TaskTrackerToken;
+
+use super::rejection::Rejection;
+use super::worker::Worker;
+use crate::http1::{Fields, RequestHead, ResponseHead};
+use crate::websocket::deflate::Agreement;
+use crate::websocket::opening::server::{self as opening, Accepted, Refusal};
+
+/// A session that may begin. It has its place until this is dropped.
+#[derive(Debug)]
+pub(super) struct Admitted {
+    /// How messages are compressed.
+    pub(super) deflate: Option<Agreement>,
+    /// What carries it.
+    pub(super) version: Version,
+    _place: Option<OwnedSemaphorePermit>,
+    _open: TaskTrackerToken,
+}
+
+/// Judges an opening handshake over HTTP/1.1. With the session comes the answer to it.
+pub(super) fn admit(head: &RequestHead, worker: &Worker) -> Result<(ResponseHead, Admitted), Rejection> {
+    judge(opening::check(head), &head.fields, head.version, worker)
+        .inspect_err(|rejection| worker.reject(*rejection))
+}
+
+fn judge(
+    checked: Result<Accepted, Refusal>,
+    fields: &Fields,
+    version: Version,
+    worker: &Worker,
+) -> Result<(ResponseHead, Admitted), Rejection> {
+    let mut accepted = checked?;
+    let config = &worker.shared.config;
+    if worker.draining.is_cancelled() {
+        return Err(Rejection::Draining);
+    }
+    if let Some(status) = config.reject {
+        return Err(Rejection::OnPurpose(status));
+    }
+    if !comes_from_one_of(&config.origins, fields) {
+        return Err(Rejection::Origin);
+    }
+    let place = match &worker.shared.places {
+        None => None,
+        Some(places) => Some(places.clone().try_acquire_owned().map_err(|_| Rejection::Full)?),
+    };
+    accepted.choose_subprotocol(fields, &config.subprotocols);
+    let open = worker.shared.sessions.token();
+    let admitted = Admitted { deflate: accepted.deflate, version, _place: place, _open: open };
+    Ok((accepted.response(), admitted))
+}
+
+/// Only browsers say where a request comes from, and they always do (RFC 6454 section 7): without it, it is from none.
+fn comes_from_one_of(origins: &[HeaderValue], fields: &Fields) -> bool {
+    origins.is_empty()
+        || fields.get_all(&ORIGIN).all(|origin| {
+            origins.iter().any(|allowed| allowed.as_bytes().eq_ignore_ascii_case(origin.as_bytes()))
+        })
+}

@@ -1,0 +1,87 @@
+//! What a request gets that is no opening handshake: a pod's probes, what the server knows, and a word for whoever comes
+//! without a WebSocket.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONTENT_TYPE};
+use http::{HeaderValue, Method, Response, StatusCode};
+
+use super::info::{self, Peer};
+use super::metrics;
+use super::rejection::Rejection;
+use super::worker::Worker;
+use crate::http1::RequestHead;
+use crate::websocket::opening::server::Refusal;
+
+const TEXT: &str = "text/plain; charset=utf-8";
+
+/// What the answer of a test route gets to leave before the harm is done.
+const LAST_WORDS: Duration = Duration::from_millis(100);
+
+/// A request, from whom, and who is asked.
+pub(super) struct Asked<'a> {
+    pub(super) path: &'a str,
+    pub(super) head: &'a RequestHead,
+    pub(super) peer: &'a Peer,
+    pub(super) worker: &'a Rc<Worker>,
+}
+
+type Page = fn(&Asked<'_>) -> Response<Bytes>;
+
+const PAGES: &[(&str, Page)] = &[
+    ("/healthz", |_| page(TEXT, "OK\n")),
+    ("/readyz", |asked| {
+        // A server that drains is well, it only takes no more sessions.
+        if asked.worker.draining.is_cancelled() { Rejection::Draining.response() } else { page(TEXT, "OK\n") }
+    }),
+    ("/metrics", |asked| page(metrics::CONTENT_TYPE, metrics::render(&asked.worker.shared.stats))),
+    ("/info", |asked| {
+        let pod = &asked.worker.shared.config.pod;
+        page("application/json", info::render(asked.head, asked.peer, pod))
+    }),
+];
+
+/// The two of the `websockets` library's how-to for Kubernetes.
+const TEST_PAGES: &[(&str, Page)] = &[
+    ("/inemuri", |asked| {
+        let shared = asked.worker.shared.clone();
+        tokio::task::spawn_local(async move {
+            tokio::time::sleep(LAST_WORDS).await;
+            shared.inemuri.notify_waiters();
+        });
+        page(TEXT, "Sleeping for 10s\n")
+    }),
+    ("/seppuku", |asked| {
+        let shared = asked.worker.shared.clone();
+        tokio::task::spawn_local(async move {
+            tokio::time::sleep(LAST_WORDS).await;
+            shared.seppuku.cancel();
+        });
+        page(TEXT, "Terminating\n")
+    }),
+];
+
+/// Answers it. For HEAD the body is the caller's to leave out.
+pub(super) fn respond(asked: &Asked<'_>) -> Response<Bytes> {
+    let tests = if asked.worker.shared.config.test_routes { TEST_PAGES } else { &[] };
+    let Some((_, answer)) = PAGES.iter().chain(tests).find(|(path, _)| *path == asked.path) else {
+        let mut response = Rejection::from(Refusal::Upgrade).response();
+        *response.body_mut() = format!("this is a WebSocket echo server: {}\n", Refusal::Upgrade).into();
+        return response;
+    };
+    if asked.head.method != Method::GET && asked.head.method != Method::HEAD {
+        let mut response = page(TEXT, "GET it\n");
+        *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return response;
+    }
+    answer(asked)
+}
+
+fn page(content_type: &'static str, text: impl Into<Bytes>) -> Response<Bytes> {
+    let mut response = Response::new(text.into());
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}

@@ -1,0 +1,37 @@
+//! A WebSocket session, whatever carries it, from its opening handshake to its last byte.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tungstenite::protocol::Role;
+
+use super::connection::Opened;
+use super::echo;
+use super::read_ahead::ReadAhead;
+use super::worker::Worker;
+use crate::websocket::Frames;
+
+/// How long a connection that we ended is read from, so that the peer finds our last bytes and not a reset. As long as
+/// Envoy's `delayed_close_timeout`.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Serves a session to its end.
+pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(opened: Opened<S>, worker: &Worker) {
+    let Opened { stream, early, admitted } = opened;
+    let config = &worker.shared.config;
+    let counted = worker.stats.open(admitted.version);
+    let frames = Frames::new(stream, early, Role::Server, admitted.deflate, config.max_frame_size);
+    let frames = ReadAhead::new(frames, Bytes::new());
+    let echoed = echo::serve(frames, config, &worker.draining, &counted).await;
+    drop(counted);
+    Box::pin(finish(echoed)).await;
+}
+
+/// Ends a connection as the first of the two ends, which is the server's part (RFC 6455 section 7.1.1).
+pub(super) async fn finish<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) {
+    if stream.shutdown().await.is_ok() {
+        // Closing with bytes unread would send a reset, which overtakes what the peer has not read yet.
+        let _ = tokio::time::timeout(LINGER, tokio::io::copy(&mut stream, &mut tokio::io::sink())).await;
+    }
+}
