@@ -117,7 +117,9 @@ pub(super) fn run(args: Args) -> ExitCode {
     };
     if args.kubernetes.is_asked_for() {
         return match reports::open(&args.reports) {
-            Ok(reporters) => until_signal(verify_cluster(args, brought, reporters)),
+            Ok(reporters) => {
+                run_with(async |mut signals| verify_cluster(args, brought, reporters, &mut signals).await)
+            }
             Err(error) => exit::report(&error, None, exit::USAGE),
         };
     }
@@ -127,7 +129,9 @@ pub(super) fn run(args: Args) -> ExitCode {
         Err(error) => return failed(&error),
     };
     match reports::open(&asked) {
-        Ok(reporters) => until_signal(verify(plan, reporters)),
+        Ok(reporters) => {
+            run_with(async |mut signals| until_signal(&mut signals, verify(plan, reporters)).await)
+        }
         Err(error) => exit::report(&error, None, exit::USAGE),
     }
 }
@@ -180,32 +184,38 @@ fn plan(args: Args, documents: Option<Documents>, mesh: MeshDefaults) -> Result<
     })
 }
 
-/// Runs `work` to its end, or to the first signal.
-fn until_signal(work: impl Future<Output = ExitCode>) -> ExitCode {
+/// Runs `work` to its end; the signals are its own.
+fn run_with(work: impl AsyncFnOnce(EndSignals) -> ExitCode) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return exit::report(&error, None, exit::FAILED),
     };
     runtime.block_on(async {
-        let mut signals = match EndSignals::install() {
-            Ok(signals) => signals,
-            Err(error) => return exit::report(&error, None, exit::FAILED),
-        };
-        tokio::select! {
-            status = work => status,
-            signal = signals.next() => ExitCode::from(match signal {
-                EndSignal::Interrupt => exit::INTERRUPTED,
-                EndSignal::Terminate => exit::TERMINATED,
-            }),
+        match EndSignals::install() {
+            Ok(signals) => work(signals).await,
+            Err(error) => exit::report(&error, None, exit::FAILED),
         }
     })
 }
 
-/// Prepares the cluster as far as that is asked for, runs what its documents stand for, and cleans up.
+/// Does `work` to its end, or to the next signal.
+async fn until_signal(signals: &mut EndSignals, work: impl Future<Output = ExitCode>) -> ExitCode {
+    tokio::select! {
+        status = work => status,
+        signal = signals.next() => ExitCode::from(match signal {
+            EndSignal::Interrupt => exit::INTERRUPTED,
+            EndSignal::Terminate => exit::TERMINATED,
+        }),
+    }
+}
+
+/// Prepares the cluster as far as that is asked for, runs what its documents stand for, and cleans up; a signal ends the
+/// first two, another one the last.
 async fn verify_cluster(
     args: Args,
     brought: Option<Documents>,
     reporters: Vec<Box<dyn Reporter>>,
+    signals: &mut EndSignals,
 ) -> ExitCode {
     let Args { scenarios, service, client_workload, keep, kubernetes, .. } = args;
     let cluster = match kubernetes.connect(brought).await {
@@ -219,12 +229,16 @@ async fn verify_cluster(
         let request = Request { scenarios, documents, mesh, service, client_workload, keep, targets };
         Ok(verify(Plan::new(request)?, reporters).await)
     };
-    let status = verified.await.unwrap_or_else(|error: VerifyError| failed(&error));
+    let verified = async { verified.await.unwrap_or_else(|error: VerifyError| failed(&error)) };
+    let status = until_signal(signals, verified).await;
     // Whatever came of it: what was applied is taken back.
-    match cluster.clean_up().await {
-        Ok(()) => status,
-        Err(error) => failed(&error),
-    }
+    let cleaned = async {
+        match cluster.clean_up().await {
+            Ok(()) => status,
+            Err(error) => failed(&error),
+        }
+    };
+    until_signal(signals, cleaned).await
 }
 
 /// Runs the plan to its end.

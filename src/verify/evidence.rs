@@ -69,6 +69,12 @@ impl Joined {
 }
 
 impl Evidence {
+    /// Joins lines that are read already.
+    #[must_use]
+    pub fn of(client: Vec<ParsedLine>, server: Vec<ParsedLine>) -> Self {
+        Self { sessions: join(client, server), unreadable: Vec::new() }
+    }
+
     /// Parses and joins the texts of two access logs.
     #[must_use]
     pub fn parse(client: &str, server: &str) -> Self {

@@ -11,6 +11,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
 use serde_json::Value;
 
+use super::pods::ApiPod;
 use super::{KubernetesConfig, KubernetesError};
 
 /// The field manager of server-side apply.
@@ -65,6 +66,7 @@ impl Kubernetes {
         Api::namespaced_with(self.client.clone(), namespace, resource)
     }
 
+    /// For the calls on pods that no other object has.
     fn pods(&self, namespace: &str) -> Api<Pod> {
         Api::namespaced(self.client.clone(), namespace)
     }
@@ -126,9 +128,14 @@ impl Kubernetes {
     }
 
     /// The pods that have all of the labels, written `app=a,version=v1`.
-    pub(super) async fn pods_with(&self, labels: &str, namespace: &str) -> Result<Vec<Pod>, KubernetesError> {
+    pub(super) async fn pods_with(
+        &self,
+        labels: &str,
+        namespace: &str,
+    ) -> Result<Vec<ApiPod>, KubernetesError> {
         let right = Right { verb: "list", resource: "pods", namespace };
-        let list = self.pods(namespace).list(&ListParams::default().labels(labels)).await;
+        let pods = Api::<ApiPod>::namespaced_with(self.client.clone(), namespace, &resource("v1", "Pod"));
+        let list = pods.list(&ListParams::default().labels(labels)).await;
         Ok(list.map_err(|error| right.failed(&error))?.items)
     }
 

@@ -129,7 +129,10 @@ impl KubernetesError {
                 "turn it on with meshConfig.accessLogFile: /dev/stdout and accessLogEncoding: JSON, \
                  or with a Telemetry resource",
             ),
-            Self::LogFormat { .. } => Some("set meshConfig.accessLogEncoding: JSON, without accessLogFormat"),
+            Self::LogFormat { .. } => Some(
+                "set meshConfig.accessLogEncoding to JSON or TEXT, without accessLogFormat; \
+                 verify --log --log-format reads lines of any format from a file",
+            ),
             Self::Unreachable(_) | Self::Refused { .. } | Self::Documents(_) | Self::Command { .. } => None,
         }
     }

@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use crate::access_log::ParsedLine;
+use crate::access_log::{LineFormat, ParsedLine};
 
 /// How our sessions are told from others.
 #[derive(Debug)]
@@ -22,18 +22,18 @@ pub(super) enum Ours<'a> {
 /// The lines of our sessions.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Lines {
-    pub(super) client: Vec<String>,
-    pub(super) server: Vec<String>,
+    pub(super) client: Vec<ParsedLine>,
+    pub(super) server: Vec<ParsedLine>,
     /// A line that speaks of our sessions and is in no known format.
     pub(super) unreadable: Option<String>,
 }
 
 impl Ours<'_> {
-    fn is(&self, text: &str, line: &ParsedLine) -> bool {
+    fn is(&self, line: &ParsedLine) -> bool {
         match self {
             Self::RequestIds(ids) => line.text_of("request_id").is_some_and(|id| ids.contains(id)),
             Self::Since { before, authority } => {
-                !before.contains(text) && line.text_of("authority") == Some(*authority)
+                !before.contains(line.text()) && line.text_of("authority") == Some(*authority)
             }
         }
     }
@@ -41,11 +41,16 @@ impl Ours<'_> {
 
 /// Picks the lines of our sessions: at the client's side as `ours` says; at the server's those with the same request id,
 /// or without any and from a connection of one of these.
-pub(super) fn pick<'t>(ours: &Ours<'_>, client: &str, servers: impl IntoIterator<Item = &'t str>) -> Lines {
+pub(super) fn pick<'t>(
+    ours: &Ours<'_>,
+    format: &LineFormat,
+    client: &str,
+    servers: impl IntoIterator<Item = &'t str>,
+) -> Lines {
     let mut lines = Lines::default();
     let (mut ids, mut connections) = (HashSet::new(), HashSet::new());
     for text in client.lines() {
-        let Ok(line) = ParsedLine::parse(text) else {
+        let Some(line) = format.read(text) else {
             if let Ours::RequestIds(ids) = ours
                 && ids.iter().any(|id| text.contains(id.as_str()))
             {
@@ -53,20 +58,20 @@ pub(super) fn pick<'t>(ours: &Ours<'_>, client: &str, servers: impl IntoIterator
             }
             continue;
         };
-        if ours.is(text, &line) {
+        if ours.is(&line) {
             ids.extend(line.text_of("request_id").map(str::to_owned));
             connections.extend(line.text_of("upstream_local_address").map(str::to_owned));
-            lines.client.push(text.to_owned());
+            lines.client.push(line);
         }
     }
     for text in servers.into_iter().flat_map(str::lines) {
-        let Ok(line) = ParsedLine::parse(text) else { continue };
+        let Some(line) = format.read(text) else { continue };
         let is_ours = match line.text_of("request_id") {
             Some(id) => ids.contains(id),
             None => line.text_of("downstream_remote_address").is_some_and(|peer| connections.contains(peer)),
         };
         if is_ours {
-            lines.server.push(text.to_owned());
+            lines.server.push(line);
         }
     }
     lines
@@ -83,6 +88,10 @@ mod tests {
         )
     }
 
+    fn texts(lines: &[ParsedLine]) -> Vec<&str> {
+        lines.iter().map(ParsedLine::text).collect()
+    }
+
     fn set(ids: &[&str]) -> HashSet<String> {
         ids.iter().map(|&id| id.to_owned()).collect()
     }
@@ -96,9 +105,14 @@ mod tests {
             format!("{}\n{}\n", line("\"x\"", "-", "c:1"), line("null", "-", "c:1")),
         ];
         let ids = set(&["x"]);
-        let found = pick(&Ours::RequestIds(&ids), &client, servers.iter().map(String::as_str));
-        assert_eq!(found.client, [line("\"x\"", "c:1", "-")]);
-        assert_eq!(found.server, [line("\"x\"", "-", "c:1"), line("null", "-", "c:1")]);
+        let found = pick(
+            &Ours::RequestIds(&ids),
+            &LineFormat::default(),
+            &client,
+            servers.iter().map(String::as_str),
+        );
+        assert_eq!(texts(&found.client), [line("\"x\"", "c:1", "-")]);
+        assert_eq!(texts(&found.server), [line("\"x\"", "-", "c:1"), line("null", "-", "c:1")]);
     }
 
     #[test]
@@ -107,14 +121,31 @@ mod tests {
         let elsewhere = new.replace("a:80", "b:80");
         let before = set(&[&old]);
         let ours = Ours::Since { before: &before, authority: "a:80" };
-        let found = pick(&ours, &[old.clone(), elsewhere, new.clone()].join("\n"), [""]);
-        assert_eq!(found.client, [new]);
+        let found =
+            pick(&ours, &LineFormat::default(), &[old.clone(), elsewhere, new.clone()].join("\n"), [""]);
+        assert_eq!(texts(&found.client), [new]);
+    }
+
+    #[test]
+    fn lines_of_istios_text_format_are_read_too() {
+        let text = |id: &str, upstream_local: &str, remote: &str| {
+            format!(
+                "[2026-01-01T00:00:00.000Z] \"GET / HTTP/1.1\" 101 - - - \"-\" 1 2 3 - \"-\" \"-\" \"{id}\" \"a:80\" \
+                 \"10.0.0.1:80\" outbound|80||a {upstream_local} 10.0.0.2:80 {remote} - default"
+            )
+        };
+        let ids = set(&["x"]);
+        let (client, server) =
+            (text("x", "10.0.0.9:1", "10.0.0.9:5"), text("x", "127.0.0.6:1", "10.0.0.9:1"));
+        let found = pick(&Ours::RequestIds(&ids), &LineFormat::default(), &client, [server.as_str()]);
+        assert_eq!((texts(&found.client), texts(&found.server)), (vec![&*client], vec![&*server]));
+        assert_eq!(found.server[0].text_of("downstream_remote_address"), Some("10.0.0.9:1"));
     }
 
     #[test]
     fn a_line_of_ours_in_an_unknown_format_is_kept_to_be_named() {
         let ids = set(&["x"]);
-        let found = pick(&Ours::RequestIds(&ids), "custom x 101\n", [""]);
+        let found = pick(&Ours::RequestIds(&ids), &LineFormat::default(), "custom x 101\n", [""]);
         assert_eq!(found, Lines { unreadable: Some("custom x 101".to_owned()), ..Lines::default() });
     }
 }

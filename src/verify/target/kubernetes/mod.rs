@@ -142,7 +142,9 @@ impl LiveMesh {
             let deployment =
                 self.there(("apps/v1", "Deployment"), &workload.namespace, &workload.name).await?;
             if let Some(problem) = rollout(&deployment) {
-                return Ok(Err(format!("the Deployment {}/{} {problem}", workload.namespace, workload.name)));
+                let said = [format!("the Deployment {}/{} {problem}", workload.namespace, workload.name)];
+                let obstacles = self.cluster.obstacles(&workload.labels, &workload.namespace).await?;
+                return Ok(Err(said.into_iter().chain(obstacles).collect::<Vec<_>>().join("; ")));
             }
         }
         let clients = self.cluster.ready_pods(&pair.client.labels, &pair.client.namespace).await?;

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::lines::{Lines, Ours, pick};
 use super::session::{self, ExecSession, Program, beyond};
 use super::{Ends, INTERVAL, KubernetesError, LiveMesh};
+use crate::access_log::{LineFormat, ParsedLine};
 use crate::verify::driver::{Dialer, drive};
 use crate::verify::evidence::Evidence;
 use crate::verify::expect::{Across, FieldRef, Side};
@@ -32,6 +33,8 @@ struct Remote<'a> {
     request_ids: RefCell<HashSet<String>>,
     /// The lines of the client's sidecar from before.
     before: HashSet<String>,
+    /// Of both sidecars: Istio's JSON or TEXT.
+    format: LineFormat,
 }
 
 impl LiveMesh {
@@ -52,13 +55,16 @@ impl LiveMesh {
             program,
             request_ids: RefCell::default(),
             before: HashSet::new(),
+            format: LineFormat::default(),
         };
         remote.before = remote.client_log().await?.lines().map(str::to_owned).collect();
         let endings = drive(case, &remote).await;
         let lines = remote.await_lines(case).await?;
-        let [client, server] = [&lines.client, &lines.server].map(|lines| lines.join("\n") + "\n");
-        keep(&client, &server).map_err(|error| KubernetesError::Documents(error.to_string()))?;
-        let evidence = Evidence::parse(client.trim_end(), server.trim_end());
+        let text =
+            |lines: &[ParsedLine]| lines.iter().flat_map(|line| [line.text(), "\n"]).collect::<String>();
+        keep(&text(&lines.client), &text(&lines.server))
+            .map_err(|error| KubernetesError::Documents(error.to_string()))?;
+        let evidence = Evidence::of(lines.client, lines.server);
         let pods = pods_that_served(&evidence);
         let case = in_a_mesh(case, program);
         let mut verdict = judge(&case, &facts(pair, &pods), &endings, &evidence);
@@ -84,7 +90,7 @@ impl Remote<'_> {
             Program::WebsocketsCli => Ours::RequestIds(&request_ids),
             Program::Python => Ours::Since { before: &self.before, authority: &self.pair.authority },
         };
-        Ok(pick(&ours, &client, servers.iter().map(String::as_str)))
+        Ok(pick(&ours, &self.format, &client, servers.iter().map(String::as_str)))
     }
 
     /// Waits for as many lines at both sidecars, or for long enough.
