@@ -8,7 +8,7 @@ use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -50,13 +50,16 @@ pub struct Sink {
 
 #[derive(Debug)]
 struct Queue {
-    messages: SyncSender<Message>,
+    /// Bounded by [`Requests::waiting`] and not by itself: a bounded channel takes its whole memory at the start.
+    messages: Sender<Message>,
     requests: Arc<Requests>,
 }
 
 /// What the thread is told beside the queue, which may be full.
 #[derive(Debug, Default)]
 struct Requests {
+    /// Lines in the queue.
+    waiting: AtomicUsize,
     /// Lines that found no room.
     lost: AtomicUsize,
     reopen: AtomicBool,
@@ -81,8 +84,8 @@ impl Reopen {
     pub fn reopen(&self) {
         if let Some(queue) = self.queue.upgrade() {
             queue.requests.reopen.store(true, Ordering::Release);
-            // With a full queue the thread looks all the same.
-            let _ = queue.messages.try_send(Message::Wake);
+            // Without a thread nothing is written any more.
+            let _ = queue.messages.send(Message::Wake);
         }
     }
 }
@@ -113,10 +116,10 @@ impl Sink {
     /// If the system can start no thread.
     pub fn open(target: Target, format: Format) -> Result<(Self, Writer), SinkError> {
         let output = Output { file: open(&target)?, rest: Vec::new(), failing: false, lost: 0 };
-        let (messages, queue) = sync_channel(MOST_WAITING);
+        let (messages, queue) = channel();
         let requests = Arc::new(Requests::default());
         let seen = Arc::clone(&requests);
-        let (alive, ended) = sync_channel(0);
+        let (alive, ended) = channel();
         std::thread::Builder::new()
             .name("access-log".into())
             .spawn(move || {
@@ -135,10 +138,14 @@ impl Sink {
 
     /// Hands a line over. Never blocks.
     pub(super) fn write(&self, entry: Box<Entry>) {
-        // The thread lives as long as any sender does, so there is no other failure.
-        if let Err(TrySendError::Full(_)) = self.queue.messages.try_send(Message::Entry(entry))
-            && self.queue.requests.lost.fetch_add(1, Ordering::Relaxed) == 0
-        {
+        let Queue { messages, requests } = &*self.queue;
+        // The thread lives as long as any sender does, so sending does not fail.
+        if requests.waiting.fetch_add(1, Ordering::Relaxed) < MOST_WAITING {
+            let _ = messages.send(Message::Entry(entry));
+            return;
+        }
+        requests.waiting.fetch_sub(1, Ordering::Relaxed);
+        if requests.lost.fetch_add(1, Ordering::Relaxed) == 0 {
             tracing::error!("the access log is not written fast enough: lines are lost");
         }
     }
@@ -237,7 +244,10 @@ fn write_all(
         let (mut lines, mut caught_up) = (0, false);
         loop {
             match message {
-                Message::Entry(entry) => lines += append(&entry, format, &mut batch),
+                Message::Entry(entry) => {
+                    requests.waiting.fetch_sub(1, Ordering::Relaxed);
+                    lines += append(&entry, format, &mut batch);
+                }
                 Message::Wake => break,
             }
             if batch.len() >= BATCH_BYTES {
