@@ -48,7 +48,7 @@ fn main() -> Outcome<()> {
             "sessions", "MiB both", "KiB each", "p50 us", "p99 us", "messages/CPU s"
         )?;
         let pair = Pair::start(policy)?;
-        let empty = pair.resident_kib()?;
+        let empty = pair.memory_kib()?;
         let mut idle = Vec::new();
         for &size in &options.sizes {
             while idle.len() < size as usize {
@@ -56,16 +56,12 @@ fn main() -> Outcome<()> {
                 session.echo()?;
                 idle.push(session);
             }
-            let resident = pair.resident_kib()?;
+            let memory = pair.memory_kib()?;
             // Two proxies hold each session.
-            let each = (resident - empty) / 2.0 / f64::from(size.max(1));
+            let each = (memory - empty) / 2.0 / f64::from(size.max(1));
             let (p50, p99) = latency(pair.address, options.time)?;
             let work = messages_a_cpu_second(&pair, options.time)?;
-            writeln!(
-                out,
-                "{size:>8} {:>10.1} {each:>12.1} {p50:>9} {p99:>9} {work:>18.0}",
-                resident / 1024.0
-            )?;
+            writeln!(out, "{size:>8} {:>10.1} {each:>12.1} {p50:>9} {p99:>9} {work:>18.0}", memory / 1024.0)?;
         }
     }
     Ok(())
@@ -167,13 +163,15 @@ impl Pair {
         Ok(Self { address, sidecars: [outbound, inbound], _server: server })
     }
 
-    /// `VmRSS` of both sidecars.
-    fn resident_kib(&self) -> Outcome<f64> {
-        self.sum(|pid| {
+    /// What both sidecars take: each one's own memory, and once what they share, which is the program's text.
+    fn memory_kib(&self) -> Outcome<f64> {
+        let field = |pid: u32, name: &str| -> Outcome<f64> {
             let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-            let value = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-            Ok(value.and_then(|value| value.split_whitespace().next()).ok_or("no VmRSS")?.parse()?)
-        })
+            let value = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+            Ok(value.and_then(|value| value.split_whitespace().next()).ok_or("no such field")?.parse()?)
+        };
+        let [one, other] = self.sidecars.each_ref().map(|sidecar| field(sidecar.0.id(), "RssFile"));
+        Ok(self.sum(|pid| field(pid, "RssAnon"))? + one?.max(other?))
     }
 
     /// User and system time of both sidecars so far.
