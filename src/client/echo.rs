@@ -3,7 +3,6 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::time::Duration;
 
 use futures_util::{FutureExt, SinkExt, StreamExt};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -11,10 +10,10 @@ use tokio::time::{Instant, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tungstenite::Message;
 
-use super::connect::Connection;
+use super::closing::{CLOSE_TIMEOUT, Closed, close_status, fail, say_goodbye};
+use super::connect::{Connection, Observer};
 use super::keepalive::{Keepalive, KeepaliveConfig};
 use super::pipe::{say, say_connected};
-use super::session::{Closed, close_status, fail, say_goodbye};
 use super::{ClientConfig, Outcome, deadline_passes, render};
 use crate::drain::EndSignals;
 use crate::websocket::Frames;
@@ -22,9 +21,6 @@ use crate::websocket::close_code::CloseStatus;
 
 /// The longest message that is accepted: as the server's, which echoes too.
 pub const MAX_ECHO_BYTES: usize = 64 * 1024 * 1024;
-
-/// How long the server may take to end the connection after its Close: Python websockets' `close_timeout`.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Echoes to the end of the connection.
 pub(super) async fn run(
@@ -35,7 +31,7 @@ pub(super) async fn run(
 ) -> io::Result<Outcome> {
     say_connected(config);
     let status = tokio::select! {
-        status = echo(&mut connection.stream, config.keepalive) => status,
+        status = echo(&mut connection.stream, config.keepalive, &config.connect.observer) => status,
         signal = signals.next() => {
             say_goodbye(&mut connection.stream);
             return Ok(Outcome::Signal(signal));
@@ -51,7 +47,11 @@ pub(super) async fn run(
 
 /// Answers messages until the connection ends. Answers go out together, when nothing more has come; a server that does
 /// not read them is not read from.
-async fn echo<S>(stream: &mut WebSocketStream<Frames<S>>, keepalive: KeepaliveConfig) -> CloseStatus
+async fn echo<S>(
+    stream: &mut WebSocketStream<Frames<S>>,
+    keepalive: KeepaliveConfig,
+    observer: &Observer,
+) -> CloseStatus
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -76,7 +76,7 @@ where
             }
             Some(Ok(_)) => {}
             Some(Err(error)) => {
-                fail(stream, &error).await;
+                fail(stream, &error, observer).await;
                 return CloseStatus::abnormal();
             }
             None => return CloseStatus::abnormal(),
@@ -100,7 +100,7 @@ mod tests {
         far.write_all(script).await.unwrap();
         let (mut reading, mut writing) = tokio::io::split(far);
         writing.shutdown().await.unwrap();
-        let status = echo(&mut stream, KeepaliveConfig::default()).await;
+        let status = echo(&mut stream, KeepaliveConfig::default(), &Observer::default()).await;
         drop(stream);
         let mut bytes = Vec::new();
         reading.read_to_end(&mut bytes).await.unwrap();

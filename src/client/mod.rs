@@ -1,6 +1,7 @@
 //! The WebSocket client: [`connect()`] for programs, [`run()`] for people (a line editor on a terminal) and for scripts
 //! (a filter in a pipe).
 
+mod closing;
 mod config;
 mod connect;
 mod echo;
@@ -17,6 +18,7 @@ use std::io;
 
 use tokio::time::Instant;
 
+pub use closing::Closed;
 pub use config::{ClientConfig, DEFAULT_WAIT, Format, Input, ScriptConfig, TerminalConfig};
 pub use connect::{
     ConnectConfig, ConnectError, Connection, Direction, Endpoint, Event, HostPort, HostPortError, Http,
@@ -29,7 +31,6 @@ pub use meaning::Meaning;
 pub use narration::Narrator;
 pub use pipe::InputError;
 pub use render::escape;
-pub use session::Closed;
 
 use crate::drain::{EndSignal, EndSignals};
 

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::connect::{Direction, Event, Observer, response_lines};
 use super::render::escape;
 use crate::tls::TlsFacts;
+use crate::websocket::close_code;
 use crate::websocket::frame_header::{FIN, FrameHeader};
 
 /// Where the lines go: to standard error, or to whoever gathers them, so that they do not tear a prompt.
@@ -74,6 +75,9 @@ fn narrate(event: &Event<'_>) -> Vec<String> {
         Event::Response(head) => response_lines(head).iter().map(|line| format!("< {line}")).collect(),
         Event::Redirected { uri } => vec![format!("* redirected to {uri}")],
         Event::Frame(direction, header) => vec![frame(*direction, header)],
+        Event::Failing { code, error } => {
+            vec![format!("* closing with {code} ({}): {error}", close_code::name(*code))]
+        }
     };
     lines.iter().map(|line| escape(line).into_owned()).collect()
 }

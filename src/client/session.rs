@@ -11,20 +11,19 @@ use std::time::Duration;
 
 use futures_util::{FutureExt, Sink, SinkExt};
 use regex::Regex;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 use tokio_tungstenite::WebSocketStream;
 use tungstenite::protocol::CloseFrame;
 use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::{Error, Message};
 
-use super::keepalive::{Keepalive, KeepaliveConfig, PingTimeout};
-use crate::websocket::close_code::{self, CloseStatus};
-use crate::websocket::{Frames, failure};
-
-/// How long the peer may take to answer our Close frame: Python websockets' `close_timeout`.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
+use super::closing::{CLOSE_TIMEOUT, Closed, close_frame, close_status, code_of, fail, say_goodbye};
+use super::connect::Observer;
+use super::keepalive::{Keepalive, KeepaliveConfig};
+use crate::websocket::Frames;
+use crate::websocket::close_code::CloseStatus;
 
 /// How long the peer may take to end the TCP connection once it has closed the WebSocket: the end is known by then, and
 /// the RFC asks to wait only so that the waiting sockets are the peer's.
@@ -84,35 +83,12 @@ impl Goal {
     }
 }
 
-/// How a connection ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Closed {
-    /// The code and the reason that the peer's Close frame had; 1006 without one.
-    pub status: CloseStatus,
-    /// The code of our Close frame, if this side sent its first.
-    pub own: Option<u16>,
-    /// Whether a message that was expected did not come.
-    pub wanting: bool,
-}
-
-impl Closed {
-    /// Whether this is how a session should end: 1000 or 1001, or an answer to our own Close that repeats its code or
-    /// names none.
-    #[must_use]
-    pub fn is_clean(&self) -> bool {
-        match self.status.code {
-            close_code::NORMAL | close_code::GOING_AWAY => true,
-            close_code::NO_STATUS_RECEIVED => self.own.is_some(),
-            code => self.own == Some(code),
-        }
-    }
-}
-
 /// A WebSocket and how far its session has come.
 #[derive(Debug)]
 pub(super) struct Session<S> {
     stream: WebSocketStream<Frames<S>>,
     keepalive: Keepalive,
+    observer: Observer,
     until: Until,
     phase: Phase,
     /// Messages that wait for room in the connection.
@@ -148,10 +124,16 @@ enum Event {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
-    pub(super) fn new(stream: WebSocketStream<Frames<S>>, keepalive: KeepaliveConfig, until: Until) -> Self {
+    pub(super) fn new(
+        stream: WebSocketStream<Frames<S>>,
+        keepalive: KeepaliveConfig,
+        observer: Observer,
+        until: Until,
+    ) -> Self {
         Self {
             stream,
             keepalive: Keepalive::new(keepalive),
+            observer,
             until,
             phase: Phase::Talking,
             pending: VecDeque::new(),
@@ -180,7 +162,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 Event::Sent => {}
                 Event::Deadline if !self.is_closing() => self.close(),
                 Event::Failed(error) => {
-                    fail(&mut self.stream, &error).await;
+                    fail(&mut self.stream, &error, &self.observer).await;
                     output.flush().await?;
                     return Ok(self.closed());
                 }
@@ -370,52 +352,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         let wanting = matches!(&self.until, Until::Reached(goal) if goal.expect.is_some());
         Closed { status, own: self.own_close, wanting }
     }
-}
-
-/// Fails the connection (RFC 6455 section 7.1.7): tells the peer why, and ignores what it still sends.
-pub(super) async fn fail<S: AsyncRead + AsyncWrite + Unpin>(
-    stream: &mut WebSocketStream<Frames<S>>,
-    error: &Error,
-) {
-    let frame = if PingTimeout::is_in(error) {
-        CloseFrame { code: CloseCode::Error, reason: PingTimeout.to_string().into() }
-    } else if let Some(code) = failure::close_code(error) {
-        close_frame(code)
-    } else {
-        return;
-    };
-    let tell = async {
-        // Fails where a Close frame was sent before, or the connection is gone: both are an answer, too.
-        let _ = stream.send(Message::Close(Some(frame))).await;
-        let mut ignored = [0; 4096];
-        while stream.get_mut().read(&mut ignored).await.is_ok_and(|count| count > 0) {}
-    };
-    // A peer that does not end the connection in time is left.
-    let _ = timeout(CLOSE_TIMEOUT, tell).await;
-}
-
-/// Sends Close 1000 if that can be written without waiting.
-pub(super) fn say_goodbye<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut WebSocketStream<Frames<S>>) {
-    let _ = stream.close(Some(close_frame(CloseCode::Normal))).now_or_never();
-}
-
-/// What a Close frame of the peer says. One with a code that must not be sent is none, as in Python websockets.
-pub(super) fn close_status(frame: Option<CloseFrame>) -> CloseStatus {
-    let code = code_of(frame.as_ref());
-    match frame {
-        Some(_) if !close_code::may_be_sent(code) => CloseStatus::abnormal(),
-        Some(frame) => CloseStatus { code, reason: frame.reason.as_str().to_owned() },
-        None => CloseStatus { code, reason: String::new() },
-    }
-}
-
-fn close_frame(code: CloseCode) -> CloseFrame {
-    CloseFrame { code, reason: "".into() }
-}
-
-/// The code of a Close frame as the RFC counts it: 1005 where it has none.
-pub(super) fn code_of(frame: Option<&CloseFrame>) -> u16 {
-    frame.map_or(close_code::NO_STATUS_RECEIVED, |frame| frame.code.into())
 }
 
 #[cfg(test)]

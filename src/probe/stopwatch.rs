@@ -55,7 +55,11 @@ impl Stopwatch {
                 self.timings.proxy_ms = Some(self.lap());
             }
             Event::Response(_) => self.timings.handshake_ms = Some(self.lap()),
-            Event::Unreachable(_) | Event::Request(_) | Event::Redirected { .. } | Event::Frame(..) => {}
+            Event::Unreachable(_)
+            | Event::Request(_)
+            | Event::Redirected { .. }
+            | Event::Frame(..)
+            | Event::Failing { .. } => {}
         }
     }
 

@@ -49,6 +49,13 @@ pub enum Event<'a> {
     },
     /// The head of a WebSocket frame passed.
     Frame(Direction, FrameHeader),
+    /// The server broke the protocol, or a limit of this side, and is told so with this close code.
+    Failing {
+        /// The code of our Close.
+        code: u16,
+        /// What went wrong.
+        error: &'a tungstenite::Error,
+    },
 }
 
 type Notice = dyn Fn(&Event<'_>) + Send + Sync;
@@ -64,7 +71,7 @@ impl Observer {
     }
 
     /// Something happened.
-    pub(super) fn notice(&self, event: &Event<'_>) {
+    pub(in crate::client) fn notice(&self, event: &Event<'_>) {
         if let Some(notice) = &self.0 {
             notice(event);
         }

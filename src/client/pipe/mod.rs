@@ -28,7 +28,9 @@ pub(super) async fn run(
     let script = &config.script;
     let (mut messages, mut failure) = input::start(&script.input)?;
     let mut output = output::Messages::new(script.format);
-    let mut session = Session::new(connection.stream, config.keepalive, script.until(deadline.is_some()));
+    let observer = config.connect.observer.clone();
+    let until = script.until(deadline.is_some());
+    let mut session = Session::new(connection.stream, config.keepalive, observer, until);
     let ended = tokio::select! {
         ended = session.run(&mut messages, &mut output) => ended,
         signal = signals.next() => {

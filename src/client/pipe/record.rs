@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use tungstenite::Message;
 
-use crate::client::session::code_of;
+use crate::client::closing::code_of;
 
 /// The version of the form.
 const VERSION: u8 = 1;

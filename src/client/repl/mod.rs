@@ -13,9 +13,10 @@ use tungstenite::Message;
 
 pub(super) use editor::Editor;
 
+use super::closing::Closed;
 use super::connect::{ConnectError, Connection, connect, response_lines};
 use super::narration::Narrator;
-use super::session::{Batch, Closed, Output, Session, Until};
+use super::session::{Batch, Output, Session, Until};
 use super::{ClientConfig, Outcome, RunError, deadline_passes, render};
 use crate::drain::{EndSignal, EndSignals};
 use crate::net::Transport;
@@ -65,7 +66,8 @@ pub(super) async fn run(
     let end = loop {
         let end = if let Some(connection) = connection.take() {
             running.connection.set_heads(heads(&connection));
-            let session = Session::new(connection.stream, config.keepalive, Until::InputEnds);
+            let observer = config.connect.observer.clone();
+            let session = Session::new(connection.stream, config.keepalive, observer, Until::InputEnds);
             drive(session, &mut input, &mut screen, deadline, signals).await?
         } else {
             tokio::select! {

@@ -4,8 +4,10 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use tokio::io::DuplexStream;
 use tungstenite::protocol::Role;
+use tungstenite::protocol::frame::coding::CloseCode;
 
 use super::*;
+use crate::websocket::close_code;
 
 /// Keeps what is shown.
 #[derive(Default)]
@@ -54,8 +56,10 @@ async fn session<F: Future>(
     let mut shown = Shown::default();
     let start = Instant::now();
     let run = async {
-        let closed =
-            Session::new(near, KeepaliveConfig::default(), until).run(&mut input, &mut shown).await.unwrap();
+        let closed = Session::new(near, KeepaliveConfig::default(), Observer::default(), until)
+            .run(&mut input, &mut shown)
+            .await
+            .unwrap();
         (closed, start.elapsed())
     };
     let ((closed, took), _) = tokio::join!(run, script(far));
@@ -125,21 +129,6 @@ async fn a_peer_that_closed_may_take_a_second_to_end_the_connection() {
     assert!(end.is_clean());
 }
 
-#[test]
-fn an_answer_without_a_code_is_clean_only_if_we_asked_for_the_end() {
-    assert!(closed(1005, true).is_clean());
-    assert!(!closed(1005, false).is_clean());
-    assert!(!closed(1011, true).is_clean());
-    assert!(!closed(4000, false).is_clean());
-}
-
-#[test]
-fn a_close_code_of_our_own_that_the_peer_repeats_is_clean() {
-    let repeated = Closed { own: Some(4000), ..closed(4000, true) };
-    assert!(repeated.is_clean());
-    assert!(!Closed { own: Some(4001), ..repeated }.is_clean());
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_close_in_the_input_is_sent_with_its_code_and_reason() {
     let (near, far) = tokio::io::duplex(1024);
@@ -149,7 +138,7 @@ async fn a_close_in_the_input_is_sent_with_its_code_and_reason() {
     let frame = CloseFrame { code: 4000.into(), reason: "enough".into() };
     batches.send(vec![Message::Close(Some(frame.clone())), Message::text("unsent")]).await.unwrap();
     let mut shown = Shown::default();
-    let mut near = Session::new(near, KeepaliveConfig::default(), Until::InputEnds);
+    let mut near = Session::new(near, KeepaliveConfig::default(), Observer::default(), Until::InputEnds);
     let (end, seen) = tokio::join!(near.run(&mut input, &mut shown), async move {
         let seen = far.next().await.unwrap().unwrap();
         while far.next().await.is_some_and(|message| message.is_ok()) {}

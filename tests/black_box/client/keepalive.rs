@@ -80,7 +80,8 @@ fn how_long_a_message_may_be_can_be_said() {
         })
     };
     let server = send(5);
-    let (status, ..) = client(&["--max-message-size", "4", "--replies", "2", &server.uri], "");
+    let (status, _, stderr) = client(&["-v", "--max-message-size", "4", "--replies", "2", &server.uri], "");
+    assert!(stderr.contains("\n* closing with 1009 (message too big): "), "{stderr}");
     assert_eq!((status, server.result()), (Some(3), Some(CloseCode::Size)));
     let server = send((1 << 20) + 1);
     let args = ["--max-message-size", "2000000", "--replies", "1", "--raw-output", &server.uri];
