@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
-use super::socket::{self, Socket, WriteQueue};
+use super::socket::{self, Socket};
 use super::stats::{Active, ClusterStats};
 use crate::http1::{self, BodyDecoder, Decoded, Framing, HeadError};
+use crate::net::WriteQueue;
 
 /// What Envoy logs for bytes that are not HTTP/1.1.
 pub(super) const CODEC_ERROR: &str = "http1.codec_error";

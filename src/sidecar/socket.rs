@@ -6,7 +6,7 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
@@ -104,13 +104,6 @@ const LEAST_ROOM: usize = 16 * 1024;
 /// One read never takes more than this, so that one session's bulk does not hold up the others of its worker.
 const MOST_A_READ: usize = 128 * 1024;
 
-/// Bytes that have to wait are copied out of the arena if they are fewer than this: a stalled session then keeps what it
-/// needs and not the whole arena.
-const COPY_BELOW: usize = 16 * 1024;
-
-/// The most slices of one vectored write; Linux takes up to 1024.
-const MOST_SLICES: usize = 64;
-
 /// So many used arenas are kept until their parts are gone: bulk that is on its way through a few sessions moves in the same
 /// memory again and again. Given back to the system and taken anew, each page would cost a fault.
 const MOST_USED: usize = 8;
@@ -174,89 +167,6 @@ pub(super) async fn peer_closed(socket: &Socket) {
         }
         // Takes back the readiness: the next event may be the end.
         let _ = socket.try_io(Interest::READABLE, || Err::<(), _>(io::ErrorKind::WouldBlock.into()));
-    }
-}
-
-/// Bytes on their way into a socket.
-#[derive(Debug, Default)]
-pub(super) struct WriteQueue {
-    chunks: VecDeque<Bytes>,
-    length: usize,
-    /// Something was written that an encrypted socket may hold back still.
-    held: bool,
-}
-
-impl WriteQueue {
-    /// Adds bytes at the end.
-    pub(super) fn push(&mut self, bytes: Bytes) {
-        if !bytes.is_empty() {
-            self.length += bytes.len();
-            self.chunks.push_back(bytes);
-        }
-    }
-
-    /// How many bytes wait.
-    pub(super) fn len(&self) -> usize {
-        self.length
-    }
-
-    /// Whether everything has left for the system.
-    pub(super) fn is_flushed(&self) -> bool {
-        self.length == 0 && !self.held
-    }
-
-    /// Writes all of it, many chunks with one system call. When it has to wait, it keeps as little memory as it can.
-    pub(super) fn poll_flush(&mut self, socket: &mut Socket, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.length > 0 {
-            let mut slices = [IoSlice::new(&[]); MOST_SLICES];
-            let count = self.chunks.len().min(MOST_SLICES);
-            for (slice, chunk) in slices.iter_mut().zip(&self.chunks) {
-                *slice = IoSlice::new(chunk);
-            }
-            match Pin::new(&mut *socket).poll_write_vectored(cx, &slices[..count]) {
-                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                Poll::Ready(Ok(written)) => {
-                    self.held = true;
-                    self.advance(written);
-                }
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Pending => {
-                    self.detach();
-                    return Poll::Pending;
-                }
-            }
-        }
-        if self.chunks.capacity() > MOST_SLICES {
-            self.chunks = VecDeque::new();
-        }
-        if self.held {
-            std::task::ready!(Pin::new(socket).poll_flush(cx))?;
-            self.held = false;
-        }
-        Poll::Ready(Ok(()))
-    }
-
-    fn advance(&mut self, mut written: usize) {
-        self.length -= written;
-        while written > 0 {
-            let Some(first) = self.chunks.front_mut() else { return };
-            let part = written.min(first.len());
-            first.advance(part);
-            written -= part;
-            if first.is_empty() {
-                self.chunks.pop_front();
-            }
-        }
-    }
-
-    fn detach(&mut self) {
-        if self.length < COPY_BELOW {
-            let mut copy = BytesMut::with_capacity(self.length);
-            for chunk in self.chunks.drain(..) {
-                copy.extend_from_slice(&chunk);
-            }
-            self.chunks.push_back(copy.freeze());
-        }
     }
 }
 

@@ -15,6 +15,25 @@ pub(super) const HIGH_WATERMARK: usize = 256 * 1024;
 /// ones.
 const FRAME_COST: usize = 256;
 
+/// Fewer bytes are copied rather than kept in pieces: a copy of them costs less than counting them does.
+const KEEP_FROM: usize = 2 * 1024;
+
+thread_local! {
+    /// Of what `h2` was last given a slice. It hands slices on to the wire, which can keep their bytes without a copy
+    /// if it finds out whose they are.
+    static LENT: Cell<Bytes> = const { Cell::new(Bytes::new()) };
+}
+
+/// The bytes of `slice`, to be kept: without a copy if they are what an [`Outgoing`] has lent last and worth it.
+pub(super) fn lent(slice: &[u8]) -> Option<Bytes> {
+    if slice.len() < KEEP_FROM {
+        return None;
+    }
+    let bytes = LENT.take();
+    let (whole, part) = (bytes.as_ptr_range(), slice.as_ptr_range());
+    (whole.start <= part.start && part.end <= whole.end).then(|| bytes.slice_ref(slice))
+}
+
 /// What `h2` still holds of one stream.
 #[derive(Debug, Default)]
 pub(super) struct Outstanding {
@@ -94,6 +113,9 @@ impl Buf for Outgoing {
     }
 
     fn chunk(&self) -> &[u8] {
+        if self.data.len() >= KEEP_FROM {
+            LENT.set(self.data.clone());
+        }
         self.data.chunk()
     }
 

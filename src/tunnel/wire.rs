@@ -3,7 +3,8 @@
 //!
 //! Why: `h2` refuses extended CONNECT by itself, unseen, unless it has announced it, so it always has to believe that it
 //! did; and an Envoy that drops a connection for its first request has not even sent SETTINGS by then. And `h2` reads and
-//! writes about one DATA frame at a time: at 16 KiB a frame the calls cost more than a copy of the bytes does.
+//! writes about one DATA frame at a time: at 16 KiB a frame the calls cost more than a copy of the bytes does. Payloads on
+//! their way out are not even copied, though `h2` shows slices of them only ([`super::outgoing::lent`]).
 
 use std::cell::{Cell, RefCell};
 use std::io::{self, IoSlice};
@@ -14,7 +15,9 @@ use std::task::{Context, Poll};
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::outgoing::lent;
 use super::resets::Resets;
+use crate::net::WriteQueue;
 
 /// The length of a frame header (RFC 9113 section 4.1).
 const FRAME_HEADER: usize = 9;
@@ -47,7 +50,8 @@ struct Inner<T> {
     read: BytesMut,
     /// How much was read in this turn.
     turn: usize,
-    /// Written and not yet sent.
+    /// Written and not yet sent: what is kept in pieces, and behind it what is not.
+    pieces: WriteQueue,
     written: BytesMut,
     /// Nothing is sent yet.
     held: bool,
@@ -86,8 +90,8 @@ impl<T> Wire<T> {
     }
 
     fn new(io: T, stage: Stage, read: BytesMut, resets: Option<Resets>) -> Self {
-        let (written, held) = (BytesMut::new(), resets.is_some());
-        Self(Rc::new(RefCell::new(Inner { io, stage, read, turn: 0, written, held, resets })))
+        let (pieces, written, held) = (WriteQueue::default(), BytesMut::new(), resets.is_some());
+        Self(Rc::new(RefCell::new(Inner { io, stage, read, turn: 0, pieces, written, held, resets })))
     }
 
     /// The highest stream that `h2` has reset for a protocol error (a server's side), 0 if none.
@@ -167,7 +171,14 @@ impl<T> Inner<T> {
 
 impl<T: AsyncWrite + Unpin> Inner<T> {
     fn poll_settle(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while !self.held && !self.written.is_empty() {
+        if self.held {
+            return Poll::Ready(Ok(()));
+        }
+        if !self.pieces.is_flushed() {
+            self.pieces.push(self.written.split().freeze());
+            std::task::ready!(self.pieces.poll_flush(&mut self.io, cx))?;
+        }
+        while !self.written.is_empty() {
             match std::task::ready!(Pin::new(&mut self.io).poll_write(cx, &self.written))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 sent => self.written.advance(sent),
@@ -177,21 +188,26 @@ impl<T: AsyncWrite + Unpin> Inner<T> {
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        if self.written.len() >= WRITE_BYTES {
+        if self.pieces.len() + self.written.len() >= WRITE_BYTES {
             std::task::ready!(self.poll_settle(cx))?;
         }
         if !matches!(self.stage, Stage::Open) {
             let first = slices.iter().find(|slice| !slice.is_empty());
             return Poll::Ready(Ok(first.map_or(0, |slice| self.open(slice))));
         }
-        let before = self.written.len();
         for slice in slices {
             if let Some(resets) = &mut self.resets {
                 resets.feed(slice);
             }
-            self.written.extend_from_slice(slice);
+            match lent(slice) {
+                Some(piece) => {
+                    self.pieces.push(self.written.split().freeze());
+                    self.pieces.push(piece);
+                }
+                None => self.written.extend_from_slice(slice),
+            }
         }
-        Poll::Ready(Ok(self.written.len() - before))
+        Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).sum()))
     }
 }
 
@@ -260,6 +276,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Wire<T> {
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
+    use super::super::outgoing::Outstanding;
     use super::*;
 
     const FRAME: &[u8] = &[0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 9];
@@ -303,6 +320,33 @@ mod tests {
         settle(&refused).await;
         drop(refused.into_inner());
         assert_eq!(far.read(&mut seen).await.unwrap(), 0);
+    }
+
+    #[tokio::test]
+    async fn payloads_are_kept_without_a_copy_in_their_place_among_what_is_copied() {
+        let (near, mut far) = tokio::io::duplex(64 * 1024);
+        let mut wire = Wire::client(near, 3, Bytes::new());
+        wire.write_all(&[b"PRI", FRAME].concat()).await.unwrap();
+        let outstanding = Rc::new(Outstanding::default());
+        let payload = |byte, length| outstanding.lease(Bytes::from(vec![byte; length]));
+        let (large, small, last) = (payload(b'l', 8 * 1024), payload(b's', 10), payload(b'e', 4 * 1024));
+        let mut sent = b"PRI".to_vec();
+        for (head, payload) in [("one", &large), ("two", &small), ("three", &last)] {
+            let slices = [IoSlice::new(head.as_bytes()), IoSlice::new(payload.chunk())];
+            let written = std::future::poll_fn(|cx| Pin::new(&mut wire).poll_write_vectored(cx, &slices));
+            assert_eq!(written.await.unwrap(), head.len() + payload.remaining());
+            sent.extend_from_slice(&[head.as_bytes(), payload.chunk()].concat());
+        }
+        wire.write_all(b"end").await.unwrap();
+        sent.extend_from_slice(b"end");
+        let inner = wire.0.borrow();
+        assert_eq!((inner.pieces.len(), inner.written.len()), (sent.len() - 3, 3));
+        drop(inner);
+        settle(&wire).await;
+        drop(wire);
+        let mut seen = Vec::new();
+        far.read_to_end(&mut seen).await.unwrap();
+        assert!(seen == sent, "{} bytes of {}", seen.len(), sent.len());
     }
 
     #[tokio::test]
