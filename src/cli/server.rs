@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -12,10 +13,12 @@ use super::{duration, exit};
 use crate::drain::{Drain, EndSignals};
 use crate::net;
 use crate::server::{CloseAfter, Config, Ping, Pod, ServeError, Server};
+use crate::tls::server::ServerOptions;
+use crate::tls::{self, CredentialsError};
 
 /// Runs a WebSocket echo server: text and binary messages come back as they are.
 ///
-/// Every path takes WebSocket sessions. On the same port GET answers /healthz (200), /readyz (200, and 503 while it drains),
+/// Every path takes WebSocket sessions, over HTTP/1.1 and over HTTP/2 (extended CONNECT), with --cert over TLS. On the same port GET answers /healthz (200), /readyz (200, and 503 while it drains),
 /// /metrics (for Prometheus) and /info (what the server saw of the request, as JSON; the pod's name and node from the
 /// environment's `POD_NAME`, `POD_NAMESPACE` and `NODE_NAME`).
 ///
@@ -44,6 +47,9 @@ pub(super) struct Args {
     #[arg(long = "origin", value_name = "ORIGIN")]
     origins: Vec<HeaderValue>,
 
+    #[command(flatten, next_help_heading = "TLS")]
+    tls: TlsArgs,
+
     #[command(flatten, next_help_heading = "Limits")]
     limits: Limits,
 
@@ -52,6 +58,21 @@ pub(super) struct Args {
 
     #[command(flatten)]
     pod: PodArgs,
+}
+
+#[derive(Debug, clap::Args)]
+struct TlsArgs {
+    /// The server's certificate, in PEM, followed by any intermediate ones: with it the port speaks TLS and nothing else.
+    #[arg(long, value_name = "FILE", requires = "key")]
+    cert: Option<PathBuf>,
+
+    /// The certificate's key, in PEM.
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    key: Option<PathBuf>,
+
+    /// The CA, in PEM, of which each client has to show a certificate.
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    client_ca: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -136,13 +157,21 @@ fn parse_close_after(text: &str) -> Result<CloseAfter, String> {
     Ok(CloseAfter { messages, code })
 }
 
+impl TlsArgs {
+    fn load(self) -> Result<Option<tls::server::Server>, CredentialsError> {
+        let (Some(certificate), Some(key)) = (self.cert, self.key) else { return Ok(None) };
+        tls::server::Server::load(&ServerOptions { certificate, key, client_ca: self.client_ca }).map(Some)
+    }
+}
+
 impl Args {
-    fn into_config(self) -> Config {
+    fn into_config(self) -> Result<Config, CredentialsError> {
         let cores = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-        let Self { limits, misbehaviour, pod, .. } = self;
-        Config {
+        let Self { tls, limits, misbehaviour, pod, .. } = self;
+        Ok(Config {
             listen: self.listen,
             workers: self.workers.unwrap_or_else(cores),
+            tls: tls.load()?,
             delay: misbehaviour.delay,
             max_connections: limits.max_connections,
             max_message_size: limits.max_message_size,
@@ -156,14 +185,18 @@ impl Args {
             close_after: misbehaviour.close_after,
             test_routes: misbehaviour.enable_test_routes,
             pod: Pod { name: pod.pod_name, namespace: pod.pod_namespace, node: pod.node_name },
-        }
+        })
     }
 }
 
 pub(super) fn run(args: Args) -> ExitCode {
     net::raise_open_file_limit();
     let drain_timeout = args.drain_timeout;
-    let server = match Server::bind(args.into_config()) {
+    let config = match args.into_config() {
+        Ok(config) => config,
+        Err(error) => return exit::report(&error, None, exit::USAGE),
+    };
+    let server = match Server::bind(config) {
         Ok(server) => server,
         Err(error) => {
             let hint = "choose another address with --listen; port 0 takes a free one";

@@ -2,7 +2,7 @@
 //! this server was told.
 
 use http::header::ORIGIN;
-use http::{HeaderValue, Version};
+use http::{HeaderValue, Request, Version};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
@@ -26,6 +26,16 @@ pub(super) struct Admitted {
 /// Judges an opening handshake over HTTP/1.1. With the session comes the answer to it.
 pub(super) fn admit(head: &RequestHead, worker: &Worker) -> Result<(ResponseHead, Admitted), Rejection> {
     judge(opening::check(head), &head.fields, head.version, worker)
+        .inspect_err(|rejection| worker.reject(*rejection))
+}
+
+/// Judges an extended CONNECT, the opening handshake over HTTP/2.
+pub(super) fn admit_http2(
+    request: &Request<()>,
+    worker: &Worker,
+) -> Result<(ResponseHead, Admitted), Rejection> {
+    let checked = opening::check_extended_connect(request);
+    judge(checked, &Fields::from(request.headers()), Version::HTTP_2, worker)
         .inspect_err(|rejection| worker.reject(*rejection))
 }
 

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use http::{HeaderValue, StatusCode};
 
+use crate::tls;
+
 /// The configuration of a [`Server`](super::Server).
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -13,6 +15,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// How many workers there are: threads that accept and serve on their own.
     pub workers: NonZeroUsize,
+    /// Its TLS; without it, it speaks cleartext.
+    pub tls: Option<tls::server::Server>,
     /// How long it waits before each answer.
     pub delay: Option<Duration>,
     /// How many sessions may be open at the same time; one more is refused with 503.
@@ -80,6 +84,7 @@ impl Config {
         Self {
             listen,
             workers: NonZeroUsize::MIN,
+            tls: None,
             delay: None,
             max_connections: None,
             max_message_size: Self::MAX_MESSAGE_SIZE,

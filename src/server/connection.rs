@@ -1,4 +1,4 @@
-//! One connection, from its first byte to its last: the first head decides what it becomes.
+//! One connection, from its first byte to its last: the first bytes decide what it becomes.
 //!
 //! The head is read here and not by hyper, because each fault is to be answered with a status and a sentence, and because
 //! frames may follow it in the same packet.
@@ -11,12 +11,14 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::admission::{self, Admitted};
+use super::http2::{self, Opening};
 use super::info::Peer;
 use super::read_ahead::ReadAhead;
 use super::rejection::Rejection;
 use super::worker::Worker;
 use super::{http1, session};
 use crate::http1::{RequestHead, parse_request};
+use crate::tls;
 use crate::websocket::opening::server as opening;
 
 /// What is set aside for a head: those of browsers fit.
@@ -24,7 +26,23 @@ const HEAD_CAPACITY: usize = 1024;
 
 /// Serves a connection to its end.
 pub(super) async fn serve(socket: TcpStream, address: SocketAddr, worker: Rc<Worker>) {
-    carry(socket, Peer { address }, &worker).await;
+    match &worker.shared.config.tls {
+        None => carry(socket, Peer { address, tls: None }, &worker).await,
+        // Boxed: a session in cleartext is not to be as large as one over TLS.
+        Some(tls) => Box::pin(decrypt(socket, address, tls, &worker)).await,
+    }
+}
+
+/// Serves a connection over TLS.
+async fn decrypt(socket: TcpStream, address: SocketAddr, tls: &tls::server::Server, worker: &Rc<Worker>) {
+    let limit = worker.shared.config.handshake_timeout;
+    let shaking_hands = Box::pin(tokio::time::timeout(limit, tls.accept(socket)));
+    match worker.closing.run_until_cancelled(shaking_hands).await {
+        Some(Ok(Ok((stream, facts)))) => carry(stream, Peer { address, tls: Some(facts) }, worker).await,
+        // A probe, a client that does not trust this server, or one that does not speak TLS.
+        Some(Ok(Err(error))) => tracing::debug!("TLS with {address}: {error}"),
+        Some(Err(_)) | None => {}
+    }
 }
 
 /// Serves what a connection carries.
@@ -46,22 +64,26 @@ pub(super) struct Opened<S> {
     pub(super) admitted: Admitted,
 }
 
-/// Reads the first head and answers it. Returns the connection if it is a WebSocket now.
+/// Reads the first bytes and answers them. Returns the connection if it is a WebSocket now.
 async fn open<S>(mut stream: S, peer: Peer, worker: &Rc<Worker>) -> Option<Opened<S>>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let mut buffer = BytesMut::with_capacity(HEAD_CAPACITY);
     let limit = worker.shared.config.handshake_timeout;
-    let reading = tokio::time::timeout(limit, read_head(&mut stream, &mut buffer));
+    let reading = tokio::time::timeout(limit, read_first(&mut stream, &mut buffer));
     // The end waits for nobody's first request.
     let rejection = match worker.closing.run_until_cancelled(reading).await? {
         Ok(Ok(None)) => return None,
-        Ok(Ok(Some(head))) if !opening::is_attempt(&head.request) => {
-            let stream = ReadAhead::new(stream, head.bytes.freeze());
+        Ok(Ok(Some(First::Http2))) => {
+            Box::pin(http2::serve(stream, buffer, peer, Rc::clone(worker))).await;
+            return None;
+        }
+        Ok(Ok(Some(First::Head { request, bytes }))) if !opening::is_attempt(&request) => {
+            let stream = ReadAhead::new(stream, bytes.freeze());
             return Box::pin(http1::serve(stream, &peer, worker)).await;
         }
-        Ok(Ok(Some(head))) => match admission::admit(&head.request, worker) {
+        Ok(Ok(Some(First::Head { request, .. }))) => match admission::admit(&request, worker) {
             Ok((answer, admitted)) => {
                 let mut response = BytesMut::new();
                 answer.write(&mut response);
@@ -75,8 +97,8 @@ where
             worker.reject(rejection);
             rejection
         }
-        // A probe that opens a connection and says nothing hears nothing.
-        Err(_) if buffer.is_empty() => return None,
+        // A probe that opens a connection and says nothing hears nothing, and HTTP/2 has no word for it.
+        Err(_) if buffer.is_empty() || Opening::of(&buffer) == Opening::Incomplete => return None,
         Err(_) => {
             let rejection = Rejection::TimedOut(limit);
             worker.reject(rejection);
@@ -88,24 +110,32 @@ where
     None
 }
 
-/// A head and the bytes that it was parsed from, with what followed it.
-struct Head {
-    request: RequestHead,
-    bytes: BytesMut,
+/// How a connection begins.
+enum First {
+    /// With a head, here also as the bytes that it was parsed from, with what followed it.
+    Head { request: RequestHead, bytes: BytesMut },
+    /// With the preface of HTTP/2, which is left in the buffer.
+    Http2,
 }
 
-/// Reads up to the end of a head; what followed it stays in `buffer`. `None` if the peer is gone.
-async fn read_head<S: AsyncRead + Unpin>(
+/// Reads what a connection begins with; what follows a head stays in `buffer`. `None` if the peer is gone.
+async fn read_first<S: AsyncRead + Unpin>(
     stream: &mut S,
     buffer: &mut BytesMut,
-) -> Result<Option<Head>, Rejection> {
+) -> Result<Option<First>, Rejection> {
     loop {
         if !matches!(stream.read_buf(buffer).await, Ok(1..)) {
             return Ok(None);
         }
+        match Opening::of(buffer) {
+            Opening::Http2 => return Ok(Some(First::Http2)),
+            Opening::Broken => return Ok(None),
+            Opening::Incomplete => continue,
+            Opening::Other => {}
+        }
         let bytes = buffer.clone();
         match parse_request(buffer) {
-            Ok(Some(request)) => return Ok(Some(Head { request, bytes })),
+            Ok(Some(request)) => return Ok(Some(First::Head { request, bytes })),
             Ok(None) => {}
             Err(error) => return Err(Rejection::of_head(error, buffer)),
         }

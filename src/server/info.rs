@@ -3,15 +3,18 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+use http::Version;
 use serde::Serialize;
 
 use super::config::Pod;
 use crate::http1::RequestHead;
+use crate::tls::server::ServerFacts;
 
 /// Who is at the other end of a connection.
 #[derive(Debug)]
 pub(super) struct Peer {
     pub(super) address: SocketAddr,
+    pub(super) tls: Option<ServerFacts>,
 }
 
 #[derive(Debug, Serialize)]
@@ -22,6 +25,7 @@ struct Info<'a> {
     /// Fields that came more than once are one list, as RFC 9110 section 5.3 has it.
     headers: BTreeMap<&'a str, String>,
     peer: SocketAddr,
+    tls: Option<&'a ServerFacts>,
     pod: &'a Pod,
 }
 
@@ -41,9 +45,13 @@ pub(super) fn render(head: &RequestHead, peer: &Peer, pod: &Pod) -> String {
     let info = Info {
         method: head.method.as_str(),
         target: head.target_str(),
-        version: format!("{:?}", head.version),
+        version: match head.version {
+            Version::HTTP_2 => "HTTP/2".to_owned(),
+            version => format!("{version:?}"),
+        },
         headers,
         peer: peer.address,
+        tls: peer.tls.as_ref(),
         pod,
     };
     let mut text = serde_json::to_string_pretty(&info).unwrap_or_else(|_| unreachable!("its keys are text"));

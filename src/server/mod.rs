@@ -3,7 +3,8 @@
 //! ```text
 //!  Server ── a worker a core ──▶ connection: the first head ── admission: 101 ───────────▶ session: echo
 //!                                              │                                               ▲
-//!                                              ├─ plain HTTP ─▶ http1: routes ─ 101, later on ─┘
+//!                                              ├─ plain HTTP ─▶ http1: routes ─ 101, later on ─┤
+//!                                              ├─ HTTP/2 ─────▶ http2: routes ─ 200 of a stream ┘
 //!                                              └─ neither ────▶ rejection
 //! ```
 //!
@@ -15,6 +16,7 @@ mod config;
 mod connection;
 mod echo;
 mod http1;
+mod http2;
 mod info;
 mod keepalive;
 mod metrics;
@@ -100,67 +102,4 @@ impl Server {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::num::NonZeroUsize;
-    use std::time::Duration;
-
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::TcpStream;
-
-    use super::*;
-
-    const PATIENCE: Duration = Duration::from_secs(20);
-
-    fn bind(config: impl FnOnce(Config) -> Config) -> Server {
-        Server::bind(config(Config::new(([127, 0, 0, 1], 0).into()))).expect("a free port")
-    }
-
-    /// Waits until the connection ends, in whatever way.
-    async fn end_of(mut stream: TcpStream) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        let reading = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut bytes));
-        let _ = reading.await.expect("the connection ends");
-        bytes
-    }
-
-    #[tokio::test]
-    async fn a_drain_ends_every_worker_and_is_told_so() {
-        let server = bind(|config| Config { workers: NonZeroUsize::new(3).expect("not 0"), ..config });
-        let address = server.local_addr();
-        let drain = Drain::new();
-        let serving = tokio::spawn(server.serve(drain.clone()));
-        let mut stream = TcpStream::connect(address).await.unwrap();
-        stream.write_all(b"GET /healthz HTTP/1.0\r\n\r\n").await.unwrap();
-        assert!(end_of(stream).await.ends_with(b"OK\n"));
-        assert!(drain.run(PATIENCE).await);
-        serving.await.unwrap().unwrap();
-        TcpStream::connect(address).await.expect_err("the listeners are closed");
-    }
-
-    #[tokio::test]
-    async fn a_dropped_server_drops_its_connections() {
-        let server = bind(|config| config);
-        let address = server.local_addr();
-        let serving = tokio::spawn(server.serve(Drain::new()));
-        let mut stream = TcpStream::connect(address).await.unwrap();
-        stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
-        assert_eq!(stream.read_u8().await.unwrap(), b'H');
-        serving.abort();
-        end_of(stream).await;
-    }
-
-    #[tokio::test]
-    async fn a_client_that_does_not_finish_its_request_is_told_and_dropped() {
-        let limit = Duration::from_millis(50);
-        let server = bind(|config| Config { handshake_timeout: limit, ..config });
-        let address = server.local_addr();
-        let serving = tokio::spawn(server.serve(Drain::new()));
-        let silent = TcpStream::connect(address).await.unwrap();
-        let mut slow = TcpStream::connect(address).await.unwrap();
-        slow.write_all(b"GET / HT").await.unwrap();
-        assert_eq!(end_of(silent).await, b"");
-        let answer = String::from_utf8(end_of(slow).await).unwrap();
-        assert!(answer.starts_with("HTTP/1.1 408 ") && answer.ends_with("within 50ms\n"), "{answer}");
-        serving.abort();
-    }
-}
+mod tests;

@@ -113,6 +113,7 @@ pub(super) enum Reason {
     Target,
     Host,
     Body,
+    Protocol,
     Upgrade,
     Connection,
     WebSocketVersion,
@@ -125,7 +126,7 @@ pub(super) enum Reason {
 
 impl Reason {
     /// All of them, in the order of their numbers.
-    pub(super) const ALL: [Self; 17] = [
+    pub(super) const ALL: [Self; 18] = [
         Self::Timeout,
         Self::Malformed,
         Self::HeadTooLarge,
@@ -135,6 +136,7 @@ impl Reason {
         Self::Target,
         Self::Host,
         Self::Body,
+        Self::Protocol,
         Self::Upgrade,
         Self::Connection,
         Self::WebSocketVersion,
@@ -152,6 +154,7 @@ impl Reason {
             Refusal::Target => Self::Target,
             Refusal::Host => Self::Host,
             Refusal::Body => Self::Body,
+            Refusal::Protocol => Self::Protocol,
             Refusal::Upgrade => Self::Upgrade,
             Refusal::Connection => Self::Connection,
             Refusal::WebSocketVersion => Self::WebSocketVersion,
@@ -171,6 +174,7 @@ impl Reason {
             Self::Target => "target",
             Self::Host => "host",
             Self::Body => "body",
+            Self::Protocol => "protocol",
             Self::Upgrade => "upgrade",
             Self::Connection => "connection",
             Self::WebSocketVersion => "websocket_version",

@@ -98,7 +98,7 @@ pub(super) fn forwarded_client_cert(asked: &[String], peer: &CertificateDer<'_>)
 }
 
 /// What a person wants to know of a certificate.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Description {
     /// Whose it is.
     pub subject: String,

@@ -14,6 +14,7 @@ use tokio_rustls::rustls::{
     AlertDescription, CertificateError, ClientConfig, Error, InvalidMessage, RootCertStore,
 };
 
+use super::agreed;
 use super::certificate::{Description, describe};
 use super::credentials::{CredentialsError, certified_key, protocols, roots, versions};
 use super::verifier::ServerVerifier;
@@ -115,15 +116,11 @@ impl Client {
         let connector = TlsConnector::from(Arc::new(config));
         let stream = connector.connect(name, io).await.map_err(ConnectError::Handshake)?;
         let session = stream.get_ref().1;
-        let debug = |value: Option<String>| value.unwrap_or_default();
+        let (version, cipher_suite, alpn) = agreed(session);
         let facts = TlsFacts {
-            version: debug(
-                session.protocol_version().map(|version| format!("{version:?}").replace('_', ".")),
-            ),
-            cipher_suite: debug(
-                session.negotiated_cipher_suite().map(|suite| format!("{:?}", suite.suite())),
-            ),
-            alpn: session.alpn_protocol().map(|name| String::from_utf8_lossy(name).into_owned()),
+            version,
+            cipher_suite,
+            alpn,
             server_name: host.to_owned(),
             verified: !self.insecure,
             certificate: session.peer_certificates().and_then(<[_]>::first).and_then(describe),

@@ -190,6 +190,6 @@ fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, CredentialsError> 
     })
 }
 
-fn invalid(path: &Path, problem: &dyn std::fmt::Display) -> CredentialsError {
+pub(super) fn invalid(path: &Path, problem: &dyn std::fmt::Display) -> CredentialsError {
     CredentialsError::Invalid { path: path.to_owned(), problem: problem.to_string() }
 }

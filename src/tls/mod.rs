@@ -1,6 +1,6 @@
 //! Mutual TLS between two sidecars, as Istio configures Envoy for it: SPIFFE identities instead of host names, and ALPN
 //! names that say what is spoken inside (`pilot/pkg/networking/util/util.go`, `pilot/pkg/security/authn/utils/utils.go`).
-//! And the TLS of a client on the Web's terms ([`client`]).
+//! And the TLS of a client ([`client`]) and of a server ([`server`]) on the Web's terms.
 //!
 //! Not here: when a connection is encrypted, which is the business of the sidecar.
 
@@ -8,6 +8,7 @@ mod certificate;
 pub mod client;
 mod credentials;
 mod failure;
+pub mod server;
 mod verifier;
 
 use std::io::{self, Read};
@@ -17,7 +18,7 @@ use std::sync::Arc;
 use tokio::net::TcpStream;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::server::Acceptor;
-use tokio_rustls::rustls::{ClientConfig, ServerConnection};
+use tokio_rustls::rustls::{ClientConfig, CommonState, ServerConnection};
 use tokio_rustls::server::StartHandshake;
 use tokio_rustls::{TlsConnector, TlsStream};
 
@@ -125,6 +126,14 @@ impl MutualTls {
             stream: stream.into(),
         })
     }
+}
+
+/// The version, the cipher suite and the application's protocol of a session.
+fn agreed(session: &CommonState) -> (String, String, Option<String>) {
+    let version = session.protocol_version().map(|version| format!("{version:?}").replace('_', "."));
+    let cipher_suite = session.negotiated_cipher_suite().map(|suite| format!("{:?}", suite.suite()));
+    let alpn = session.alpn_protocol().map(|name| String::from_utf8_lossy(name).into_owned());
+    (version.unwrap_or_default(), cipher_suite.unwrap_or_default(), alpn)
 }
 
 fn no_filter_chain(socket: &TcpStream, why: &str) -> io::Result<Accepted> {

@@ -4,6 +4,7 @@
 //! before them, and an opening ([`Settings`]) that is Envoy's to the byte. Which requests exist and what becomes of
 //! them is the sidecar's business.
 
+mod byte_stream;
 mod client;
 mod held;
 mod outgoing;
@@ -14,6 +15,7 @@ mod settings;
 mod stream;
 mod wire;
 
+pub use byte_stream::ByteStream;
 pub use client::{AwaitedResponse, Client, connect};
 pub use h2::Reason;
 pub use peer_settings::{Noted, Opening, PeerSettings};

@@ -27,6 +27,8 @@ pub struct Server<T> {
     wire: Wire<T>,
     /// The highest stream that was accepted.
     last_accepted: u32,
+    /// A malformed request ends the connection.
+    is_strict: bool,
     held: Rc<Held>,
 }
 
@@ -50,7 +52,14 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Server<T> {
             .handshake(wire.clone())
             .await?;
         let held = Rc::new(Held::new(settings.initial_connection_window_size));
-        Ok(Self { connection, wire, last_accepted: 0, held })
+        Ok(Self { connection, wire, last_accepted: 0, is_strict: true, held })
+    }
+
+    /// Leaves malformed requests to `h2`, which resets their streams: the others live on. Otherwise the connection ends
+    /// with one, as in Envoy.
+    #[must_use]
+    pub fn lenient(self) -> Self {
+        Self { is_strict: false, ..self }
     }
 
     /// The next stream; `None` when the connection has ended. Everything on the connection moves only while this is
@@ -73,7 +82,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Server<T> {
         let accepted = self.connection.poll_accept(cx);
         if let Poll::Ready(Some(Ok((_, respond)))) = &accepted {
             self.last_accepted = self.last_accepted.max(respond.stream_id().as_u32());
-        } else if self.wire.last_protocol_error() > self.last_accepted {
+        } else if self.is_strict && self.wire.last_protocol_error() > self.last_accepted {
             return Poll::Ready(Some(Err(StreamError::Malformed)));
         }
         if accepted.is_pending() {

@@ -1,6 +1,7 @@
 //! `websockets-cli server`.
 
 mod pod;
+mod tls;
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};

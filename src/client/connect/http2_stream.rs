@@ -1,5 +1,4 @@
 //! One HTTP/2 stream as a byte stream, with the connection that carries it: what RFC 8441 makes of a TCP connection.
-//! END_STREAM is its end, RST_STREAM a reset.
 //!
 //! The connection has no task of its own: whoever reads or writes drives it, so that it ends with the stream.
 
@@ -9,27 +8,21 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, Bytes};
 use http::Response;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::tunnel::{AwaitedResponse, Client, Stream, StreamError};
+use crate::tunnel::{AwaitedResponse, ByteStream, Client, Stream, StreamError};
 
 /// What moves a connection's bytes.
 pub(super) type Driver = Pin<Box<dyn Future<Output = Result<(), h2::Error>>>>;
 
-/// One write takes up to this: several DATA frames.
-const MAX_WRITE_BYTES: usize = 64 * 1024;
-
 /// The only stream of a connection.
 pub(super) struct Http2Stream {
-    stream: Stream,
+    stream: ByteStream,
     /// `None` once the connection has ended.
     driver: Option<Driver>,
     /// Held, because a connection without a client says GOAWAY.
     _client: Client,
-    /// The rest of a DATA frame.
-    unread: Bytes,
 }
 
 impl Debug for Http2Stream {
@@ -40,7 +33,7 @@ impl Debug for Http2Stream {
 
 impl Http2Stream {
     pub(super) fn new(stream: Stream, driver: Driver, client: Client) -> Self {
-        Self { stream, driver: Some(driver), _client: client, unread: Bytes::new() }
+        Self { stream: ByteStream::new(stream), driver: Some(driver), _client: client }
     }
 
     /// The next head of the answer.
@@ -50,7 +43,7 @@ impl Http2Stream {
         cx: &mut Context<'_>,
     ) -> Poll<Result<Response<()>, StreamError>> {
         self.drive(cx);
-        awaited.poll_head(&mut self.stream, cx)
+        awaited.poll_head(self.stream.get_mut(), cx)
     }
 
     /// Moves bytes between the connection and its streams. Why it ended, the stream says.
@@ -61,14 +54,6 @@ impl Http2Stream {
     }
 }
 
-fn broken(error: StreamError) -> io::Error {
-    let kind = match error {
-        StreamError::Reset(_) => io::ErrorKind::ConnectionReset,
-        _ => io::ErrorKind::ConnectionAborted,
-    };
-    io::Error::new(kind, error)
-}
-
 impl AsyncRead for Http2Stream {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -76,18 +61,12 @@ impl AsyncRead for Http2Stream {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         self.drive(cx);
-        if self.unread.is_empty() {
-            let Some(data) = ready!(self.stream.poll_data(cx)).map_err(broken)? else {
-                self.stream.finish();
-                self.drive(cx);
-                return Poll::Ready(Ok(()));
-            };
-            self.unread = data;
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
+        if buffer.filled().len() == before {
+            ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
+            self.drive(cx);
         }
-        let length = self.unread.len().min(buffer.remaining());
-        buffer.put_slice(&self.unread[..length]);
-        self.unread.advance(length);
-        self.stream.release(length);
         Poll::Ready(Ok(()))
     }
 }
@@ -95,10 +74,7 @@ impl AsyncRead for Http2Stream {
 impl AsyncWrite for Http2Stream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.drive(cx);
-        ready!(self.stream.poll_ready(cx));
-        let part = &bytes[..bytes.len().min(MAX_WRITE_BYTES)];
-        self.stream.send(Bytes::copy_from_slice(part)).map_err(broken)?;
-        Poll::Ready(Ok(part.len()))
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -107,8 +83,8 @@ impl AsyncWrite for Http2Stream {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.stream.finish();
+        let ended = Pin::new(&mut self.stream).poll_shutdown(cx);
         self.drive(cx);
-        Poll::Ready(Ok(()))
+        ended
     }
 }

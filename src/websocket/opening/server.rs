@@ -8,11 +8,12 @@ use http::header::{
     SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE,
 };
 use http::uri::Authority;
-use http::{HeaderName, HeaderValue, Method, StatusCode, Uri, Version};
+use http::{HeaderName, HeaderValue, Method, Request, StatusCode, Uri, Version};
 use tungstenite::handshake::derive_accept_key;
 
 use crate::http1::{Fields, RequestHead, ResponseHead};
 use crate::websocket::deflate::Agreement;
+use crate::websocket::extended_connect;
 
 /// The version that RFC 6455 defines, the only one there is.
 const VERSION: &str = "13";
@@ -20,7 +21,8 @@ const VERSION: &str = "13";
 /// A request that may become a WebSocket session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Accepted {
-    accept: HeaderValue,
+    /// The proof that the key was read. Over HTTP/2 there need not be one.
+    accept: Option<HeaderValue>,
     subprotocol: Option<HeaderValue>,
     /// How messages are compressed, if the client offered a way.
     pub deflate: Option<Agreement>,
@@ -34,20 +36,20 @@ impl Accepted {
             offered.find_map(|name| supported.iter().find(|candidate| *candidate == name)).cloned();
     }
 
-    /// The 101 that turns the connection into a WebSocket (RFC 6455 section 4.2.2).
+    /// The 101 that turns the connection into a WebSocket (RFC 6455 section 4.2.2); over HTTP/2 it becomes a 200.
     #[must_use]
     pub fn response(&self) -> ResponseHead {
         let fields = [
             (CONNECTION, HeaderValue::from_static("Upgrade")),
             (UPGRADE, HeaderValue::from_static("websocket")),
-            (SEC_WEBSOCKET_ACCEPT, self.accept.clone()),
         ];
+        let accept = self.accept.clone().map(|accept| (SEC_WEBSOCKET_ACCEPT, accept));
         let subprotocol = self.subprotocol.clone().map(|name| (SEC_WEBSOCKET_PROTOCOL, name));
         let extensions = self.deflate.map(|agreement| (SEC_WEBSOCKET_EXTENSIONS, agreement.to_value()));
         ResponseHead {
             status: StatusCode::SWITCHING_PROTOCOLS,
             version: Version::HTTP_11,
-            fields: fields.into_iter().chain(subprotocol).chain(extensions).collect(),
+            fields: fields.into_iter().chain(accept).chain(subprotocol).chain(extensions).collect(),
         }
     }
 }
@@ -70,6 +72,9 @@ pub enum Refusal {
     /// The request announces a body, whose bytes could be taken for frames.
     #[error("an opening handshake has no body")]
     Body,
+    /// A CONNECT over HTTP/2 for something else.
+    #[error("the :protocol of a WebSocket is websocket")]
+    Protocol,
     /// No `Upgrade: websocket`.
     #[error("the Upgrade field does not ask for websocket")]
     Upgrade,
@@ -90,7 +95,7 @@ impl Refusal {
     pub fn status(self) -> StatusCode {
         match self {
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Target | Self::Host | Self::Body | Self::Key => StatusCode::BAD_REQUEST,
+            Self::Target | Self::Host | Self::Body | Self::Protocol | Self::Key => StatusCode::BAD_REQUEST,
             Self::HttpVersion | Self::Upgrade | Self::Connection | Self::WebSocketVersion => {
                 StatusCode::UPGRADE_REQUIRED
             }
@@ -150,13 +155,48 @@ pub fn check(head: &RequestHead) -> Result<Accepted, Refusal> {
     if !fields.has_element(&CONNECTION, "upgrade") {
         return Err(Refusal::Connection);
     }
-    if only(fields, &SEC_WEBSOCKET_VERSION).is_none_or(|version| version != VERSION) {
+    if !is_version_13(fields) {
         return Err(Refusal::WebSocketVersion);
     }
-    let key = only(fields, &SEC_WEBSOCKET_KEY).map(HeaderValue::as_bytes);
-    let key = key.filter(|key| is_sixteen_bytes_in_base64(key)).ok_or(Refusal::Key)?;
-    let accept = HeaderValue::try_from(derive_accept_key(key)).map_err(|_| Refusal::Key)?;
-    Ok(Accepted { accept, subprotocol: None, deflate: Agreement::accept(fields) })
+    let accept = only(fields, &SEC_WEBSOCKET_KEY).and_then(accept_for).ok_or(Refusal::Key)?;
+    Ok(Accepted { accept: Some(accept), subprotocol: None, deflate: Agreement::accept(fields) })
+}
+
+/// Checks an extended CONNECT (RFC 8441 section 5). A key is not asked for; where a proxy has kept one it is answered, since
+/// its client waits for that.
+///
+/// # Errors
+/// The first thing that is wrong with it.
+pub fn check_extended_connect(request: &Request<()>) -> Result<Accepted, Refusal> {
+    if !extended_connect::protocol(request).is_some_and(|protocol| protocol.eq_ignore_ascii_case("websocket"))
+    {
+        return Err(Refusal::Protocol);
+    }
+    if !request.uri().path().starts_with('/') {
+        return Err(Refusal::Target);
+    }
+    if request.uri().authority().is_none() {
+        return Err(Refusal::Host);
+    }
+    let fields = Fields::from(request.headers());
+    if fields.get_all(&CONTENT_LENGTH).any(|length| length != "0") {
+        return Err(Refusal::Body);
+    }
+    if !is_version_13(&fields) {
+        return Err(Refusal::WebSocketVersion);
+    }
+    let accept = only(&fields, &SEC_WEBSOCKET_KEY).and_then(accept_for);
+    Ok(Accepted { accept, subprotocol: None, deflate: Agreement::accept(&fields) })
+}
+
+fn is_version_13(fields: &Fields) -> bool {
+    only(fields, &SEC_WEBSOCKET_VERSION).is_some_and(|version| version == VERSION)
+}
+
+/// The answer to a key; `None` if it is none.
+fn accept_for(key: &HeaderValue) -> Option<HeaderValue> {
+    let key = Some(key.as_bytes()).filter(|key| is_sixteen_bytes_in_base64(key))?;
+    HeaderValue::try_from(derive_accept_key(key)).ok()
 }
 
 /// The value of a field that is there exactly once.
@@ -174,6 +214,7 @@ fn is_sixteen_bytes_in_base64(key: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use bytes::BytesMut;
+    use h2::ext::Protocol;
     use tungstenite::handshake::client::generate_key;
 
     use super::*;
@@ -250,6 +291,49 @@ mod tests {
             assert_eq!(check(&parse(&text)), Err(refusal), "{text}");
             assert_eq!(refusal.status().as_u16(), status);
         }
+    }
+
+    /// An extended CONNECT as Chromium sends it.
+    fn extended_connect() -> Request<()> {
+        let request =
+            Request::connect("https://server.example.com/chat").extension(Protocol::from_static("websocket"));
+        request.header(SEC_WEBSOCKET_VERSION, "13").body(()).expect("valid")
+    }
+
+    #[test]
+    fn an_extended_connect_needs_no_key_and_gets_an_answer_to_one() {
+        let accepted = check_extended_connect(&extended_connect()).expect("accepted");
+        assert!(!accepted.response().fields.contains(&SEC_WEBSOCKET_ACCEPT));
+        let mut with_key = extended_connect();
+        let key = HeaderValue::from_static("dGhlIHNhbXBsZSBub25jZQ==");
+        with_key.headers_mut().insert(SEC_WEBSOCKET_KEY, key);
+        let accepted = check_extended_connect(&with_key).expect("accepted");
+        assert_eq!(
+            accepted.response().fields.get(&SEC_WEBSOCKET_ACCEPT).unwrap(),
+            "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+        );
+    }
+
+    #[test]
+    fn an_extended_connect_for_something_else_is_refused() {
+        let refused = |change: &dyn Fn(&mut Request<()>)| {
+            let mut request = extended_connect();
+            change(&mut request);
+            check_extended_connect(&request).expect_err("refused")
+        };
+        let protocol = |name| {
+            move |request: &mut Request<()>| {
+                drop(request.extensions_mut().insert(Protocol::from_static(name)));
+            }
+        };
+        assert_eq!(refused(&protocol("connect-udp")), Refusal::Protocol);
+        assert_eq!(refused(&|request| request.extensions_mut().clear()), Refusal::Protocol);
+        assert_eq!(refused(&|request| *request.uri_mut() = "/chat".parse().unwrap()), Refusal::Host);
+        let version = HeaderValue::from_static("8");
+        let set = |request: &mut Request<()>| {
+            drop(request.headers_mut().insert(SEC_WEBSOCKET_VERSION, version.clone()));
+        };
+        assert_eq!(refused(&set), Refusal::WebSocketVersion);
     }
 
     #[test]
