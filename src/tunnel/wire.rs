@@ -339,9 +339,8 @@ mod tests {
         }
         wire.write_all(b"end").await.unwrap();
         sent.extend_from_slice(b"end");
-        let inner = wire.0.borrow();
-        assert_eq!((inner.pieces.len(), inner.written.len()), (sent.len() - 3, 3));
-        drop(inner);
+        let waiting = |inner: &Inner<_>| (inner.pieces.len(), inner.written.len());
+        assert_eq!(waiting(&wire.0.borrow()), (sent.len() - 3, 3));
         settle(&wire).await;
         drop(wire);
         let mut seen = Vec::new();
