@@ -48,7 +48,10 @@ class Terminal:
         environment |= {"TERM": "xterm-256color", "XDG_STATE_HOME": state}
         self.screen = pyte.Screen(columns, rows)
         self.stream = pyte.ByteStream(self.screen)
-        self.process = pexpect.spawn(command[0], command[1:], dimensions=(rows, columns), env=environment, timeout=PATIENCE)
+        # A shell that runs this in the background ignores SIGINT, and so would Python's client.
+        default = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
+        size = {"dimensions": (rows, columns), "timeout": PATIENCE}
+        self.process = pexpect.spawn(command[0], command[1:], env=environment, preexec_fn=default, **size)
         self.process.delaybeforesend = None
 
     def lines(self):

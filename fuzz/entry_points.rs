@@ -35,7 +35,7 @@ pub(crate) const ENTRY_POINTS: &[EntryPoint] = &[
     EntryPoint {
         name: "frames",
         run: frames,
-        seeds: &[PLAIN, COMPRESSED, FROM_SERVER, AMID_COMPRESSED, AMID_PLAIN],
+        seeds: &[PLAIN, COMPRESSED, FROM_SERVER, AMID_COMPRESSED, AMID_PLAIN, BAD_GATEWAY],
     },
     EntryPoint { name: "extended_connect", run: extended_connect, seeds: &[HANDSHAKE] },
     EntryPoint { name: "access_log", run: access_log, seeds: &[LINE] },
@@ -68,6 +68,9 @@ const FROM_SERVER: &[u8] = b"\x07\xc1\x07\xf2\x48\xcd\xc9\xc9\x07\0\x81\x02\xc3\
 const AMID_COMPRESSED: &[u8] =
     b"\x01\xc1\x87\0\0\0\0\xf2\x48\xcd\xc9\xc9\x07\0\x42\x82\0\0\0\0\xf2\0\xc1\x82\x80\x83\0\0\0\0\x11\0\0\xc1\x81\0\0\0\0\0";
 const AMID_PLAIN: &[u8] = b"\x01\x02\x82\0\0\0\0ab\xc1\x85\0\0\0\0\xf2\x48\xcd\xff\xff";
+
+/// A Close to a client with a code that tungstenite does not know.
+const BAD_GATEWAY: &[u8] = b"\x02\x81\x01x\x88\x05\x03\xf6why";
 
 const LINE: &[u8] = br#"{"method":"GET","path":"/","response_code":101,"response_flags":"-","duration":12,"bytes_sent":null}"#;
 

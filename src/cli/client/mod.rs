@@ -47,7 +47,7 @@ pub(super) struct Args {
     #[arg(long, conflicts_with_all = ["texts", "binary", "frame_size", "replies", "expect", "output", "raw_output"])]
     echo: bool,
 
-    /// Say on standard error what happens: heads, TLS and HTTP/2 facts; twice: every frame, too.
+    /// Say on standard error, or above the prompt, what happens: heads, TLS and HTTP/2 facts; twice: every frame, too.
     #[arg(short, long, action = clap::ArgAction::Count)]
     verbose: u8,
 

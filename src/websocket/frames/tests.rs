@@ -214,6 +214,37 @@ fn any_message() -> impl Strategy<Value = Message> {
     ]
 }
 
+#[tokio::test]
+async fn the_code_of_a_close_is_the_peer_s_whoever_masks_it_and_however_it_is_cut() {
+    // 1014, which tungstenite does not know, and `why`.
+    let masked: &[u8] = b"\x81\x81\0\0\0\0x\x88\x85\x01\x02\x03\x04\x02\xf4tlx";
+    let plain: &[u8] = b"\x81\x01x\x88\x05\x03\xf6why";
+    for (role, frames) in [(Role::Server, masked), (Role::Client, plain)] {
+        for piece in 1..=frames.len() {
+            for agreement in [None, AGREED] {
+                let (mut peer, near) = duplex(LIMIT);
+                let mut session = session(near, role, agreement).await;
+                let sending = async {
+                    for piece in frames.chunks(piece) {
+                        peer.write_all(piece).await.unwrap();
+                        tokio::task::yield_now().await;
+                    }
+                };
+                let receiving = async { [session.next().await, session.next().await] };
+                let ([text, close], ()) = tokio::join!(receiving, sending);
+                assert_eq!(text.unwrap().unwrap(), Message::text("x"));
+                let Some(Ok(Message::Close(Some(close)))) = close else { panic!("{close:?}") };
+                let close = session.get_ref().as_sent(close);
+                assert_eq!(
+                    (u16::from(close.code), close.reason.as_str()),
+                    (1014, "why"),
+                    "in pieces of {piece}"
+                );
+            }
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
