@@ -208,6 +208,15 @@ def where_pythons_screen_breaks_ours_does_not(place):
     terminal.type(CTRL_D)
     equal(terminal.end(), 0)
 
+    # Messages that arrive while the cursor is amid the line.
+    terminal = ours(f"{place}/tick")
+    terminal.shows(">")
+    terminal.type("hello\x1b[D\x1b[D\x1b[D")
+    terminal.shows("< tick 1")
+    equal(terminal.screen.cursor.x, len("> he"), "column of the cursor")
+    terminal.type("X\r")
+    terminal.shows("< heXllo")
+
     # A message longer than the line.
     terminal = ours(f"{place}/echo", columns=30, rows=12)
     terminal.shows(">")
