@@ -2,9 +2,10 @@
 //! server's sidecar without one (`DPE`) by the connection between the sidecars, its `downstream_remote_address`, which is
 //! the client line's `upstream_local_address`.
 //!
-//! Only the lines that have not met their other side yet are kept, as text.
+//! Only the lines that have not met their other side yet are kept, as text, and of each side no more than one wants.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
 
 use super::ParsedLine;
 
@@ -21,13 +22,13 @@ pub struct Waiting<P> {
 #[derive(Debug)]
 struct Alone<P> {
     lines: BTreeMap<u64, Line<P>>,
-    by_id: HashMap<Box<str>, VecDeque<u64>>,
+    by_id: HashMap<Arc<str>, VecDeque<u64>>,
 }
 
 #[derive(Debug)]
 struct Line<P> {
     waiting: Waiting<P>,
-    has_id: bool,
+    id: Option<Arc<str>>,
     /// Of the connection between the sidecars.
     address: Option<Box<str>>,
 }
@@ -38,16 +39,31 @@ pub struct Joiner<P> {
     client: Alone<P>,
     server: Alone<P>,
     next: u64,
+    most: usize,
+    given_up: usize,
 }
 
 impl<P> Default for Joiner<P> {
+    /// Keeps every line until it meets its other side.
     fn default() -> Self {
-        let alone = || Alone { lines: BTreeMap::new(), by_id: HashMap::new() };
-        Self { client: alone(), server: alone(), next: 0 }
+        Self::keeping(usize::MAX)
     }
 }
 
 impl<P> Joiner<P> {
+    /// Keeps at most so many lines of each side; then the one that has waited longest is given up.
+    #[must_use]
+    pub fn keeping(most: usize) -> Self {
+        let alone = || Alone { lines: BTreeMap::new(), by_id: HashMap::new() };
+        Self { client: alone(), server: alone(), next: 0, most, given_up: 0 }
+    }
+
+    /// How many lines were given up.
+    #[must_use]
+    pub fn given_up(&self) -> usize {
+        self.given_up
+    }
+
     /// Takes a line of the client's sidecar; gives the server's line of the same session if it was there before.
     pub fn client(&mut self, line: &ParsedLine, place: P) -> Option<Waiting<P>> {
         let id = line.text_of("request_id");
@@ -55,6 +71,7 @@ impl<P> Joiner<P> {
         if met.is_none() {
             self.next += 1;
             self.client.wait(self.next, line, place, "upstream_local_address");
+            self.given_up += self.client.give_up(self.most);
         }
         met
     }
@@ -66,6 +83,7 @@ impl<P> Joiner<P> {
         if met.is_none() {
             self.next += 1;
             self.server.wait(self.next, line, place, "downstream_remote_address");
+            self.given_up += self.server.give_up(self.most);
         }
         met
     }
@@ -83,7 +101,7 @@ impl<P> Joiner<P> {
         }
         let mut found = Unjoined { by_connection: Vec::new(), client: Vec::new(), server: Vec::new() };
         for line in self.server.lines.into_values() {
-            let address = line.address.as_deref().filter(|_| !line.has_id);
+            let address = line.address.as_deref().filter(|_| line.id.is_none());
             let met = address.and_then(|address| {
                 let numbers = by_port.get_mut(port(address))?;
                 let is_it = |number: &u64| {
@@ -116,22 +134,43 @@ pub struct Unjoined<P> {
 impl<P> Alone<P> {
     /// `address` is the key of the connection between the sidecars.
     fn wait(&mut self, number: u64, line: &ParsedLine, place: P, address: &str) {
-        let id = line.text_of("request_id");
-        if let Some(id) = id {
-            self.by_id.entry(id.into()).or_default().push_back(number);
+        let id: Option<Arc<str>> = line.text_of("request_id").map(Into::into);
+        if let Some(id) = &id {
+            self.by_id.entry(Arc::clone(id)).or_default().push_back(number);
         }
         let waiting = Waiting { text: line.text().into(), place };
         let address = line.text_of(address).map(Into::into);
-        self.lines.insert(number, Line { waiting, has_id: id.is_some(), address });
+        self.lines.insert(number, Line { waiting, id, address });
     }
 
     fn take(&mut self, id: &str) -> Option<Waiting<P>> {
+        let number = self.first_of(id)?;
+        self.lines.remove(&number).map(|line| line.waiting)
+    }
+
+    /// The first line with this id, which is no longer found by it.
+    fn first_of(&mut self, id: &str) -> Option<u64> {
         let numbers = self.by_id.get_mut(id)?;
         let number = numbers.pop_front();
         if numbers.is_empty() {
             self.by_id.remove(id);
         }
-        self.lines.remove(&number?).map(|line| line.waiting)
+        number
+    }
+
+    /// Forgets the first lines until no more than `most` are left; how many that were.
+    fn give_up(&mut self, most: usize) -> usize {
+        let mut given_up = 0;
+        while self.lines.len() > most
+            && let Some((_, line)) = self.lines.pop_first()
+        {
+            // Lines with one id wait in the order in which they came, so it is its first.
+            if let Some(id) = line.id {
+                self.first_of(&id);
+            }
+            given_up += 1;
+        }
+        given_up
     }
 }
 
@@ -188,6 +227,20 @@ mod tests {
             assert_eq!(pairs, [(3, 1)], "{client} {server}");
             assert_eq!(rest.client.iter().map(|line| line.place).collect::<Vec<_>>(), [2]);
         }
+    }
+
+    #[test]
+    fn of_more_lines_than_are_kept_the_first_is_given_up() {
+        let mut joiner = Joiner::keeping(2);
+        for (place, id) in ["a", "b", "a", "c"].into_iter().enumerate() {
+            joiner.client(&line(Some(id), "upstream_local_address", "c:1"), place);
+        }
+        assert_eq!(joiner.given_up(), 2);
+        let mut met = |id| {
+            let met = joiner.server(&line(Some(id), "downstream_remote_address", "c:1"), 9);
+            met.map(|line| line.place)
+        };
+        assert_eq!([met("a"), met("b"), met("c"), met("a")], [Some(2), None, Some(3), None]);
     }
 
     #[test]

@@ -4,12 +4,14 @@
 //! expectations fit lines of every format; any other operator is named as it is written, `REQ(X-TENANT)`. What stands before
 //! a line, such as the prefix of `kubectl logs`, is skipped, and what is no access-log line, such as Envoy's own log, is none.
 
-use std::fmt::Write as _;
+use std::borrow::Cow;
+use std::sync::Arc;
 
-use regex::Regex;
+use regex::{Captures, Regex};
 use serde_json::{Map, Value};
 
 use super::ParsedLine;
+use super::parse::{Object, Piece, Written};
 
 /// Istio's TEXT default (`EnvoyTextLogFormat`, `pilot/pkg/model/telemetry_logging.go`).
 const ISTIO_TEXT: &str = r#"[%START_TIME%] "%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%" %RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %CONNECTION_TERMINATION_DETAILS% "%UPSTREAM_TRANSPORT_FAILURE_REASON%" %BYTES_RECEIVED% %BYTES_SENT% %DURATION% %RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)% "%REQ(X-FORWARDED-FOR)%" "%REQ(USER-AGENT)%" "%REQ(X-REQUEST-ID)%" "%REQ(:AUTHORITY)%" "%UPSTREAM_HOST%" %UPSTREAM_CLUSTER_RAW% %UPSTREAM_LOCAL_ADDRESS% %DOWNSTREAM_LOCAL_ADDRESS% %DOWNSTREAM_REMOTE_ADDRESS% %REQUESTED_SERVER_NAME% %ROUTE_NAME%"#;
@@ -101,9 +103,17 @@ enum Kind {
 
 #[derive(Debug, Clone)]
 struct Text {
-    regex: Regex,
-    keys: Vec<String>,
+    keys: Vec<Arc<str>>,
+    /// What the format begins with.
+    start: String,
+    /// A line in which no value has what follows it in the format. Such an expression is matched in one pass.
+    plain: Regex,
+    /// Any line.
+    loose: Regex,
 }
+
+/// How many beginnings are looked at: a prefix may look like one.
+const BEGINNINGS: usize = 4;
 
 impl Default for LineFormat {
     fn default() -> Self {
@@ -137,60 +147,74 @@ impl LineFormat {
         let line = line.trim();
         match &self.0 {
             Kind::Istio(text) => match json_object(line) {
-                Some(fields) if TELLING.iter().any(|key| fields.contains_key(*key)) => {
-                    Some(ParsedLine::new(line, with_numbers(fields)))
+                Some(Object(mut fields)) => {
+                    if !fields.iter().any(|(key, _)| TELLING.contains(&&**key)) {
+                        return None;
+                    }
+                    for (key, value) in &mut fields {
+                        read_number(key, value);
+                    }
+                    Some(ParsedLine::of_object(line, Object(fields)))
                 }
-                Some(_) => None,
                 None => text.read(line),
             },
             Kind::Text(text) => text.read(line),
             Kind::Json(keys) => {
-                let mut found = json_object(line)?;
-                let renamed =
-                    keys.iter().filter_map(|(key, istios)| Some((istios.clone(), found.remove(key)?)));
-                let fields: Map<String, Value> = renamed.collect();
-                (!fields.is_empty()).then(|| ParsedLine::new(line, with_numbers(fields)))
+                let Object(found) = json_object(line)?;
+                let renamed = found.into_iter().filter_map(|(key, mut value)| {
+                    let (_, istios) = keys.iter().find(|(it, _)| *it == key)?;
+                    read_number(istios, &mut value);
+                    Some((Cow::Borrowed(istios.as_str()), value))
+                });
+                let fields: Vec<_> = renamed.collect();
+                (!fields.is_empty()).then(|| ParsedLine::of_object(line, Object(fields)))
             }
         }
     }
 }
 
 /// The JSON object at the end of a line. An excerpt may have dots where fields were left out, `{...."method":"GET",....}`.
-fn json_object(line: &str) -> Option<Map<String, Value>> {
+fn json_object(line: &str) -> Option<Object<'_>> {
     let start = line.find('{')?;
     let object = &line[start..];
-    if let Ok(fields) = serde_json::from_str(object) {
-        return Some(fields);
+    if let Ok(object) = serde_json::from_str(object) {
+        return Some(object);
     }
     let inner = object.strip_prefix('{')?.strip_suffix('}')?;
     if !inner.starts_with("...") && !inner.ends_with("...") {
         return None;
     }
     let inner = inner.trim_matches('.').trim_matches(',');
-    serde_json::from_str(&format!("{{{inner}}}")).ok()
+    let whole = format!("{{{inner}}}");
+    let Object(fields) = serde_json::from_str(&whole).ok()?;
+    Some(Object(
+        fields.into_iter().map(|(key, value)| (key.into_owned().into(), value.into_owned())).collect(),
+    ))
 }
 
-/// With the numbers that a JSON format without types writes as texts.
-fn with_numbers(mut fields: Map<String, Value>) -> Map<String, Value> {
-    for key in NUMBERS {
-        if let Some(value) = fields.get_mut(key)
-            && let Some(number) = value.as_str().and_then(|text| text.parse::<u64>().ok())
-        {
-            *value = number.into();
-        }
+/// Makes a number of what a JSON format without types writes as a text.
+fn read_number<T: AsRef<str>>(key: &str, value: &mut Written<T>) {
+    // Few texts are numbers, and that is seen at once.
+    if let Written::Text(text) = value
+        && let Ok(number) = text.as_ref().parse()
+        && is_number(key)
+    {
+        *value = Written::Number(number);
     }
-    fields
 }
 
 impl Text {
     fn compile(format: &str) -> Result<Self, LineFormatError> {
-        let mut pattern = String::new();
+        let (mut plain, mut loose) = (String::new(), String::new());
         let mut keys = Vec::new();
         let mut rest = format;
         while let Some((literal, from)) = rest.split_once('%') {
-            pattern.push_str(&regex::escape(literal));
+            let literally = regex::escape(literal);
+            plain.push_str(&literally);
+            loose.push_str(&literally);
             if let Some(after) = from.strip_prefix('%') {
-                pattern.push('%');
+                plain.push('%');
+                loose.push('%');
                 rest = after;
                 continue;
             }
@@ -198,32 +222,36 @@ impl Text {
             let end = operator_end(from).ok_or_else(unclosed)?;
             let operator = &from[..end];
             rest = &from[end + 1..];
-            pattern.push_str(group(operator, literal.ends_with('"') && rest.starts_with('"')));
-            keys.push(key_of(operator));
+            let quoted = literal.ends_with('"') && rest.starts_with('"');
+            loose.push_str(group(operator, quoted));
+            plain.push_str(&plain_group(operator, quoted, rest.chars().next()));
+            keys.push(key_of(operator).into());
         }
         if keys.is_empty() {
             return Err(LineFormatError::NoOperator);
         }
-        // No literal can make the pattern invalid, and groups come from a fixed set.
-        let _ = write!(pattern, "{}$", regex::escape(rest));
-        let regex = Regex::new(&pattern).map_err(|_| LineFormatError::NoOperator)?;
-        Ok(Self { regex, keys })
+        // No literal can make a pattern invalid, and groups come from a fixed set.
+        let end = regex::escape(rest);
+        let regex = |pattern: String| Regex::new(&pattern).map_err(|_| LineFormatError::NoOperator);
+        let (plain, loose) = (regex(format!("^{plain}{end}$"))?, regex(format!("{loose}{end}$"))?);
+        Ok(Self { keys, start: format.split('%').next().unwrap_or_default().to_owned(), plain, loose })
+    }
+
+    fn captures<'line>(&self, line: &'line str) -> Option<Captures<'line>> {
+        let beginnings = line.match_indices(&self.start).take(BEGINNINGS);
+        let mut plain = beginnings.map(|(start, _)| self.plain.captures(&line[start..]));
+        plain.find_map(|found| found).or_else(|| self.loose.captures(line))
     }
 
     fn read(&self, line: &str) -> Option<ParsedLine> {
-        let captures = self.regex.captures(line)?;
-        let mut fields = Map::new();
-        for (key, group) in self.keys.iter().zip(captures.iter().skip(1)) {
-            let text = group.map(|it| it.as_str()).unwrap_or_default();
-            let value =
-                if is_number(key) && !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
-                    text.parse::<u64>().map_or_else(|_| Value::from(text), Value::from)
-                } else {
-                    Value::from(text)
-                };
-            fields.insert(key.clone(), value);
-        }
-        Some(ParsedLine::new(line, fields))
+        let captures = self.captures(line)?;
+        let groups = captures.iter().skip(1).map(|group| group.map(|it| it.as_str()).unwrap_or_default());
+        let field = |(key, text): (&Arc<str>, &str)| {
+            let number = if is_number(key) { text.parse().ok() } else { None };
+            let value = number.map_or_else(|| Written::Text(Piece::new(line, text)), Written::Number);
+            (Piece::Apart(Arc::clone(key)), value)
+        };
+        Some(ParsedLine::new(line, self.keys.iter().zip(groups).map(field).collect()))
     }
 }
 
@@ -254,6 +282,17 @@ fn group(operator: &str, quoted: bool) -> &'static str {
         || operator.contains("REASON")
         || quoted;
     if loose { "(.*?)" } else { r"(\S*?)" }
+}
+
+/// The same for values that have nothing of what follows them in the format.
+fn plain_group(operator: &str, quoted: bool, next: Option<char>) -> String {
+    if is_number(&key_of(operator)) {
+        return r"(\d+|-|\?)".to_owned();
+    }
+    let blank = if quoted { "" } else { " " };
+    let next =
+        next.filter(|next| *next != '%').map(|next| regex::escape(&next.to_string())).unwrap_or_default();
+    if blank.is_empty() && next.is_empty() { "(.*)".to_owned() } else { format!("([^{blank}{next}]*)") }
 }
 
 /// Whether the key's values are numbers in Istio's JSON.

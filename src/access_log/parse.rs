@@ -2,8 +2,17 @@
 //!
 //! A field that Envoy had no value for is JSON `null`; older Envoys wrote `"-"`. Both are [`Field::Null`], which is not
 //! the same as [`Field::Absent`], a key that the line does not have. Other formats are read by [`super::LineFormat`].
+//!
+//! A log has millions of lines, so a line is one text and its fields are places in it; only what is escaped is written out.
 
-use serde_json::{Map, Value};
+use std::borrow::Cow;
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::Value;
 
 /// Envoy's placeholder for a value that is not there (its formatter's default value).
 const UNSET: &str = "-";
@@ -23,8 +32,8 @@ pub struct ParseError {
 /// One line: its text, to be shown, and its fields, to be judged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParsedLine {
-    text: String,
-    fields: Map<String, Value>,
+    text: Box<str>,
+    fields: Vec<(Piece, Written<Piece>)>,
 }
 
 /// What a line says for one key.
@@ -34,8 +43,68 @@ pub enum Field<'line> {
     Absent,
     /// The key is there, without a value.
     Null,
-    /// The value, a string or a number in Istio's format.
-    Value(&'line Value),
+    /// A text.
+    Text(&'line str),
+    /// A whole number.
+    Number(u64),
+    /// Something that Istio's format does not have, as JSON.
+    Other(&'line str),
+}
+
+/// A value as it is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Written<T> {
+    Null,
+    Text(T),
+    Number(u64),
+    Other(Box<str>),
+}
+
+impl Written<Cow<'_, str>> {
+    /// The same, borrowed from nothing.
+    pub(super) fn into_owned<'text>(self) -> Written<Cow<'text, str>> {
+        self.map(|text| Cow::Owned(text.into_owned()))
+    }
+}
+
+impl<T> Written<T> {
+    fn map<U>(self, text: impl FnOnce(T) -> U) -> Written<U> {
+        match self {
+            Self::Null => Written::Null,
+            Self::Text(part) => Written::Text(text(part)),
+            Self::Number(number) => Written::Number(number),
+            Self::Other(json) => Written::Other(json),
+        }
+    }
+}
+
+/// The fields of a JSON object in their order, borrowed from its text where they can be.
+pub(super) struct Object<'text>(pub(super) Vec<(Cow<'text, str>, Written<Cow<'text, str>>)>);
+
+/// A part of a line's text, or what is not in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Piece {
+    In(Range<usize>),
+    Apart(Arc<str>),
+}
+
+impl Piece {
+    /// `part`, which is in `text` or is not.
+    pub(super) fn new(text: &str, part: &str) -> Self {
+        let start = (part.as_ptr() as usize).wrapping_sub(text.as_ptr() as usize);
+        let range = start..start.saturating_add(part.len());
+        match text.get(range.clone()) {
+            Some(_) => Self::In(range),
+            None => Self::Apart(part.into()),
+        }
+    }
+
+    fn of<'line>(&'line self, text: &'line str) -> &'line str {
+        match self {
+            Self::In(range) => &text[range.clone()],
+            Self::Apart(part) => part,
+        }
+    }
 }
 
 impl ParsedLine {
@@ -45,12 +114,18 @@ impl ParsedLine {
     /// It is not a JSON object.
     pub fn parse(text: &str) -> Result<Self, ParseError> {
         let text = text.trim();
-        Ok(Self { text: text.to_owned(), fields: serde_json::from_str(text)? })
+        Ok(Self::of_object(text, serde_json::from_str(text)?))
+    }
+
+    /// A line with the fields of an object that is in it.
+    pub(super) fn of_object(text: &str, Object(fields): Object<'_>) -> Self {
+        let piece = |part: Cow<'_, str>| Piece::new(text, &part);
+        Self::new(text, fields.into_iter().map(|(key, value)| (piece(key), value.map(piece))).collect())
     }
 
     /// A line of another format, read into the same fields.
-    pub(super) fn new(text: &str, fields: Map<String, Value>) -> Self {
-        Self { text: text.to_owned(), fields }
+    pub(super) fn new(text: &str, fields: Vec<(Piece, Written<Piece>)>) -> Self {
+        Self { text: text.into(), fields }
     }
 
     /// The line as it was written.
@@ -59,19 +134,25 @@ impl ParsedLine {
         &self.text
     }
 
-    /// The keys, in alphabetical order: Envoy's own order is not to be relied on.
+    /// The keys, in the order of the line, which is not to be relied on.
     pub fn keys(&self) -> impl Iterator<Item = &str> {
-        self.fields.keys().map(String::as_str)
+        self.fields.iter().map(|(key, _)| key.of(&self.text))
     }
 
-    /// What the line says for `key`.
+    /// What the line says for `key`; of a key that is there twice, the second time.
     #[must_use]
     pub fn field(&self, key: &str) -> Field<'_> {
-        match self.fields.get(key) {
-            None => Field::Absent,
-            Some(Value::Null) => Field::Null,
-            Some(Value::String(text)) if text == UNSET && key != RESPONSE_FLAGS => Field::Null,
-            Some(value) => Field::Value(value),
+        let Some((_, value)) = self.fields.iter().rfind(|(it, _)| it.of(&self.text) == key) else {
+            return Field::Absent;
+        };
+        match value {
+            Written::Null => Field::Null,
+            Written::Text(piece) => match piece.of(&self.text) {
+                UNSET if key != RESPONSE_FLAGS => Field::Null,
+                text => Field::Text(text),
+            },
+            Written::Number(number) => Field::Number(*number),
+            Written::Other(json) => Field::Other(json),
         }
     }
 
@@ -79,7 +160,7 @@ impl ParsedLine {
     #[must_use]
     pub fn text_of(&self, key: &str) -> Option<&str> {
         match self.field(key) {
-            Field::Value(Value::String(text)) => Some(text),
+            Field::Text(text) => Some(text),
             _ => None,
         }
     }
@@ -88,10 +169,106 @@ impl ParsedLine {
     #[must_use]
     pub fn number_of(&self, key: &str) -> Option<u64> {
         match self.field(key) {
-            Field::Value(Value::String(text)) => text.parse().ok(),
-            Field::Value(value) => value.as_u64(),
+            Field::Text(text) => text.parse().ok(),
+            Field::Number(number) => Some(number),
             _ => None,
         }
+    }
+}
+
+/// In words, as a check shows it.
+impl fmt::Display for Field<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Absent => formatter.write_str("absent"),
+            Self::Null => formatter.write_str("null"),
+            Self::Text(text) | Self::Other(text) => formatter.write_str(text),
+            Self::Number(number) => number.fmt(formatter),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Object<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(ObjectVisitor)
+    }
+}
+
+struct ObjectVisitor;
+
+impl<'de> Visitor<'de> for ObjectVisitor {
+    type Value = Object<'de>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Object<'de>, A::Error> {
+        // Istio's format has 24.
+        let mut fields = Vec::with_capacity(24);
+        while let Some((key, value)) = entries.next_entry()? {
+            let Written::Text(key) = key else { return Err(de::Error::custom("a key that is no text")) };
+            fields.push((key, value));
+        }
+        Ok(Object(fields))
+    }
+}
+
+impl<'de> Deserialize<'de> for Written<Cow<'de, str>> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(WrittenVisitor)
+    }
+}
+
+struct WrittenVisitor;
+
+impl WrittenVisitor {
+    fn other<'de>(json: &impl ToString) -> Written<Cow<'de, str>> {
+        Written::Other(json.to_string().into())
+    }
+}
+
+impl<'de> Visitor<'de> for WrittenVisitor {
+    type Value = Written<Cow<'de, str>>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(Written::Null)
+    }
+
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+        Ok(Written::Text(Cow::Borrowed(text)))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(Written::Text(Cow::Owned(text.to_owned())))
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<Self::Value, E> {
+        Ok(Written::Number(number))
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<Self::Value, E> {
+        Ok(Self::other(&number))
+    }
+
+    fn visit_f64<E>(self, number: f64) -> Result<Self::Value, E> {
+        Ok(Self::other(&number))
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Self::Value, E> {
+        Ok(Self::other(&value))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Self::Value, A::Error> {
+        Ok(Self::other(&Value::deserialize(SeqAccessDeserializer::new(items))?))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, entries: A) -> Result<Self::Value, A::Error> {
+        Ok(Self::other(&Value::deserialize(MapAccessDeserializer::new(entries))?))
     }
 }
 
@@ -103,8 +280,8 @@ mod tests {
     fn a_value_a_null_and_an_absent_key_are_three_things() {
         let line =
             ParsedLine::parse(r#"{"method":"GET","path":null,"response_code":101}"#).expect("a JSON object");
-        assert_eq!(line.field("method"), Field::Value(&Value::from("GET")));
-        assert_eq!(line.field("response_code"), Field::Value(&Value::from(101)));
+        assert_eq!(line.field("method"), Field::Text("GET"));
+        assert_eq!(line.field("response_code"), Field::Number(101));
         assert_eq!(line.field("path"), Field::Null);
         assert_eq!(line.field("authority"), Field::Absent);
         assert_eq!(line.text_of("method"), Some("GET"));
@@ -122,6 +299,16 @@ mod tests {
     fn the_text_is_kept_without_its_line_feed() {
         let line = ParsedLine::parse("{\"path\":\"/\"}\n").expect("a JSON object");
         assert_eq!(line.text(), r#"{"path":"/"}"#);
+    }
+
+    #[test]
+    fn what_is_escaped_is_read_and_what_istio_does_not_have_stays_json() {
+        let line = ParsedLine::parse(r#"{"a\"b":"c\nd","e":[1,{"f":-2.5}],"g":true,"h":1,"h":2}"#)
+            .expect("a JSON object");
+        assert_eq!(line.field("a\"b"), Field::Text("c\nd"));
+        assert_eq!(line.field("e"), Field::Other(r#"[1,{"f":-2.5}]"#));
+        assert_eq!(line.field("g"), Field::Other("true"));
+        assert_eq!(line.field("h"), Field::Number(2));
     }
 
     #[test]

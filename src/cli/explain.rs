@@ -1,19 +1,24 @@
 //! `websockets-cli explain`.
 
+mod input;
 mod summary;
 
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, Write};
-use std::path::Path;
+use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
 
 use super::exit;
-use crate::access_log::explain::{Explanation, Sidecar, explain, explain_session};
+use crate::access_log::explain::{
+    Explanation, Sidecar, explain, explain_session, particulars, session_particulars,
+};
 use crate::access_log::{Joiner, LineFormat, ParsedLine};
+use input::Inputs;
 use summary::Summary;
 
 /// The version of what `--output json` writes.
 const VERSION: u32 = 1;
+
+/// How many lines of a side wait for their other side: about 100 MB of them, and more than a busy sidecar writes in a minute.
+const MOST_WAITING: usize = 65_536;
 
 /// Says in words what access-log lines mean: who ended a session and how, whether that is normal, and what to change.
 ///
@@ -75,7 +80,10 @@ enum Found<'a> {
 
 pub(super) fn run(args: Args) -> ExitCode {
     let out = io::stdout().lock();
-    match explained(args, out) {
+    // What comes from a pipe may come slowly, and is told at once.
+    let live = args.inputs.is_empty() || args.inputs.iter().any(|input| input == "-");
+    let explained = if live { explained(args, out) } else { explained(args, BufWriter::new(out)) };
+    match explained {
         Ok(()) => ExitCode::from(exit::OK),
         // Who closed the pipe has read enough.
         Err(ExplainError::Write(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
@@ -88,7 +96,7 @@ pub(super) fn run(args: Args) -> ExitCode {
 
 fn explained(args: Args, mut out: impl Write) -> Result<(), ExplainError> {
     let format = args.log_format.unwrap_or_default();
-    let input = open(&args.inputs, &format)?;
+    let input = Inputs::open(&args.inputs, &format)?;
     if args.summary {
         let mut summary = Summary::default();
         each(input, &format, |found| {
@@ -100,11 +108,10 @@ fn explained(args: Args, mut out: impl Write) -> Result<(), ExplainError> {
             Output::Json => writeln!(out, "{}", summary.json(VERSION))?,
         }
     } else if args.output == Output::Json {
-        write!(out, "{{\"version\":{VERSION},\"explanations\":[")?;
-        let mut before = "\n";
+        let mut before = format!("{{\"version\":{VERSION},\"explanations\":[\n");
         each(input, &format, |found| {
             write!(out, "{before}{}", json(&found))?;
-            before = ",\n";
+            ",\n".clone_into(&mut before);
             Ok(())
         })?;
         writeln!(out, "\n]}}")?;
@@ -114,68 +121,50 @@ fn explained(args: Args, mut out: impl Write) -> Result<(), ExplainError> {
     Ok(out.flush()?)
 }
 
-/// All inputs, one after the other.
-fn open(inputs: &[String], format: &LineFormat) -> Result<Box<dyn BufRead>, ExplainError> {
-    if inputs.is_empty() {
-        return Ok(Box::new(io::stdin().lock()));
-    }
-    let mut all: Box<dyn BufRead> = Box::new(io::empty());
-    for input in inputs {
-        let next: Box<dyn BufRead> = if input == "-" {
-            Box::new(io::stdin().lock())
-        } else if Path::new(input).exists() {
-            let read = |source| ExplainError::Read { name: input.clone(), source };
-            Box::new(BufReader::new(File::open(input).map_err(read)?))
-        } else if input.lines().any(|line| format.read(line).is_some()) {
-            Box::new(io::Cursor::new(format!("{input}\n")))
-        } else {
-            return Err(ExplainError::Neither { name: input.clone() });
-        };
-        all = Box::new(all.chain(next));
-    }
-    Ok(all)
-}
-
 /// Calls `tell` with each line, and with both lines of a session once the second is there.
 fn each(
-    mut input: impl BufRead,
+    mut inputs: Inputs,
     format: &LineFormat,
     mut tell: impl FnMut(Found<'_>) -> io::Result<()>,
 ) -> Result<(), ExplainError> {
-    let (mut lines, mut read) = (0_usize, 0_usize);
-    let mut joiner = Joiner::default();
+    let (mut lines, mut read, mut sessions) = (0_usize, 0_usize, 0_usize);
+    let mut joiner = Joiner::keeping(MOST_WAITING);
     let mut buffer = Vec::new();
-    loop {
-        buffer.clear();
-        let bytes = input.read_until(b'\n', &mut buffer);
-        if bytes.map_err(|source| ExplainError::Read { name: "the log".to_owned(), source })? == 0 {
-            break;
-        }
+    while inputs.next(&mut buffer)? {
         lines += 1;
         let Some(line) = format.read(&String::from_utf8_lossy(&buffer)) else { continue };
         read += 1;
         tell(Found::Line(&line))?;
-        match side(&line) {
-            Sidecar::Client => {
-                if let Some(server) = joiner.client(&line, ()).and_then(|other| format.read(&other.text)) {
-                    tell(Found::Session(&line, &server))?;
-                }
-            }
-            Sidecar::Server => {
-                if let Some(client) = joiner.server(&line, ()).and_then(|other| format.read(&other.text)) {
-                    tell(Found::Session(&client, &line))?;
-                }
-            }
-            Sidecar::Unknown => {}
+        let side = side(&line);
+        let met = match side {
+            Sidecar::Client => joiner.client(&line, ()),
+            Sidecar::Server => joiner.server(&line, ()),
+            Sidecar::Unknown => None,
+        };
+        if let Some(other) = met.and_then(|met| format.read(&met.text)) {
+            sessions += 1;
+            tell(if side == Sidecar::Client {
+                Found::Session(&line, &other)
+            } else {
+                Found::Session(&other, &line)
+            })?;
         }
     }
     if read == 0 {
         return Err(ExplainError::NoLine { lines });
     }
+    let given_up = joiner.given_up();
     for (client, server) in joiner.finish().by_connection {
         if let (Some(client), Some(server)) = (format.read(&client.text), format.read(&server.text)) {
+            sessions += 1;
             tell(Found::Session(&client, &server))?;
         }
+    }
+    // Of one side alone no line has another to wait for.
+    if given_up > 0 && sessions > 0 {
+        tracing::warn!(
+            "{given_up} lines found no other side among the {MOST_WAITING} after them and are explained alone: name each side's log by itself"
+        );
     }
     Ok(())
 }
@@ -183,7 +172,7 @@ fn each(
 /// Whose line it is. One of a request that could not be decoded does not show it, but what it is of interest for is the
 /// client's line that it joins.
 fn side(line: &ParsedLine) -> Sidecar {
-    match explain(line).sidecar {
+    match Sidecar::of(line) {
         Sidecar::Unknown if line.text_of("request_id").is_none() => Sidecar::Server,
         known => known,
     }
@@ -196,15 +185,23 @@ fn explanation(found: &Found<'_>) -> Explanation {
     }
 }
 
+fn particulars_of(found: &Found<'_>) -> Vec<String> {
+    match found {
+        Found::Line(line) => particulars(line),
+        Found::Session(client, server) => session_particulars(client, server),
+    }
+}
+
 fn words(found: &Found<'_>, verbose: bool) -> String {
     let explanation = explanation(found);
+    let paragraph = || explanation.paragraph(&particulars_of(found));
     match found {
-        Found::Line(_) if verbose => format!("{}\n", explanation.paragraph()),
+        Found::Line(_) if verbose => format!("{}\n", paragraph()),
         Found::Line(_) => explanation.to_string(),
         Found::Session(client, _) => {
             let id = client.text_of("request_id").unwrap_or("without a request id");
             if verbose {
-                format!("session {id}, both sides: {}\n", explanation.paragraph())
+                format!("session {id}, both sides: {}\n", paragraph())
             } else {
                 format!("session {id}, both sides, told by the {explanation}")
             }
@@ -222,10 +219,12 @@ fn json(found: &Found<'_>) -> serde_json::Value {
         Found::Line(line) => vec![line.text()],
         Found::Session(client, server) => vec![client.text(), server.text()],
     };
+    let mut told = serde_json::json!(explanation);
+    told["particulars"] = particulars_of(found).into();
     serde_json::json!({
         "kind": kind,
         "request_id": request_id,
-        "explanation": explanation,
+        "explanation": told,
         "text": explanation.to_string(),
         "lines": lines,
     })

@@ -7,10 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
-use serde_json::Value;
-
 use super::evidence::Evidence;
-use super::expect::{Side, shown};
+use super::expect::Side;
 use super::judge::{Check, Subject};
 use super::template::Facts;
 use crate::access_log::explain::explain_text;
@@ -87,7 +85,7 @@ fn of_lines(side: Side, bundled: (&Evidence, &Facts), envoy: (&Evidence, &Facts)
         let (line, took_there, _) = bundled.swap_remove(nearest);
         let keys: BTreeSet<&String> = wanted.keys().chain(line.keys()).collect();
         for key in keys {
-            let value = |line: &Reduced| line.get(key).cloned().unwrap_or_else(|| shown(Field::Absent));
+            let value = |line: &Reduced| line.get(key).cloned().unwrap_or_else(|| Field::Absent.to_string());
             if wanted.get(key) != line.get(key) {
                 checks.push(differing(side, key, &value(&wanted), &value(&line), Some(&text)));
             }
@@ -105,7 +103,7 @@ fn of_lines(side: Side, bundled: (&Evidence, &Facts), envoy: (&Evidence, &Facts)
 
 fn duration(line: &ParsedLine) -> Option<u64> {
     match line.field("duration") {
-        Field::Value(value) => value.as_u64(),
+        Field::Number(duration) => Some(duration),
         _ => None,
     }
 }
@@ -114,8 +112,8 @@ fn duration(line: &ParsedLine) -> Option<u64> {
 fn reduce(line: &ParsedLine, facts: &Facts) -> Reduced {
     let reduced = |key: &str| {
         let text = match line.field(key) {
-            Field::Value(Value::String(text)) => text.as_str(),
-            other => return shown(other),
+            Field::Text(text) => text,
+            other => return other.to_string(),
         };
         match key {
             "start_time" if text.parse::<jiff::Timestamp>().is_ok() => "a time".to_owned(),

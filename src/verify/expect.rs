@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-pub use expected::{Expected, Finding, Network, Pattern, shown};
+pub use expected::{Expected, Finding, Network, Pattern};
 
 use super::placed::Placed;
 

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::evidence::{Evidence, Joined};
-use super::expect::{Across, FieldRef, Finding, Side, shown};
+use super::expect::{Across, FieldRef, Finding, Side};
 use super::placed::Placed;
 use super::scenario::{Case, nearest};
 use super::template::Facts;
@@ -288,7 +288,7 @@ pub(super) fn is_free_of(text: &str, line: &ParsedLine) -> (Finding, String) {
 
 /// What the line says for the key, in words; where it has no such key, which of its keys might have been meant.
 pub(super) fn found(line: &ParsedLine, key: &str) -> String {
-    let said = shown(line.field(key));
+    let said = line.field(key).to_string();
     match nearest(key, line.keys()) {
         Some(meant) if line.field(key) == Field::Absent => format!("{said} (the line has {meant})"),
         _ => said,
@@ -325,7 +325,7 @@ pub(super) fn over_all_lines(
 
 fn decisive(field: &FieldRef, evidence: &Evidence) -> Decisive {
     let lines = evidence.sessions.iter().filter_map(|session| session.line(field.side));
-    let said: Vec<String> = lines.map(|line| shown(line.field(&field.key))).collect();
+    let said: Vec<String> = lines.map(|line| line.field(&field.key).to_string()).collect();
     Decisive { field: field.clone(), lines: said.len(), values: said.into_iter().collect() }
 }
 

@@ -32,9 +32,7 @@ use std::path::PathBuf;
 
 pub use event::{Summary, VerifyEvent};
 pub use evidence::{Evidence, EvidenceError, Joined, Logs, Unreadable};
-pub use expect::{
-    Across, Expectations, Expected, FieldRef, Finding, LineCounts, Network, Pattern, Side, shown,
-};
+pub use expect::{Across, Expectations, Expected, FieldRef, Finding, LineCounts, Network, Pattern, Side};
 pub use expression::{Expectation, ExpressionError};
 pub use judge::{CaseVerdict, Check, Decisive, Departure, Subject, Verdict, judge};
 pub use logs::{LogsConfig, LogsError, LogsOutcome, NotJudged, Place, judge_logs};
@@ -43,9 +41,9 @@ pub use placed::Placed;
 pub use plan::{Plan, PlannedCase, PlannedScenario, Request, Targets};
 pub use runner::run;
 pub use scenario::{
-    Application, Awaited, Case, Closing, Connect, Content, EXAMPLE, Ended, Headers, Length, MethodName,
-    PingPayload, Policy, Request as HttpRequest, Scenario, ScenarioError, Sessions, Step, Variant, Wanted,
-    built_in, load, scenario_schema,
+    Application, Awaited, Case, Closing, Connect, Content, EXAMPLE, Ended, Headers, Inline, Length,
+    MethodName, PingPayload, Policy, Request as HttpRequest, Scenario, ScenarioError, Sessions, Step,
+    Variant, Wanted, built_in, load, scenario_schema,
 };
 pub use selection::select;
 pub use target::envoy::{Envoy, EnvoyError};

@@ -104,10 +104,10 @@ impl Plan {
 fn with_own_documents(scenario: &Scenario) -> Result<PlannedScenario, VerifyError> {
     let planned = |case: Case| {
         let name = match &scenario.file {
-            Some(path) => format!("{}, documents of {}", path.display(), case.folder),
+            Some(path) => path.display().to_string(),
             None => format!("scenario {}", case.folder),
         };
-        let mut documents = Documents::parse(&name, &case.documents)?;
+        let mut documents = case.documents.read(&name)?;
         if !case.document_files.is_empty() {
             let sources: Vec<_> = case.document_files.iter().cloned().map(Source::from).collect();
             documents.merge(Documents::load(&sources)?)?;

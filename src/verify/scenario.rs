@@ -3,6 +3,7 @@
 //! the published JSON schema.
 
 mod file;
+mod inline;
 mod scalar_or;
 mod step;
 mod values;
@@ -15,6 +16,7 @@ use serde::Deserialize;
 
 pub(super) use self::file::nearest;
 pub use self::file::{ScenarioError, load};
+pub use self::inline::Inline;
 pub use self::step::{Awaited, Closing, Connect, Content, Ended, PingPayload, Request, Step, Wanted};
 pub use self::values::{Headers, Length, MethodName};
 use super::expect::{Expectations, FieldRef, Side};
@@ -68,7 +70,7 @@ pub struct Scenario {
     pub stands_for: Option<Policy>,
     /// The Istio documents that apply, as `kubectl apply` takes them.
     #[serde(default)]
-    pub documents: String,
+    pub documents: Inline,
     /// Files or folders with more of them, relative to this file.
     #[serde(default)]
     pub document_files: Vec<PathBuf>,
@@ -113,7 +115,7 @@ pub struct Variant {
     pub stands_for: Option<Policy>,
     /// Instead of the scenario's.
     #[serde(default)]
-    pub documents: String,
+    pub documents: Inline,
     /// Instead of the scenario's.
     #[serde(default)]
     pub document_files: Vec<PathBuf>,
@@ -170,7 +172,7 @@ pub struct Case {
     /// As in the scenario.
     pub stands_for: Option<Policy>,
     /// As in the scenario.
-    pub documents: String,
+    pub documents: Inline,
     /// As in the scenario.
     pub document_files: Vec<PathBuf>,
     /// As in the scenario.

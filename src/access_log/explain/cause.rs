@@ -1,7 +1,9 @@
 //! Who ended a stream and how, from code, flags and details together: first the combinations that WebSocket sessions
 //! leave in a mesh, then whatever the details mean, then whatever the flags mean.
 
-use super::details::detail_meaning;
+use std::borrow::Cow;
+
+use super::details::{detail_meaning, reason_meaning};
 use super::flags::flag_meaning;
 use super::seen::Seen;
 use super::{Health, Origin, Sidecar};
@@ -27,16 +29,16 @@ const ALLOW_CONNECT_THERE: &str = "if it was a WebSocket, allow extended CONNECT
 pub(super) struct Cause {
     pub(super) origin: Origin,
     pub(super) health: Health,
-    pub(super) ended: String,
-    pub(super) change: Option<String>,
+    pub(super) ended: Cow<'static, str>,
+    pub(super) change: Option<Cow<'static, str>>,
 }
 
 impl Cause {
-    fn new(origin: Origin, health: Health, ended: impl Into<String>) -> Self {
+    fn new(origin: Origin, health: Health, ended: impl Into<Cow<'static, str>>) -> Self {
         Self { origin, health, ended: ended.into(), change: None }
     }
 
-    fn change(self, change: impl Into<String>) -> Self {
+    fn change(self, change: impl Into<Cow<'static, str>>) -> Self {
         Self { change: Some(change.into()), ..self }
     }
 }
@@ -92,6 +94,11 @@ fn established(seen: &Seen<'_>) -> Option<Cause> {
             Normal,
             "the client's side reset the stream, as its sidecar does when the client is gone; DR is how that looks over HTTP/2",
         ),
+        ("downstream_local_disconnect", reason) if !reason.starts_with("purging") && reason_meaning(seen.details).is_some() => {
+            let why = reason_meaning(seen.details).unwrap_or_default();
+            Cause::new(Here, Look, format!("this proxy closed the connection with the session open: {why}"))
+                .change("look at that limit of this sidecar, and have clients connect again")
+        }
         ("downstream_local_disconnect", _) => {
             Cause::new(Here, Look, "this proxy itself was shut down, or closed the connection, with the session open")
                 .change("drain before the pod ends: let terminationDrainDuration, or EXIT_ON_ZERO_ACTIVE_CONNECTIONS, cover the sessions, and have clients connect again")
@@ -258,7 +265,7 @@ fn not_connected(seen: &Seen<'_>) -> Cause {
 fn by_the_tables(seen: &Seen<'_>) -> Cause {
     let health = if seen.code == Some(101) { Look } else { Failed };
     if let Some(detail) = detail_meaning(seen.details).filter(|detail| detail.name != "via_upstream") {
-        let ended = match super::details::reset_reason(seen.details) {
+        let ended = match reason_meaning(seen.details) {
             Some(reason) => format!("{}: {reason}", detail.meaning),
             None => detail.meaning.to_owned(),
         };
@@ -293,5 +300,5 @@ fn by_the_flags(seen: &Seen<'_>, meaning: &str) -> Cause {
         Some(1..400) => Normal,
         _ => Failed,
     };
-    Cause::new(origin, health, meaning)
+    Cause::new(origin, health, meaning.to_owned())
 }

@@ -1,4 +1,5 @@
-//! What Envoy's codecs give as `%RESPONSE_CODE_DETAILS%`, each kind rooted at its version of HTTP. Data alone.
+//! What Envoy's codecs, and the validators of heads before them, give as `%RESPONSE_CODE_DETAILS%`, each kind rooted at
+//! its version of HTTP. Data alone.
 
 use super::Origin::{Downstream, Upstream};
 use super::details::{DetailMeaning, MEND_CLIENT, detail};
@@ -7,8 +8,14 @@ use super::details::{DetailMeaning, MEND_CLIENT, detail};
 const SMALLER_HEAD: &str =
     "send fewer or smaller header fields (cookies, mostly), or raise the limit on the listener";
 
-pub(super) const CODEC_DETAILS: [DetailMeaning; 32] = [
+pub(super) const CODEC_DETAILS: [DetailMeaning; 53] = [
     // HTTP/1.
+    detail(
+        "http1.https_url_on_plaintext_connection",
+        Downstream,
+        "the request has an https URL on a connection without TLS",
+        MEND_CLIENT,
+    ),
     detail("http1.body_disallowed", Downstream, "a body came where none is allowed", MEND_CLIENT),
     detail(
         "http1.codec_error",
@@ -121,6 +128,87 @@ pub(super) const CODEC_DETAILS: [DetailMeaning; 32] = [
         "http3.unexpected_underscore",
         Downstream,
         "a field name has an underscore, which this listener refuses",
+        MEND_CLIENT,
+    ),
+    // Validators of heads.
+    detail(
+        "uhv.invalid_name_characters",
+        Downstream,
+        "a field name has characters that are not allowed",
+        MEND_CLIENT,
+    ),
+    detail(
+        "uhv.invalid_value_characters",
+        Downstream,
+        "a field has characters that are not allowed",
+        MEND_CLIENT,
+    ),
+    detail("uhv.invalid_url", Downstream, "the request's URL is not valid", MEND_CLIENT),
+    detail("uhv.invalid_host", Downstream, "the request's Host or :authority is not valid", MEND_CLIENT),
+    detail(
+        "uhv.invalid_host_deprecated_user_info",
+        Downstream,
+        "the request's :authority names a user, which is not allowed",
+        MEND_CLIENT,
+    ),
+    detail("uhv.invalid_scheme", Downstream, "the request's scheme is not valid", MEND_CLIENT),
+    detail("uhv.invalid_method", Downstream, "the request's method is not valid", MEND_CLIENT),
+    detail("uhv.invalid_content_length", Downstream, "the Content-Length is not valid", MEND_CLIENT),
+    detail("uhv.invalid_status", Downstream, "the status of the response is not valid", MEND_CLIENT),
+    detail(
+        "uhv.unexpected_underscore",
+        Downstream,
+        "a field name has an underscore, which this listener refuses",
+        MEND_CLIENT,
+    ),
+    detail("uhv.empty_header_name", Downstream, "a field has no name", MEND_CLIENT),
+    detail(
+        "uhv.invalid_pseudo_header",
+        Downstream,
+        "a pseudo-header field is not allowed there, or not known",
+        MEND_CLIENT,
+    ),
+    detail("uhv.fragment_in_url_path", Downstream, "the request's path has a fragment (#)", MEND_CLIENT),
+    detail(
+        "uhv.escaped_slashes_in_url_path",
+        Downstream,
+        "the request's path has escaped slashes, which this listener refuses",
+        MEND_CLIENT,
+    ),
+    detail(
+        "uhv.percent_00_in_url_path",
+        Downstream,
+        "the request's path has an escaped null character",
+        MEND_CLIENT,
+    ),
+    detail(
+        "uhv.path_normalization_redirect",
+        Downstream,
+        "the request's path was normalised, and the client redirected to it",
+        MEND_CLIENT,
+    ),
+    detail(
+        "uhv.http1.transfer_encoding_not_allowed",
+        Downstream,
+        "a Transfer-Encoding came where none is allowed",
+        MEND_CLIENT,
+    ),
+    detail(
+        "uhv.http1.content_length_not_allowed",
+        Downstream,
+        "a Content-Length came where none is allowed",
+        MEND_CLIENT,
+    ),
+    detail(
+        "uhv.http1.invalid_transfer_encoding",
+        Downstream,
+        "the Transfer-Encoding is not valid",
+        MEND_CLIENT,
+    ),
+    detail(
+        "uhv.http1.content_length_and_chunked_not_allowed",
+        Downstream,
+        "both Content-Length and chunked coding were given",
         MEND_CLIENT,
     ),
 ];

@@ -21,14 +21,34 @@ pub(super) fn detail_meaning(details: &str) -> Option<&'static DetailMeaning> {
     DETAILS.iter().chain(&CODEC_DETAILS).find(|detail| detail.name == name)
 }
 
-/// What stands in the braces of `upstream_reset_…_response_started{…}`, in words.
-pub(super) fn reset_reason(details: &str) -> Option<&'static str> {
-    let inner = details.split_once('{')?.1.trim_end_matches('}');
-    let reason = inner.split('|').next().unwrap_or(inner);
-    RESET_REASONS.iter().find(|(name, _)| *name == reason).map(|(_, words)| *words)
+/// What stands in the braces of `upstream_reset_…_response_started{…}`, or the parentheses of
+/// `downstream_local_disconnect(…)`, in words.
+pub(super) fn reason_meaning(details: &str) -> Option<&'static str> {
+    let (_, inner) = details.split_once(['{', '('])?;
+    let reason = inner.split(['|', '}', ')', ':']).next().unwrap_or(inner);
+    let all = RESET_REASONS.iter().chain(&CLOSE_REASONS);
+    all.into_iter().find(|(name, _)| *name == reason).map(|(_, words)| *words)
 }
 
-const RESET_REASONS: [(&str, &str); 14] = [
+/// Envoy's `LocalCloseReasonValues`, and what it says as its process ends.
+const CLOSE_REASONS: [(&str, &str); 14] = [
+    ("purging_socket_that_have_not_progressed_to_connections", "its process was ending"),
+    ("deferred_close_on_drained_connection", "the connection was drained"),
+    ("on_idle_timeout", "the connection was idle too long"),
+    ("http2_ping_timeout", "its pings on the HTTP/2 connection were not answered"),
+    ("http2_connection_protocol_violation", "the HTTP/2 connection broke the protocol"),
+    ("transport_socket_timeout", "the TLS handshake took too long"),
+    ("triggered_delayed_close_timeout", "the peer had not closed its side in time"),
+    ("close_for_connect_request_or_tcp_tunneling", "the tunnel had ended"),
+    ("tcp_session_idle_timeout", "the TCP session was idle too long"),
+    ("max_connection_duration_reached", "the connection was as old as it may be"),
+    ("closing_upstream_tcp_connection_due_to_downstream_remote_close", "the client closed its connection"),
+    ("closing_upstream_tcp_connection_due_to_downstream_local_close", "it closed the client's connection"),
+    ("closing_upstream_tcp_connection_due_to_downstream_reset_close", "the client reset its connection"),
+    ("non_pooled_tcp_connection_host_health_failure", "the host was no longer healthy"),
+];
+
+const RESET_REASONS: [(&str, &str); 15] = [
     ("connection_termination", "its connection ended"),
     ("remote_reset", "it reset the stream"),
     ("remote_refused_stream_reset", "it refused the stream"),
@@ -41,6 +61,7 @@ const RESET_REASONS: [(&str, &str); 14] = [
     ("connection_timeout", "no connection was made in time"),
     ("overflow", "a limit of the cluster was reached"),
     ("protocol_error", "it broke the protocol"),
+    ("http1_premature_upstream_half_close", "it closed its side before the request had ended"),
     ("connect_error", "the extended CONNECT failed"),
     ("overload_manager", "this proxy is overloaded"),
 ];
@@ -362,10 +383,12 @@ mod tests {
     }
 
     #[test]
-    fn the_reason_of_a_reset_is_the_first_word_in_the_braces() {
+    fn the_reason_is_the_first_word_in_the_braces() {
         let refused =
             "upstream_reset_before_response_started{remote_connection_failure|delayed_connect_error:_x}";
-        assert_eq!(reset_reason(refused), Some("it did not take the connection"));
-        assert_eq!(reset_reason("via_upstream"), None);
+        assert_eq!(reason_meaning(refused), Some("it did not take the connection"));
+        let idle = "downstream_local_disconnect(on_idle_timeout)";
+        assert_eq!(reason_meaning(idle), Some("the connection was idle too long"));
+        assert_eq!(reason_meaning("via_upstream"), None);
     }
 }

@@ -11,11 +11,12 @@ mod flags;
 mod seen;
 mod session;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::LazyLock;
 
 pub use flags::{FlagMeaning, flag_meaning};
-pub use session::explain_session;
+pub use session::{explain_session, session_particulars};
 
 use super::{LineFormat, ParsedLine};
 use cause::cause;
@@ -31,6 +32,14 @@ pub enum Sidecar {
     Server,
     /// The line does not show it.
     Unknown,
+}
+
+impl Sidecar {
+    /// Whose line it is.
+    #[must_use]
+    pub fn of(line: &ParsedLine) -> Self {
+        seen::sidecar(line)
+    }
 }
 
 impl fmt::Display for Sidecar {
@@ -77,7 +86,7 @@ impl fmt::Display for Health {
     }
 }
 
-/// A line, or the lines of both sides, in words.
+/// A line, or the lines of both sides, in words. What they say beside that is in [`particulars`].
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Explanation {
     /// Who wrote the line that this is read from.
@@ -85,15 +94,13 @@ pub struct Explanation {
     /// What was asked for.
     pub asked: String,
     /// Who ended it and how.
-    pub ended: String,
+    pub ended: Cow<'static, str>,
     /// Towards whom the cause is to be looked for.
     pub origin: Origin,
     /// Whether that is normal.
     pub health: Health,
     /// What to change, if anything.
-    pub change: Option<String>,
-    /// What the line says beside that: flags, details and counts, each in words.
-    pub particulars: Vec<String>,
+    pub change: Option<Cow<'static, str>>,
 }
 
 impl Explanation {
@@ -104,9 +111,9 @@ impl Explanation {
         format!("{}: {} ({}){change}", self.asked, self.ended, self.health)
     }
 
-    /// Everything in a paragraph.
+    /// Everything in a paragraph, the particulars at its end.
     #[must_use]
-    pub fn paragraph(&self) -> String {
+    pub fn paragraph(&self, particulars: &[String]) -> String {
         let mut text = format!("The {}: {}. {}.", self.sidecar, self.asked, capitalised(&self.ended));
         text.push_str(match self.health {
             Health::Normal => " This is normal.",
@@ -116,7 +123,7 @@ impl Explanation {
         if let Some(change) = &self.change {
             text.extend([" What to do: ", change, "."]);
         }
-        for particular in &self.particulars {
+        for particular in particulars {
             text.extend([" ", &capitalised(particular), "."]);
         }
         text
@@ -142,8 +149,13 @@ pub fn explain(line: &ParsedLine) -> Explanation {
         origin: cause.origin,
         health: cause.health,
         change: cause.change,
-        particulars: seen.particulars(),
     }
+}
+
+/// What a line says beside how it ended: flags, details and counts, each in words.
+#[must_use]
+pub fn particulars(line: &ParsedLine) -> Vec<String> {
+    Seen::of(line).particulars()
 }
 
 /// Explains a line of Istio's JSON or TEXT format; none if it is none.

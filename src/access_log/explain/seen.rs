@@ -1,7 +1,7 @@
 //! What an explanation needs to know of a line, read once.
 
 use super::Sidecar;
-use super::details::{detail_meaning, reset_reason};
+use super::details::{detail_meaning, reason_meaning};
 use super::flags::flag_meaning;
 use crate::access_log::{Field, ParsedLine};
 
@@ -92,7 +92,7 @@ impl<'line> Seen<'line> {
         }
         if let Some(detail) = detail_meaning(self.details) {
             let reason =
-                reset_reason(self.details).map(|reason| format!(", as {reason}")).unwrap_or_default();
+                reason_meaning(self.details).map(|reason| format!(", as {reason}")).unwrap_or_default();
             all.push(format!("the details {} say: {}{reason}", self.details, detail.meaning));
         } else if !self.details.is_empty() {
             all.push(format!("the details {} are not in Envoy's list", self.details));
@@ -113,7 +113,7 @@ impl<'line> Seen<'line> {
 
 /// Istio's names of clusters and routes say which side a proxy is on, and so does the address that an inbound one
 /// always calls the application from.
-fn sidecar(line: &ParsedLine) -> Sidecar {
+pub(super) fn sidecar(line: &ParsedLine) -> Sidecar {
     let text = |key| line.text_of(key).unwrap_or_default();
     let cluster = text("upstream_cluster");
     let named = |prefixes: &[&str]| prefixes.iter().any(|prefix| cluster.starts_with(prefix));

@@ -12,40 +12,42 @@ pub fn explain_session(client: &ParsedLine, server: &ParsedLine) -> Explanation 
     let (at_client, at_server) = (Seen::of(client), Seen::of(server));
     let (of_client, of_server) = (explain(client), explain(server));
     let asked = of_client.asked.clone();
-    let mut particulars = vec![hop(&at_server)];
-    particulars.extend(labelled("the client's sidecar", &of_client));
-    particulars.extend(labelled("the server's sidecar", &of_server));
-    let whole = |root: &Explanation| Explanation { asked, particulars, ..root.clone() };
-
     if at_server.details == "http2.invalid.header.field" && at_server.text("method").is_none() {
-        let root = Explanation {
+        return Explanation {
             sidecar: Sidecar::Server,
+            asked,
             ended: "the server's sidecar does not allow extended CONNECT, gave the connection up without an answer, and \
                     the client's sidecar made a 503 of it"
-                .to_owned(),
-            change: Some(ALLOW_CONNECT.to_owned()),
+                .into(),
+            change: Some(ALLOW_CONNECT.into()),
             health: Health::Failed,
             ..of_server
         };
-        return whole(&root);
     }
     if connection_lost(&at_client, &at_server) {
-        let root = Explanation {
+        return Explanation {
             ended: "the connection between the sidecars was lost with the session open; over HTTP/2 a proper end shows UR at \
                     the client's sidecar, not UC"
-                .to_owned(),
-            change: Some("look whether the server's sidecar or its pod ended".to_owned()),
+                .into(),
+            change: Some("look whether the server's sidecar or its pod ended".into()),
             health: Health::Look,
             ..of_client
         };
-        return whole(&root);
     }
-    let root = match (of_client.origin, of_server.origin) {
+    match (of_client.origin, of_server.origin) {
         // The client's sidecar points to the server's, and that one knows more.
-        (Origin::Upstream, Origin::Here | Origin::Upstream) => &of_server,
-        _ => &of_client,
-    };
-    whole(root)
+        (Origin::Upstream, Origin::Here | Origin::Upstream) => Explanation { asked, ..of_server },
+        _ => of_client,
+    }
+}
+
+/// What both lines say beside how the session ended, each in words.
+#[must_use]
+pub fn session_particulars(client: &ParsedLine, server: &ParsedLine) -> Vec<String> {
+    let (client, server) = (Seen::of(client), Seen::of(server));
+    let at_client = labelled("the client's sidecar", &client);
+    let at_server = labelled("the server's sidecar", &server);
+    std::iter::once(hop(&server)).chain(at_client).chain(at_server).collect()
 }
 
 /// Over HTTP/2 the client's sidecar sees the whole connection end, not this session.
@@ -62,6 +64,6 @@ fn hop(server: &Seen<'_>) -> String {
     format!("between the sidecars it was {protocol}")
 }
 
-fn labelled(who: &str, explanation: &Explanation) -> Vec<String> {
-    explanation.particulars.iter().map(|particular| format!("at {who}, {particular}")).collect()
+fn labelled(who: &str, seen: &Seen<'_>) -> impl Iterator<Item = String> {
+    seen.particulars().into_iter().map(move |particular| format!("at {who}, {particular}"))
 }

@@ -91,17 +91,17 @@ fn each_way_of_ending_is_told_apart_and_judged() {
 
 #[test]
 fn allow_connect_is_named_only_where_it_is_the_cause() {
-    let about = |line: &ParsedLine| explain(line).paragraph().contains("allow_connect");
+    let about = |line: &ParsedLine| explain(line).paragraph(&particulars(line)).contains("allow_connect");
     assert!(!about(&line(OUT, "HTTP/1.1", 503, "UC", LOST, 0)), "a connection lost at once");
     assert!(!about(&line(IN, "HTTP/2", 503, "UC", LOST, 1000)), "an application that closes");
     assert!(!about(&line(None, "HTTP/1.1", 400, "DPE", "http1.codec_error", 0)), "no HTTP at all");
     assert!(!about(&line(OUT, "HTTP/1.1", 503, "-", "via_upstream", 1000)), "passed on");
     assert!(!about(&line(IN, "HTTP/1.1", 503, "URX,UF", REFUSED, 1000)), "not listening");
-    let application = explain_session(
-        &line(OUT, "HTTP/1.1", 503, "-", "via_upstream", 1000),
-        &line(IN, "HTTP/2", 503, "UC", LOST, 999),
-    );
-    assert!(!application.paragraph().contains("allow_connect"), "{application}");
+    let (client, server) =
+        (line(OUT, "HTTP/1.1", 503, "-", "via_upstream", 1000), line(IN, "HTTP/2", 503, "UC", LOST, 999));
+    let application = explain_session(&client, &server);
+    let paragraph = application.paragraph(&session_particulars(&client, &server));
+    assert!(!paragraph.contains("allow_connect"), "{paragraph}");
 }
 
 #[test]
@@ -158,7 +158,8 @@ fn a_connection_between_the_sidecars_that_is_lost_is_not_a_proper_end() {
 
 #[test]
 fn a_paragraph_says_what_each_flag_and_the_details_mean() {
-    let paragraph = explain(&line(IN, "HTTP/1.1", 503, "URX,UF", REFUSED, 39)).paragraph();
+    let line = line(IN, "HTTP/1.1", 503, "URX,UF", REFUSED, 39);
+    let paragraph = explain(&line).paragraph(&particulars(&line));
     for words in ["URX says", "UF says", "What to do: start the application", "This is a failure."] {
         assert!(paragraph.contains(words), "{words}: {paragraph}");
     }
@@ -184,4 +185,75 @@ fn a_refusal_that_came_from_the_servers_side_may_be_its_sidecars_own() {
     let change = |cluster| explain(&line(cluster, "HTTP/1.1", 403, "-", "via_upstream", 5)).change;
     assert!(change(OUT).is_some_and(|change| change.contains("AuthorizationPolicy")));
     assert!(change(IN).is_some_and(|change| !change.contains("AuthorizationPolicy")));
+}
+
+/// Envoy's `docs/root/configuration/http/http_conn_man/response_code_details.rst`.
+const DOCUMENTED: &str = "absolute_path_rejected admin_filter_response cluster_not_found downstream_local_disconnect \
+    downstream_remote_disconnect duration_timeout direct_response filter_chain_not_found filter_removed_required_headers \
+    internal_redirect low_version maintenance_mode max_duration_timeout missing_host_header missing_path_rejected \
+    no_healthy_upstream overload path_normalization_failed request_headers_failed_strict_check request_overall_timeout \
+    request_payload_exceeded_retry_buffer_limit request_payload_too_large response_payload_too_large \
+    route_configuration_not_found route_not_found stream_idle_timeout upgrade_failed upstream_max_stream_duration_reached \
+    upstream_per_try_timeout upstream_reset_after_response_started{details} \
+    upstream_reset_before_response_started{details} upstream_response_timeout via_upstream http1.body_disallowed \
+    http1.codec_error http1.connection_header_rejected http1.content_length_and_chunked_not_allowed \
+    http1.content_length_not_allowed http1.headers_too_large http1.invalid_characters http1.invalid_transfer_encoding \
+    http1.invalid_url http1.too_many_headers http1.transfer_encoding_not_allowed http1.unexpected_underscore \
+    http2.inbound_empty_frames_flood http2.invalid.header.field http2.outbound_frames_flood http2.too_many_headers \
+    http2.unexpected_underscore http2.unknown.nghttp2.error http2.violation.of.messaging.rule";
+
+/// What Envoy's sources have beside that: `envoy/stream_info/stream_info.h` and the codecs.
+const UNDOCUMENTED: &str = "request_header_timeout invalid_path websocket_handshake_unsuccessful drop_overload \
+    unconditional_drop_overload response_timeout upstream_per_try_idle_timeout downstream_header_timeout \
+    filter_removed_required_request_headers filter_removed_required_response_headers \
+    rejecting_because_detection_failed filter_added_invalid_request_data filter_added_invalid_response_data \
+    early_connect_data http1.invalid_scheme http1.https_url_on_plaintext_connection http2.remote_reset \
+    http2.remote_refuse uhv.invalid_url uhv.invalid_pseudo_header";
+
+#[test]
+fn every_value_of_the_details_that_envoy_has_is_explained() {
+    for details in DOCUMENTED.split(' ').chain(UNDOCUMENTED.split(' ')) {
+        for (cluster, protocol, code) in [(OUT, "HTTP/1.1", 503), (IN, "HTTP/2", 101), (None, "HTTP/2", 0)] {
+            let line = line(cluster, protocol, code, "-", details, 0);
+            let said = explain(&line).paragraph(&particulars(&line));
+            assert!(said.contains(&format!("the details {details} say: ").replacen('t', "T", 1)), "{said}");
+        }
+    }
+}
+
+/// Envoy's `docs/root/configuration/observability/access_log/usage.rst`, short and long.
+const FLAGS: &str = "LH FailedLocalHealthCheck UH NoHealthyUpstream UT UpstreamRequestTimeout LR LocalReset UR \
+    UpstreamRemoteReset UF UpstreamConnectionFailure UC UpstreamConnectionTermination UO UpstreamOverflow NR NoRouteFound \
+    DI DelayInjected FI FaultInjected RL RateLimited UAEX UnauthorizedExternalService RLSE RateLimitServiceError DC \
+    DownstreamConnectionTermination URX UpstreamRetryLimitExceeded SI StreamIdleTimeout IH InvalidEnvoyRequestHeaders DPE \
+    DownstreamProtocolError UMSDR UpstreamMaxStreamDurationReached RFCF ResponseFromCacheFilter NFCF NoFilterConfigFound \
+    DT DurationTimeout UPE UpstreamProtocolError NC NoClusterFound OM OverloadManagerTerminated DF DnsResolutionFailed DO \
+    DropOverload DR DownstreamRemoteReset UDO UnconditionalDropOverload";
+
+#[test]
+fn every_flag_that_envoy_documents_is_explained_by_its_short_and_its_long_name() {
+    let names: Vec<&str> = FLAGS.split(' ').collect();
+    for pair in names.chunks(2) {
+        let said = |flag: &str| {
+            let line = ParsedLine::parse(&json!({"response_code": 503, "response_flags": flag}).to_string());
+            let line = line.expect("a line");
+            explain(&line).paragraph(&particulars(&line))
+        };
+        let short = said(pair[0]);
+        assert_eq!(short, said(pair[1]));
+        assert!(
+            short.contains(&format!("{} says: ", pair[0])) && !short.contains("does not document"),
+            "{short}"
+        );
+    }
+}
+
+#[test]
+fn a_limit_that_closed_a_connection_is_told_apart_from_the_end_of_the_proxy() {
+    let ended = |why: &str| {
+        let details = format!("downstream_local_disconnect({why})");
+        explain(&line(IN, "HTTP/2", 101, "DC", &details, 4)).ended
+    };
+    assert!(ended("max_connection_duration_reached").contains("as old as it may be"));
+    assert!(ended("purging_socket_that_have_not_progressed_to_connections").contains("shut down"));
 }

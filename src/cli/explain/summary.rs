@@ -41,10 +41,9 @@ impl Summary {
             }
         };
         self.lines += 1;
-        let add = |of: &mut BTreeMap<String, usize>, what: &str| *of.entry(what.to_owned()).or_default() += 1;
         add(&mut self.protocols, line.text_of("protocol").unwrap_or("none"));
-        let code = line.number_of("response_code").map_or("none".to_owned(), |code| code.to_string());
-        add(&mut self.codes, &code);
+        let code = line.number_of("response_code").map(|code| code.to_string());
+        add(&mut self.codes, code.as_deref().unwrap_or("none"));
         for flag in line.text_of("response_flags").unwrap_or("-").split(',') {
             add(&mut self.flags, flag_meaning(flag).map_or(flag, |known| known.short));
         }
@@ -89,9 +88,19 @@ impl Summary {
     }
 }
 
+/// Counts `what`, of which mostly some were counted before.
+fn add(counts: &mut BTreeMap<String, usize>, what: &str) {
+    match counts.get_mut(what) {
+        Some(count) => *count += 1,
+        None => {
+            counts.insert(what.to_owned(), 1);
+        }
+    }
+}
+
 impl fmt::Display for Summary {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(out, "{} lines", self.lines)?;
+        writeln!(out, "{} {}", self.lines, if self.lines == 1 { "line" } else { "lines" })?;
         let health: BTreeMap<_, _> =
             self.health.iter().map(|(health, count)| (health.to_string(), *count)).collect();
         for (title, counts) in [
@@ -109,7 +118,8 @@ impl fmt::Display for Summary {
         writeln!(out, "\nworth a look")?;
         for (ended, worth) in self.by_frequency() {
             let id = worth.request_id.as_deref().map(|id| format!(", first {id}")).unwrap_or_default();
-            writeln!(out, "  {} times{id}: {ended}", worth.times)?;
+            let times = if worth.times == 1 { "once".to_owned() } else { format!("{} times", worth.times) };
+            writeln!(out, "  {times}{id}: {ended}")?;
             if let Some(change) = &worth.first.change {
                 writeln!(out, "    {change}")?;
             }

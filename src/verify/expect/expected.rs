@@ -10,7 +10,6 @@ use std::net::{IpAddr, SocketAddr};
 use ipnet::IpNet;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
-use serde_json::Value;
 
 use super::{FieldRef, Side};
 use crate::access_log::Field;
@@ -131,11 +130,11 @@ impl Expected {
     #[must_use]
     pub fn holds(&self, field: Field<'_>, session: &Joined, facts: &Facts) -> Option<Finding> {
         let number = match field {
-            Field::Value(value) => value.as_u64(),
+            Field::Number(number) => Some(number),
             _ => None,
         };
         let text = match field {
-            Field::Value(Value::String(text)) => Some(text.as_str()),
+            Field::Text(text) => Some(text),
             _ => None,
         };
         let is = |test: &dyn Fn(u64) -> bool| number.is_some_and(test);
@@ -175,7 +174,7 @@ impl Expected {
             }
             Self::SameAs(other) => {
                 let there = session.field(other);
-                (field == there && field != Field::Absent, format!("{} ({other})", shown(there)))
+                (field == there && field != Field::Absent, format!("{there} ({other})"))
             }
         };
         Some(Finding { expected, holds })
@@ -192,17 +191,6 @@ impl Expected {
             Self::OneOf(others) => others.iter().any(|other| other.speaks_of(side)),
             _ => false,
         }
-    }
-}
-
-/// What a line says for a key, in words.
-#[must_use]
-pub fn shown(field: Field<'_>) -> String {
-    match field {
-        Field::Absent => "absent".to_owned(),
-        Field::Null => "null".to_owned(),
-        Field::Value(Value::String(text)) => text.clone(),
-        Field::Value(value) => value.to_string(),
     }
 }
 

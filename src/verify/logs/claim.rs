@@ -6,7 +6,7 @@ use std::fmt;
 use super::{LogsConfig, LogsError};
 use crate::access_log::ParsedLine;
 use crate::verify::evidence::Joined;
-use crate::verify::expect::{Across, Expectations, FieldRef, Finding, Side, shown};
+use crate::verify::expect::{Across, Expectations, FieldRef, Finding, Side};
 use crate::verify::expression::Expectation;
 use crate::verify::judge::{found, has_keys, is_free_of};
 use crate::verify::placed::Placed;
@@ -151,7 +151,7 @@ impl Claim {
             Self::Field(Expectation { field, expected, .. }) => {
                 // Of logs from elsewhere nobody knows what a run would know.
                 let finding = expected.holds(line.field(&field.key), session, &Facts::default())?;
-                Some((finding, shown(line.field(&field.key))))
+                Some((finding, line.field(&field.key).to_string()))
             }
             Self::Keys(_, keys) => Some(has_keys(keys, line)),
             Self::FreeOf(_, text) => Some(is_free_of(text, line)),

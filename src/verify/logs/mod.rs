@@ -121,6 +121,7 @@ pub fn judge_logs(config: &LogsConfig) -> Result<LogsOutcome, LogsError> {
     loop {
         let mut ended = 0;
         for source in &mut sources {
+            let side = source.side;
             let Some((text, place)) = source.next()? else {
                 ended += 1;
                 continue;
@@ -129,7 +130,6 @@ pub fn judge_logs(config: &LogsConfig) -> Result<LogsOutcome, LogsError> {
                 other_lines += usize::from(!text.trim().is_empty());
                 continue;
             };
-            let side = source.side;
             if !both {
                 judging.session(&joined(side, line, None));
                 continue;

@@ -1,5 +1,6 @@
 //! The lines of one side's logs, file after file, as text and one at a time.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
@@ -35,7 +36,7 @@ impl Source {
     }
 
     /// The next line; none at the end of the last file. Bytes that are no UTF-8 are replaced.
-    pub(super) fn next(&mut self) -> Result<Option<(String, Number)>, LogsError> {
+    pub(super) fn next(&mut self) -> Result<Option<(Cow<'_, str>, Number)>, LogsError> {
         loop {
             let Some(open) = &mut self.open else {
                 let Some((index, path)) = self.waiting.pop_front() else { return Ok(None) };
@@ -44,12 +45,12 @@ impl Source {
             };
             self.buffer.clear();
             let read = open.reader.read_until(b'\n', &mut self.buffer);
-            if read.map_err(|source| LogsError::Read { path: open.path.clone(), source })? == 0 {
-                self.open = None;
-                continue;
+            if read.map_err(|source| LogsError::Read { path: open.path.clone(), source })? > 0 {
+                open.line += 1;
+                let number = (open.index, open.line);
+                return Ok(Some((String::from_utf8_lossy(&self.buffer), number)));
             }
-            open.line += 1;
-            return Ok(Some((String::from_utf8_lossy(&self.buffer).into_owned(), (open.index, open.line))));
+            self.open = None;
         }
     }
 }

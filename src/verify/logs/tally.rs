@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::claim::Claim;
 use crate::verify::evidence::Joined;
-use crate::verify::expect::{Across, FieldRef, shown};
+use crate::verify::expect::{Across, FieldRef};
 use crate::verify::expression::Expectation;
 use crate::verify::judge::{Check, Decisive, Subject, explained, over_all_lines};
 use crate::verify::placed::Placed;
@@ -128,7 +128,7 @@ impl Spread {
     pub(super) fn session(&mut self, session: &Joined) {
         if let Some(line) = session.line(self.field.side) {
             self.lines += 1;
-            self.values.insert(shown(line.field(&self.field.key)).into());
+            self.values.insert(line.field(&self.field.key).to_string().into());
         }
     }
 

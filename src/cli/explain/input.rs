@@ -1,0 +1,59 @@
+//! What `explain` reads: files, standard input and lines themselves, a line of each in turn, so that the two lines of a
+//! session in two logs are never far apart.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
+use std::path::Path;
+
+use super::ExplainError;
+use crate::access_log::LineFormat;
+
+/// Room for a few hundred lines.
+const BUFFER_BYTES: usize = 256 * 1024;
+
+/// What is still to be read.
+pub(super) struct Inputs {
+    open: Vec<(String, Box<dyn BufRead>)>,
+    turn: usize,
+}
+
+impl Inputs {
+    /// Opens them: `-` is standard input, which is also read where nothing is named.
+    pub(super) fn open(named: &[String], format: &LineFormat) -> Result<Self, ExplainError> {
+        let open = |name: &String| Ok((name.clone(), open(name, format)?));
+        let mut open = named.iter().map(open).collect::<Result<Vec<_>, ExplainError>>()?;
+        if open.is_empty() {
+            open.push(("-".to_owned(), Box::new(io::stdin().lock())));
+        }
+        Ok(Self { open, turn: 0 })
+    }
+
+    /// Reads the next line into `buffer`; whether there was one.
+    pub(super) fn next(&mut self, buffer: &mut Vec<u8>) -> Result<bool, ExplainError> {
+        while !self.open.is_empty() {
+            self.turn %= self.open.len();
+            let (name, input) = &mut self.open[self.turn];
+            buffer.clear();
+            let read = input.read_until(b'\n', buffer);
+            if read.map_err(|source| ExplainError::Read { name: name.clone(), source })? > 0 {
+                self.turn += 1;
+                return Ok(true);
+            }
+            self.open.remove(self.turn);
+        }
+        Ok(false)
+    }
+}
+
+fn open(name: &str, format: &LineFormat) -> Result<Box<dyn BufRead>, ExplainError> {
+    if name == "-" {
+        Ok(Box::new(io::stdin().lock()))
+    } else if Path::new(name).exists() {
+        let read = |source| ExplainError::Read { name: name.to_owned(), source };
+        Ok(Box::new(BufReader::with_capacity(BUFFER_BYTES, File::open(name).map_err(read)?)))
+    } else if name.lines().any(|line| format.read(line).is_some()) {
+        Ok(Box::new(io::Cursor::new(format!("{name}\n"))))
+    } else {
+        Err(ExplainError::Neither { name: name.to_owned() })
+    }
+}
