@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use regex::{Captures, Regex};
+use regex::Regex;
 use serde_json::{Map, Value};
 
 use super::ParsedLine;
@@ -103,13 +103,25 @@ enum Kind {
 
 #[derive(Debug, Clone)]
 struct Text {
-    keys: Vec<Arc<str>>,
     /// What the format begins with.
     start: String,
-    /// A line in which no value has what follows it in the format. Such an expression is matched in one pass.
-    plain: Regex,
+    operators: Vec<Operator>,
+    /// What stands behind the last of them.
+    end: String,
     /// Any line.
     loose: Regex,
+}
+
+/// One operator of a text format.
+#[derive(Debug, Clone)]
+struct Operator {
+    key: Arc<str>,
+    /// What stands before it.
+    before: String,
+    /// Whether it is in quotation marks by itself.
+    quoted: bool,
+    /// Whether its values are numbers.
+    number: bool,
 }
 
 /// How many beginnings are looked at: a prefix may look like one.
@@ -205,16 +217,14 @@ fn read_number<T: AsRef<str>>(key: &str, value: &mut Written<T>) {
 
 impl Text {
     fn compile(format: &str) -> Result<Self, LineFormatError> {
-        let (mut plain, mut loose) = (String::new(), String::new());
-        let mut keys = Vec::new();
+        let mut pattern = String::new();
+        let mut operators = Vec::new();
+        let mut before = String::new();
         let mut rest = format;
         while let Some((literal, from)) = rest.split_once('%') {
-            let literally = regex::escape(literal);
-            plain.push_str(&literally);
-            loose.push_str(&literally);
+            before.push_str(literal);
             if let Some(after) = from.strip_prefix('%') {
-                plain.push('%');
-                loose.push('%');
+                before.push('%');
                 rest = after;
                 continue;
             }
@@ -223,35 +233,60 @@ impl Text {
             let operator = &from[..end];
             rest = &from[end + 1..];
             let quoted = literal.ends_with('"') && rest.starts_with('"');
-            loose.push_str(group(operator, quoted));
-            plain.push_str(&plain_group(operator, quoted, rest.chars().next()));
-            keys.push(key_of(operator).into());
+            pattern.extend([&*regex::escape(&before), group(operator, quoted)]);
+            let before = std::mem::take(&mut before);
+            let key = key_of(operator);
+            operators.push(Operator { number: is_number(&key), key: key.into(), before, quoted });
         }
-        if keys.is_empty() {
+        if operators.is_empty() {
             return Err(LineFormatError::NoOperator);
         }
-        // No literal can make a pattern invalid, and groups come from a fixed set.
-        let end = regex::escape(rest);
-        let regex = |pattern: String| Regex::new(&pattern).map_err(|_| LineFormatError::NoOperator);
-        let (plain, loose) = (regex(format!("^{plain}{end}$"))?, regex(format!("{loose}{end}$"))?);
-        Ok(Self { keys, start: format.split('%').next().unwrap_or_default().to_owned(), plain, loose })
-    }
-
-    fn captures<'line>(&self, line: &'line str) -> Option<Captures<'line>> {
-        let beginnings = line.match_indices(&self.start).take(BEGINNINGS);
-        let mut plain = beginnings.map(|(start, _)| self.plain.captures(&line[start..]));
-        plain.find_map(|found| found).or_else(|| self.loose.captures(line))
+        before.push_str(rest);
+        // No literal can make the pattern invalid, and groups come from a fixed set.
+        let loose = Regex::new(&format!("{pattern}{}$", regex::escape(&before)));
+        Ok(Self {
+            start: operators[0].before.clone(),
+            operators,
+            end: before,
+            loose: loose.map_err(|_| LineFormatError::NoOperator)?,
+        })
     }
 
     fn read(&self, line: &str) -> Option<ParsedLine> {
-        let captures = self.captures(line)?;
-        let groups = captures.iter().skip(1).map(|group| group.map(|it| it.as_str()).unwrap_or_default());
-        let field = |(key, text): (&Arc<str>, &str)| {
-            let number = if is_number(key) { text.parse().ok() } else { None };
+        let beginnings = line.match_indices(&self.start).take(BEGINNINGS);
+        let values = beginnings.map(|(start, _)| self.plain(&line[start..])).find_map(|found| found);
+        let values = values.or_else(|| self.loose(line))?;
+        let field = |(Operator { key, number, .. }, text): (&Operator, &str)| {
+            let number = if *number { text.parse().ok() } else { None };
             let value = number.map_or_else(|| Written::Text(Piece::new(line, text)), Written::Number);
             (Piece::Apart(Arc::clone(key)), value)
         };
-        Some(ParsedLine::new(line, self.keys.iter().zip(groups).map(field).collect()))
+        Some(ParsedLine::new(line, self.operators.iter().zip(values).map(field).collect()))
+    }
+
+    /// The values of a line in which none has what follows it in the format, nor a blank that is not quoted: in one pass.
+    fn plain<'line>(&self, mut rest: &'line str) -> Option<Vec<&'line str>> {
+        let mut values = Vec::with_capacity(self.operators.len());
+        for (index, operator) in self.operators.iter().enumerate() {
+            rest = rest.strip_prefix(&*operator.before)?;
+            let after = self.operators.get(index + 1).map_or(&self.end, |next| &next.before);
+            let next = after.chars().next();
+            let is_end = |letter| Some(letter) == next || (letter == ' ' && !operator.quoted);
+            let (value, others) = rest.split_at(rest.find(is_end).unwrap_or(rest.len()));
+            let digits = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
+            if operator.number && !digits && value != "-" && value != "?" {
+                return None;
+            }
+            values.push(value);
+            rest = others;
+        }
+        (rest == self.end).then_some(values)
+    }
+
+    /// The values of any line.
+    fn loose<'line>(&self, line: &'line str) -> Option<Vec<&'line str>> {
+        let captures = self.loose.captures(line)?;
+        Some(captures.iter().skip(1).map(|group| group.map(|it| it.as_str()).unwrap_or_default()).collect())
     }
 }
 
@@ -284,17 +319,6 @@ fn group(operator: &str, quoted: bool) -> &'static str {
     if loose { "(.*?)" } else { r"(\S*?)" }
 }
 
-/// The same for values that have nothing of what follows them in the format.
-fn plain_group(operator: &str, quoted: bool, next: Option<char>) -> String {
-    if is_number(&key_of(operator)) {
-        return r"(\d+|-|\?)".to_owned();
-    }
-    let blank = if quoted { "" } else { " " };
-    let next =
-        next.filter(|next| *next != '%').map(|next| regex::escape(&next.to_string())).unwrap_or_default();
-    if blank.is_empty() && next.is_empty() { "(.*)".to_owned() } else { format!("([^{blank}{next}]*)") }
-}
-
 /// Whether the key's values are numbers in Istio's JSON.
 fn is_number(key: &str) -> bool {
     NUMBERS.contains(&key)
@@ -315,79 +339,4 @@ fn key_of(operator: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::Field;
-    use super::*;
-
-    const TEXT: &str = r#"[2026-11-23T15:14:25.503Z] "GET /a b HTTP/1.1" 101 UC upstream_reset_after_response_started{connection_termination} - "-" 34 22 1019 - "-" "Python/3.11 \"websockets\" 17.4" "edd695f0" "web:8080" "127.0.10.2:8000" outbound|8080||web.default.svc.cluster.local 127.0.0.1:51908 127.0.10.1:8080 127.0.0.1:55024 - default"#;
-
-    #[test]
-    fn istios_text_has_the_fields_of_its_json() {
-        for prefix in ["", "[pod/web-1/istio-proxy] ", "2026-11-23T15:14:26Z stdout F "] {
-            let line = LineFormat::default().read(&format!("{prefix}{TEXT}\n")).expect("a line");
-            assert_eq!(line.text_of("start_time"), Some("2026-11-23T15:14:25.503Z"));
-            assert_eq!(line.text_of("path"), Some("/a b"));
-            assert_eq!(line.number_of("response_code"), Some(101));
-            assert_eq!(line.text_of("user_agent"), Some(r#"Python/3.11 \"websockets\" 17.4"#));
-            assert_eq!(line.field("upstream_service_time"), Field::Null);
-            assert_eq!(line.field("requested_server_name"), Field::Null);
-            assert_eq!(line.text_of("route_name"), Some("default"));
-            assert_eq!(line.keys().count(), 24);
-        }
-    }
-
-    #[test]
-    fn other_output_is_no_line() {
-        let format = LineFormat::default();
-        for other in [
-            "",
-            "2026-11-23T15:14:25.5Z\tinfo\tEnvoy proxy is ready",
-            "[2026-11-23 15:14:25.503][1][info][main] starting main dispatch loop",
-            r#"{"level":"info","msg":"Envoy proxy is ready"}"#,
-            "{not json}",
-        ] {
-            assert_eq!(format.read(other), None, "{other}");
-        }
-    }
-
-    #[test]
-    fn a_json_line_is_found_behind_a_prefix_and_in_an_excerpt() {
-        let format = LineFormat::default();
-        let line = format.read(r#"[pod/a/istio-proxy] {"response_code":"101"}"#).expect("a line");
-        assert_eq!(line.number_of("response_code"), Some(101));
-        let excerpt = r#"{...."upstream_local_address":"127.0.**.**:53983","protocol":"HTTP/1.1",....}"#;
-        let line = format.read(excerpt).expect("a line");
-        assert_eq!(line.text_of("upstream_local_address"), Some("127.0.**.**:53983"));
-        assert_eq!(line.text_of("protocol"), Some("HTTP/1.1"));
-    }
-
-    #[test]
-    fn any_format_string_becomes_a_parser() {
-        let format = "%START_TIME(%Y-%m-%d %H:%M)% 100%% %REQ(X-TENANT):8%|%RESPONSE_FLAGS_LONG% %RESPONSE_DURATION%\n";
-        let line = LineFormat::compile(format)
-            .expect("a format")
-            .read("2026-11-23 15:14 100% me too|DownstreamRemoteReset 7");
-        let line = line.expect("a line");
-        assert_eq!(line.text_of("start_time"), Some("2026-11-23 15:14"));
-        assert_eq!(line.text_of("REQ(X-TENANT)"), Some("me too"));
-        assert_eq!(line.text_of("response_flags"), Some("DownstreamRemoteReset"));
-        assert_eq!(line.number_of("RESPONSE_DURATION"), Some(7));
-    }
-
-    #[test]
-    fn a_json_format_gives_its_keys_istios_names() {
-        let format = LineFormat::compile(r#"{"code":"%RESPONSE_CODE%","id":"%REQ(X-REQUEST-ID)%"}"#)
-            .expect("a format");
-        let line = format.read(r#"{"code":101,"id":"a","more":1}"#).expect("a line");
-        assert_eq!(line.number_of("response_code"), Some(101));
-        assert_eq!(line.text_of("request_id"), Some("a"));
-    }
-
-    #[test]
-    fn a_malformed_format_is_refused() {
-        assert!(matches!(LineFormat::compile("%RESPONSE_CODE"), Err(LineFormatError::Unclosed { .. })));
-        assert!(matches!(LineFormat::compile("%REQ(:PATH%"), Err(LineFormatError::Unclosed { .. })));
-        assert_eq!(LineFormat::compile("nothing").err(), Some(LineFormatError::NoOperator));
-        assert!(matches!(LineFormat::compile(r#"{"a":1}"#), Err(LineFormatError::NotText { .. })));
-    }
-}
+mod tests;
