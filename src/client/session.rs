@@ -25,9 +25,10 @@ use super::keepalive::{Keepalive, KeepaliveConfig};
 use crate::websocket::Frames;
 use crate::websocket::close_code::CloseStatus;
 
-/// How long the peer may take to end the TCP connection once it has closed the WebSocket: the end is known by then, and
-/// the RFC asks to wait only so that the waiting sockets are the peer's.
-const LINGER: Duration = Duration::from_secs(1);
+/// How long the peer may take to end the TCP connection once it has closed the WebSocket (RFC 6455 section 7.1.1 leaves that
+/// to the server). Each Envoy on the way passes the end on a second late (`delayed_close_timeout`); a client that is sooner than
+/// two of them has them log that it went away (`DC`).
+const LINGER: Duration = Duration::from_secs(3);
 
 /// Messages to send, flushed together; a Close among them starts the closing handshake.
 pub(super) type Batch = Vec<Message>;
