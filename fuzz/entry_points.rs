@@ -17,7 +17,7 @@ use websockets_cli::http1::{RequestHead, parse_folded_request, parse_request, pa
 use websockets_cli::mesh::Documents;
 use websockets_cli::websocket::deflate::Agreement;
 use websockets_cli::websocket::extended_connect::{
-    self, RequestParts, is_upgrade, request_from_http2, request_size, request_to_http2,
+    self, RequestParts, is_upgrade, request_from_http2, request_size, request_to_http2, response_to_http2,
 };
 use websockets_cli::websocket::opening::server as opening;
 use websockets_cli::websocket::{Frames, failure};
@@ -209,6 +209,12 @@ pub(crate) fn extended_connect(input: &[u8]) {
         assert_eq!(back.method, http::Method::GET);
         assert!(is_upgrade(&back.fields));
         assert_eq!(back.fields.get(&http::header::UPGRADE).unwrap(), protocol);
+    }
+    if let Ok(accepted) = opening::check_extended_connect(&http2) {
+        assert!(asked);
+        let answer = accepted.response();
+        let answer = response_to_http2(answer.status, &answer.fields);
+        assert_eq!(answer.status(), http::StatusCode::OK);
     }
 }
 

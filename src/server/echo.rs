@@ -113,8 +113,7 @@ where
 {
     let cancelled = pin!(draining.cancelled());
     let mut draining = Draining { token: draining, cancelled, seen: None };
-    let mut answered = 0;
-    let mut turn = 0;
+    let (mut answered, mut turn, mut is_sure) = (0, 0, false);
     loop {
         if let Some(limit) = config.close_after.filter(|limit| answered >= limit.messages) {
             return Ok(End::Enough(limit));
@@ -122,6 +121,12 @@ where
         let next = std::future::poll_fn(|cx| poll_next(session, &mut draining, keepalive, cx));
         let message = match next.await? {
             Next::Message(message) => message,
+            // Over HTTP/2, what has come may still be with the connection's task, which has not had its turn.
+            Next::End(End::Drained) if !std::mem::replace(&mut is_sure, true) => {
+                tokio::task::yield_now().await;
+                tokio::task::yield_now().await;
+                continue;
+            }
             Next::End(end) => return Ok(end),
         };
         turn += message.len() + MESSAGE_COST;

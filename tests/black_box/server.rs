@@ -291,7 +291,9 @@ fn an_address_in_use_is_wrong_usage() {
 
 #[test]
 fn options_that_mean_nothing_are_wrong_usage() {
-    for options in [["--delay", "5"], ["--workers", "0"], ["--listen", "here"], ["--drain-timeout", "soon"]] {
+    for options in
+        [["--delay", "5 parsecs"], ["--workers", "0"], ["--listen", "here"], ["--drain-timeout", "soon"]]
+    {
         let output = run(&[&["server"], options.as_slice()].concat(), "");
         assert_eq!(output.status.code(), Some(2), "{options:?}");
         assert!(text(&output.stderr).contains(options[0]), "{options:?}");

@@ -1,9 +1,10 @@
 //! The sending half: the data frames that tungstenite writes go out compressed, each as one frame.
 
 use bytes::{Buf, BytesMut};
-use flate2::{Compress, Compression, FlushCompress};
+use flate2::{Compress, FlushCompress};
 
 use super::Sending;
+use super::deflater::Deflater;
 use super::inflating::TAIL;
 use crate::websocket::frame_header::{CONTINUATION, FIN, FrameHeader, MAX_HEADER_BYTES, RSV1, apply_mask};
 
@@ -21,7 +22,7 @@ pub(super) struct Deflating {
     /// The first bytes of a header that has not come whole.
     held: BytesMut,
     /// Made with the first message: many sessions have none.
-    deflater: Option<Compress>,
+    deflater: Option<Deflater>,
 }
 
 /// Where in the frames the writer is.
@@ -78,16 +79,15 @@ impl Deflating {
                     let part = split_at_most(data.left, &mut bytes);
                     if !part.is_empty() {
                         let bits = self.sending.window_bits();
-                        let deflater = self.deflater.get_or_insert_with(|| {
-                            Compress::new_with_window_bits(Compression::default(), false, bits)
-                        });
+                        let deflater = self.deflater.get_or_insert_with(|| Deflater::new(bits));
                         data.deflate(part, deflater);
                     }
                     if data.left > 0 {
                         return;
                     }
-                    data.finish(self.deflater.as_mut(), out);
-                    if data.header.first & FIN != 0 && !self.sending.context_takeover {
+                    data.finish(self.deflater.as_deref_mut(), out);
+                    let is_kept = self.sending.context_takeover && Deflater::may_be_kept();
+                    if data.header.first & FIN != 0 && !is_kept {
                         self.deflater = None;
                     }
                     self.place = Place::Header;
@@ -179,4 +179,35 @@ fn split_at_most<'a>(left: u64, bytes: &mut &'a [u8]) -> &'a [u8] {
     let (part, rest) = bytes.split_at(bytes.len().min(usize::try_from(left).unwrap_or(usize::MAX)));
     *bytes = rest;
     part
+}
+
+#[cfg(test)]
+mod tests {
+    use flate2::{Decompress, FlushDecompress};
+
+    use super::super::deflater::MOST_KEPT;
+    use super::*;
+
+    #[test]
+    fn so_many_keep_their_context_and_the_others_are_understood_without() {
+        let mut senders: Vec<_> =
+            std::iter::repeat_with(|| (Deflating::new(Sending::default()), Decompress::new(false)))
+                .take(MOST_KEPT + 50)
+                .collect();
+        for _ in 0..3 {
+            for (sender, receiver) in &mut senders {
+                let mut out = BytesMut::new();
+                sender.take(b"\x81\x05hello", &mut out);
+                let (header, size) = FrameHeader::parse(&out).expect("whole");
+                assert_eq!((header.first, header.length), (FIN | RSV1 | 1, (out.len() - size) as u64));
+                let mut text = Vec::with_capacity(100);
+                let deflated = [&out[size..], &TAIL].concat();
+                receiver.decompress_vec(&deflated, &mut text, FlushDecompress::Sync).expect("it inflates");
+                assert_eq!(text, b"hello");
+            }
+        }
+        let kept = senders.iter().filter(|(sender, _)| sender.deflater.is_some()).count();
+        // Those of other tests count, too.
+        assert!((1..=MOST_KEPT).contains(&kept), "{kept}");
+    }
 }

@@ -6,6 +6,7 @@
 //! of the two it is, [`Frames`](super::Frames) says.
 
 mod agreement;
+mod deflater;
 mod deflating;
 mod inflating;
 
