@@ -12,6 +12,7 @@
 use std::str::FromStr;
 
 use super::expect::{Expectations, Expected, FieldRef, Network, Pattern, Side};
+use super::scenario::nearest;
 
 /// A field with what is expected of it.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,11 +27,11 @@ pub struct Expectation {
 
 /// A text that is no expectation.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is no expectation: {reason}")]
+#[error("column {column}: {reason}")]
 pub struct ExpressionError {
-    /// What was typed.
-    pub text: String,
-    /// Why not.
+    /// Where in what was typed, from 1.
+    pub column: usize,
+    /// Why not, and what might be meant.
     pub reason: String,
 }
 
@@ -53,26 +54,45 @@ impl FromStr for Expectation {
     type Err = ExpressionError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        parse(text).map_err(|reason| ExpressionError { text: text.to_owned(), reason })
+        // `rest` is always an end of the text, so its length says where it begins.
+        let mistake = |rest: &str, reason| ExpressionError {
+            column: text[..text.len() - rest.len()].chars().count() + 1,
+            reason,
+        };
+        let field_on = text.trim_start();
+        let is_end = |letter: char| letter.is_whitespace() || "=!<>".contains(letter);
+        let (field, rest) = field_on.split_at(field_on.find(is_end).unwrap_or(field_on.len()));
+        let field = field.parse().map_err(|reason| mistake(field_on, with_nearest_side(field, reason)))?;
+        let rest = rest.trim_start();
+        let operator = OPERATORS.into_iter().find(|operator| rest.starts_with(operator));
+        let operator = operator.ok_or_else(|| mistake(rest, no_operator(rest)))?;
+        let value_on = rest[operator.len()..].trim_start();
+        let expected = expected(operator, value_on.trim_end()).map_err(|reason| mistake(value_on, reason))?;
+        Ok(Self { field, expected, at: None })
     }
 }
 
-fn parse(text: &str) -> Result<Expectation, String> {
-    let text = text.trim();
-    let end =
-        text.find(|letter: char| letter.is_whitespace() || "=!<>".contains(letter)).unwrap_or(text.len());
-    let field: FieldRef = text[..end].parse()?;
-    let rest = text[end..].trim_start();
-    let operator = OPERATORS
-        .into_iter()
-        .find(|operator| rest.starts_with(operator))
-        .ok_or_else(|| format!("after the field comes one of {}", OPERATORS.map(str::trim_end).join(" ")))?;
-    let value = rest[operator.len()..].trim();
+fn with_nearest_side(field: &str, reason: String) -> String {
+    let (side, key) = field.split_once('.').unwrap_or(("", field));
+    match nearest(side, ["client", "server"].into_iter()) {
+        Some(side) => format!("{reason}: did you mean {side}.{key}?"),
+        None => reason,
+    }
+}
+
+fn no_operator(rest: &str) -> String {
+    let operators = OPERATORS.map(str::trim_end).join(" ");
+    let hint = if rest.starts_with(['=', ':']) { ": did you mean ==?" } else { "" };
+    format!("after the field comes one of {operators}{hint}")
+}
+
+/// What an operator and what stands behind it expect.
+fn expected(operator: &str, value: &str) -> Result<Expected, String> {
     if value.is_empty() {
         return Err(format!("nothing follows {}", operator.trim_end()));
     }
     let not = |expected| Expected::Not(Box::new(expected));
-    let expected = match operator {
+    Ok(match operator {
         "==" => scalar(value)?,
         "!=" => not(scalar(value)?),
         "=~" | "matches " => Expected::Matches(pattern(value)?),
@@ -84,8 +104,7 @@ fn parse(text: &str) -> Result<Expectation, String> {
         "one of " => one_of(value)?,
         "not in " => not(within(value)?),
         _ => within(value)?,
-    };
-    Ok(Expectation { field, expected, at: None })
+    })
 }
 
 /// What may stand alone: null, a number, another field, a text with or without quotation marks.
@@ -177,17 +196,20 @@ mod tests {
 
     #[test]
     fn a_mistake_is_named() {
-        for (text, reason) in [
-            ("protocol == HTTP/2", "client.KEY or server.KEY"),
-            ("client.protocol HTTP/2", "one of =="),
-            ("client.protocol ==", "nothing follows =="),
-            ("client.duration > soon", "no whole number"),
-            ("client.duration in 5..3", "between 5 and 3"),
-            ("client.path =~ (", "regular expression"),
-            ("client.it in 10.0.0.0/99", "no network"),
+        for (text, column, reason) in [
+            ("protocol == HTTP/2", 1, "client.KEY or server.KEY"),
+            (" clinet.protocol == HTTP/2", 2, "did you mean client.protocol?"),
+            ("client.protocol HTTP/2", 17, "one of =="),
+            ("client.protocol = HTTP/2", 17, "did you mean ==?"),
+            ("client.protocol ==", 19, "nothing follows =="),
+            ("client.duration > soon ", 19, "no whole number"),
+            ("client.duration in 5..3", 20, "between 5 and 3"),
+            ("client.path =~ (", 16, "regular expression"),
+            ("client.it in 10.0.0.0/99", 14, "no network"),
         ] {
-            let error = text.parse::<Expectation>().expect_err(text).to_string();
-            assert!(error.contains(reason), "{text}: {error}");
+            let error = text.parse::<Expectation>().expect_err(text);
+            assert!(error.reason.contains(reason), "{text}: {error}");
+            assert_eq!(error.column, column, "{text}: {error}");
         }
     }
 }

@@ -56,6 +56,10 @@ fn a_summary_counts_protocols_codes_and_flags_and_names_what_is_worth_a_look() {
     for words in ["3 lines", "HTTP/1.1  3", "101  2", "UC  3", "worth a look", "dec97ce9"] {
         assert!(stdout.contains(words), "{words}: {stdout}");
     }
+    let both = text(&run(&["explain", "--summary"], &format!("{CLIENT}\n{SERVER}\n")).stdout);
+    let (_, worth) = both.split_once("worth a look\n  ").expect("the end of the summary");
+    assert!(worth.starts_with("once, first dec97ce9: a session, both sides"), "{both}");
+    assert_eq!(worth.lines().count(), 2, "a session stands for its two lines: {both}");
     let json = run(&["explain", "--summary", "--output", "json"], &log);
     let document: serde_json::Value = serde_json::from_slice(&json.stdout).expect("JSON");
     assert_eq!((&document["version"], &document["codes"]["101"]), (&1.into(), &2.into()));

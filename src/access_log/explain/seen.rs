@@ -75,7 +75,11 @@ impl<'line> Seen<'line> {
             let over = self.text("protocol").map(|protocol| format!(" over {protocol}")).unwrap_or_default();
             // A line that has no such key says nothing of whether it could.
             let unread = ["method", "path"].iter().all(|key| self.line.field(key) == Field::Null);
-            return format!("a request{over}{}", if unread { " that it could not read" } else { "" });
+            return match self.code {
+                _ if unread => format!("a request{over} that it could not read"),
+                Some(101) => format!("a WebSocket{over}"),
+                _ => format!("a request{over}"),
+            };
         };
         let kind = if self.is_upgrade() { "WebSocket " } else { "" };
         let path = self.text("path").unwrap_or("/");
@@ -112,13 +116,13 @@ impl<'line> Seen<'line> {
 }
 
 /// Istio's names of clusters and routes say which side a proxy is on, and so does the address that an inbound one
-/// always calls the application from.
+/// always calls the application from, also where it is masked.
 pub(super) fn sidecar(line: &ParsedLine) -> Sidecar {
     let text = |key| line.text_of(key).unwrap_or_default();
     let cluster = text("upstream_cluster");
     let named = |prefixes: &[&str]| prefixes.iter().any(|prefix| cluster.starts_with(prefix));
     if named(&["inbound|", "inbound-", "InboundPassthrough"])
-        || text("upstream_local_address").starts_with("127.0.0.6:")
+        || ["127.0.0.6:", "127.0.**.**:"].iter().any(|own| text("upstream_local_address").starts_with(own))
         || text("requested_server_name").starts_with("outbound_.")
     {
         Sidecar::Server

@@ -5,7 +5,7 @@ use std::fmt;
 
 use super::{Found, explanation};
 use crate::access_log::ParsedLine;
-use crate::access_log::explain::{Explanation, Health, flag_meaning};
+use crate::access_log::explain::{Explanation, Health, explain, flag_meaning};
 
 /// The width of the longest bar, in columns.
 const BAR: usize = 40;
@@ -34,7 +34,10 @@ impl Summary {
         let explanation = explanation(found);
         let line = match found {
             Found::Line(line) => line,
-            Found::Session(client, _) => {
+            Found::Session(client, server) => {
+                // The session stands for its two lines.
+                self.take_back(client);
+                self.take_back(server);
                 let who = format!("a session, both sides, told by the {}", explanation.sidecar);
                 self.worth(&who, explanation, client);
                 return;
@@ -49,6 +52,18 @@ impl Summary {
         }
         *self.health.entry(explanation.health).or_default() += 1;
         self.worth(&explanation.sidecar.to_string(), explanation, line);
+    }
+
+    /// A line that was counted among those that are worth a look is no longer.
+    fn take_back(&mut self, line: &ParsedLine) {
+        let explanation = explain(line);
+        let key = format!("{}: {}", explanation.sidecar, explanation.ended);
+        if let Some(worth) = self.worth_a_look.get_mut(&key) {
+            worth.times -= 1;
+            if worth.times == 0 {
+                self.worth_a_look.remove(&key);
+            }
+        }
     }
 
     fn worth(&mut self, who: &str, explanation: Explanation, line: &ParsedLine) {

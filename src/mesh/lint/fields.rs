@@ -1,5 +1,7 @@
 //! Fields that do not exist where they are written, with the nearest name that does.
 
+use serde_json::Value;
+
 use super::finding::Finding;
 use super::manifest::{Node, Set};
 use super::rules::UNKNOWN_FIELD;
@@ -46,6 +48,15 @@ fn check_message(node: &Node<'_>, message: &Message, path: &str, findings: &mut 
     }
 }
 
+/// The field's value as it is to be written again; what is longer than a word stays as it is.
+fn value(entry: &Node<'_>) -> String {
+    match entry.field().to_exact_json() {
+        Value::String(text) => text,
+        word @ (Value::Bool(_) | Value::Number(_)) => word.to_string(),
+        _ => "…".to_owned(),
+    }
+}
+
 fn unknown(entry: &Node<'_>, name: &str, key: &str, message: &Message, path: &str) -> Finding {
     // As the user spells fields; a word without either sign in Envoy's configuration is taken for the usual way there.
     let camel = key.contains(|character: char| character.is_ascii_uppercase());
@@ -55,7 +66,7 @@ fn unknown(entry: &Node<'_>, name: &str, key: &str, message: &Message, path: &st
     if let Some((parent, _)) = message.below.iter().find(|(_, below)| below.fields.contains(&name)) {
         let parent = spelled(parent);
         let message = format!("{path} has no field {key}: it belongs in {path}.{parent}");
-        return UNKNOWN_FIELD.at(place, message, format!("{parent}:\n  {key}: …"));
+        return UNKNOWN_FIELD.at(place, message, format!("{parent}:\n  {key}: {}", value(entry)));
     }
     let similarity = |field: &str| strsim::jaro_winkler(name, field);
     let nearest = message.fields.iter().max_by(|one, other| similarity(one).total_cmp(&similarity(other)));
@@ -63,7 +74,7 @@ fn unknown(entry: &Node<'_>, name: &str, key: &str, message: &Message, path: &st
         Some(nearest) => {
             let nearest = spelled(nearest);
             let message = format!("{path} has no field {key}: the nearest is {nearest}");
-            UNKNOWN_FIELD.at(place, message, format!("{nearest}: …"))
+            UNKNOWN_FIELD.at(place, message, format!("{nearest}: {}", value(entry)))
         }
         None => UNKNOWN_FIELD.at(place, format!("{path} has no field {key}"), ""),
     }
