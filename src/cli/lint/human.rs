@@ -2,16 +2,19 @@
 
 use std::fmt;
 use std::io::IsTerminal;
+use std::os::fd::AsFd;
 
 use miette::{
     Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, SourceCode, SourceSpan,
 };
+use terminal_size::{Width, terminal_size_of};
 
 use super::is_coloured;
 use crate::mesh::Text;
 use crate::mesh::lint::{Finding, Severity};
 
-/// How wide a report is: narrow enough for a log, and the same everywhere, so that it can be compared.
+/// How wide a report is: narrow enough for a log, and the same everywhere, so that it can be compared. In a terminal that is
+/// narrower, as wide as that.
 const WIDTH: usize = 100;
 
 /// What stands before the YAML of a fix: a little more than before its words.
@@ -25,17 +28,15 @@ pub(in crate::cli) struct Human {
 
 impl Human {
     /// As a stream takes it: a terminal gets lines and colours, everything else plain characters.
-    pub(in crate::cli) fn for_stream(stream: &impl IsTerminal) -> Self {
-        Self::new(match (stream.is_terminal(), is_coloured(stream)) {
+    pub(in crate::cli) fn for_stream(stream: &(impl IsTerminal + AsFd)) -> Self {
+        let theme = match (stream.is_terminal(), is_coloured(stream)) {
             (true, true) => GraphicalTheme::unicode(),
             (true, false) => GraphicalTheme::unicode_nocolor(),
             (false, _) => GraphicalTheme::none(),
-        })
-    }
-
-    fn new(theme: GraphicalTheme) -> Self {
+        };
+        let width = terminal_size_of(stream).map_or(WIDTH, |(Width(width), _)| WIDTH.min(width.into()));
         let handler = GraphicalReportHandler::new_themed(theme);
-        Self { handler: handler.with_width(WIDTH).with_links(false).with_context_lines(1) }
+        Self { handler: handler.with_width(width).with_links(false).with_context_lines(1) }
     }
 
     /// All findings, an empty line after each.
