@@ -62,7 +62,10 @@ impl PingTimeout {
 pub(super) struct Keepalive {
     config: KeepaliveConfig,
     next: Next,
-    sent: u64,
+    /// How many Pings were sent.
+    count: u64,
+    /// What the last one said.
+    payload: Option<Bytes>,
     unflushed: bool,
 }
 
@@ -70,8 +73,8 @@ pub(super) struct Keepalive {
 enum Next {
     /// A Ping is to be sent.
     Ping(Pin<Box<Sleep>>),
-    /// The Pong with this payload, which has to come before the timer ends.
-    Pong { payload: Bytes, sent: Instant, overdue: Option<Pin<Box<Sleep>>> },
+    /// The Pong to the Ping of that time, which has to come before the timer ends.
+    Pong { sent: Instant, overdue: Option<Pin<Box<Sleep>>> },
     /// Nothing.
     Nothing,
 }
@@ -79,7 +82,7 @@ enum Next {
 impl Keepalive {
     pub(super) fn new(config: KeepaliveConfig) -> Self {
         let start = Instant::now();
-        Self { config, next: Next::ping(config, start), sent: 0, unflushed: false }
+        Self { config, next: Next::ping(config, start), count: 0, payload: None, unflushed: false }
     }
 
     /// The next message of the stream that is not an answer to a Ping of this keepalive; sends the Pings that are due.
@@ -124,11 +127,12 @@ impl Keepalive {
         if let Next::Ping(timer) = &mut self.next {
             ready!(timer.poll_unpin(context));
             ready!(stream.poll_ready_unpin(context))?;
-            self.sent += 1;
-            let payload = Bytes::from(format!("keepalive {}", self.sent));
+            self.count += 1;
+            let payload = Bytes::from(format!("keepalive {}", self.count));
+            self.payload = Some(payload.clone());
             let sent = Instant::now();
             let overdue = self.config.timeout.map(|timeout| Box::pin(sleep_until(sent + timeout)));
-            self.next = Next::Pong { payload: payload.clone(), sent, overdue };
+            self.next = Next::Pong { sent, overdue };
             self.unflushed = true;
             if let Err(error) = stream.start_send_unpin(Message::Ping(payload)) {
                 // After a Close: there is nothing to keep alive.
@@ -143,16 +147,14 @@ impl Keepalive {
         Poll::Ready(Ok(()))
     }
 
-    /// Whether a Pong is the one that is awaited. The next Ping follows at its interval from the last one, at once if that
-    /// is over.
-    fn takes(&mut self, answer: &[u8]) -> bool {
-        match &self.next {
-            Next::Pong { payload, sent, .. } if payload[..] == *answer => {
-                self.next = Next::ping(self.config, *sent);
-                true
-            }
-            _ => false,
+    /// Takes a Pong into account; whether it answers the last Ping. One that does not answers a later Ping of somebody else,
+    /// and with it this one (RFC 6455 section 5.5.3), or shows at least that the peer is there. The next Ping follows at its
+    /// interval from the last one, at once if that is over.
+    fn takes(&mut self, answer: &Bytes) -> bool {
+        if let Next::Pong { sent, .. } = self.next {
+            self.next = Next::ping(self.config, sent);
         }
+        self.payload.as_ref() == Some(answer)
     }
 }
 
@@ -220,13 +222,22 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn another_pong_is_told_of_and_saves_nobody() {
+    async fn another_pong_is_told_of_and_is_an_answer_only_if_it_comes_after_the_ping() {
         let (mut near, mut far) = pair().await;
         let mut keepalive = Keepalive::new(config(20, Some(7)));
-        far.send(Message::Pong("keepalive 1".into())).await.unwrap();
+        let started = Instant::now();
         let mut next = async || poll_fn(|context| keepalive.poll_next(&mut near, context)).await.unwrap();
-        assert_eq!(next().await.unwrap(), Message::Pong("keepalive 1".into()));
-        assert!(PingTimeout::is_in(&next().await.unwrap_err()));
+        let script = async {
+            far.send(Message::Pong("early".into())).await.unwrap();
+            tokio::time::sleep(Duration::from_secs(25)).await;
+            far.send(Message::Pong("late".into())).await.unwrap();
+        };
+        let told = async { (next().await.unwrap(), next().await.unwrap(), next().await.unwrap_err()) };
+        let ((first, second, end), ()) = tokio::join!(told, script);
+        assert_eq!([first, second], ["early", "late"].map(|payload| Message::Pong(payload.into())));
+        // Nobody answers the second Ping, of 40 seconds.
+        assert!(PingTimeout::is_in(&end));
+        assert_eq!(started.elapsed().as_secs(), 47);
     }
 
     #[tokio::test(start_paused = true)]
