@@ -204,11 +204,13 @@ impl Editor {
     /// Starts to edit lines and to print `pieces` above them. Each message that is typed goes to `typed`.
     pub(super) fn start(
         self,
+        heads: String,
         typed: mpsc::Sender<Batch>,
         pieces: mpsc::Receiver<String>,
     ) -> io::Result<Running> {
         let Self { lines, printer } = self;
         let (stage, connection) = (lines.stage.clone(), lines.connection.clone());
+        connection.set_heads(heads);
         let printed = spawn("printer", move || print(printer, pieces, &stage))?;
         let edited = spawn("editor", move || lines.edit(&typed))?;
         Ok(Running { connection, edited, printed })

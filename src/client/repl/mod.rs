@@ -56,7 +56,7 @@ pub(super) async fn run(
     let (typed, mut input) = mpsc::channel(TYPED_AHEAD);
     let (pieces, to_print) = mpsc::channel(PRINTED_AHEAD);
     let last_line = typed.downgrade();
-    let mut running = editor.start(typed, to_print)?;
+    let mut running = editor.start(heads(&connection), typed, to_print)?;
     if io::stderr().is_terminal() {
         config.narrator.gather();
     }
@@ -65,7 +65,6 @@ pub(super) async fn run(
     let mut connection = Some(connection);
     let end = loop {
         let end = if let Some(connection) = connection.take() {
-            running.connection.set_heads(heads(&connection));
             let observer = config.connect.observer.clone();
             let session = Session::new(connection.stream, config.keepalive, observer, Until::InputEnds);
             drive(session, &mut input, &mut screen, deadline, signals).await?
@@ -73,6 +72,7 @@ pub(super) async fn run(
             tokio::select! {
                 opened = connect(&config.connect) => match opened {
                     Ok(opened) => {
+                        running.connection.set_heads(heads(&opened));
                         screen.say(&connected);
                         connection = Some(opened);
                         continue;

@@ -362,7 +362,10 @@ fn a_line_goes_on_in_a_terminal_that_has_become_narrower() {
     let mut terminal = Terminal::start(&uri);
     terminal.shows(&format!("Connected to {uri}.\n> "));
     terminal.resize(40);
-    terminal.type_keys(&"x".repeat(50));
+    // With the first key, the editor has noticed.
+    terminal.type_keys("x");
+    terminal.shows(&format!("Connected to {uri}.\n> x"));
+    terminal.type_keys(&"x".repeat(49));
     let typed = format!("> {}\n{}", "x".repeat(38), "x".repeat(12));
     terminal.shows(&format!("Connected to {uri}.\n{typed}"));
     terminal.type_keys("\r");
