@@ -1,5 +1,6 @@
 //! That what `lint` finds is what happens: the same documents, judged and on the wire.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
@@ -27,8 +28,12 @@ fn codes(documents: &str) -> Vec<&'static str> {
     worse.map(|finding| finding.rule.code).collect()
 }
 
-/// The pair as the documents make it; its delayed close is short.
+/// The pair as the documents make it, before an echo server; its delayed close is short.
 fn pair(documents: &str) -> Pair {
+    pair_before(echo(), documents)
+}
+
+fn pair_before(application: SocketAddr, documents: &str) -> Pair {
     let documents = Documents::parse("test.yaml", documents).expect("documents");
     let client = documents.workload("websockets-client-sleep").expect("the client");
     let server = documents.workload("websockets-server").expect("the server");
@@ -44,7 +49,7 @@ fn pair(documents: &str) -> Pair {
     let mut of_server = mesh::inbound(&documents, &query).expect("a server's sidecar");
     of_client.connection_manager.delayed_close_timeout = Duration::from_millis(10);
     of_server.connection_manager.delayed_close_timeout = Duration::from_millis(10);
-    Pair::configured(Hop::Http2, echo(), |outbound, inbound| {
+    Pair::configured(Hop::Http2, application, |outbound, inbound| {
         (*outbound, *inbound) = (of_client, of_server);
     })
 }
@@ -109,4 +114,16 @@ async fn a_stream_idle_timeout_ends_an_idle_session() {
     let mut session = open_session(pair.outbound).await;
     read_all(&mut session).await;
     assert_eq!(pair.one_line_each().await.1["response_flags"], "SI");
+}
+
+#[tokio::test]
+async fn a_timeout_of_a_virtual_service_ends_a_handshake_that_takes_longer() {
+    let documents = format!(
+        "{GUIDE}\n---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata:\n  name: timed\nspec:\n  hosts: \
+         [websockets-server]\n  http:\n  - timeout: 0.1s\n    route:\n    - destination:\n        host: websockets-server\n"
+    );
+    assert_eq!(codes(&documents), ["virtual-service-timeout"]);
+    let silent = Application::answering("").await;
+    assert_eq!(status_of_a_session(&pair_before(silent.address, &documents)).await, "504");
+    assert_eq!(status_of_a_session(&pair(&documents)).await, "101");
 }
