@@ -15,8 +15,9 @@ pub(super) const HIGH_WATERMARK: usize = 256 * 1024;
 /// ones.
 const FRAME_COST: usize = 256;
 
-/// Fewer bytes are copied rather than kept in pieces: a copy of them costs less than counting them does.
-const KEEP_FROM: usize = 2 * 1024;
+/// Fewer bytes are copied rather than kept in pieces: a copy of them costs less than counting them does. Bulk comes in frames of
+/// 16 KiB.
+const KEEP_FROM: usize = 8 * 1024;
 
 thread_local! {
     /// Of what `h2` was last given a slice. It hands slices on to the wire, which can keep their bytes without a copy

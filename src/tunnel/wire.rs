@@ -329,7 +329,7 @@ mod tests {
         wire.write_all(&[b"PRI", FRAME].concat()).await.unwrap();
         let outstanding = Rc::new(Outstanding::default());
         let payload = |byte, length| outstanding.lease(Bytes::from(vec![byte; length]));
-        let (large, small, last) = (payload(b'l', 8 * 1024), payload(b's', 10), payload(b'e', 4 * 1024));
+        let (large, small, last) = (payload(b'l', 16 * 1024), payload(b's', 10), payload(b'e', 9 * 1024));
         let mut sent = b"PRI".to_vec();
         for (head, payload) in [("one", &large), ("two", &small), ("three", &last)] {
             let slices = [IoSlice::new(head.as_bytes()), IoSlice::new(payload.chunk())];
