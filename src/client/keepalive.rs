@@ -229,7 +229,8 @@ mod tests {
         let mut next = async || poll_fn(|context| keepalive.poll_next(&mut near, context)).await.unwrap();
         let script = async {
             far.send(Message::Pong("early".into())).await.unwrap();
-            tokio::time::sleep(Duration::from_secs(25)).await;
+            // Five seconds after the first Ping.
+            tokio::time::interval_at(started + Duration::from_secs(25), Duration::from_secs(1)).tick().await;
             far.send(Message::Pong("late".into())).await.unwrap();
         };
         let told = async { (next().await.unwrap(), next().await.unwrap(), next().await.unwrap_err()) };

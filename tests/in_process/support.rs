@@ -4,14 +4,13 @@ mod alone;
 mod application;
 mod client;
 mod http2;
+mod log;
 mod mesh;
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
-use tempfile::TempDir;
 use tokio::net::TcpSocket;
 use websockets_cli::access_log::{Format, Target};
 use websockets_cli::drain::Drain;
@@ -24,6 +23,7 @@ pub(crate) use alone::Alone;
 pub(crate) use application::*;
 pub(crate) use client::*;
 pub(crate) use http2::*;
+pub(crate) use log::Log;
 pub(crate) use mesh::*;
 
 /// How long anything may take before a test gives up.
@@ -46,7 +46,8 @@ pub(crate) struct Pair {
     pub(crate) inbound: SocketAddr,
     pub(crate) outbound_admin: SocketAddr,
     pub(crate) inbound_admin: SocketAddr,
-    logs: TempDir,
+    client_log: Log,
+    server_log: Log,
     outbound_drain: Drain,
     inbound_drain: Drain,
 }
@@ -95,25 +96,34 @@ impl Pair {
     ) -> Self {
         let (mut outbound, mut inbound) = (outbound_mesh(hop), inbound_mesh(hop));
         configure(&mut outbound, &mut inbound);
-        let logs = tempfile::tempdir().unwrap();
-        let start = |direction, endpoint, mutual_tls, log: &str| {
-            let target = Target::File(logs.path().join(log));
-            let config = sidecar::Config { mutual_tls, drain_time, ..config(direction, endpoint, target) };
-            let sidecar = Sidecar::bind(config).unwrap();
+        let start = |direction, endpoint, mutual_tls| {
+            let (sidecar, log) = Log::of(|target| {
+                let config = config(direction, endpoint, target);
+                Sidecar::bind(sidecar::Config { mutual_tls, drain_time, ..config }).unwrap()
+            });
             let (address, admin) = (sidecar.local_addr(), sidecar.admin_addr().unwrap());
             let drain = Drain::new();
             tokio::spawn(sidecar.serve(drain.clone()));
-            (address, admin, drain)
+            (address, admin, drain, log)
         };
         let direction = Direction::Inbound {
             mesh: inbound,
             bind_source: Some("127.0.0.6".parse().unwrap()),
             mint_websocket_key: false,
         };
-        let (inbound, inbound_admin, inbound_drain) = start(direction, application, server_tls, "server");
+        let (inbound, inbound_admin, inbound_drain, server_log) = start(direction, application, server_tls);
         let direction = Direction::Outbound { mesh: outbound, passthrough: None };
-        let (outbound, outbound_admin, outbound_drain) = start(direction, inbound, client_tls, "client");
-        Self { outbound, inbound, outbound_admin, inbound_admin, logs, outbound_drain, inbound_drain }
+        let (outbound, outbound_admin, outbound_drain, client_log) = start(direction, inbound, client_tls);
+        Self {
+            outbound,
+            inbound,
+            outbound_admin,
+            inbound_admin,
+            client_log,
+            server_log,
+            outbound_drain,
+            inbound_drain,
+        }
     }
 
     pub(crate) fn stop_inbound(&self) {
@@ -133,28 +143,25 @@ impl Pair {
 
     /// The lines of `client` or `server` so far.
     pub(crate) fn lines(&self, side: &str) -> Vec<Value> {
-        json_lines(&self.logs.path().join(side))
+        self.log(side).lines()
     }
 
     /// Waits until a side has so many lines or more.
-    pub(crate) async fn wait_until_lines(&self, side: &str, count: usize) -> Vec<Value> {
-        let newlines = || {
-            let text = std::fs::read_to_string(self.logs.path().join(side)).unwrap();
-            text.matches('\n').count()
-        };
-        let waiting = async {
-            while newlines() < count {
-                tokio::task::yield_now().await;
-            }
-        };
-        let in_time = tokio::time::timeout(PATIENCE, waiting).await.is_ok();
-        assert!(in_time, "{side}: {:#?} instead of {count} lines", self.lines(side));
-        self.lines(side)
+    pub(crate) async fn wait_until_lines(&self, side: &str, count: usize) {
+        self.log(side).wait_until(count).await;
     }
 
     /// Waits until a side has so many lines; more are a failure.
     pub(crate) async fn wait_for_lines(&self, side: &str, count: usize) -> Vec<Value> {
-        wait_for_lines(&self.logs.path().join(side), count).await
+        self.log(side).wait_for(count).await
+    }
+
+    fn log(&self, side: &str) -> &Log {
+        match side {
+            "client" => &self.client_log,
+            "server" => &self.server_log,
+            _ => panic!("no side is called {side}"),
+        }
     }
 }
 
@@ -176,29 +183,6 @@ fn config(direction: Direction, endpoint: SocketAddr, access_log: Target) -> sid
 fn stop(drain: &Drain) {
     drain.graceful.cancel();
     drain.forced.cancel();
-}
-
-fn json_lines(log: &Path) -> Vec<Value> {
-    let text = std::fs::read_to_string(log).unwrap();
-    // The last one may still be on its way to the disk.
-    let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
-    whole.lines().map(|line| serde_json::from_str(line).expect("a whole line")).collect()
-}
-
-async fn wait_for_lines(log: &Path, count: usize) -> Vec<Value> {
-    let waiting = async {
-        loop {
-            let lines = json_lines(log);
-            if lines.len() >= count {
-                return lines;
-            }
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    };
-    let lines = tokio::time::timeout(PATIENCE, waiting).await;
-    let lines = lines.unwrap_or_else(|_| panic!("{:#?} instead of {count} lines", json_lines(log)));
-    assert_eq!(lines.len(), count, "{lines:#?}");
-    lines
 }
 
 /// What a line says of how its stream ended: code, flags, details, bytes received and sent.

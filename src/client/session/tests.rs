@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use futures_util::StreamExt;
 use tokio::io::DuplexStream;
+use tokio::time::Interval;
 use tungstenite::protocol::Role;
 use tungstenite::protocol::frame::coding::CloseCode;
 
@@ -90,9 +91,10 @@ async fn it_closes_as_soon_as_there_is_a_reply_to_every_message() {
 #[tokio::test(start_paused = true)]
 async fn each_reply_starts_the_wait_for_the_next_anew_and_a_ping_does_not() {
     let (end, shown, took) = session(&["one", "two", "three"], WAIT, |mut peer| async move {
-        tokio::time::sleep(Duration::from_millis(1500)).await;
+        let mut clock = ticks(Duration::from_millis(1500));
+        clock.tick().await;
         peer.send(Message::text("late")).await.unwrap();
-        tokio::time::sleep(Duration::from_millis(1500)).await;
+        clock.tick().await;
         peer.send(Message::Ping("alive".into())).await.unwrap();
         while peer.next().await.is_some_and(|message| message.is_ok()) {}
     })
@@ -153,10 +155,16 @@ fn goal(replies: Option<u64>, expect: Option<&str>, quiet: Option<Duration>) -> 
     Until::Reached(Goal { replies, expect: expect.map(|pattern| Regex::new(pattern).unwrap()), quiet })
 }
 
+/// The first tick is a period from now.
+fn ticks(period: Duration) -> Interval {
+    tokio::time::interval_at(Instant::now() + period, period)
+}
+
 /// Sends a number every second.
 async fn count(mut peer: Peer) {
+    let mut clock = ticks(Duration::from_secs(1));
     for number in 1..100 {
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        clock.tick().await;
         if peer.send(Message::text(number.to_string())).await.is_err() {
             return;
         }

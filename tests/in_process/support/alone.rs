@@ -1,23 +1,19 @@
 //! One sidecar without its counterpart.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 
 use serde_json::Value;
-use tempfile::TempDir;
-use websockets_cli::access_log::Target;
 use websockets_cli::drain::Drain;
 use websockets_cli::mesh::{Inbound, Outbound};
 use websockets_cli::sidecar::{self, Direction, Sidecar};
 
-use super::{Hop, config, inbound_mesh, outbound_mesh, stop, wait_for_lines};
+use super::{Hop, Log, config, inbound_mesh, outbound_mesh, stop};
 
 /// One sidecar without its counterpart. Everything ends with it.
 pub(crate) struct Alone {
     pub(crate) address: SocketAddr,
-    pub(crate) log: PathBuf,
+    pub(crate) log: Log,
     drain: Drain,
-    _folder: TempDir,
 }
 
 impl Drop for Alone {
@@ -50,19 +46,19 @@ impl Alone {
         endpoint: SocketAddr,
         configure: impl FnOnce(&mut sidecar::Config),
     ) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let log = folder.path().join("log");
-        let mut config = config(direction, endpoint, Target::File(log.clone()));
-        configure(&mut config);
-        let sidecar = Sidecar::bind(config).unwrap();
+        let (sidecar, log) = Log::of(|target| {
+            let mut config = config(direction, endpoint, target);
+            configure(&mut config);
+            Sidecar::bind(config).unwrap()
+        });
         let (address, drain) = (sidecar.local_addr(), Drain::new());
         tokio::spawn(sidecar.serve(drain.clone()));
-        Self { address, log, drain, _folder: folder }
+        Self { address, log, drain }
     }
 
     /// Waits until it has so many lines; more are a failure.
     pub(crate) async fn lines(&self, count: usize) -> Vec<Value> {
-        wait_for_lines(&self.log, count).await
+        self.log.wait_for(count).await
     }
 
     /// The one line that it has to have.

@@ -1,11 +1,10 @@
 //! Applications that do what a test tells them to.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 
 use super::{patiently, read_all, read_head};
 
@@ -16,7 +15,7 @@ pub(crate) const SWITCHING: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade:
 /// An application with a script for each of its connections.
 pub(crate) struct Application {
     pub(crate) address: SocketAddr,
-    heads: Arc<Mutex<Vec<String>>>,
+    heads: watch::Receiver<Vec<String>>,
 }
 
 impl Application {
@@ -27,13 +26,12 @@ impl Application {
     {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let heads = Arc::new(Mutex::new(Vec::new()));
-        let seen = Arc::clone(&heads);
+        let (seen, heads) = watch::channel(Vec::new());
         tokio::spawn(async move {
             loop {
                 let (mut stream, _) = listener.accept().await.unwrap();
                 let head = read_head(&mut stream).await;
-                seen.lock().unwrap().push(head);
+                seen.send_modify(|heads| heads.push(head));
                 tokio::spawn(script(stream));
             }
         });
@@ -65,17 +63,15 @@ impl Application {
 
     /// The heads of the requests so far.
     pub(crate) fn heads(&self) -> Vec<String> {
-        self.heads.lock().unwrap().clone()
+        self.heads.borrow().clone()
     }
 
     /// Waits until a request has arrived.
     pub(crate) async fn reached(&self) {
-        let arrived = async {
-            while self.heads().is_empty() {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-        };
-        patiently(arrived).await;
+        let mut heads = self.heads.clone();
+        patiently(heads.wait_for(|heads| !heads.is_empty()))
+            .await
+            .expect("it takes connections as long as the test runs");
     }
 
     /// The head of the one request.
