@@ -1,10 +1,14 @@
 //! Starting the binary, waiting for what it says, and ending it with the test.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
+
+use rustix::fs::{Mode, OFlags, open};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
 /// How long anything may take before a test gives up. Generous: a busy machine is no failure.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -158,4 +162,15 @@ pub(crate) fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T
         assert!(Instant::now() < deadline, "waited in vain: {what}");
         std::thread::park_timeout(Duration::from_millis(5));
     }
+}
+
+/// Both ends of a new terminal: the user's and the program's. No child of another test inherits them, or this terminal
+/// would stay open after its own.
+pub(crate) fn pseudo_terminal() -> (File, File) {
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).expect("a terminal");
+    grantpt(&master).expect("it is ours");
+    unlockpt(&master).expect("it is ours");
+    let name = ptsname(&master, Vec::new()).expect("a name");
+    let slave = open(name, OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty());
+    (File::from(master), File::from(slave.expect("its other end")))
 }

@@ -5,7 +5,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 
-use crate::support::{Program, eventually, run, text, websockets_cli};
+use crate::support::{Program, eventually, pseudo_terminal, run, text, websockets_cli};
 
 const SCENARIOS: [&str; 6] =
     ["http1", "http2", "no-allow-connect", "do-not-upgrade", "one-line-per-connection", "multiplexing"];
@@ -108,16 +108,16 @@ fn in_a_pipe_there_is_no_progress_bar_and_no_escape_sequence() {
 
 #[test]
 fn on_a_terminal_there_is_a_progress_bar_and_it_is_cleared() {
-    let terminal = nix::pty::openpty(None, None).expect("a pseudo terminal");
+    let (mut screen_end, program_end) = pseudo_terminal();
     let mut verify = websockets_cli()
         .args(["verify", "--scenario", "http1"])
         .stdout(Stdio::null())
-        .stderr(Stdio::from(terminal.slave))
+        .stderr(Stdio::from(program_end))
         .spawn()
         .expect("the program starts");
     let mut bytes = Vec::new();
     // Ends with an error, as a terminal does when its other end is closed.
-    let _ = fs::File::from(terminal.master).read_to_end(&mut bytes);
+    let _ = screen_end.read_to_end(&mut bytes);
     assert_eq!(verify.wait().expect("it ends").code(), Some(0));
     // Of http1 there are two cases.
     assert!(text(&bytes).contains(" 0/2"), "{:?}", text(&bytes));

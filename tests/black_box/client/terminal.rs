@@ -4,19 +4,18 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::num::NonZero;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::process::{Child, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Instant;
 
-use nix::pty::{Winsize, openpty};
 use nix::sys::signal::{Signal, kill};
-use nix::sys::termios::{LocalFlags, tcgetattr};
 use nix::unistd::Pid;
+use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 use tungstenite::Message;
 use tungstenite::protocol::frame::coding::CloseCode;
 
-use super::{Server, close, echo, read_text};
-use crate::support::{PATIENCE, eventually, websockets_cli};
+use super::{Peer, Server, close, echo, read_text};
+use crate::support::{PATIENCE, eventually, pseudo_terminal, websockets_cli};
 
 /// How high the terminals are, as most are.
 const ROWS: NonZero<u16> = NonZero::new(24).expect("not zero");
@@ -42,9 +41,9 @@ impl Terminal {
     /// Starts the client with these arguments, and this for `XDG_STATE_HOME`.
     pub(super) fn with(columns: u16, args: &[&str], state: &Path) -> Self {
         let width = NonZero::new(columns).expect("not zero");
-        let size = Winsize { ws_row: ROWS.get(), ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
-        let pty = openpty(&size, None).expect("a pseudo-terminal");
-        let slave = || Stdio::from(pty.slave.try_clone().expect("a descriptor"));
+        let (keyboard, slave) = pseudo_terminal();
+        tcsetwinsize(&keyboard, size(columns)).expect("it is a terminal");
+        let slave = || Stdio::from(slave.try_clone().expect("a descriptor"));
         let child = websockets_cli()
             .arg("client")
             .args(args)
@@ -55,7 +54,6 @@ impl Terminal {
             .stderr(slave())
             .spawn()
             .expect("the program starts");
-        let keyboard = File::from(pty.master);
         let mut master = keyboard.try_clone().expect("a descriptor");
         let (sender, output) = channel();
         std::thread::spawn(move || {
@@ -74,15 +72,21 @@ impl Terminal {
         self.keyboard.write_all(keys.as_bytes()).expect("the terminal is there");
     }
 
-    /// Makes the terminal this wide, as a user does who drags the corner of its window.
+    /// Makes the terminal this wide, as a user does who drags the corner of its window. The editor knows with the next
+    /// key.
     fn resize(&mut self, columns: u16) {
         self.screen.screen_mut().set_size(ROWS, NonZero::new(columns).expect("not zero"));
-        let stty = Command::new("stty")
-            .args(["cols", &columns.to_string()])
-            .stdin(self.keyboard.try_clone().expect("a descriptor"))
-            .status();
-        assert!(stty.expect("stty is there").success());
+        tcsetwinsize(&self.keyboard, size(columns)).expect("it is a terminal");
         self.signal(Signal::SIGWINCH);
+        eventually("the signal is delivered", || (!self.is_pending(Signal::SIGWINCH)).then_some(()));
+    }
+
+    fn is_pending(&self, signal: Signal) -> bool {
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it is there");
+        let mask = status.lines().find_map(|line| line.strip_prefix("ShdPnd:")).expect("proc(5)");
+        let mask = u64::from_str_radix(mask.trim(), 16).expect("a mask in hex");
+        mask & (1 << (signal as i32 - 1)) != 0
     }
 
     fn signal(&self, signal: Signal) {
@@ -135,8 +139,8 @@ impl Terminal {
             }
         }
         assert_eq!(self.text(), expected);
-        let modes = tcgetattr(&self.keyboard).expect("the terminal is there").local_flags;
-        assert!(modes.contains(LocalFlags::ICANON | LocalFlags::ECHO | LocalFlags::ISIG), "{modes:?}");
+        let modes = tcgetattr(&self.keyboard).expect("the terminal is there").local_modes;
+        assert!(modes.contains(LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG), "{modes:?}");
         status
     }
 }
@@ -146,6 +150,26 @@ impl Drop for Terminal {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn size(columns: u16) -> Winsize {
+    Winsize { ws_row: ROWS.get(), ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 }
+}
+
+/// A server that sends what it is told to, until there is nothing more to be told, and ends the session then.
+fn told<T: Send + 'static>(end: impl FnOnce(Peer) -> T + Send + 'static) -> (Sender<String>, Server<T>) {
+    let (says, may_say) = channel::<String>();
+    let server = Server::start(move |mut peer| {
+        for text in may_say {
+            peer.send(Message::text(text)).expect("the client reads");
+        }
+        end(peer)
+    });
+    (says, server)
+}
+
+fn close_normally(mut peer: Peer) {
+    close(&mut peer, CloseCode::Normal, "");
 }
 
 #[test]
@@ -254,22 +278,16 @@ fn binary_is_shown_as_hex_and_control_characters_are_escaped() {
 
 #[test]
 fn a_message_that_comes_while_typing_leaves_what_was_typed() {
-    let (says, may_say) = channel::<&str>();
-    let server = Server::start(move |mut peer| {
-        for text in may_say {
-            peer.send(Message::text(text)).expect("the client reads");
-        }
-        read_text(&mut peer)
-    });
+    let (says, server) = told(|mut peer| read_text(&mut peer));
     let uri = server.uri.clone();
     let mut terminal = Terminal::start(&uri);
     terminal.shows(&format!("Connected to {uri}.\n> "));
     terminal.type_keys("abc");
     terminal.shows(&format!("Connected to {uri}.\n> abc"));
-    says.send("tick 0").expect("the server waits");
+    says.send("tick 0".into()).expect("the server waits");
     terminal.shows(&format!("Connected to {uri}.\n< tick 0\n> abc"));
     terminal.type_keys("def");
-    says.send("tick 1").expect("the server waits");
+    says.send("tick 1".into()).expect("the server waits");
     terminal.shows(&format!("Connected to {uri}.\n< tick 0\n< tick 1\n> abcdef"));
     drop(says);
     terminal.type_keys("\r");
@@ -278,20 +296,14 @@ fn a_message_that_comes_while_typing_leaves_what_was_typed() {
 
 #[test]
 fn a_line_longer_than_the_terminal_survives_messages_and_is_erased_whole() {
-    let (says, may_say) = channel::<&str>();
-    let server = Server::start(move |mut peer| {
-        for text in may_say {
-            peer.send(Message::text(text)).expect("the client reads");
-        }
-        close(&mut peer, CloseCode::Normal, "");
-    });
+    let (says, server) = told(close_normally);
     let uri = server.uri.clone();
     let mut terminal = Terminal::with_columns(40, &uri);
     terminal.shows(&format!("Connected to {uri}.\n> "));
     terminal.type_keys(&format!("{}{}", "x".repeat(38), "y".repeat(10)));
     let wrapped = format!("> {}\n{}", "x".repeat(38), "y".repeat(10));
     terminal.shows(&format!("Connected to {uri}.\n{wrapped}"));
-    says.send("tick").expect("the server waits");
+    says.send("tick".into()).expect("the server waits");
     terminal.shows(&format!("Connected to {uri}.\n< tick\n{wrapped}"));
     drop(says);
     let status =
@@ -334,13 +346,7 @@ fn sigterm_says_goodbye_and_leaves_the_terminal_as_it_was() {
 
 #[test]
 fn a_message_longer_than_the_terminal_leaves_the_prompt_whole() {
-    let (says, may_say) = channel::<String>();
-    let server = Server::start(move |mut peer| {
-        for text in may_say {
-            peer.send(Message::text(text)).expect("the client reads");
-        }
-        close(&mut peer, CloseCode::Normal, "");
-    });
+    let (says, server) = told(close_normally);
     let uri = server.uri.clone();
     let mut terminal = Terminal::with_columns(40, &uri);
     terminal.shows(&format!("Connected to {uri}.\n> "));
@@ -362,7 +368,6 @@ fn a_line_goes_on_in_a_terminal_that_has_become_narrower() {
     let mut terminal = Terminal::start(&uri);
     terminal.shows(&format!("Connected to {uri}.\n> "));
     terminal.resize(40);
-    // With the first key, the editor has noticed.
     terminal.type_keys("x");
     terminal.shows(&format!("Connected to {uri}.\n> x"));
     terminal.type_keys(&"x".repeat(49));

@@ -1,5 +1,6 @@
 //! The access log of a sidecar, read through a named pipe: whoever waits for a line is woken by it.
 
+use rustix::fs::{CWD, Mode, mkfifoat};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::unix::pipe;
@@ -19,7 +20,7 @@ impl Log {
     pub(crate) fn of(bind: impl FnOnce(Target) -> Sidecar) -> (Sidecar, Self) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log");
-        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        mkfifoat(CWD, &path, Mode::RUSR | Mode::WUSR).unwrap();
         let receiver = pipe::OpenOptions::new().open_receiver(&path).unwrap();
         // The sidecar has the pipe open from here on, so its end is the sidecar's end.
         let sidecar = bind(Target::File(path));
