@@ -22,11 +22,11 @@ pub(super) const fn meaning(why: &'static str, advice: &'static str) -> Meaning 
 }
 
 impl ConnectError {
-    /// What it means; `None` for a refusal whose status has no common meaning.
+    /// What it means.
     #[must_use]
-    pub fn meaning(&self) -> Option<Meaning> {
-        Some(match self {
-            Self::Refused(refusal) | Self::ProxyRefused { refusal, .. } => return refusal.meaning(),
+    pub fn meaning(&self) -> Meaning {
+        match self {
+            Self::Refused(refusal) | Self::ProxyRefused { refusal, .. } => refusal.meaning(),
             Self::Uri(error) => uri(&error.problem),
             Self::Proxy(_) => meaning(
                 "--proxy, or a variable of the environment, names a proxy in a form that is not understood",
@@ -97,7 +97,7 @@ impl ConnectError {
                 "the connection may be there, but the handshake was not complete in time",
                 "-v tells how far it came; --open-timeout waits longer",
             ),
-        })
+        }
     }
 }
 
@@ -206,7 +206,7 @@ mod tests {
         let mut told = Vec::new();
         for text in ["foo", "ws:///path", "ws://h/#frag", "ws://user@h/", "ws://h:99999/"] {
             let error = text.parse::<WebSocketUri>().unwrap_err();
-            let meaning = ConnectError::from(error).meaning().unwrap();
+            let meaning = ConnectError::from(error).meaning();
             assert!(!told.contains(&meaning), "{text}");
             told.push(meaning);
         }

@@ -7,17 +7,17 @@ use super::connect::Refusal;
 use super::meaning::{Meaning, meaning};
 
 impl Refusal {
-    /// What it means; `None` for a status without a common meaning.
+    /// What it means.
     #[must_use]
-    pub fn meaning(&self) -> Option<Meaning> {
+    pub fn meaning(&self) -> Meaning {
         let fields = &self.head.fields;
         // Istio's sidecars call themselves istio-envoy.
         let server = fields.get(&SERVER).map_or(&b""[..], |value| value.as_bytes());
         let envoy = server.ends_with(b"envoy");
         let body = String::from_utf8_lossy(&self.body);
         let says = |part: &str| body.contains(part);
-        Some(match self.head.status {
-            StatusCode::OK => meaning(
+        match self.head.status {
+            status if status.is_success() => meaning(
                 "it answered as to a plain page: nothing there speaks WebSocket at this path",
                 "check the path; a proxy in between may have dropped the Upgrade header",
             ),
@@ -60,6 +60,10 @@ impl Refusal {
                     "put name and password into the proxy's URL: --proxy http://NAME:PASSWORD@HOST:PORT",
                 )
             }
+            StatusCode::TOO_MANY_REQUESTS => meaning(
+                "it, or a rate limit before it, takes no more from this client for now",
+                "try again later; in a mesh, look at the EnvoyFilters that limit the rate",
+            ),
             StatusCode::UPGRADE_REQUIRED => meaning(
                 "it did not see a WebSocket handshake of a version that it knows",
                 "a proxy in between speaks HTTP/1.0 or drops the Upgrade header",
@@ -95,8 +99,18 @@ impl Refusal {
             status if status.is_redirection() => {
                 meaning("it sends elsewhere", "connect to the URI that its Location header names")
             }
-            _ => return None,
-        })
+            status if status.is_server_error() => {
+                meaning("the server, or a proxy before it, failed", "look at its log, and at the proxy's")
+            }
+            status if status.is_client_error() => meaning(
+                "it refuses this client or this request, for a reason of its own",
+                "its log, and the body if there is one, may say why; -v shows what was asked",
+            ),
+            _ => meaning(
+                "no handshake is answered with this status",
+                "what listens there may not be a WebSocket server: check host, port and path",
+            ),
+        }
     }
 }
 
@@ -107,10 +121,10 @@ mod tests {
     use super::*;
     use crate::http1::parse_response;
 
-    fn why(status: u16, fields: &str, body: &'static str) -> Option<&'static str> {
+    fn why(status: u16, fields: &str, body: &'static str) -> &'static str {
         let head = format!("HTTP/1.1 {status} X\r\n{fields}\r\n");
         let head = parse_response(&mut BytesMut::from(head.as_str())).unwrap().unwrap();
-        Refusal { head, body: Bytes::from_static(body.as_bytes()) }.meaning().map(|meaning| meaning.why)
+        Refusal { head, body: Bytes::from_static(body.as_bytes()) }.meaning().why
     }
 
     #[test]
@@ -130,16 +144,22 @@ mod tests {
             (403, "server: istio-envoy\r\n", "RBAC: access denied", "AuthorizationPolicy"),
             (403, "", "no", "does not let this client in"),
         ] {
-            let found = why(status, fields, body).unwrap_or_default();
+            let found = why(status, fields, body);
             assert!(found.contains(part), "{status} {fields:?} {body:?}: {found}");
         }
     }
 
     #[test]
-    fn every_common_status_has_a_meaning() {
-        for status in [200, 302, 400, 401, 403, 404, 405, 407, 426, 500, 502, 503, 504] {
-            assert!(why(status, "", "").is_some(), "{status}");
+    fn a_status_without_a_meaning_of_its_own_has_that_of_its_class() {
+        for (status, part) in [
+            (204, "a plain page"),
+            (308, "elsewhere"),
+            (418, "a reason of its own"),
+            (507, "failed"),
+            (199, "no handshake"),
+            (999, "no handshake"),
+        ] {
+            assert!(why(status, "", "").contains(part), "{status}: {}", why(status, "", ""));
         }
-        assert_eq!(why(418, "", ""), None);
     }
 }

@@ -89,8 +89,8 @@ fn refusal_report(refusal: &Refusal) -> RefusalReport {
         status: refusal.head.status.as_u16(),
         head: response_lines(&refusal.head),
         body: String::from_utf8_lossy(&refusal.body).into_owned(),
-        why: meaning.map(|meaning| meaning.why.to_owned()),
-        advice: meaning.map(|meaning| meaning.advice.to_owned()),
+        why: meaning.why.to_owned(),
+        advice: meaning.advice.to_owned(),
     }
 }
 

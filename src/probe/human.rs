@@ -72,10 +72,8 @@ fn render_attempt(attempt: &Attempt, line: &mut impl FnMut(&str, &str)) {
         if !body.is_empty() {
             line("  body", &body);
         }
-        if let (Some(why), Some(advice)) = (&refusal.why, &refusal.advice) {
-            line("  meaning", why);
-            line("  what to do", advice);
-        }
+        line("  meaning", &refusal.why);
+        line("  what to do", &refusal.advice);
     }
     if let Some(compression) = &attempt.permessage_deflate {
         let parameters = compression.parameters.as_deref().unwrap_or_default();

@@ -112,10 +112,10 @@ pub struct RefusalReport {
     pub head: Vec<String>,
     /// Its body, up to 64 KiB, as text.
     pub body: String,
-    /// What it means, if that is known.
-    pub why: Option<String>,
+    /// What it means.
+    pub why: String,
     /// What may help.
-    pub advice: Option<String>,
+    pub advice: String,
 }
 
 /// What came of a Close with 1000.

@@ -73,7 +73,7 @@ async fn a_refusal_is_reported_with_status_body_and_meaning_and_cannot_control_t
     assert!(!report.opened);
     let refusal = report.attempts[0].refusal.as_ref().unwrap();
     assert_eq!((refusal.status, refusal.body.as_str()), (503, "no healthy upstream\x1b[2J"));
-    assert!(refusal.why.as_ref().unwrap().contains("no healthy endpoint"));
+    assert!(refusal.why.contains("no healthy endpoint"));
     assert!(
         report.verdict.contains("Over HTTP/1.1: server rejected WebSocket connection: HTTP 503"),
         "{}",

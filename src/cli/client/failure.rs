@@ -15,10 +15,9 @@ pub(super) fn report(uri: &str, error: &ConnectError) -> u8 {
             eprintln!("{}", format!("  {line}").trim_end());
         }
     }
-    if let Some(meaning) = error.meaning() {
-        eprintln!("why: {}", meaning.why);
-        eprintln!("hint: {}", meaning.advice);
-    }
+    let meaning = error.meaning();
+    eprintln!("why: {}", meaning.why);
+    eprintln!("hint: {}", meaning.advice);
     match error {
         ConnectError::Uri(_) | ConnectError::Proxy(_) | ConnectError::Credentials(_) => exit::USAGE,
         _ => exit::FAILED,
