@@ -21,6 +21,8 @@ pub enum ResponseFlag {
     UpstreamOverflow,
     /// `NR`: no route for the request.
     NoRouteFound,
+    /// `NC`: the route's cluster does not exist.
+    NoClusterFound,
     /// `DC`: the downstream connection ended.
     DownstreamConnectionTermination,
     /// `URX`: the retries are used up.
@@ -50,6 +52,7 @@ impl ResponseFlag {
             Self::UpstreamConnectionTermination => "UC",
             Self::UpstreamOverflow => "UO",
             Self::NoRouteFound => "NR",
+            Self::NoClusterFound => "NC",
             Self::DownstreamConnectionTermination => "DC",
             Self::UpstreamRetryLimitExceeded => "URX",
             Self::StreamIdleTimeout => "SI",

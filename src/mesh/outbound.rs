@@ -5,14 +5,15 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use super::config::{
     Cluster, HttpConnectionManager, Outbound, OutboundTrafficPolicy, RetryPolicy, Route, RouteAction,
     UpstreamProtocol, VirtualHost, Workload,
 };
 use super::document::{
-    ConnectionPool, Deployment, Documents, H2UpgradePolicy, PortProtocol, Service, ServicePort,
-    VirtualService,
+    ConnectionPool, Deployment, Destination, Documents, H2UpgradePolicy, HttpAction, PortProtocol, Service,
+    ServicePort, VirtualService,
 };
 use super::host::{domains, resolve, specificity};
 use super::mesh_config::MeshDefaults;
@@ -47,7 +48,7 @@ pub fn outbound(documents: &Documents, query: &OutboundQuery<'_>) -> Result<Outb
     let mut virtual_hosts = Vec::new();
     for (service, port) in &services {
         let address = if dialled == Some(*service) { Some(query.listen.ip()) } else { service.cluster_ip };
-        virtual_hosts.push(client.virtual_host(service, port, address)?);
+        virtual_hosts.push(client.virtual_host(service, port, address));
     }
     virtual_hosts.sort_by(|one, other| one.name.cmp(&other.name));
     virtual_hosts.extend(catch_all(query.policy));
@@ -64,17 +65,16 @@ pub fn outbound(documents: &Documents, query: &OutboundQuery<'_>) -> Result<Outb
 }
 
 /// Whether a client's sidecar upgrades its connections to the Service's first HTTP port to HTTP/2.
+#[must_use]
 pub fn upgrades(
     documents: &Documents,
     service: &Service,
     client: Option<&Workload>,
     mesh: &MeshDefaults,
-) -> Result<bool, MeshError> {
-    let Some(port) = service.http_ports().next() else { return Ok(false) };
-    let route = Client::new(documents, client, mesh).route(service, port)?;
-    Ok(
-        matches!(route.action, RouteAction::Forward { cluster, .. } if cluster.protocol == UpstreamProtocol::Http2),
-    )
+) -> bool {
+    let Some(port) = service.http_ports().next() else { return false };
+    let route = Client::new(documents, client, mesh).route(service, port);
+    route.action.cluster().is_some_and(|cluster| cluster.protocol == UpstreamProtocol::Http2)
 }
 
 /// The Service port that a listener's port stands for: its own, or if no Service has it the one that all share.
@@ -131,7 +131,9 @@ fn catch_all(policy: OutboundTrafficPolicy) -> Option<VirtualHost> {
             let cluster = Box::new(Cluster::passthrough());
             ("allow_any", RouteAction::Forward { cluster, timeout: None, retry: RetryPolicy::default() })
         }
-        OutboundTrafficPolicy::RegistryOnly => ("block_all", RouteAction::DirectResponse { status: BLOCKED }),
+        OutboundTrafficPolicy::RegistryOnly => {
+            ("block_all", RouteAction::DirectResponse { status: BLOCKED, body: String::new() })
+        }
         OutboundTrafficPolicy::None => return None,
     };
     Some(VirtualHost {
@@ -156,51 +158,59 @@ impl<'a> Client<'a> {
         Self { documents, workload, namespace, mesh }
     }
 
-    fn virtual_host(
-        &self,
-        service: &Service,
-        port: &ServicePort,
-        address: Option<IpAddr>,
-    ) -> Result<VirtualHost, MeshError> {
+    fn virtual_host(&self, service: &Service, port: &ServicePort, address: Option<IpAddr>) -> VirtualHost {
         let mut domains = domains(service.name(), service.namespace(), self.namespace);
         domains.extend(address.map(|address| match address {
             IpAddr::V4(address) => address.to_string(),
             IpAddr::V6(address) => format!("[{address}]"),
         }));
-        Ok(VirtualHost {
+        VirtualHost {
             name: format!("{}:{}", service.host(), port.number),
             domains,
-            routes: vec![self.route(service, port)?],
+            routes: vec![self.route(service, port)],
             include_request_attempt_count: true,
-        })
+        }
     }
 
     /// The route of a `VirtualService` for the Service, else Istio's default one.
-    fn route(&self, service: &Service, port: &ServicePort) -> Result<Route, MeshError> {
+    fn route(&self, service: &Service, port: &ServicePort) -> Route {
         let virtual_service = self.virtual_service(service);
         let Some((namespace, route)) =
             virtual_service.and_then(|found| Some((&found.metadata.namespace, found.http.first()?)))
         else {
-            let cluster = Box::new(self.cluster(service, port, None)?);
-            let action = RouteAction::Forward { cluster, timeout: None, retry: RetryPolicy::outbound() };
-            return Ok(Route { name: Some("default".to_owned()), action });
+            let action = forward(self.cluster(service, port, None), None, RetryPolicy::outbound());
+            return Route { name: Some("default".to_owned()), action };
         };
-        let destination = &route.destination;
+        let action = match &route.action {
+            HttpAction::DirectResponse { status, body, .. } => {
+                RouteAction::DirectResponse { status: *status, body: body.clone() }
+            }
+            HttpAction::Forward { destination, timeout, retry } => {
+                forward(self.destination(destination, namespace, port), *timeout, retry.clone())
+            }
+        };
+        Route { name: route.name.clone(), action }
+    }
+
+    /// The cluster of a `VirtualService`'s destination, or the name of one that does not exist.
+    fn destination(
+        &self,
+        destination: &Destination,
+        namespace: &str,
+        listener: &ServicePort,
+    ) -> Result<Cluster, String> {
         let host = resolve(&destination.host, namespace);
-        let missing =
-            |what: String| MeshError::Underivable(format!("{}: {what} in the documents", destination.place));
         let service = self.documents.services().iter().find(|service| service.host() == host);
-        let service = service.ok_or_else(|| missing(format!("no Service is {host}")))?;
-        let number = match (destination.port, &service.ports[..]) {
+        let number = match (destination.port, service.map(|service| &service.ports[..])) {
             (Some(number), _) => number,
-            (None, [only]) => only.number,
-            (None, _) => port.number,
+            (None, Some([only])) => only.number,
+            (None, _) => listener.number,
         };
-        let port = service.ports.iter().find(|port| port.number == number);
-        let port = port.ok_or_else(|| missing(format!("the Service {host} has no port {number}")))?;
-        let cluster = Box::new(self.cluster(service, port, destination.subset.as_deref())?);
-        let action = RouteAction::Forward { cluster, timeout: route.timeout, retry: route.retry.clone() };
-        Ok(Route { name: route.name.clone(), action })
+        let subset = destination.subset.as_deref();
+        let known = service
+            .and_then(|service| Some((service, service.ports.iter().find(|port| port.number == number)?)));
+        let (service, port) = known.ok_or_else(|| cluster_name(number, subset, &host))?;
+        self.cluster(service, port, subset)
     }
 
     /// The `VirtualService` that is for the Service: of those visible the one with the most specific host, the oldest first.
@@ -218,25 +228,26 @@ impl<'a> Client<'a> {
         ranked.reduce(|best, next| if next.0 > best.0 { next } else { best }).map(|(_, candidate)| candidate)
     }
 
+    /// The cluster of a Service's port, or the name of one that does not exist: no rule has the subset.
     fn cluster(
         &self,
         service: &Service,
         port: &ServicePort,
         subset: Option<&str>,
-    ) -> Result<Cluster, MeshError> {
+    ) -> Result<Cluster, String> {
         let host = service.host();
+        let name = cluster_name(port.number, subset, &host);
         let rule = rule_for(self.documents, self.namespace, Side::Client(self.workload), service)
             .unwrap_or_default();
         let pool = match subset {
             None => rule.connection_pool(port.number),
-            Some(name) => {
-                let missing = || format!("no DestinationRule for {host} has the subset {name}");
-                let subset = rule.subset(name).ok_or_else(|| MeshError::Underivable(missing()))?;
+            Some(subset) => {
+                let Some(subset) = rule.subset(subset) else { return Err(name) };
                 rule.connection_pool_of(subset, port.number)
             }
         };
         let subset = subset.unwrap_or_default();
-        let mut cluster = Cluster::endpoint(format!("outbound|{}|{subset}|{host}", port.number));
+        let mut cluster = Cluster::endpoint(name);
         if let Some(pool) = pool {
             cluster.apply(pool);
         }
@@ -250,6 +261,18 @@ impl<'a> Client<'a> {
         cluster.subject_alt_names.sort();
         cluster.subject_alt_names.dedup();
         Ok(cluster)
+    }
+}
+
+/// `outbound|8080|v1|websockets-server.default.svc.cluster.local` (Istio's `BuildSubsetKey`).
+fn cluster_name(port: u16, subset: Option<&str>, host: &str) -> String {
+    format!("outbound|{port}|{}|{host}", subset.unwrap_or_default())
+}
+
+fn forward(cluster: Result<Cluster, String>, timeout: Option<Duration>, retry: RetryPolicy) -> RouteAction {
+    match cluster {
+        Ok(cluster) => RouteAction::Forward { cluster: Box::new(cluster), timeout, retry },
+        Err(name) => RouteAction::UnknownCluster { name },
     }
 }
 

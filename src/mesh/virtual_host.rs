@@ -47,11 +47,29 @@ pub enum RouteAction {
         /// What is tried again.
         retry: RetryPolicy,
     },
-    /// Answer with this status at once (`block_all`).
+    /// Answer at once (`block_all`, a `VirtualService`'s `directResponse`).
     DirectResponse {
         /// The status.
         status: u16,
+        /// The body, which may be empty.
+        body: String,
     },
+    /// Send it to a cluster that does not exist, as Istio does with a destination that it does not know.
+    UnknownCluster {
+        /// The cluster's name.
+        name: String,
+    },
+}
+
+impl RouteAction {
+    /// The cluster that requests go to.
+    #[must_use]
+    pub fn cluster(&self) -> Option<&Cluster> {
+        match self {
+            Self::Forward { cluster, .. } => Some(cluster),
+            Self::DirectResponse { .. } | Self::UnknownCluster { .. } => None,
+        }
+    }
 }
 
 /// Envoy's `RetryPolicy`. The default is that of a route without one: nothing is tried again.

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::drain_manager::DrainManager;
 use crate::access_log::{Format, Target};
-use crate::mesh::{self, RouteAction};
+use crate::mesh;
 use crate::tls::MutualTls;
 
 /// One sidecar.
@@ -74,10 +74,10 @@ impl Config {
             Direction::Outbound { mesh, .. } => &mesh.virtual_hosts[..],
             Direction::Inbound { mesh, .. } => std::slice::from_ref(&mesh.virtual_host),
         };
-        let port = virtual_hosts.iter().flat_map(|virtual_host| &virtual_host.routes).find_map(|route| {
-            let RouteAction::Forward { cluster, .. } = &route.action else { return None };
-            cluster.name.split('|').nth(1)?.parse().ok()
-        });
+        let port = virtual_hosts
+            .iter()
+            .flat_map(|virtual_host| &virtual_host.routes)
+            .find_map(|route| route.action.cluster()?.name.split('|').nth(1)?.parse().ok());
         format!("{}_0.0.0.0_{};", self.direction.name(), port.unwrap_or(self.listen.port()))
     }
 

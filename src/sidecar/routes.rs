@@ -29,7 +29,9 @@ pub(super) enum Action {
     /// Sends it to a cluster.
     Forward { cluster: Rc<Cluster>, timeout: Option<Duration>, retry: RetryPolicy },
     /// Answers it.
-    DirectResponse(StatusCode),
+    DirectResponse(StatusCode, String),
+    /// Answers that there is no such cluster.
+    UnknownCluster,
 }
 
 /// All routes of the listener.
@@ -62,9 +64,11 @@ impl Routes {
 fn route(virtual_host: &mesh::VirtualHost, proxy: &Proxy, stats: &WorkerStats) -> Option<Route> {
     let route = virtual_host.routes.first()?;
     let action = match &route.action {
-        RouteAction::DirectResponse { status } => {
-            Action::DirectResponse(StatusCode::from_u16(*status).unwrap_or(StatusCode::BAD_GATEWAY))
+        RouteAction::DirectResponse { status, body } => {
+            let code = StatusCode::from_u16(*status).unwrap_or(StatusCode::BAD_GATEWAY);
+            Action::DirectResponse(code, body.clone())
         }
+        RouteAction::UnknownCluster { .. } => Action::UnknownCluster,
         RouteAction::Forward { cluster, timeout, retry } => {
             let host = match cluster.kind {
                 ClusterKind::Endpoint => Some(proxy.endpoint),

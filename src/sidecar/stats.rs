@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use crate::mesh::{RouteAction, VirtualHost};
+use crate::mesh::VirtualHost;
 use crate::telemetry::Counter;
 
 /// What has numbers under one or several names.
@@ -161,6 +161,7 @@ scope! {
         rq_response_before_complete: Counter("downstream_rq_response_before_rq_complete");
         rq_ws_on_non_ws_route: Counter("downstream_rq_ws_on_non_ws_route");
         no_route: Counter("no_route");
+        no_cluster: Counter("no_cluster");
         rq_direct_response: Counter("rq_direct_response");
     }
 }
@@ -207,10 +208,8 @@ impl WorkerStats {
     /// Nothing counted yet, for the clusters that these virtual hosts lead to.
     pub(super) fn new(virtual_hosts: &[VirtualHost]) -> Self {
         let routes = virtual_hosts.iter().flat_map(|virtual_host| &virtual_host.routes);
-        let clusters = routes.filter_map(|route| match &route.action {
-            RouteAction::Forward { cluster, .. } => Some((cluster.name.clone(), Arc::default())),
-            RouteAction::DirectResponse { .. } => None,
-        });
+        let clusters = routes.filter_map(|route| route.action.cluster());
+        let clusters = clusters.map(|cluster| (cluster.name.clone(), Arc::default()));
         Self { clusters: clusters.collect(), ..Self::default() }
     }
 

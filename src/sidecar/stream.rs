@@ -106,23 +106,28 @@ impl ActiveStream<'_> {
             return self.local_reply(StatusCode::NOT_FOUND, "", "route_not_found");
         };
         self.record.route_name.clone_from(&route.name);
+        if let Action::Forward { cluster, .. } = &route.action {
+            self.record.upstream_cluster = Some(cluster.name.clone());
+        }
+        if self.upgrade {
+            if !headers::is_upgrade_taken(&self.request, self.worker) {
+                self.stats().rq_ws_on_non_ws_route.increment();
+                return self.local_reply(StatusCode::FORBIDDEN, "", "upgrade_failed");
+            }
+            let stats = &self.worker.stats.connection_manager;
+            self.upgraded = Some(Active::begin(stats, |stats| &stats.cx_upgrades));
+        }
         match &route.action {
-            Action::DirectResponse(status) => {
+            Action::DirectResponse(status, body) => {
                 self.stats().rq_direct_response.increment();
-                self.local_reply(*status, "", "direct_response")
+                self.local_reply(*status, body, "direct_response")
             }
-            Action::Forward { cluster, .. } => {
-                self.record.upstream_cluster = Some(cluster.name.clone());
-                if self.upgrade {
-                    if !headers::is_upgrade_taken(&self.request, self.worker) {
-                        self.stats().rq_ws_on_non_ws_route.increment();
-                        return self.local_reply(StatusCode::FORBIDDEN, "", "upgrade_failed");
-                    }
-                    let stats = &self.worker.stats.connection_manager;
-                    self.upgraded = Some(Active::begin(stats, |stats| &stats.cx_upgrades));
-                }
-                self.forward(route, cluster).await
+            Action::UnknownCluster => {
+                self.stats().no_cluster.increment();
+                self.record.response_flags.set(ResponseFlag::NoClusterFound);
+                self.local_reply(StatusCode::SERVICE_UNAVAILABLE, "", "cluster_not_found")
             }
+            Action::Forward { cluster, .. } => self.forward(route, cluster).await,
         }
     }
 

@@ -3,9 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use crate::mesh::{
-    self, Cluster, Documents, ISTIO_VERSION, Inbound, InboundQuery, MeshDefaults, MeshError, Outbound,
-    OutboundQuery, OutboundTrafficPolicy, Places, Route, RouteAction, Service, UpstreamProtocol, Workload,
-    match_virtual_host,
+    self, Documents, ISTIO_VERSION, Inbound, InboundQuery, MeshDefaults, MeshError, Outbound, OutboundQuery,
+    OutboundTrafficPolicy, Places, Service, UpstreamProtocol, Workload, match_virtual_host,
 };
 
 /// The Service that sessions go to if nothing names another: the guide's.
@@ -116,8 +115,8 @@ impl PairConfig {
         )?;
         let virtual_host = match_virtual_host(&outbound.virtual_hosts, &service.host());
         let route = virtual_host.and_then(|host| host.routes.first());
-        let cluster = route.and_then(cluster_of);
-        let inbound_cluster = inbound.virtual_host.routes.first().and_then(cluster_of);
+        let cluster = route.and_then(|route| route.action.cluster());
+        let inbound_cluster = inbound.virtual_host.routes.first().and_then(|route| route.action.cluster());
         Ok(Self {
             authority: if port == HTTP_PORT { service.host() } else { format!("{}:{port}", service.host()) },
             route_name: route.and_then(|route| route.name.clone()),
@@ -132,12 +131,5 @@ impl PairConfig {
             service: service.clone(),
             port,
         })
-    }
-}
-
-fn cluster_of(route: &Route) -> Option<&Cluster> {
-    match &route.action {
-        RouteAction::Forward { cluster, .. } => Some(cluster),
-        RouteAction::DirectResponse { .. } => None,
     }
 }

@@ -240,9 +240,12 @@ fn what_the_pair_cannot_honour_in_a_scenarios_documents_is_named() {
     let path = folder.path().join("it.yaml");
     let scenario = "{name: it, description: x, sessions: [{steps: [{connect: {}}, {close: 1000}]}],
                     documents: \"apiVersion: networking.istio.io/v1\\nkind: VirtualService\\nmetadata: {name: a}\\n\
-                    spec: {hosts: [websockets-server], http: [{directResponse: {status: 404}}]}\"}";
+                    spec: {hosts: [websockets-server], http: [{redirect: {uri: /elsewhere}}]}\"}";
     fs::write(&path, scenario).expect("a file");
     let output = verify(&["--scenario", path.to_str().expect("text")]);
     let stderr = text(&output.stderr);
-    assert!(stderr.contains("a route without a destination is not implemented here"), "{stderr}");
+    assert!(
+        stderr.contains("a route without a destination or a directResponse is not implemented here"),
+        "{stderr}"
+    );
 }

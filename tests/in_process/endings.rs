@@ -228,13 +228,36 @@ async fn a_request_that_no_virtual_host_takes_is_nr() {
 
 #[tokio::test]
 async fn a_route_that_answers_by_itself_is_a_direct_response() {
+    for (status, body) in [(502, ""), (404, "go away")] {
+        let sidecar = Alone::outbound(Hop::Http1, nobody(), |mesh| {
+            let body = body.to_owned();
+            mesh.virtual_hosts[0].routes[0].action = RouteAction::DirectResponse { status, body };
+        });
+        let answer = ask(sidecar.address, handshake()).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
+        assert!(answer.ends_with(&format!("\r\n\r\n{body}")), "{answer}");
+        let line = sidecar.line().await;
+        assert_eq!(ending(&line), json!([status, "-", "direct_response", 0, body.len()]));
+        assert_eq!(unknown(&line), ["upstream_cluster", "upstream_host", "upstream_local_address"]);
+        // An upgrade that is not taken is refused before the route is asked.
+        let request = String::from_utf8(handshake()).unwrap().replace("Upgrade: websocket", "Upgrade: other");
+        let answer = ask(sidecar.address, request).await;
+        assert!(answer.starts_with("HTTP/1.1 403 Forbidden\r\n"), "{answer}");
+        let line = sidecar.lines(2).await.remove(1);
+        assert_eq!(ending(&line), json!([403, "-", "upgrade_failed", 0, 0]));
+    }
+}
+
+#[tokio::test]
+async fn a_route_to_a_cluster_that_does_not_exist_is_nc() {
     let sidecar = Alone::outbound(Hop::Http1, nobody(), |mesh| {
-        mesh.virtual_hosts[0].routes[0].action = RouteAction::DirectResponse { status: 502 };
+        mesh.virtual_hosts[0].routes[0].action = RouteAction::UnknownCluster { name: "nowhere".to_owned() };
     });
     let answer = ask(sidecar.address, handshake()).await;
-    assert!(answer.starts_with("HTTP/1.1 502 Bad Gateway\r\n"), "{answer}");
+    assert!(answer.starts_with("HTTP/1.1 503 Service Unavailable\r\n"), "{answer}");
     let line = sidecar.line().await;
-    assert_eq!(ending(&line), json!([502, "-", "direct_response", 0, 0]));
+    assert_eq!(ending(&line), json!([503, "NC", "cluster_not_found", 0, 0]));
+    assert_eq!(line["route_name"], "default");
     assert_eq!(unknown(&line), ["upstream_cluster", "upstream_host", "upstream_local_address"]);
 }
 

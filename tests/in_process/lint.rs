@@ -38,9 +38,9 @@ struct Case {
 /// What shows on the wire, or in the lines that the pair leaves.
 #[derive(Clone, Copy)]
 enum Seen {
-    /// The status of a handshake.
+    /// The status of a handshake; if it is refused with the flags of the client's side.
     Status,
-    /// The status of a handshake that the application takes [`LONG`] to answer.
+    /// The same if the application takes [`LONG`] to answer.
     LateStatus,
     /// What is spoken between the sidecars.
     Protocol,
@@ -98,7 +98,7 @@ fn cases() -> Vec<Case> {
         ("envoy-filter-type", edited("v3.HttpConnectionManager", "v2.HttpConnectionManager")),
         ("envoy-filter-operation", edited("operation: MERGE", "operation: REPLACE")),
     ] {
-        add(code, wrong, guide(), Seen::Status, "503", "101");
+        add(code, wrong, guide(), Seen::Status, "503 UC", "101");
     }
 
     // Each of these decides what is spoken between the sidecars.
@@ -123,12 +123,17 @@ fn cases() -> Vec<Case> {
     let sleep = "command: [\"sleep\", \"14d\"]\n";
     let declared = edited(sleep, &format!("{sleep}        ports: [{{containerPort: 80}}]\n"));
     let undeclared = declared.replacen("targetPort: 80", "targetPort: 81", 1);
-    add("undeclared-port", undeclared, declared, Seen::Status, "503", "101");
+    add("undeclared-port", undeclared, declared, Seen::Status, "503 -", "101");
     let named = |name: &str| {
         format!(
             "{{hosts: [websockets-server], http: [{{name: {name}, route: [{{destination: {{host: websockets-server}}}}]}}]}}"
         )
     };
+    let to = |destination: &str| with_route(&format!("route: [{{destination: {{{destination}}}}}]"));
+    let (subset, none) = ("host: websockets-server, subset: v1", "host: websockets-server");
+    add("unknown-destination", to(subset), to(none), Seen::Status, "503 NC", "101");
+    let answers = with_route("directResponse: {status: 410}");
+    add("direct-response", answers, to(none), Seen::Status, "410 -", "101");
     let first = with("VirtualService", "a", &named("first"));
     let second = with("VirtualService", "b", &named("second"));
     let both = first + &second[GUIDE.len()..];
@@ -138,7 +143,7 @@ fn cases() -> Vec<Case> {
     let timed = |timeout: &str| {
         with_route(&format!("timeout: {timeout}, route: [{{destination: {{host: websockets-server}}}}]"))
     };
-    add("virtual-service-timeout", timed(TIMER), timed("0s"), Seen::LateStatus, "504", "101");
+    add("virtual-service-timeout", timed(TIMER), timed("0s"), Seen::LateStatus, "504 UT", "101");
     let idle = |timeout: &str| with_option(&format!("stream_idle_timeout: {timeout}"));
     let closed = "upstream_reset_after_response_started{connection_termination}";
     add("stream-idle-timeout", idle(TIMER), idle("0s"), Seen::Ending, "stream_idle_timeout", closed);
@@ -176,11 +181,10 @@ fn refused() -> Vec<(&'static str, String, &'static str)> {
 }
 
 /// The rules of which the pair can show nothing, and why.
-const NOT_ON_THE_WIRE: [(&str, &str); 4] = [
+const NOT_ON_THE_WIRE: [(&str, &str); 3] = [
     ("unseen-host", "says that it cannot be told whether anything happens"),
     ("tcp-idle-timeout", "is about TCP ports, and the pair carries HTTP alone"),
     ("max-stream-duration", "the pair does not know it"),
-    ("unknown-destination", "the pair does not start"),
 ];
 
 fn codes(documents: &str, mesh: &MeshDefaults) -> Vec<&'static str> {
@@ -258,7 +262,13 @@ impl Seen {
 
 async fn status_of_a_session(pair: &Pair) -> String {
     let mut client = send(pair.outbound, handshake()).await;
-    read_head(&mut client).await.split(' ').nth(1).expect("a status").to_owned()
+    let head = read_head(&mut client).await;
+    let status = head.split(' ').nth(1).expect("a status");
+    if status == "101" {
+        return status.to_owned();
+    }
+    let line = pair.wait_for_lines("client", 1).await.remove(0);
+    format!("{status} {}", text(&line["response_flags"]))
 }
 
 /// Both lines of a session that the client closes.

@@ -143,7 +143,7 @@ fn answered(seen: &Seen<'_>) -> Option<Cause> {
     match seen.detail() {
         "via_upstream" => Some(via_upstream(seen)),
         "upstream_reset_before_response_started" => lost_before_response(seen),
-        "direct_response" if seen.text("upstream_cluster").is_none() && seen.code == Some(502) => Some(
+        "direct_response" if seen.code == Some(502) && seen.text("route_name").is_none_or(|name| name == "block_all") => Some(
             Cause::new(Here, Failed, "the mesh knows no such host and lets nothing out (REGISTRY_ONLY), so this proxy answered 502")
                 .change("use the Service's name as the authority, or add a ServiceEntry for the host"),
         ),

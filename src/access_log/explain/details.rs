@@ -98,7 +98,7 @@ const DETAILS: [DetailMeaning; 54] = [
         "direct_response",
         Here,
         "the route itself says what to answer",
-        "look at the route: under REGISTRY_ONLY hosts outside the registry need a ServiceEntry",
+        "look at the VirtualService's directResponse; under REGISTRY_ONLY hosts outside the registry need a ServiceEntry",
     ),
     detail(
         "downstream_header_timeout",

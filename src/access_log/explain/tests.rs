@@ -105,6 +105,17 @@ fn allow_connect_is_named_only_where_it_is_the_cause() {
 }
 
 #[test]
+fn a_502_of_a_route_with_a_name_of_its_own_is_no_blocked_host() {
+    let of_route = |name: &str| {
+        let line =
+            json!({"route_name": name, "response_code": 502, "response_code_details": "direct_response"});
+        explain(&ParsedLine::parse(&line.to_string()).expect("a line")).ended
+    };
+    assert!(of_route("block_all").contains("lets nothing out"));
+    assert!(of_route("closed").contains("the route itself says what to answer"));
+}
+
+#[test]
 fn both_sides_together_give_the_word_to_the_line_nearer_to_the_cause() {
     let cases = [
         (

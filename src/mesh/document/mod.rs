@@ -21,7 +21,7 @@ pub(super) use metadata::{DEFAULT_NAMESPACE, Metadata, ROOT_NAMESPACE, selects};
 pub(super) use read::{Reading, read};
 pub use service::Service;
 pub(super) use service::{PortProtocol, ServicePort, TargetPort};
-pub(super) use virtual_service::VirtualService;
+pub(super) use virtual_service::{Destination, HttpAction, VirtualService};
 
 use super::config::Workload;
 use super::field::Field;

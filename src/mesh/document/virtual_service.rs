@@ -26,9 +26,16 @@ pub(in crate::mesh) struct VirtualService {
 #[derive(Debug, Clone)]
 pub(in crate::mesh) struct HttpRoute {
     pub(in crate::mesh) name: Option<String>,
-    pub(in crate::mesh) timeout: Option<Duration>,
-    pub(in crate::mesh) retry: RetryPolicy,
-    pub(in crate::mesh) destination: Destination,
+    pub(in crate::mesh) action: HttpAction,
+}
+
+/// What an `HTTPRoute` does with a request.
+#[derive(Debug, Clone)]
+pub(in crate::mesh) enum HttpAction {
+    /// `route`
+    Forward { destination: Destination, timeout: Option<Duration>, retry: RetryPolicy },
+    /// `directResponse`
+    DirectResponse { status: u16, body: String, place: Place },
 }
 
 /// Where a route leads to.
@@ -37,7 +44,6 @@ pub(in crate::mesh) struct Destination {
     pub(in crate::mesh) host: String,
     pub(in crate::mesh) subset: Option<String>,
     pub(in crate::mesh) port: Option<u16>,
-    pub(in crate::mesh) place: Place,
 }
 
 impl VirtualService {
@@ -48,8 +54,8 @@ impl VirtualService {
         let gateways = spec.take("gateways").map(Field::texts).transpose()?.unwrap_or_default();
         let export_to = Visibility::read(&mut spec)?;
         let mut http = Vec::new();
-        for route in spec.items("http")? {
-            http.extend(HttpRoute::read(route, reading)?);
+        for (index, route) in spec.items("http")?.into_iter().enumerate() {
+            http.extend(HttpRoute::read(route, index == 0, reading)?);
         }
         reading.warn_of_rest(spec);
         reading.warn_of_rest(document);
@@ -60,11 +66,15 @@ impl VirtualService {
 }
 
 impl HttpRoute {
-    fn read(route: Field, reading: &mut Reading) -> Result<Option<Self>, MeshError> {
+    fn read(route: Field, is_first: bool, reading: &mut Reading) -> Result<Option<Self>, MeshError> {
         let conditional =
             route.warning("a route with conditions (match) is not implemented here and is left out");
-        let elsewhere =
-            route.warning("a route without a destination is not implemented here and is left out");
+        let elsewhere = route.warning(
+            "a route without a destination or a directResponse is not implemented here and is left out",
+        );
+        // What is answered behind routes with conditions is the rest of the paths, of which a session is not meant to be.
+        let behind =
+            route.warning("a directResponse behind other routes is not implemented here and is left out");
         let mut fields = route.fields()?;
         if !every_path(&mut fields)? {
             reading.warn(conditional);
@@ -79,13 +89,38 @@ impl HttpRoute {
             None => RetryPolicy::outbound(),
         };
         let destination = Destination::take(&mut fields, reading)?;
+        let direct_response = fields.take("directResponse");
+        let direct_response =
+            direct_response.map(|response| read_direct_response(response, reading)).transpose()?;
         reading.warn_of_rest(fields);
-        let Some(destination) = destination else {
-            reading.warn(elsewhere);
-            return Ok(None);
+        let action = match (destination, direct_response) {
+            (Some(destination), _) => HttpAction::Forward { destination, timeout, retry },
+            (None, Some(response)) if is_first => response,
+            (None, Some(_)) => {
+                reading.warn(behind);
+                return Ok(None);
+            }
+            (None, None) => {
+                reading.warn(elsewhere);
+                return Ok(None);
+            }
         };
-        Ok(Some(Self { name, timeout, retry, destination }))
+        Ok(Some(Self { name, action }))
     }
+}
+
+/// An `HTTPDirectResponse`, with the statuses that Envoy takes.
+fn read_direct_response(response: Field, reading: &mut Reading) -> Result<HttpAction, MeshError> {
+    let place = response.place().clone();
+    let mut response = response.fields()?;
+    let status = response.required("status")?.number(200..=599)?;
+    let mut text = None;
+    if let Some(mut body) = response.fields("body")? {
+        text = body.take("string").map(Field::text).transpose()?;
+        reading.warn_of_rest(body);
+    }
+    reading.warn_of_rest(response);
+    Ok(HttpAction::DirectResponse { status, body: text.unwrap_or_default(), place })
 }
 
 /// Whether a route's conditions let everything through: there are none, or one of them is the path prefix `/`.
@@ -109,7 +144,6 @@ impl Destination {
     fn take(route: &mut Fields, reading: &mut Reading) -> Result<Option<Self>, MeshError> {
         let mut chosen = None;
         for field in route.items("route")? {
-            let place = field.place().clone();
             let another =
                 field.warning("several destinations are not implemented here: all requests go to the first");
             let mut weighted = field.fields()?;
@@ -131,7 +165,7 @@ impl Destination {
                 reading.warn(another);
                 break;
             }
-            chosen = Some(Self { host, subset, port, place });
+            chosen = Some(Self { host, subset, port });
         }
         Ok(chosen)
     }

@@ -2,10 +2,8 @@
 //! are about the same one.
 
 use super::finding::Finding;
-use super::manifest::{Manifest, Set};
-use super::rules::{
-    DUPLICATE_DESTINATION_RULE, DUPLICATE_VIRTUAL_SERVICE, UNKNOWN_DESTINATION, UNKNOWN_HOST, UNSEEN_HOST,
-};
+use super::manifest::Set;
+use super::rules::{DUPLICATE_DESTINATION_RULE, DUPLICATE_VIRTUAL_SERVICE, UNKNOWN_HOST, UNSEEN_HOST};
 use crate::mesh::document::{DEFAULT_NAMESPACE, Documents, Service, VirtualService};
 use crate::mesh::host::{resolve, service_host, specificity};
 use crate::mesh::place::Place;
@@ -27,13 +25,19 @@ pub(super) fn check(set: &Set, findings: &mut Vec<Finding>) {
                 findings.extend(unknown(documents, host, &service.metadata.namespace, place, "hosts:\n- "));
             }
         }
-        check_destinations(documents, service, written, findings);
     }
     check_duplicate_rules(set, findings);
     check_duplicate_routes(set, findings);
 }
 
-fn unknown(documents: &Documents, host: &str, namespace: &str, place: Place, key: &str) -> Option<Finding> {
+/// A host that is no Service's.
+pub(super) fn unknown(
+    documents: &Documents,
+    host: &str,
+    namespace: &str,
+    place: Place,
+    key: &str,
+) -> Option<Finding> {
     let resolved = resolve(host, namespace);
     let services = documents.services();
     if services.iter().any(|service| specificity(&resolved, &service.host()).is_some()) {
@@ -89,52 +93,6 @@ fn meant<'d>(services: &'d [Service], host: &str, resolved: &str) -> Option<&'d 
     let similarity = |service: &Service| strsim::jaro_winkler(resolved, &service.host());
     let by_similarity = || services.iter().max_by(|one, other| similarity(one).total_cmp(&similarity(other)));
     by_short_name.or_else(|| by_similarity().filter(|service| similarity(service) >= SIMILAR))
-}
-
-fn check_destinations(
-    documents: &Documents,
-    service: &VirtualService,
-    written: &Manifest,
-    findings: &mut Vec<Finding>,
-) {
-    let routes = written.at("spec.http").map(|http| http.items()).unwrap_or_default();
-    for destination in
-        routes.iter().flat_map(|route| route.at("route").map(|to| to.items()).unwrap_or_default())
-    {
-        let Some(destination) = destination.at("destination") else { continue };
-        let Some(host_node) = destination.at("host") else { continue };
-        let Some(host) = host_node.text() else { continue };
-        let namespace = &service.metadata.namespace;
-        let resolved = resolve(host, namespace);
-        let Some(target) = documents.services().iter().find(|service| service.host() == resolved) else {
-            findings.extend(unknown(documents, host, namespace, host_node.place(), "host: "));
-            continue;
-        };
-        if let Some(port) = destination.at("port.number")
-            && let Ok(number) = port.field().port()
-            && !target.ports.iter().any(|port| port.number == number)
-        {
-            let ports: Vec<String> = target.ports.iter().map(|port| port.number.to_string()).collect();
-            let message = format!("the Service {host} has no port {number}");
-            let yaml = format!("port:\n  number: {}", ports.first().map_or("…", String::as_str));
-            findings.push(UNKNOWN_DESTINATION.at(port.place(), message, yaml));
-        }
-        if let Some(subset) = destination.at("subset")
-            && let Some(name) = subset.text()
-            && !has_subset(documents, target, name)
-        {
-            let message = format!("no DestinationRule for {resolved} has the subset {name}");
-            let yaml = format!("subsets:\n- name: {name}\n  labels:\n    version: {name}");
-            findings.push(UNKNOWN_DESTINATION.at(subset.place(), message, yaml));
-        }
-    }
-}
-
-fn has_subset(documents: &Documents, service: &Service, name: &str) -> bool {
-    documents.destination_rules().iter().any(|rule| {
-        specificity(&resolve(&rule.host, &rule.metadata.namespace), &service.host()).is_some()
-            && rule.subsets.iter().any(|subset| subset.name == name)
-    })
 }
 
 fn check_duplicate_rules(set: &Set, findings: &mut Vec<Finding>) {

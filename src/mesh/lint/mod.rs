@@ -14,6 +14,7 @@ mod finding;
 mod hosts;
 mod manifest;
 mod refused;
+mod routes;
 pub mod rules;
 mod schema;
 mod service;
@@ -51,6 +52,7 @@ pub fn lint(texts: &[Text], circumstances: &Circumstances<'_>) -> Result<Vec<Fin
     fields::check(&set, &mut findings);
     service::check(&set, &mut findings);
     hosts::check(&set, &mut findings);
+    routes::check(&set, &mut findings);
     upgrade::check(&set, circumstances, &mut findings);
     envoy_filter::check(&set, circumstances, &mut findings);
     timeouts::check(&set, &mut findings);

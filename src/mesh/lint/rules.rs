@@ -25,6 +25,7 @@ pub const ALL: &[&Rule] = &[
     &UNKNOWN_HOST,
     &UNSEEN_HOST,
     &UNKNOWN_DESTINATION,
+    &DIRECT_RESPONSE,
     &DUPLICATE_DESTINATION_RULE,
     &DUPLICATE_VIRTUAL_SERVICE,
     &VIRTUAL_SERVICE_TIMEOUT,
@@ -194,6 +195,14 @@ pub const UNKNOWN_DESTINATION: Rule = Rule {
     severity: Error,
     why: "The route leads to a cluster that does not exist: a session gets 503 (NC, cluster not found).",
     fix: "Route to a host, port and subset that a Service and a DestinationRule define.",
+};
+
+/// A route that leads nowhere.
+pub const DIRECT_RESPONSE: Rule = Rule {
+    code: "direct-response",
+    severity: Warning,
+    why: "A route with a directResponse is answered by the client's sidecar itself, so no handshake reaches the application and no WebSocket opens.",
+    fix: "Route to the Service, and put the directResponse behind that or give it a match.",
 };
 
 /// Two rules for a host.

@@ -336,6 +336,17 @@ fn a_route_leads_to_something() {
 }
 
 #[test]
+fn a_route_that_answers_by_itself_opens_no_session() {
+    let routes = |http: &str| virtual_service(&format!("{{hosts: [a], http: [{http}]}}")) + SERVICE;
+    let answer = "{directResponse: {status: 503}}";
+    let matched = "{match: [{uri: {prefix: /old}}], directResponse: {status: 410}}";
+    let behind =
+        format!("{{match: [{{uri: {{prefix: /ws}}}}], route: [{{destination: {{host: a}}}}]}}, {answer}");
+    assert_rule(&rules::DIRECT_RESPONSE, &routes(answer), &routes(matched));
+    assert_rule(&rules::DIRECT_RESPONSE, &routes(answer), &routes(&behind));
+}
+
+#[test]
 fn two_documents_for_a_host_hide_each_other() {
     let rule = with_pool("maxRetries: 1");
     let other = |text: &str, from: &str| text.replacen(from, "name: z", 1);

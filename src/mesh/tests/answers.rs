@@ -16,14 +16,14 @@ fn route_to(documents: &Documents, authority: &str) -> Route {
 fn cluster_of(route: &Route) -> &Cluster {
     match &route.action {
         RouteAction::Forward { cluster, .. } => cluster,
-        other @ RouteAction::DirectResponse { .. } => panic!("{other:?}"),
+        other => panic!("{other:?}"),
     }
 }
 
 fn retry_of(route: &Route) -> &RetryPolicy {
     match &route.action {
         RouteAction::Forward { retry, .. } => retry,
-        other @ RouteAction::DirectResponse { .. } => panic!("{other:?}"),
+        other => panic!("{other:?}"),
     }
 }
 
@@ -139,7 +139,7 @@ fn the_traffic_policy_decides_about_other_hosts() {
         assert_eq!(found.map(|found| found.name.as_str()), expected);
         let action = found.map(|found| &found.routes[0].action);
         if policy == OutboundTrafficPolicy::RegistryOnly {
-            assert_eq!(action, Some(&RouteAction::DirectResponse { status: 502 }));
+            assert_eq!(action, Some(&RouteAction::DirectResponse { status: 502, body: String::new() }));
         }
     }
 }
@@ -304,14 +304,36 @@ fn a_destination_may_be_another_service_or_a_subset() {
     let route = route_to(&with("host: websockets-client, port: {number: 8080}"), HOST);
     assert_eq!(cluster_of(&route).name, "outbound|8080||websockets-client.default.svc.cluster.local");
     for (destination, expected) in [
-        ("host: nobody", "no Service is nobody.default.svc.cluster.local in the documents"),
-        ("host: websockets-server, port: {number: 1}", "has no port 1 in the documents"),
-        ("host: websockets-server, subset: v2", "has the subset v2"),
+        ("host: nobody", "outbound|8080||nobody.default.svc.cluster.local".to_owned()),
+        ("host: nobody, port: {number: 9}", "outbound|9||nobody.default.svc.cluster.local".to_owned()),
+        ("host: websockets-server, port: {number: 1}", format!("outbound|1||{HOST}")),
+        ("host: websockets-server, subset: v2", format!("outbound|8080|v2|{HOST}")),
     ] {
-        let error =
-            outbound_of(&with(destination), LISTEN, OutboundTrafficPolicy::None).expect_err(destination);
-        assert!(error.to_string().contains(expected), "{error}");
+        let action = route_to(&with(destination), HOST).action;
+        assert_eq!(action, RouteAction::UnknownCluster { name: expected }, "{destination}");
     }
+}
+
+#[test]
+fn a_virtual_service_may_answer_by_itself() {
+    for (response, status, body) in [
+        ("{status: 404}", 404, ""),
+        ("{status: 503, body: {string: closed for today}}", 503, "closed for today"),
+    ] {
+        let documents = virtual_service(&format!("[{{name: closed, directResponse: {response}}}]"));
+        assert_eq!(documents.warnings(), []);
+        let action = RouteAction::DirectResponse { status, body: body.to_owned() };
+        assert_eq!(route_to(&documents, HOST), Route { name: Some("closed".to_owned()), action });
+    }
+    // A session may well take one of the routes before it.
+    let behind =
+        virtual_service("[{match: [{uri: {prefix: /ws}}], route: []}, {directResponse: {status: 404}}]");
+    assert_eq!(cluster_of(&route_to(&behind, HOST)).name, format!("outbound|8080||{HOST}"));
+    let warnings: Vec<_> = behind.warnings().iter().map(ToString::to_string).collect();
+    assert!(warnings[1].contains("a directResponse behind other routes"), "{warnings:?}");
+    let documents = virtual_service("[{directResponse: {status: 200, body: {bytes: aGk=}}}]");
+    let warning = documents.warnings()[0].to_string();
+    assert!(warning.contains("directResponse.body.bytes is not implemented here"), "{warning}");
 }
 
 #[test]
@@ -329,7 +351,7 @@ fn the_documents_say_whether_they_upgrade() {
         for (mesh, expected) in
             [(MeshDefaults::default(), by_default), (upgrading.clone(), in_upgrading_mesh)]
         {
-            assert_eq!(upgrades(&documents, service, client.as_ref(), &mesh).expect("an answer"), expected);
+            assert_eq!(upgrades(&documents, service, client.as_ref(), &mesh), expected);
         }
     }
 }

@@ -210,7 +210,13 @@ fn route(route: &Route) -> Value {
         json["name"] = name.as_str().into();
     }
     match &route.action {
-        RouteAction::DirectResponse { status } => json["direct_response"] = json!({"status": status}),
+        RouteAction::DirectResponse { status, body } => {
+            json["direct_response"] = json!({"status": status});
+            if !body.is_empty() {
+                json["direct_response"]["body"] = json!({"inline_string": body});
+            }
+        }
+        RouteAction::UnknownCluster { name } => json["route"] = json!({"cluster": name}),
         RouteAction::Forward { cluster, timeout, retry } => {
             let timeout = timeout.map_or("0s".to_owned(), format_duration);
             json["route"] = json!({"cluster": cluster.name, "timeout": timeout});
@@ -233,10 +239,8 @@ fn retry_policy(retry: &RetryPolicy) -> Value {
 /// The clusters that the routes lead to, each once.
 fn clusters(hosts: &[VirtualHost], json: impl Fn(&Cluster) -> Value) -> Vec<Value> {
     let routes = hosts.iter().flat_map(|host| &host.routes);
-    let clusters = routes.filter_map(|route| match &route.action {
-        RouteAction::Forward { cluster, .. } => Some((cluster.name.as_str(), json(cluster))),
-        RouteAction::DirectResponse { .. } => None,
-    });
+    let clusters = routes.filter_map(|route| route.action.cluster());
+    let clusters = clusters.map(|cluster| (cluster.name.as_str(), json(cluster)));
     clusters.collect::<BTreeMap<_, _>>().into_values().collect()
 }
 

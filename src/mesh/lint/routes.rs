@@ -1,0 +1,66 @@
+//! The routes of `VirtualService`s: whether what they lead to is there, and whether they lead anywhere.
+
+use super::finding::Finding;
+use super::hosts::unknown;
+use super::manifest::{Manifest, Set};
+use super::rules::{DIRECT_RESPONSE, UNKNOWN_DESTINATION};
+use crate::mesh::document::{Documents, HttpAction, Service, VirtualService};
+use crate::mesh::host::{resolve, specificity};
+
+pub(super) fn check(set: &Set, findings: &mut Vec<Finding>) {
+    for service in set.documents.virtual_services() {
+        check_destinations(&set.documents, service, set.written(&service.metadata), findings);
+        if let Some(HttpAction::DirectResponse { status, place, .. }) =
+            service.http.first().map(|route| &route.action)
+        {
+            let message = format!("every request for {} is answered with {status}", service.hosts.join(", "));
+            findings.push(DIRECT_RESPONSE.at(place.clone(), message, ""));
+        }
+    }
+}
+
+fn check_destinations(
+    documents: &Documents,
+    service: &VirtualService,
+    written: &Manifest,
+    findings: &mut Vec<Finding>,
+) {
+    let routes = written.at("spec.http").map(|http| http.items()).unwrap_or_default();
+    for destination in
+        routes.iter().flat_map(|route| route.at("route").map(|to| to.items()).unwrap_or_default())
+    {
+        let Some(destination) = destination.at("destination") else { continue };
+        let Some(host_node) = destination.at("host") else { continue };
+        let Some(host) = host_node.text() else { continue };
+        let namespace = &service.metadata.namespace;
+        let resolved = resolve(host, namespace);
+        let Some(target) = documents.services().iter().find(|service| service.host() == resolved) else {
+            findings.extend(unknown(documents, host, namespace, host_node.place(), "host: "));
+            continue;
+        };
+        if let Some(port) = destination.at("port.number")
+            && let Ok(number) = port.field().port()
+            && !target.ports.iter().any(|port| port.number == number)
+        {
+            let ports: Vec<String> = target.ports.iter().map(|port| port.number.to_string()).collect();
+            let message = format!("the Service {host} has no port {number}");
+            let yaml = format!("port:\n  number: {}", ports.first().map_or("…", String::as_str));
+            findings.push(UNKNOWN_DESTINATION.at(port.place(), message, yaml));
+        }
+        if let Some(subset) = destination.at("subset")
+            && let Some(name) = subset.text()
+            && !has_subset(documents, target, name)
+        {
+            let message = format!("no DestinationRule for {resolved} has the subset {name}");
+            let yaml = format!("subsets:\n- name: {name}\n  labels:\n    version: {name}");
+            findings.push(UNKNOWN_DESTINATION.at(subset.place(), message, yaml));
+        }
+    }
+}
+
+fn has_subset(documents: &Documents, service: &Service, name: &str) -> bool {
+    documents.destination_rules().iter().any(|rule| {
+        specificity(&resolve(&rule.host, &rule.metadata.namespace), &service.host()).is_some()
+            && rule.subsets.iter().any(|subset| subset.name == name)
+    })
+}
