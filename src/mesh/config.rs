@@ -78,6 +78,9 @@ pub struct HttpConnectionManager {
     /// How long a stream may be without any activity; `None` is off, as Istio sets it.
     #[serde(serialize_with = "duration::serialize_optional")]
     pub stream_idle_timeout: Option<Duration>,
+    /// `common_http_protocol_options.max_stream_duration`: how long a stream may last; `None` is off.
+    #[serde(serialize_with = "duration::serialize_optional")]
+    pub max_stream_duration: Option<Duration>,
     /// How long a connection that this side has finished with stays open for the peer to close it first.
     #[serde(serialize_with = "duration::serialize")]
     pub delayed_close_timeout: Duration,
@@ -126,6 +129,7 @@ impl HttpConnectionManager {
             initial_stream_window_size: INITIAL_STREAM_WINDOW_SIZE,
             initial_connection_window_size: INITIAL_CONNECTION_WINDOW_SIZE,
             stream_idle_timeout: None,
+            max_stream_duration: None,
             delayed_close_timeout: DELAYED_CLOSE_TIMEOUT,
             upgrade_types: vec!["websocket".to_owned()],
             patches: Vec::new(),

@@ -27,6 +27,7 @@ pub(super) struct ConnectionManagerPatch {
     initial_stream_window_size: Option<u32>,
     initial_connection_window_size: Option<u32>,
     stream_idle_timeout: Option<Duration>,
+    max_stream_duration: Option<Duration>,
     delayed_close_timeout: Option<Duration>,
     upgrade_types: Vec<String>,
     /// All of it as it was written, the fields that are not read here too.
@@ -66,6 +67,10 @@ impl ConnectionManagerPatch {
             patch.read_http2_options(options, reading)?;
         }
         patch.stream_idle_timeout = fields.take("streamIdleTimeout").map(Field::duration).transpose()?;
+        if let Some(mut options) = fields.fields("commonHttpProtocolOptions")? {
+            patch.max_stream_duration = options.take("maxStreamDuration").map(Field::duration).transpose()?;
+            reading.warn_of_rest(options);
+        }
         patch.delayed_close_timeout = fields.take("delayedCloseTimeout").map(Field::duration).transpose()?;
         for config in fields.items("upgradeConfigs")? {
             patch.read_upgrade(config, reading)?;
@@ -115,10 +120,10 @@ impl ConnectionManagerPatch {
             self.initial_stream_window_size.unwrap_or(manager.initial_stream_window_size);
         manager.initial_connection_window_size =
             self.initial_connection_window_size.unwrap_or(manager.initial_connection_window_size);
-        if let Some(timeout) = self.stream_idle_timeout {
-            // Zero is Envoy's way to turn it off; a connection that need not wait for its peer closes at once.
-            manager.stream_idle_timeout = Some(timeout).filter(|timeout| !timeout.is_zero());
-        }
+        // Zero is Envoy's way to turn these off; a connection that need not wait for its peer closes at once.
+        let on = |duration: Duration| Some(duration).filter(|duration| !duration.is_zero());
+        manager.stream_idle_timeout = self.stream_idle_timeout.map_or(manager.stream_idle_timeout, on);
+        manager.max_stream_duration = self.max_stream_duration.map_or(manager.max_stream_duration, on);
         manager.delayed_close_timeout = self.delayed_close_timeout.unwrap_or(manager.delayed_close_timeout);
         for upgrade_type in &self.upgrade_types {
             if !manager.upgrade_types.contains(upgrade_type) {

@@ -301,6 +301,7 @@ mod tests {
         let mut manager = patched(&[Filter {
             config: "http2_protocol_options: {max_concurrent_streams: 2, initial_stream_window_size: 65535,
                 initial_connection_window_size: '131072'}, stream_idle_timeout: 1.5s, delayed_close_timeout: 0.3s,
+                common_http_protocol_options: {max_stream_duration: 2s},
                 upgrade_configs: [{upgrade_type: foo}, {upgrade_type: bar, enabled: false}]",
             ..Filter::default()
         }]);
@@ -311,6 +312,7 @@ mod tests {
             initial_stream_window_size: 65_535,
             initial_connection_window_size: 131_072,
             stream_idle_timeout: Some(Duration::from_millis(1500)),
+            max_stream_duration: Some(Duration::from_secs(2)),
             delayed_close_timeout: Duration::from_millis(300),
             upgrade_types: vec!["websocket".to_owned(), "foo".to_owned()],
             patches: Vec::new(),
@@ -331,9 +333,10 @@ mod tests {
 
     #[test]
     fn a_timeout_of_zero_turns_it_off() {
-        let config = "stream_idle_timeout: 0s, delayed_close_timeout: 0s";
+        let config = "stream_idle_timeout: 0s, delayed_close_timeout: 0s, \
+                      common_http_protocol_options: {max_stream_duration: 0s}";
         let manager = patched(&[Filter { config, ..Filter::default() }]);
-        assert_eq!(manager.stream_idle_timeout, None);
+        assert_eq!((manager.stream_idle_timeout, manager.max_stream_duration), (None, None));
         assert_eq!(manager.delayed_close_timeout, Duration::ZERO);
     }
 

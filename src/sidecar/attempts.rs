@@ -10,9 +10,10 @@ use http::{HeaderName, HeaderValue};
 use tokio::time::Instant;
 
 use super::downstream::Downstream;
-use super::exchange::{End, Exchange, IdleTimer, Leg};
+use super::exchange::{End, Exchange, Leg};
 use super::headers;
 use super::reset::{Gone, Reset};
+use super::timers::{Expired, Timers};
 use super::upstream::cluster::Cluster;
 use super::upstream::{Answer, Ready, ResponseParts, Upstream};
 use crate::access_log::{Protocol, Record, ResponseFlag};
@@ -48,8 +49,8 @@ pub(super) enum Failure {
     },
     /// The cluster has no host.
     NoHost,
-    /// `stream_idle_timeout`.
-    Idle,
+    /// A timer of the stream.
+    Expired(Expired),
     /// The route's timeout.
     TimedOut,
 }
@@ -63,7 +64,7 @@ pub(super) struct Attempts<'a> {
     pub(super) downstream: &'a mut Downstream,
     pub(super) record: &'a mut Record,
     pub(super) request: &'a mut RequestParts,
-    pub(super) idle: &'a mut IdleTimer,
+    pub(super) timers: &'a mut Timers,
     pub(super) protocol: Protocol,
     /// The request asks for an upgrade: what follows it is held back until the upstream has agreed.
     pub(super) upgrade: bool,
@@ -211,14 +212,14 @@ impl Attempts<'_> {
         upstream: &mut Upstream,
         replay: &mut Replay,
     ) -> Result<Result<ResponseParts, Reset>, Failure> {
-        let mut exchange = Exchange::new(self.downstream, upstream, self.record, self.idle);
+        let mut exchange = Exchange::new(self.downstream, upstream, self.record, self.timers);
         let answered = exchange.head(|data| replay.push(data)).await;
         self.completed = self.completed.or(exchange.request_done_at());
         match answered {
             Ok(head) => Ok(Ok(head)),
             Err(End::Reset(reset)) => Ok(Err(reset)),
             Err(End::Gone(gone)) => Err(Failure::Gone(gone)),
-            Err(End::Idle | End::Complete) => Err(Failure::Idle),
+            Err(End::Expired(expired)) => Err(Failure::Expired(expired)),
         }
     }
 
@@ -235,7 +236,7 @@ impl Attempts<'_> {
             }
             // An interim response may be on its way out.
             let _ = self.downstream.poll_flush(cx);
-            self.idle.poll(cx).map(|()| Err(Failure::Idle))
+            self.timers.poll(cx).map(|expired| Err(Failure::Expired(expired)))
         })
         .await
     }

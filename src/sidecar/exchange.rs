@@ -3,17 +3,15 @@
 //! The one loop that all traffic goes through: the body of a plain request and its answer, and the frames of a
 //! WebSocket alike. Nothing is copied and nothing allocated for a message; many small ones become one write.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 
 use super::downstream::Downstream;
 use super::reset::{Gone, Reset};
 use super::stalled::Stalled;
+use super::timers::{Expired, Timers};
 use super::upstream::{ResponseParts, Upstream};
 use crate::access_log::Record;
 
@@ -154,43 +152,15 @@ impl Flow {
     }
 }
 
-/// What ended an exchange, or its first half.
+/// What ended an exchange, or its first half, before the response was complete.
 #[derive(Debug)]
 pub(super) enum End {
-    /// The response is complete and on its way.
-    Complete,
     /// The downstream went away.
     Gone(Gone),
     /// The upstream ended the stream early.
     Reset(Reset),
-    /// Neither side moved for too long (`stream_idle_timeout`).
-    Idle,
-}
-
-/// Restarts with every byte; `None` never fires.
-#[derive(Debug)]
-pub(super) struct IdleTimer {
-    timeout: Option<Duration>,
-    sleep: Option<Pin<Box<Sleep>>>,
-}
-
-impl IdleTimer {
-    pub(super) fn new(timeout: Option<Duration>) -> Self {
-        Self { timeout, sleep: timeout.map(|timeout| Box::pin(tokio::time::sleep(timeout))) }
-    }
-
-    fn restart(&mut self) {
-        if let (Some(sleep), Some(timeout)) = (&mut self.sleep, self.timeout) {
-            sleep.as_mut().reset(Instant::now() + timeout);
-        }
-    }
-
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        match &mut self.sleep {
-            Some(sleep) => sleep.as_mut().poll(cx),
-            None => Poll::Pending,
-        }
-    }
+    /// A timer fired.
+    Expired(Expired),
 }
 
 /// The two sides of one stream, joined.
@@ -199,7 +169,7 @@ pub(super) struct Exchange<'a> {
     pub(super) downstream: &'a mut Downstream,
     pub(super) upstream: &'a mut Upstream,
     pub(super) record: &'a mut Record,
-    pub(super) idle: &'a mut IdleTimer,
+    pub(super) timers: &'a mut Timers,
     request: Flow,
     response: Flow,
     /// The upstream takes nothing more; what it still says decides how the stream ends.
@@ -211,12 +181,12 @@ impl<'a> Exchange<'a> {
         downstream: &'a mut Downstream,
         upstream: &'a mut Upstream,
         record: &'a mut Record,
-        idle: &'a mut IdleTimer,
+        timers: &'a mut Timers,
     ) -> Self {
         // A request without a body went out with its head.
         let request = Flow { done: downstream.is_request_complete(), ..Flow::default() };
         let response = Flow::default();
-        Self { downstream, upstream, record, idle, request, response, request_cut: false }
+        Self { downstream, upstream, record, timers, request, response, request_cut: false }
     }
 
     /// When the end of the request was passed on, if it was within this exchange.
@@ -236,26 +206,26 @@ impl<'a> Exchange<'a> {
             if let Poll::Ready(gone) = self.poll_request(&mut sent, cx) {
                 return Poll::Ready(Err(End::Gone(gone)));
             }
-            self.poll_idle(cx).map(Err)
+            self.poll_timers(cx).map(Err)
         })
         .await
     }
 
-    /// Passes on both bodies until the stream ends.
-    pub(super) async fn bodies(&mut self) -> End {
+    /// Passes on both bodies until the response is complete and on its way.
+    pub(super) async fn bodies(&mut self) -> Result<(), End> {
         std::future::poll_fn(|cx| {
             let record = &mut *self.record;
             let count = |data: &Bytes| record.bytes_sent += data.len() as u64;
             match self.response.pump(self.upstream, self.downstream, count, cx) {
-                Poll::Ready(Stop::Done) => return Poll::Ready(End::Complete),
-                Poll::Ready(Stop::From(reset)) => return Poll::Ready(End::Reset(reset)),
-                Poll::Ready(Stop::To(gone)) => return Poll::Ready(End::Gone(gone)),
+                Poll::Ready(Stop::Done) => return Poll::Ready(Ok(())),
+                Poll::Ready(Stop::From(reset)) => return Poll::Ready(Err(End::Reset(reset))),
+                Poll::Ready(Stop::To(gone)) => return Poll::Ready(Err(End::Gone(gone))),
                 Poll::Pending => {}
             }
             if let Poll::Ready(gone) = self.poll_request(|_| {}, cx) {
-                return Poll::Ready(End::Gone(gone));
+                return Poll::Ready(Err(End::Gone(gone)));
             }
-            self.poll_idle(cx)
+            self.poll_timers(cx).map(Err)
         })
         .await
     }
@@ -284,10 +254,10 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+    fn poll_timers(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         if std::mem::take(&mut self.request.moved) | std::mem::take(&mut self.response.moved) {
-            self.idle.restart();
+            self.timers.restart_idle();
         }
-        self.idle.poll(cx).map(|()| End::Idle)
+        self.timers.poll(cx).map(End::Expired)
     }
 }

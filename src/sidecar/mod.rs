@@ -19,6 +19,7 @@ mod socket;
 mod stalled;
 mod stats;
 mod stream;
+mod timers;
 mod upstream;
 mod worker;
 

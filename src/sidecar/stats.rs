@@ -158,6 +158,7 @@ scope! {
         rq_rx_reset: Counter("downstream_rq_rx_reset");
         rq_tx_reset: Counter("downstream_rq_tx_reset");
         rq_idle_timeout: Counter("downstream_rq_idle_timeout");
+        rq_max_duration_reached: Counter("downstream_rq_max_duration_reached");
         rq_response_before_complete: Counter("downstream_rq_response_before_rq_complete");
         rq_ws_on_non_ws_route: Counter("downstream_rq_ws_on_non_ws_route");
         no_route: Counter("no_route");

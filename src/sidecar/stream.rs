@@ -12,12 +12,13 @@ use tokio::time::Instant;
 
 use super::attempts::{Attempts, Failure};
 use super::downstream::{Downstream, Incoming};
-use super::exchange::{End, Exchange, IdleTimer, Leg};
+use super::exchange::{End, Exchange, Leg};
 use super::headers;
 use super::http1::Http1;
 use super::reset::{Gone, Reset};
 use super::routes::{Action, Route};
 use super::stats::{Active, ConnectionManagerStats};
+use super::timers::Timers;
 use super::upstream::cluster::Cluster;
 use super::upstream::{Answer, ResponseParts, Upstream};
 use super::worker::{CountedRecord, DownstreamTls, Worker};
@@ -47,7 +48,7 @@ pub(super) fn serve(
     let Incoming { request, protocol, tls, close, record } = incoming;
     let mut stream = Box::new(ActiveStream {
         upgrade: extended_connect::is_upgrade(&request.fields),
-        idle: IdleTimer::new(worker.connection_manager.stream_idle_timeout),
+        timers: Timers::new(&worker.connection_manager),
         response_started: false,
         upgraded: None,
         worker,
@@ -88,7 +89,7 @@ struct ActiveStream<'w> {
     tls: Option<Rc<DownstreamTls>>,
     close: bool,
     response_started: bool,
-    idle: IdleTimer,
+    timers: Timers,
 }
 
 impl ActiveStream<'_> {
@@ -145,7 +146,7 @@ impl ActiveStream<'_> {
             downstream: &mut self.downstream,
             record: &mut self.record,
             request: &mut self.request,
-            idle: &mut self.idle,
+            timers: &mut self.timers,
             protocol: self.protocol,
             upgrade: self.upgrade,
             mint_key,
@@ -186,15 +187,14 @@ impl ActiveStream<'_> {
                 cluster.stats.rq_completed.count(StatusCode::GATEWAY_TIMEOUT);
                 self.local_reply(StatusCode::GATEWAY_TIMEOUT, "upstream request timeout", "response_timeout")
             }
-            Failure::Idle => {
-                self.stats().rq_idle_timeout.increment();
-                self.record.response_flags.set(ResponseFlag::StreamIdleTimeout);
+            Failure::Expired(expired) => {
+                let details = expired.note(&mut self.record, &self.worker.stats.connection_manager);
                 let status = if self.downstream.is_request_complete() {
                     StatusCode::GATEWAY_TIMEOUT
                 } else {
                     StatusCode::REQUEST_TIMEOUT
                 };
-                self.local_reply(status, "stream timeout", "stream_idle_timeout")
+                self.local_reply(status, expired.body(), details)
             }
             Failure::Reset { reset, retried, after_interim } => {
                 cluster.stats.rq_completed.count(reset.status());
@@ -238,7 +238,7 @@ impl ActiveStream<'_> {
         // The route's timeout is over once protocols are switched.
         let deadline = deadline.filter(|_| answer != Answer::Switching);
         let mut exchange =
-            Exchange::new(&mut self.downstream, &mut upstream, &mut self.record, &mut self.idle);
+            Exchange::new(&mut self.downstream, &mut upstream, &mut self.record, &mut self.timers);
         let Some(end) = within(deadline, exchange.bodies()).await else {
             upstream.abandon();
             cluster.stats.rq_timeout.increment();
@@ -247,7 +247,7 @@ impl ActiveStream<'_> {
             return Ending::Cut(Reason::INTERNAL_ERROR);
         };
         match end {
-            End::Complete => {
+            Ok(()) => {
                 if self.downstream.is_request_complete() {
                     if let Some(connection) = upstream.into_reusable() {
                         cluster.give_back(connection);
@@ -257,19 +257,18 @@ impl ActiveStream<'_> {
                 }
                 Ending::Complete
             }
-            End::Gone(gone) => {
+            Err(End::Gone(gone)) => {
                 upstream.abandon();
                 Ending::Gone(gone)
             }
-            End::Reset(reset) => {
+            Err(End::Reset(reset)) => {
                 cluster.note_reset(&reset);
                 self.cut_off(&reset)
             }
-            End::Idle => {
+            Err(End::Expired(expired)) => {
                 upstream.abandon();
-                self.stats().rq_idle_timeout.increment();
-                self.record.response_flags.set(ResponseFlag::StreamIdleTimeout);
-                self.record.response_code_details = Some(Cow::Borrowed("stream_idle_timeout"));
+                let details = expired.note(&mut self.record, &self.worker.stats.connection_manager);
+                self.record.response_code_details = Some(Cow::Borrowed(details));
                 Ending::Cut(Reason::INTERNAL_ERROR)
             }
         }

@@ -147,6 +147,10 @@ fn cases() -> Vec<Case> {
     let idle = |timeout: &str| with_option(&format!("stream_idle_timeout: {timeout}"));
     let closed = "upstream_reset_after_response_started{connection_termination}";
     add("stream-idle-timeout", idle(TIMER), idle("0s"), Seen::Ending, "stream_idle_timeout", closed);
+    let longest = |duration: &str| {
+        with_option(&format!("common_http_protocol_options: {{max_stream_duration: {duration}}}"))
+    };
+    add("max-stream-duration", longest(TIMER), longest("0s"), Seen::Ending, "max_duration_timeout", closed);
     let tcp = format!("tcp:\n        maxConnectionDuration: {TIMER}\n      {policy}");
     add("max-connection-duration", edited(policy, &tcp), guide(), Seen::Connections, "2", "1");
     cases
@@ -181,10 +185,9 @@ fn refused() -> Vec<(&'static str, String, &'static str)> {
 }
 
 /// The rules of which the pair can show nothing, and why.
-const NOT_ON_THE_WIRE: [(&str, &str); 3] = [
+const NOT_ON_THE_WIRE: [(&str, &str); 2] = [
     ("unseen-host", "says that it cannot be told whether anything happens"),
     ("tcp-idle-timeout", "is about TCP ports, and the pair carries HTTP alone"),
-    ("max-stream-duration", "the pair does not know it"),
 ];
 
 fn codes(documents: &str, mesh: &MeshDefaults) -> Vec<&'static str> {

@@ -1,10 +1,11 @@
 //! Timeouts: of the route, of an idle stream, of a delayed close and of pooled connections.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use serde_json::json;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::admin;
 use crate::support::*;
@@ -147,6 +148,67 @@ async fn an_idle_session_ends_where_the_timer_is() {
         assert_eq!(ending(&client), json!([101, flag, details, 11, 7]));
     });
     join_all(cases).await;
+}
+
+#[tokio::test]
+async fn a_stream_that_lasts_too_long_without_an_answer_is_408_or_504() {
+    let cases = hops_and_requests().map(|(hop, request)| async move {
+        let code = if request == handshake() { 408 } else { 504 };
+        let application = Application::answering("").await;
+        let pair = Pair::configured(hop, application.address, |outbound, _| {
+            outbound.connection_manager.max_stream_duration = Some(SHORT);
+        });
+        let mut client = send(pair.outbound, &request).await;
+        assert!(read_head(&mut client).await.starts_with(&format!("HTTP/1.1 {code} ")));
+        assert_eq!(read_exactly(&mut client, 27).await, b"downstream duration timeout");
+        let (client, server) = pair.one_line_each().await;
+        assert_eq!(ending(&client), json!([code, "-", "max_duration_timeout", 0, 27]));
+        let (flag, details) = given_up(hop);
+        assert_eq!(ending(&server), json!([0, flag, details, 0, 0]));
+    });
+    join_all(cases).await;
+}
+
+#[tokio::test]
+async fn a_session_that_lasts_too_long_ends_however_busy_it_is() {
+    let cases = BOTH.map(|hop| async move {
+        let lasting = |client, server| {
+            Pair::configured(hop, echo(), move |outbound, inbound| {
+                outbound.connection_manager.max_stream_duration = client;
+                inbound.connection_manager.max_stream_duration = server;
+            })
+        };
+        let pair = lasting(Some(SHORT * 3), None);
+        talk_until_the_end(pair.outbound).await;
+        let (client, server) = pair.one_line_each().await;
+        let end = |line: &serde_json::Value| {
+            json!([line["response_code"], line["response_flags"], line["response_code_details"]])
+        };
+        assert_eq!(end(&client), json!([101, "-", "max_duration_timeout"]));
+        let (flag, details) = given_up(hop);
+        assert_eq!(end(&server), json!([101, flag, details]));
+
+        let pair = lasting(None, Some(SHORT * 3));
+        talk_until_the_end(pair.outbound).await;
+        let (client, server) = pair.one_line_each().await;
+        assert_eq!(end(&server), json!([101, "-", "max_duration_timeout"]));
+        let (flag, reason) =
+            if hop == Hop::Http1 { ("UC", "connection_termination") } else { ("UR", "remote_reset") };
+        let details = format!("upstream_reset_after_response_started{{{reason}}}");
+        assert_eq!(end(&client), json!([101, flag, details]));
+    });
+    join_all(cases).await;
+}
+
+/// Has messages echoed for as long as there is a session.
+async fn talk_until_the_end(address: SocketAddr) {
+    let mut session = send(address, handshake()).await;
+    assert!(read_head(&mut session).await.starts_with("HTTP/1.1 101 "));
+    let talk = async {
+        let mut echoed = [0; 7];
+        while session.write_all(HELLO).await.is_ok() && session.read_exact(&mut echoed).await.is_ok() {}
+    };
+    patiently(talk).await;
 }
 
 #[tokio::test]

@@ -241,7 +241,7 @@ pub const STREAM_IDLE_TIMEOUT: Rule = Rule {
 pub const MAX_STREAM_DURATION: Rule = Rule {
     code: "max-stream-duration",
     severity: Warning,
-    why: "Each session is ended when it is so old, however busy it is, without a close frame.",
+    why: "Each session is ended when it is so old, however busy it is (max_duration_timeout), without a close frame.",
     fix: "Remove it, or set it to more than the longest session.",
 };
 

@@ -178,6 +178,9 @@ fn connection_manager(
     // Istio reads these as Go does, 1h30m, and Envoy only in seconds.
     config["stream_idle_timeout"] =
         manager.stream_idle_timeout.map_or("0s".to_owned(), format_duration).into();
+    if let Some(duration) = manager.max_stream_duration {
+        config["common_http_protocol_options"]["max_stream_duration"] = format_duration(duration).into();
+    }
     config["delayed_close_timeout"] = format_duration(manager.delayed_close_timeout).into();
     json!({"name": "envoy.filters.network.http_connection_manager", "typed_config": config})
 }

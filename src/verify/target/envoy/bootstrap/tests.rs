@@ -64,12 +64,15 @@ fn a_patch_reaches_envoy_as_it_was_written_with_fields_that_are_not_known_here()
 
 #[test]
 fn durations_are_written_in_seconds_whatever_the_documents_write() {
-    let bootstrap = inbound_of(with_filter("stream_idle_timeout: 1h30m, delayed_close_timeout: 300ms"));
+    let bootstrap = inbound_of(with_filter(
+        "stream_idle_timeout: 1h30m, delayed_close_timeout: 300ms, common_http_protocol_options: {max_stream_duration: 1h}",
+    ));
     let config = manager(&bootstrap);
     assert_eq!(
         (&config["stream_idle_timeout"], &config["delayed_close_timeout"]),
         (&json!("5400s"), &json!("0.3s"))
     );
+    assert_eq!(config["common_http_protocol_options"], json!({"max_stream_duration": "3600s"}));
 }
 
 #[test]
