@@ -3,7 +3,7 @@
 //! flags and codes add, is in [`super::cause`].
 
 use super::Origin::{self, Downstream, Here, Upstream};
-use super::codec_details::CODEC_DETAILS;
+use super::codec_details::codec_detail_meaning;
 
 /// One value of the field, without what follows it in braces, brackets or parentheses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,7 +18,7 @@ pub(super) struct DetailMeaning {
 /// The meaning of the field's value: `upstream_reset_before_response_started{overflow}` is found by its first part.
 pub(super) fn detail_meaning(details: &str) -> Option<&'static DetailMeaning> {
     let name = details.split(['{', '[', '(', ':']).next().unwrap_or(details);
-    DETAILS.iter().chain(&CODEC_DETAILS).find(|detail| detail.name == name)
+    DETAILS.iter().find(|detail| detail.name == name).or_else(|| codec_detail_meaning(name))
 }
 
 /// What stands in the braces of `upstream_reset_…_response_started{…}`, or the parentheses of
@@ -368,9 +368,13 @@ mod tests {
 
     #[test]
     fn details_are_found_by_their_first_part_and_each_is_listed_once() {
-        let all = || DETAILS.iter().chain(&CODEC_DETAILS);
-        let names: std::collections::BTreeSet<_> = all().map(|detail| detail.name).collect();
-        assert_eq!(names.len(), all().count());
+        let all: Vec<_> = DETAILS
+            .iter()
+            .map(|detail| detail.name.to_owned())
+            .chain(super::super::codec_details::all())
+            .collect();
+        let names: std::collections::BTreeSet<_> = all.iter().collect();
+        assert_eq!(names.len(), all.len());
         for details in [
             "upstream_reset_before_response_started{connection_termination}",
             "downstream_local_disconnect(on_idle_timeout)",
