@@ -1,15 +1,11 @@
-//! What a run left behind: the lines of both sidecars, and which two of them speak of the same session.
-//!
-//! Lines are joined by request id. A line without one, of a request that the server's sidecar could not decode (`DPE`),
-//! joins the client line whose connection it came over: its `downstream_remote_address` is that line's
-//! `upstream_local_address`.
+//! What a run left behind: the lines of both sidecars, all of them kept, joined to sessions as
+//! [`Joiner`] does with logs of any size.
 
-use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::expect::{FieldRef, Side};
-use crate::access_log::{Field, ParsedLine};
+use crate::access_log::{Field, Joiner, ParsedLine};
 
 /// An access log could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -108,45 +104,26 @@ impl Evidence {
     }
 }
 
-/// Pairs each line of the server's side with the first line of the client's side that is still alone and speaks of the
-/// same session. Sessions keep the order of the client's log; lines that stay alone on the server's side come last.
+/// Sessions keep the order of the client's log; lines that stay alone on the server's side come last.
 fn join(client: Vec<ParsedLine>, server: Vec<ParsedLine>) -> Vec<Joined> {
-    let mut by_request_id: HashMap<String, VecDeque<usize>> = HashMap::new();
-    let mut by_connection: HashMap<String, VecDeque<usize>> = HashMap::new();
+    let mut joiner = Joiner::default();
     for (index, line) in client.iter().enumerate() {
-        let keys = [("request_id", &mut by_request_id), ("upstream_local_address", &mut by_connection)];
-        for (key, waiting) in keys {
-            if let Some(value) = line.text_of(key) {
-                waiting.entry(value.to_owned()).or_default().push_back(index);
-            }
-        }
+        joiner.client(line, index);
     }
+    let mut pairs = Vec::new();
+    for (index, line) in server.iter().enumerate() {
+        pairs.extend(joiner.server(line, index).map(|client| (client.place, index)));
+    }
+    let by_connection = joiner.finish().by_connection;
+    pairs.extend(by_connection.into_iter().map(|(client, server)| (client.place, server.place)));
+
+    let mut server: Vec<_> = server.into_iter().map(Some).collect();
     let mut sessions: Vec<Joined> =
         client.into_iter().map(|line| Joined { client: Some(line), server: None }).collect();
-    // Request ids first: an address says less, and must not take a line that an id has a better claim to.
-    let (with_id, without_id): (Vec<_>, Vec<_>) =
-        server.into_iter().partition(|line| line.text_of("request_id").is_some());
-    let mut alone = Vec::new();
-    for (lines, key, waiting) in [
-        (with_id, "request_id", &mut by_request_id),
-        (without_id, "downstream_remote_address", &mut by_connection),
-    ] {
-        for line in lines {
-            let waiting = line.text_of(key).and_then(|value| waiting.get_mut(value));
-            let free = waiting.and_then(|queue| {
-                while let Some(index) = queue.pop_front() {
-                    if sessions[index].server.is_none() {
-                        return Some(index);
-                    }
-                }
-                None
-            });
-            match free {
-                Some(index) => sessions[index].server = Some(line),
-                None => alone.push(Joined { client: None, server: Some(line) }),
-            }
-        }
+    for (at_client, at_server) in pairs {
+        sessions[at_client].server = server[at_server].take();
     }
+    let alone = server.into_iter().flatten().map(|line| Joined { client: None, server: Some(line) });
     sessions.extend(alone);
     sessions
 }
