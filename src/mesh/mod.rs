@@ -14,6 +14,7 @@ mod connection_manager_patch;
 mod document;
 mod duration;
 mod field;
+mod filter_text;
 mod host;
 mod inbound;
 pub mod lint;
@@ -33,8 +34,10 @@ pub use config::{
     Cluster, ClusterKind, HttpConnectionManager, Inbound, Outbound, OutboundTrafficPolicy, RetryOn,
     RetryPolicy, Route, RouteAction, UpstreamProtocol, VirtualHost, Workload, match_virtual_host,
 };
+pub(crate) use document::ROOT_NAMESPACE;
 pub use document::{Documents, H2UpgradePolicy, Manifest, Service};
 pub(crate) use duration::format as format_duration;
+pub(crate) use filter_text::ConnectionManagerFilter;
 pub use inbound::{InboundQuery, inbound};
 pub use mesh_config::MeshDefaults;
 pub use outbound::{OutboundQuery, outbound, upgrades};

@@ -1,10 +1,12 @@
 //! What mesh documents make of a pair of sidecars, and where the client's requests go.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use crate::mesh::{
-    self, Documents, ISTIO_VERSION, Inbound, InboundQuery, MeshDefaults, MeshError, Outbound, OutboundQuery,
-    OutboundTrafficPolicy, Places, Service, UpstreamProtocol, Workload, match_virtual_host,
+    self, ConnectionManagerFilter, Documents, ISTIO_VERSION, Inbound, InboundQuery, MeshDefaults, MeshError,
+    Outbound, OutboundQuery, OutboundTrafficPolicy, Places, ROOT_NAMESPACE, Service, UpstreamProtocol,
+    Workload, match_virtual_host,
 };
 
 /// The Service that sessions go to if nothing names another: the guide's.
@@ -19,28 +21,16 @@ const CLIENT_WORKLOAD: &str = "websockets-client-sleep";
 /// How long a sidecar of the pair keeps a connection that it is done with open for the peer to close it first. Envoy's
 /// default of 1 s is what closing a session and the 503 of a missing `allow_connect` take; nobody here needs that long. In
 /// Istio's root namespace, so that it applies to every workload and the user's own filters have the word over it.
-const DELAYED_CLOSE: &str = "
-apiVersion: networking.istio.io/v1alpha3
-kind: EnvoyFilter
-metadata:
-  name: websockets-cli-verify-delayed-close
-  namespace: istio-system
-spec:
-  configPatches:
-  - applyTo: NETWORK_FILTER
-    match:
-      context: ANY
-      listener:
-        filterChain:
-          filter:
-            name: envoy.filters.network.http_connection_manager
-    patch:
-      operation: MERGE
-      value:
-        typed_config:
-          '@type': type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
-          delayed_close_timeout: 0.05s
-";
+fn delayed_close() -> Result<Documents, MeshError> {
+    let filter = ConnectionManagerFilter {
+        name: "websockets-cli-verify-delayed-close",
+        namespace: ROOT_NAMESPACE,
+        labels: &BTreeMap::new(),
+        context: "ANY",
+        options: "delayed_close_timeout: 0.05s",
+    };
+    Documents::parse("verify's own EnvoyFilter", &filter.to_string())
+}
 
 /// The configuration of a pair of sidecars.
 #[derive(Debug, Clone)]
@@ -83,7 +73,7 @@ impl PairConfig {
         defaults: &MeshDefaults,
     ) -> Result<Self, MeshError> {
         let places = documents.places().clone();
-        documents.merge(Documents::parse("verify's own EnvoyFilter", DELAYED_CLOSE)?)?;
+        documents.merge(delayed_close()?)?;
         let of_rule = documents.service_of_destination_rule();
         let of_rule = of_rule.map(|service| format!("{}/{}", service.namespace(), service.name()));
         let service = service.map(str::to_owned).or(of_rule).unwrap_or_else(|| SERVICE.to_owned());

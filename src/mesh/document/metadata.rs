@@ -8,7 +8,7 @@ use crate::mesh::place::{MeshError, Place};
 /// The namespace of a document that names none.
 pub(in crate::mesh) const DEFAULT_NAMESPACE: &str = "default";
 /// Istio's root namespace, whose documents apply to the whole mesh (`MeshConfig.rootNamespace`'s default).
-pub(in crate::mesh) const ROOT_NAMESPACE: &str = "istio-system";
+pub(crate) const ROOT_NAMESPACE: &str = "istio-system";
 
 /// What names a document, and where it is.
 #[derive(Debug, Clone, PartialEq, Eq)]

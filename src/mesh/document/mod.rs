@@ -17,7 +17,8 @@ pub(super) use destination_rule::{ConnectionPool, DestinationRule, Subset, Traff
 pub(super) use envoy_filter::{
     ConfigPatch, EnvoyFilter, HTTP_CONNECTION_MANAGER, ListenerMatch, PatchContext,
 };
-pub(super) use metadata::{DEFAULT_NAMESPACE, Metadata, ROOT_NAMESPACE, selects};
+pub(crate) use metadata::ROOT_NAMESPACE;
+pub(super) use metadata::{DEFAULT_NAMESPACE, Metadata, selects};
 pub(super) use read::{Reading, read};
 pub use service::Service;
 pub(super) use service::{PortProtocol, ServicePort, TargetPort};

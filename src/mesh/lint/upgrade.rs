@@ -1,5 +1,7 @@
 //! HTTP/2 between the sidecars: whether the server's takes WebSockets over it, and whether the policy is where it counts.
 
+use std::collections::BTreeMap;
+
 use super::Circumstances;
 use super::finding::Finding;
 use super::manifest::{Manifest, Set};
@@ -9,6 +11,7 @@ use crate::mesh::document::{
     ConnectionPool, Deployment, DestinationRule, H2UpgradePolicy, PatchContext, PortProtocol, ROOT_NAMESPACE,
     Service, ServicePort, TrafficPolicy,
 };
+use crate::mesh::filter_text::ConnectionManagerFilter;
 use crate::mesh::host::resolve;
 use crate::mesh::inbound::target_port;
 use crate::mesh::outbound::protocol;
@@ -171,34 +174,15 @@ fn check_unseen(
 }
 
 /// The `EnvoyFilter` that is missing.
-fn allow_connect(labels: &std::collections::BTreeMap<String, String>, namespace: &str) -> String {
-    let labels: Vec<String> = labels.iter().map(|(name, value)| format!("\n      {name}: {value}")).collect();
-    let labels = labels.concat();
-    format!(
-        "apiVersion: networking.istio.io/v1alpha3
-kind: EnvoyFilter
-metadata:
-  name: allow-connect
-  namespace: {namespace}
-spec:
-  workloadSelector:
-    labels:{labels}
-  configPatches:
-  - applyTo: NETWORK_FILTER
-    match:
-      context: SIDECAR_INBOUND
-      listener:
-        filterChain:
-          filter:
-            name: envoy.filters.network.http_connection_manager
-    patch:
-      operation: MERGE
-      value:
-        typed_config:
-          '@type': type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
-          http2_protocol_options:
-            allow_connect: true"
-    )
+fn allow_connect(labels: &BTreeMap<String, String>, namespace: &str) -> String {
+    let filter = ConnectionManagerFilter {
+        name: "allow-connect",
+        namespace,
+        labels,
+        context: "SIDECAR_INBOUND",
+        options: "http2_protocol_options:\n  allow_connect: true",
+    };
+    filter.to_string()
 }
 
 /// Blocks inside a rule that take the place of its connection pool and say nothing of the policy.

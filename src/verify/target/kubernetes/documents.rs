@@ -4,10 +4,7 @@ use serde_json::{Value, json};
 
 use super::KubernetesError;
 use super::api::{Kubernetes, resource};
-use crate::mesh::{Documents, Manifest, Place};
-
-/// Istio's root namespace, whose documents apply to the whole mesh.
-const ROOT_NAMESPACE: &str = "istio-system";
+use crate::mesh::{Documents, Manifest, Place, ROOT_NAMESPACE};
 
 /// What a proxy's configuration is made from. Istio serves its newer kinds in older versions too.
 const KINDS: [(&str, &str); 5] = [
