@@ -1,141 +1,172 @@
 //! What reads bytes from outside, each as a function of any bytes: the fuzz targets and `tests/fuzz` run the same ones.
 //!
-//! None may panic, and where bytes arrive over a socket, how they are cut makes no difference. The first byte says how.
+//! None may panic, and where bytes arrive over a socket, how they are cut makes no difference. There the first byte says how
+//! they are cut. What other inputs are made from is in `seeds`, a folder for each.
 
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use futures_util::StreamExt;
+use http::Method;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_tungstenite::WebSocketStream;
 use tungstenite::Message;
 use tungstenite::protocol::Role;
-use websockets_cli::access_log::ParsedLine;
-use websockets_cli::http1::{RequestHead, parse_folded_request, parse_request, parse_response};
-use websockets_cli::mesh::Documents;
-use websockets_cli::websocket::deflate::Agreement;
+use websockets_cli::access_log::{LineFormat, ParsedLine};
+use websockets_cli::http1::{
+    BodyDecoder, Decoded, Fields, Framing, parse_folded_request, parse_request, parse_response,
+};
+use websockets_cli::mesh::lint::{Circumstances, lint};
+use websockets_cli::mesh::{Documents, ISTIO_VERSION, InboundQuery, MeshDefaults, Text, inbound};
+use websockets_cli::websocket::deflate::{Agreement, Sending};
 use websockets_cli::websocket::extended_connect::{
     self, RequestParts, is_upgrade, request_from_http2, request_size, request_to_http2, response_to_http2,
 };
-use websockets_cli::websocket::opening::server as opening;
+use websockets_cli::websocket::opening::{client, server};
 use websockets_cli::websocket::{Frames, failure};
 
-/// An entry point, and inputs from which others are made.
-pub(crate) struct EntryPoint {
-    pub(crate) name: &'static str,
-    pub(crate) run: fn(&[u8]),
-    pub(crate) seeds: &'static [&'static [u8]],
-}
+/// An entry point by its name.
+pub(crate) type EntryPoint = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub(crate) const ENTRY_POINTS: &[EntryPoint] = &[
-    EntryPoint { name: "opening_handshake", run: opening_handshake, seeds: &[HANDSHAKE] },
-    EntryPoint {
-        name: "frames",
-        run: frames,
-        seeds: &[PLAIN, COMPRESSED, FROM_SERVER, AMID_COMPRESSED, AMID_PLAIN, BAD_GATEWAY],
-    },
-    EntryPoint { name: "extended_connect", run: extended_connect, seeds: &[HANDSHAKE] },
-    EntryPoint { name: "access_log", run: access_log, seeds: &[LINE] },
-    EntryPoint {
-        name: "documents",
-        run: documents,
-        seeds: &[
-            include_bytes!("../manifests/destination-rule.yaml"),
-            include_bytes!("../manifests/envoy-filter.yaml"),
-        ],
-    },
+pub(crate) const ENTRY_POINTS: [EntryPoint; 6] = [
+    ("opening_handshake", opening_handshake),
+    ("body", body),
+    ("frames", frames),
+    ("extended_connect", extended_connect),
+    ("access_log", access_log),
+    ("documents", documents),
 ];
 
-const HANDSHAKE: &[u8] = b"\x03GET /chat HTTP/1.1\r\nHost: server.example.com\r\nUpgrade: websocket\r\n\
-    Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\
-    Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n\r\n\x81\x80\0\0\0\0";
-
-/// Text, binary in fragments with a ping between them, a Close; to a server that has not agreed on compression.
-const PLAIN: &[u8] = b"\x08\x81\x85\0\0\0\0hello\x02\x82\x01\x02\x03\x04ab\x89\x81\0\0\0\0p\x80\x81\0\0\0\0c\x88\x82\0\0\0\0\x03\xe8";
-
-/// `Hello` twice, the second time as a reference to the first and in fragments; then an empty message.
-const COMPRESSED: &[u8] =
-    b"\x05\xc1\x87\0\0\0\0\xf2\x48\xcd\xc9\xc9\x07\0\x42\x82\0\0\0\0\xf2\0\x80\x83\0\0\0\0\x11\0\0\
-    \xc1\x81\0\0\0\0\0";
-
-/// The same kinds of frames to a client.
-const FROM_SERVER: &[u8] = b"\x07\xc1\x07\xf2\x48\xcd\xc9\xc9\x07\0\x81\x02\xc3\xa4\x82\x7e\0\x01x\x88\0";
-
-/// Compressed messages that begin amid another one, a compressed or a plain one, and do not inflate either.
-const AMID_COMPRESSED: &[u8] =
-    b"\x01\xc1\x87\0\0\0\0\xf2\x48\xcd\xc9\xc9\x07\0\x42\x82\0\0\0\0\xf2\0\xc1\x82\x80\x83\0\0\0\0\x11\0\0\xc1\x81\0\0\0\0\0";
-const AMID_PLAIN: &[u8] = b"\x01\x02\x82\0\0\0\0ab\xc1\x85\0\0\0\0\xf2\x48\xcd\xff\xff";
-
-/// A Close to a client with a code that tungstenite does not know.
-const BAD_GATEWAY: &[u8] = b"\x02\x81\x01x\x88\x05\x03\xf6why";
-
-const LINE: &[u8] = br#"{"method":"GET","path":"/","response_code":101,"response_flags":"-","duration":12,"bytes_sent":null}"#;
-
-/// The head of an opening handshake and the answer to it: what the server and the sidecar's HTTP/1.1 edge read.
+/// The head of an opening handshake and the answer to it, at either end and at the sidecar's HTTP/1.1 edges.
 pub(crate) fn opening_handshake(input: &[u8]) {
     let Some((&how, bytes)) = input.split_first() else { return };
     for parse in [parse_request, parse_folded_request] {
-        let written = |piece| {
-            head_of(bytes, piece, parse).map(|outcome| {
-                outcome.map(|(head, rest)| {
-                    let mut out = BytesMut::new();
-                    head.write(&mut out);
-                    (out, rest)
-                })
-            })
-        };
-        assert_eq!(written(bytes.len().max(1)), written(piece(how)));
+        assert_eq!(head_of(whole(bytes), parse), head_of(cut(bytes, how), parse));
     }
-    let Some(Ok((head, _))) = head_of(bytes, bytes.len().max(1), parse_request) else { return };
-    if let (true, Ok(accepted)) = (opening::is_attempt(&head), opening::check(&head)) {
+    assert_eq!(head_of(whole(bytes), parse_response), head_of(cut(bytes, how), parse_response));
+    if let Some(Ok((head, _))) = head_of(whole(bytes), parse_request)
+        && server::is_attempt(&head)
+        && let Ok(accepted) = server::check(&head)
+    {
         let mut out = BytesMut::new();
         accepted.response().write(&mut out);
         let answer = parse_response(&mut out).expect("well formed").expect("complete");
-        assert_eq!(answer.fields, accepted.response().fields);
+        let (_, agreement) = client::check(&head, answer).expect("what was asked for");
+        assert_eq!(agreement, accepted.deflate);
+    }
+    if let Some(Ok((answer, _))) = head_of(whole(bytes), parse_response) {
+        let host = http::HeaderValue::from_static("server.example.com");
+        let mut request = client::request(Bytes::from_static(b"/chat"), host, &Fields::new());
+        client::offer_compression(&mut request);
+        // Whatever it agrees to, it is not the answer to a key that nobody else has seen.
+        assert!(client::check(&request, answer).is_err());
     }
 }
 
-type Parse<E> = fn(&mut BytesMut) -> Result<Option<RequestHead>, E>;
+/// All at once.
+fn whole(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::once(bytes)
+}
 
-/// The first head in bytes that arrive in pieces, and what follows it in the same bytes; `Err(())` for a malformed one.
-fn head_of<E>(bytes: &[u8], piece: usize, parse: Parse<E>) -> Option<Result<(RequestHead, Vec<u8>), ()>> {
+/// The same in pieces, of a length that `how` says or of many lengths.
+fn cut(mut bytes: &[u8], how: u8) -> impl Iterator<Item = &[u8]> {
+    let mut lengths = Lengths::new(how);
+    std::iter::from_fn(move || {
+        let (piece, rest) = bytes.split_at_checked(lengths.take()).unwrap_or((bytes, &[]));
+        bytes = rest;
+        (!piece.is_empty()).then_some(piece)
+    })
+}
+
+/// How long pieces are.
+struct Lengths {
+    last: usize,
+    is_even: bool,
+}
+
+impl Lengths {
+    /// All of up to thirty-two bytes, or of many lengths that begin with this one.
+    fn new(how: u8) -> Self {
+        Self { last: usize::from(how % 32) + 1, is_even: how & 32 == 0 }
+    }
+
+    fn take(&mut self) -> usize {
+        if !self.is_even {
+            // Each number below 64 comes once before one comes again.
+            self.last = (self.last * 5 + 3) % 64;
+        }
+        self.last.max(1)
+    }
+}
+
+type Parse<T, E> = fn(&mut BytesMut) -> Result<Option<T>, E>;
+
+/// The first head in bytes that arrive in pieces, and what follows it; `Err(())` for a malformed one.
+fn head_of<'a, T, E>(
+    mut pieces: impl Iterator<Item = &'a [u8]>,
+    parse: Parse<T, E>,
+) -> Option<Result<(T, Vec<u8>), ()>> {
     let mut buffer = BytesMut::new();
-    let mut arrived = 0;
-    for piece in bytes.chunks(piece) {
+    while let Some(piece) = pieces.next() {
         buffer.extend_from_slice(piece);
-        arrived += piece.len();
         match parse(&mut buffer) {
             Ok(None) => {}
-            Ok(Some(head)) => return Some(Ok((head, [&buffer[..], &bytes[arrived..]].concat()))),
+            Ok(Some(head)) => {
+                pieces.for_each(|piece| buffer.extend_from_slice(piece));
+                return Some(Ok((head, buffer.into())));
+            }
             Err(_) => return Some(Err(())),
         }
     }
     None
 }
 
+/// A body in chunks, as the sidecar passes it on.
+pub(crate) fn body(input: &[u8]) {
+    let Some((&how, bytes)) = input.split_first() else { return };
+    assert_eq!(chunks(whole(bytes)), chunks(cut(bytes, how)));
+}
+
+/// The data, and what follows the body if it has ended; `Err(())` if it is malformed from there on.
+fn chunks<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<u8>, Result<Option<Vec<u8>>, ()>) {
+    let mut decoder = BodyDecoder::new(Framing::Chunked);
+    let (mut buffer, mut body) = (BytesMut::new(), Vec::new());
+    for piece in pieces {
+        buffer.extend_from_slice(piece);
+        loop {
+            match decoder.decode(&mut buffer) {
+                Ok(Decoded::Data(data)) => body.extend_from_slice(&data),
+                Ok(Decoded::NeedMore | Decoded::End) => break,
+                Err(_) => return (body, Err(())),
+            }
+        }
+    }
+    (body, Ok(decoder.is_end().then(|| buffer.into())))
+}
+
 /// What follows the opening handshake: plain and compressed messages, to a server and to a client.
 pub(crate) fn frames(input: &[u8]) {
-    let Some((&how, bytes)) = input.split_first() else { return };
-    let role = if how & 2 == 0 { Role::Server } else { Role::Client };
-    let agreement = (how & 1 == 1).then(Agreement::default);
-    let whole = messages(bytes, bytes.len().max(1), role, agreement);
-    let pieces = messages(bytes, piece(how >> 2), role, agreement);
-    assert_eq!(whole, pieces);
+    let Some((&[how, what], bytes)) = input.split_first_chunk() else { return };
+    let role = if what & 2 == 0 { Role::Server } else { Role::Client };
+    let sending = Sending { context_takeover: what & 4 == 0, max_window_bits: (what & 8 != 0).then_some(9) };
+    let agreement = (what & 1 == 1).then_some(Agreement { server: sending, client: sending });
+    let at_once = messages(bytes, Lengths { last: bytes.len(), is_even: true }, role, agreement);
+    assert_eq!(at_once, messages(bytes, Lengths::new(how), role, agreement));
 }
 
 /// The messages, and the code of the Close frame that is due after them.
 fn messages(
     bytes: &[u8],
-    piece: usize,
+    mut lengths: Lengths,
     role: Role,
     agreement: Option<Agreement>,
 ) -> (Vec<Message>, Option<u16>) {
-    let (early, rest) = bytes.split_at(piece.min(bytes.len()));
-    let socket = Pieces { bytes: rest.to_vec().into(), piece };
-    let frames = Frames::new(socket, Bytes::copy_from_slice(early), role, agreement, 64 << 20);
+    let mut bytes = Bytes::copy_from_slice(bytes);
+    let early = bytes.split_to(lengths.take().min(bytes.len()));
+    let frames = Frames::new(Pieces { bytes, lengths }, early, role, agreement, 64 << 20);
     let mut cx = Context::from_waker(Waker::noop());
     let mut session = std::pin::pin!(WebSocketStream::from_raw_socket(frames, role, None));
     let Poll::Ready(mut session) = session.as_mut().poll(&mut cx) else { unreachable!("nothing is awaited") };
@@ -153,7 +184,7 @@ fn messages(
 /// A socket whose bytes arrive in pieces, and which takes whatever is written.
 struct Pieces {
     bytes: Bytes,
-    piece: usize,
+    lengths: Lengths,
 }
 
 impl AsyncRead for Pieces {
@@ -162,8 +193,9 @@ impl AsyncRead for Pieces {
         _: &mut Context<'_>,
         out: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let length = self.piece.min(self.bytes.len()).min(out.remaining());
-        out.put_slice(&self.bytes.split_to(length));
+        let length = self.lengths.take().min(out.remaining()).min(self.bytes.len());
+        out.put_slice(&self.bytes[..length]);
+        self.bytes.advance(length);
         Poll::Ready(Ok(()))
     }
 }
@@ -182,15 +214,9 @@ impl AsyncWrite for Pieces {
     }
 }
 
-/// Pieces of one byte to sixty-four.
-fn piece(how: u8) -> usize {
-    usize::from(how % 64) + 1
-}
-
 /// The translation of an upgrade into extended CONNECT, and back.
 pub(crate) fn extended_connect(input: &[u8]) {
-    let Some((_, bytes)) = input.split_first() else { return };
-    let Some(Ok((head, _))) = head_of(bytes, bytes.len().max(1), parse_folded_request) else { return };
+    let Some(Ok((head, _))) = head_of(whole(input), parse_folded_request) else { return };
     let mut fields = head.fields.clone();
     fields.remove(&http::header::HOST);
     let request = RequestParts {
@@ -206,11 +232,11 @@ pub(crate) fn extended_connect(input: &[u8]) {
     if let Some(protocol) = extended_connect::protocol(&http2) {
         assert!(asked);
         let back = request_from_http2(&http2);
-        assert_eq!(back.method, http::Method::GET);
+        assert_eq!(back.method, Method::GET);
         assert!(is_upgrade(&back.fields));
         assert_eq!(back.fields.get(&http::header::UPGRADE).unwrap(), protocol);
     }
-    if let Ok(accepted) = opening::check_extended_connect(&http2) {
+    if let Ok(accepted) = server::check_extended_connect(&http2) {
         assert!(asked);
         let answer = accepted.response();
         let answer = response_to_http2(answer.status, &answer.fields);
@@ -218,20 +244,45 @@ pub(crate) fn extended_connect(input: &[u8]) {
     }
 }
 
-/// A line of an access log.
+/// A line of an access log: JSON, Istio's text, or of a format that stands in the first of two lines.
 pub(crate) fn access_log(input: &[u8]) {
-    if let Ok(line) = ParsedLine::parse(&String::from_utf8_lossy(input)) {
+    thread_local! {
+        static ISTIOS: LineFormat = LineFormat::default();
+    }
+    let text = String::from_utf8_lossy(input);
+    if let Ok(line) = ParsedLine::parse(&text) {
         assert_eq!(ParsedLine::parse(line.text()).unwrap(), line);
+    }
+    ISTIOS.with(|format| read_line(format, &text));
+    if let Some((format, line)) = text.split_once('\n')
+        && let Ok(format) = LineFormat::compile(format)
+    {
+        read_line(&format, line);
     }
 }
 
-/// Kubernetes and Istio documents.
+/// Reads a line and looks at all that is in it, which is what stands there.
+fn read_line(format: &LineFormat, text: &str) {
+    let Some(line) = format.read(text) else { return };
+    assert!(text.contains(line.text()));
+    for key in line.keys() {
+        assert_ne!(line.field(key), websockets_cli::access_log::Field::Absent);
+    }
+}
+
+/// Kubernetes and Istio documents: what they say, what a sidecar makes of them, and what `lint` finds.
 pub(crate) fn documents(input: &[u8]) {
     let text = String::from_utf8_lossy(input);
+    // A carriage return alone breaks a line, too (YAML 1.2.2 section 5.4).
+    let broken = text.replace("\r\n", "\n").matches(['\r', '\n']).count();
+    let lines = 1..=broken as u64 + 1;
     if let Ok(documents) = Documents::parse("fuzz.yaml", &text) {
-        // A carriage return alone breaks a line, too (YAML 1.2.2 section 5.4).
-        let broken = text.replace("\r\n", "\n").matches(['\r', '\n']).count();
-        let lines = broken as u64 + 1;
-        assert!(documents.warnings().iter().all(|warning| (1..=lines).contains(&warning.place.line)));
+        assert!(documents.warnings().iter().all(|warning| lines.contains(&warning.place.line)));
+        let _ = inbound(&documents, &InboundQuery { workload: None, istio_version: ISTIO_VERSION });
+    }
+    let texts = [Text { name: "fuzz.yaml".to_owned(), text: text.into_owned() }];
+    let circumstances = Circumstances { mesh: &MeshDefaults::default(), istio_version: ISTIO_VERSION };
+    if let Ok(findings) = lint(&texts, &circumstances) {
+        assert!(findings.iter().all(|finding| lines.contains(&finding.place.line)));
     }
 }

@@ -190,7 +190,7 @@ impl BodyDecoder {
                     return Ok(Decoded::Data(data));
                 }
                 State::ChunkSize => match httparse::parse_chunk_size(buffer) {
-                    Ok(httparse::Status::Complete((length, size))) => {
+                    Ok(httparse::Status::Complete((length, size))) if length <= MAX_CHUNK_LINE => {
                         buffer.advance(length);
                         self.state = if size == 0 { State::Trailers } else { State::ChunkData(size) };
                     }
@@ -212,7 +212,7 @@ impl BodyDecoder {
                 State::Trailers => {
                     let mut slots = [httparse::EMPTY_HEADER; super::MAX_FIELDS];
                     match httparse::parse_headers(buffer, &mut slots) {
-                        Ok(httparse::Status::Complete((length, _))) => {
+                        Ok(httparse::Status::Complete((length, _))) if length <= MAX_HEAD_BYTES => {
                             buffer.advance(length);
                             self.state = State::End;
                         }
@@ -303,6 +303,22 @@ mod tests {
     fn a_chunk_without_its_end_is_malformed() {
         assert_eq!(decode_all(&[b"3\r\nabcX\r\n"]), Err(ChunkError));
         assert_eq!(decode_all(&[b"zz\r\n"]), Err(ChunkError));
+    }
+
+    #[test]
+    fn what_is_too_long_is_malformed_however_it_arrives() {
+        for (before, most, after) in
+            [("5;", MAX_CHUNK_LINE, "\r\n"), ("0\r\nx: ", MAX_HEAD_BYTES, "\r\n\r\n")]
+        {
+            let longest = before.rfind('\n').map_or(0, |end| end + 1) + most;
+            for (length, expected) in [(longest, true), (longest + 1, false)] {
+                let filling = "a".repeat(length - before.len() - after.len());
+                let wire = [before, &filling, after].concat();
+                assert_eq!(decode_all(&[wire.as_bytes()]).is_ok(), expected, "{before:?}");
+                let bytes: Vec<_> = wire.as_bytes().chunks(1).collect();
+                assert_eq!(decode_all(&bytes).is_ok(), expected, "{before:?}");
+            }
+        }
     }
 
     proptest! {

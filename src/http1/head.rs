@@ -32,7 +32,7 @@ pub enum HeadError {
 }
 
 /// The head of a request.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestHead {
     /// The method, any token.
     pub method: Method,
@@ -45,7 +45,7 @@ pub struct RequestHead {
 }
 
 /// The head of a response.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ResponseHead {
     /// The status code.
     pub status: StatusCode,

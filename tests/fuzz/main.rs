@@ -5,10 +5,13 @@
 #[path = "../../fuzz/entry_points.rs"]
 mod entry_points;
 
+use std::path::Path;
+
 use entry_points::ENTRY_POINTS;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
+use proptest::test_runner::TestRunner;
 
 /// A change to an input: from there on, this many bytes are replaced by these.
 type Change = (Index, usize, Vec<u8>);
@@ -18,15 +21,13 @@ fn byte() -> impl Strategy<Value = u8> {
     prop_oneof![3 => any::<u8>(), 1 => proptest::sample::select(b"\r\n\t :,;=\"{}[]-\0\x80\x81\xc1\xff".to_vec())]
 }
 
-fn input(seeds: &'static [&'static [u8]]) -> impl Strategy<Value = Vec<u8>> {
+fn input(seeds: Vec<Vec<u8>>) -> impl Strategy<Value = Vec<u8>> {
     let changes = vec((any::<Index>(), 0_usize..4, vec(byte(), 0..4)), 0..5);
-    let made = (any::<u8>(), proptest::sample::select(seeds), changes).prop_map(|(how, seed, changes)| {
-        let mut input = changes.into_iter().fold(seed.to_vec(), change);
-        // The first byte says how the others are cut.
-        if let Some(first) = input.first_mut() {
-            *first = *first & 3 | how & !3;
-        }
-        input
+    // In many the first byte says how the others are cut.
+    let first = proptest::option::of(any::<u8>());
+    let made = (proptest::sample::select(seeds), first, changes).prop_map(|(mut seed, first, changes)| {
+        seed.splice(..usize::from(first.is_some()), first);
+        changes.into_iter().fold(seed, change)
     });
     prop_oneof![4 => made, 1 => vec(any::<u8>(), 0..200)]
 }
@@ -37,19 +38,25 @@ fn change(mut input: Vec<u8>, (place, count, bytes): Change) -> Vec<u8> {
     input
 }
 
+fn seeds(name: &str) -> Vec<Vec<u8>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds").join(name);
+    let files = folder.read_dir().expect("a folder of seeds");
+    files.map(|file| std::fs::read(file.unwrap().path()).unwrap()).collect()
+}
+
 #[test]
 fn no_input_is_too_much_and_no_cut_makes_a_difference() {
-    for entry_point in ENTRY_POINTS {
-        for seed in entry_point.seeds {
-            (entry_point.run)(seed);
+    for (name, run) in ENTRY_POINTS {
+        let seeds = seeds(name);
+        for seed in &seeds {
+            run(seed);
         }
-        let mut runner = proptest::test_runner::TestRunner::default();
-        let outcome = runner.run(&input(entry_point.seeds), |input| {
-            (entry_point.run)(&input);
+        let outcome = TestRunner::default().run(&input(seeds), |input| {
+            run(&input);
             Ok(())
         });
         if let Err(failure) = outcome {
-            panic!("{}: {failure}", entry_point.name);
+            panic!("{name}: {failure}");
         }
     }
 }
