@@ -46,7 +46,7 @@ async fn decrypt(socket: TcpStream, address: SocketAddr, tls: &tls::server::Serv
 }
 
 /// Serves what a connection carries.
-async fn carry<S>(stream: S, peer: Peer, worker: &Rc<Worker>)
+pub(super) async fn carry<S>(stream: S, peer: Peer, worker: &Rc<Worker>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::coop;
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
 use tokio_tungstenite::WebSocketStream;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 use tungstenite::error::Error;
@@ -21,9 +21,10 @@ use tungstenite::protocol::{CloseFrame, Message, Role, WebSocketConfig};
 
 use super::config::{CloseAfter, Config};
 use super::keepalive::{GivenUp, Keepalive};
+use super::read_ahead::ReadAhead;
 use super::stats;
 use crate::websocket::close_code::{ABNORMAL_CLOSURE, NO_STATUS_RECEIVED};
-use crate::websocket::failure;
+use crate::websocket::{Frames, failure};
 
 /// What tungstenite holds to read into, also while a session is idle. Small, because a connection reads ahead.
 const READ_BUFFER: usize = 2 * 1024;
@@ -40,16 +41,19 @@ const MESSAGE_COST: usize = 256;
 /// How long our part of a closing handshake may take: the default of the Python `websockets` library.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a draining server goes on answering a peer that never pauses.
+/// How long a draining server goes on with a peer that never pauses, or has begun a message and does not end it.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
+
+/// The frames of a session, read ahead.
+type Carrier<S> = ReadAhead<Frames<S>>;
 
 /// Echoes until the session is over and returns the stream, on which nothing more is to be sent.
 pub(super) async fn serve<S>(
-    stream: S,
+    stream: Carrier<S>,
     config: &Config,
     draining: &CancellationToken,
     counted: &stats::Session<'_>,
-) -> S
+) -> Carrier<S>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -87,7 +91,7 @@ enum End {
 
 /// Answers messages until the session ends or is given up.
 async fn watched<S>(
-    session: &mut WebSocketStream<S>,
+    session: &mut WebSocketStream<Carrier<S>>,
     config: &Config,
     draining: &CancellationToken,
     counted: &stats::Session<'_>,
@@ -102,7 +106,7 @@ where
 
 /// Answers messages until the session ends.
 async fn echo<S>(
-    session: &mut WebSocketStream<S>,
+    session: &mut WebSocketStream<Carrier<S>>,
     config: &Config,
     draining: &CancellationToken,
     counted: &stats::Session<'_>,
@@ -112,7 +116,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let cancelled = pin!(draining.cancelled());
-    let mut draining = Draining { token: draining, cancelled, seen: None };
+    let mut draining = Draining { token: draining, cancelled, last_answers: None };
     let (mut answered, mut turn, mut is_sure) = (0, 0, false);
     loop {
         if let Some(limit) = config.close_after.filter(|limit| answered >= limit.messages) {
@@ -120,7 +124,10 @@ where
         }
         let next = std::future::poll_fn(|cx| poll_next(session, &mut draining, keepalive, cx));
         let message = match next.await? {
-            Next::Message(message) => message,
+            Next::Message(message) => {
+                is_sure = false;
+                message
+            }
             // Over HTTP/2, what has come may still be with the connection's task, which has not had its turn.
             Next::End(End::Drained) if !std::mem::replace(&mut is_sure, true) => {
                 tokio::task::yield_now().await;
@@ -169,14 +176,24 @@ where
 struct Draining<'pin, 'token> {
     token: &'token CancellationToken,
     cancelled: Pin<&'pin mut WaitForCancellationFuture<'token>>,
-    /// When a session that had more to answer first saw it.
-    seen: Option<Instant>,
+    /// Begun when a session that had more to answer first saw it. Boxed: few have more.
+    last_answers: Option<Pin<Box<Sleep>>>,
 }
 
 impl Draining<'_, '_> {
-    /// Whether the peer has not paused for so long that it gets its Close in the middle.
+    /// How long the peer may go on before it gets its Close in the middle.
+    fn last_answers(&mut self) -> &mut Pin<Box<Sleep>> {
+        self.last_answers.get_or_insert_with(|| Box::pin(tokio::time::sleep(LAST_ANSWERS)))
+    }
+
+    /// Whether the peer has gone on for as long.
     fn is_overdue(&mut self) -> bool {
-        self.token.is_cancelled() && self.seen.get_or_insert_with(Instant::now).elapsed() > LAST_ANSWERS
+        self.token.is_cancelled() && self.last_answers().deadline() <= Instant::now()
+    }
+
+    /// Ready when the peer has gone on for as long.
+    fn poll_overdue(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.last_answers().as_mut().poll(cx)
     }
 }
 
@@ -187,9 +204,9 @@ enum Next {
 }
 
 /// The next message; where there is none, writes what is queued, and only then looks at the drain: what was received
-/// before it is answered.
+/// before it is answered, and of what was received in part the rest is awaited.
 fn poll_next<S>(
-    session: &mut WebSocketStream<S>,
+    session: &mut WebSocketStream<Carrier<S>>,
     draining: &mut Draining<'_, '_>,
     keepalive: Option<&Keepalive>,
     cx: &mut Context<'_>,
@@ -214,6 +231,9 @@ where
         ready!(session.poll_flush_unpin(cx))?;
     }
     ready!(draining.cancelled.as_mut().poll(cx));
+    if session.get_ref().get_ref().is_amid_message() {
+        ready!(draining.poll_overdue(cx));
+    }
     Poll::Ready(Ok(Next::End(End::Drained)))
 }
 

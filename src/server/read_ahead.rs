@@ -34,6 +34,11 @@ impl<S> ReadAhead<S> {
         Self { stream, ahead }
     }
 
+    /// The stream beneath.
+    pub(super) fn get_ref(&self) -> &S {
+        &self.stream
+    }
+
     /// The stream, and what was read from it and not yet asked for.
     pub(super) fn into_parts(self) -> (S, Bytes) {
         (self.stream, self.ahead)

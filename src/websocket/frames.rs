@@ -47,20 +47,27 @@ impl<S> Frames<S> {
 
     /// The byte stream beneath.
     pub fn get_ref(&self) -> &S {
-        match &self.0 {
-            Kind::Plain(frames) => frames.get_ref(),
-            Kind::Deflated(frames) => frames.get_ref().get_ref(),
-        }
+        self.as_arrived().get_ref()
     }
 
     /// A Close as the peer sent it: tungstenite tells some codes as others.
     #[must_use]
     pub fn as_sent(&self, close: CloseFrame) -> CloseFrame {
-        let frames = match &self.0 {
+        CloseFrame { code: self.as_arrived().close_code().map_or(close.code, CloseCode::from), ..close }
+    }
+
+    /// Whether a message or a frame of the peer's has begun to arrive and is not complete.
+    #[must_use]
+    pub fn is_amid_message(&self) -> bool {
+        self.as_arrived().is_amid_message()
+    }
+
+    /// The frames before anything is inflated.
+    fn as_arrived(&self) -> &PromptText<S> {
+        match &self.0 {
             Kind::Plain(frames) => frames,
             Kind::Deflated(frames) => frames.get_ref(),
-        };
-        CloseFrame { code: frames.close_code().map_or(close.code, CloseCode::from), ..close }
+        }
     }
 
     /// The byte stream beneath. What is read from it is lost to the session.

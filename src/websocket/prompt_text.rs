@@ -31,6 +31,8 @@ pub(super) struct PromptText<S> {
     place: Place,
     /// Whether the message that goes on is text.
     is_text: bool,
+    /// Whether a message of several frames has begun and its last frame has not.
+    is_fragmented: bool,
     /// The code of the Close that came.
     close_code: Option<u16>,
 }
@@ -60,6 +62,7 @@ impl<S> PromptText<S> {
             longest_frame: longest_frame as u64,
             place: BEFORE_HEADER,
             is_text: false,
+            is_fragmented: false,
             close_code: None,
         }
     }
@@ -70,6 +73,13 @@ impl<S> PromptText<S> {
 
     pub(super) fn get_mut(&mut self) -> &mut S {
         &mut self.stream
+    }
+
+    /// Whether a message or a frame has begun to arrive and is not complete.
+    pub(super) fn is_amid_message(&self) -> bool {
+        let is_between_frames =
+            matches!(self.place, Place::Header { length: 0, .. } | Place::Whole { left: 0 });
+        self.is_fragmented || !is_between_frames
     }
 
     /// The code of the Close that came, if it had one.
@@ -124,8 +134,11 @@ impl<S> PromptText<S> {
             };
             let payload = arrived - size;
             let is_cut = self.may_be_cut(&header) && header.length > payload as u64;
-            if !header.is_control() && header.opcode() != CONTINUATION {
-                self.is_text = header.opcode() == TEXT;
+            if !header.is_control() {
+                self.is_fragmented = header.first & FIN == 0;
+                if header.opcode() != CONTINUATION {
+                    self.is_text = header.opcode() == TEXT;
+                }
             }
             at += size;
             if header.opcode() == CLOSE {

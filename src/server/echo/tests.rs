@@ -10,7 +10,6 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadBuf, duplex};
 
 use super::*;
 use crate::server::config::Ping;
-use crate::server::read_ahead::ReadAhead;
 use crate::server::stats::Stats;
 
 /// More than any script needs, so that only the server's own limits are met.
@@ -30,8 +29,13 @@ async fn run(near: DuplexStream, config: Config, draining: CancellationToken) {
 
 async fn run_counted(near: DuplexStream, config: Config, draining: CancellationToken, stats: &Stats) {
     let counted = stats.open(Version::HTTP_11);
-    let stream = serve(ReadAhead::new(near, Bytes::new()), &config, &draining, &counted).await;
+    let stream = serve(carrier(near, &config), &config, &draining, &counted).await;
     drop(stream);
+}
+
+fn carrier<S>(near: S, config: &Config) -> Carrier<S> {
+    let frames = Frames::new(near, Bytes::new(), Role::Server, None, config.max_frame_size);
+    ReadAhead::new(frames, Bytes::new())
 }
 
 /// What comes back for `script`, up to the end of the stream.
@@ -48,6 +52,16 @@ async fn expect(peer: &mut DuplexStream, bytes: &[u8]) {
     let mut read = vec![0; bytes.len()];
     peer.read_exact(&mut read).await.unwrap();
     assert_eq!(read, bytes);
+}
+
+/// Reads a Close with 1001 and answers it.
+async fn expect_going_away(peer: &mut DuplexStream) {
+    let mut head = [0; 2];
+    peer.read_exact(&mut head).await.unwrap();
+    let mut close = vec![0; head[1].into()];
+    peer.read_exact(&mut close).await.unwrap();
+    assert_eq!((head[0], &close[..2]), (0x88, 1001_u16.to_be_bytes().as_slice()));
+    peer.write_all(b"\x88\x82\0\0\0\0\x03\xe9").await.unwrap();
 }
 
 /// The code of a Close frame that is all there is.
@@ -109,15 +123,50 @@ async fn a_drain_answers_what_was_received_and_then_closes_with_1001() {
     peer.write_all(&b"\x81\x81\0\0\0\0a".repeat(1000)).await.unwrap();
     let script = async {
         expect(&mut peer, &b"\x81\x01a".repeat(1000)).await;
-        let mut head = [0; 2];
-        peer.read_exact(&mut head).await.unwrap();
-        let mut close = vec![0; head[1].into()];
-        peer.read_exact(&mut close).await.unwrap();
-        assert_eq!((head[0], &close[..2]), (0x88, 1001_u16.to_be_bytes().as_slice()));
-        peer.write_all(b"\x88\x82\0\0\0\0\x03\xe9").await.unwrap();
+        expect_going_away(&mut peer).await;
         assert_eq!(peer.read(&mut [0]).await.unwrap(), 0);
     };
     tokio::join!(run(near, config(), draining), script);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_waits_for_the_rest_of_a_message_and_no_longer_than_it_waits_for_anyone() {
+    let fragments = [b"\x01\x83\0\0\0\0one".as_slice(), b"\x89\x80\0\0\0\0", b"\x80\x83\0\0\0\0two"].concat();
+    let answer = b"\x8a\0\x81\x06onetwo".as_slice();
+    for cut in 1..fragments.len() {
+        let (mut peer, near) = duplex(PIPE);
+        let draining = CancellationToken::new();
+        let start = Instant::now();
+        let script = async {
+            peer.write_all(&fragments[..cut]).await.unwrap();
+            draining.cancel();
+            // The clock moves when all others wait.
+            tokio::time::sleep(LAST_ANSWERS / 2).await;
+            peer.write_all(&fragments[cut..]).await.unwrap();
+            expect(&mut peer, answer).await;
+            expect_going_away(&mut peer).await;
+        };
+        tokio::join!(run(near, config(), draining.clone()), script);
+        assert_eq!(start.elapsed(), LAST_ANSWERS / 2, "{cut}");
+    }
+    let (said, elapsed) = said_by_a_draining_server(&fragments[..5]).await;
+    assert_eq!((close_code(&said), elapsed), (1001, LAST_ANSWERS));
+}
+
+/// What a draining server says to a peer that has sent `part` of a message, and how long that takes it.
+async fn said_by_a_draining_server(part: &[u8]) -> (Vec<u8>, Duration) {
+    let (mut peer, near) = duplex(PIPE);
+    let (draining, start) = (CancellationToken::new(), Instant::now());
+    draining.cancel();
+    let listening = async {
+        peer.write_all(part).await.unwrap();
+        let mut said = vec![peer.read_u8().await.unwrap()];
+        let elapsed = start.elapsed();
+        drop(peer.shutdown().await);
+        peer.read_to_end(&mut said).await.unwrap();
+        (said, elapsed)
+    };
+    tokio::join!(run(near, config(), draining.clone()), listening).1
 }
 
 #[tokio::test(start_paused = true)]
@@ -302,8 +351,8 @@ async fn all_that_was_received_is_answered_with_one_write() {
     let (mut peer, near) = duplex(PIPE);
     peer.write_all(&b"\x81\x81\0\0\0\0a".repeat(64)).await.unwrap();
     let writes = Arc::new(AtomicUsize::new(0));
-    let stream = ReadAhead::new(Counted(near, Arc::clone(&writes)), Bytes::new());
     let (config, draining, expected) = (config(), CancellationToken::new(), b"\x81\x01a".repeat(64));
+    let stream = carrier(Counted(near, Arc::clone(&writes)), &config);
     let stats = Stats::default();
     let counted = stats.open(Version::HTTP_11);
     tokio::select! {
@@ -317,7 +366,7 @@ async fn all_that_was_received_is_answered_with_one_write() {
 async fn an_idle_session_is_small() {
     let (_peer, near) = duplex(1);
     let (config, draining) = (config(), CancellationToken::new());
-    let (stats, stream) = (Stats::default(), ReadAhead::new(near, Bytes::new()));
+    let (stats, stream) = (Stats::default(), carrier(near, &config));
     let counted = stats.open(Version::HTTP_11);
     let size = size_of_val(&serve(stream, &config, &draining, &counted));
     // Beside it, a session holds tungstenite's read buffer.

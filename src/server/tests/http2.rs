@@ -13,7 +13,7 @@ use crate::drain::Drain;
 use crate::server::Config;
 use crate::tunnel::{self, ByteStream, Client, Settings};
 
-const SETTINGS: Settings = Settings {
+pub(super) const SETTINGS: Settings = Settings {
     allow_connect: false,
     max_concurrent_streams: 100,
     initial_stream_window_size: 1 << 20,
@@ -40,7 +40,7 @@ async fn with_server<F: Future>(
     serving.await.unwrap().unwrap();
 }
 
-async fn ask(client: &mut Client, request: Request<()>) -> (Response<()>, ByteStream) {
+pub(super) async fn ask(client: &mut Client, request: Request<()>) -> (Response<()>, ByteStream) {
     let is_end = request.method() != Method::CONNECT;
     let (mut stream, mut awaited) = client.open(request, is_end).unwrap();
     let head = poll_fn(|cx| awaited.poll_head(&mut stream, cx)).await.unwrap();
@@ -55,7 +55,7 @@ async fn get(client: &mut Client, method: Method, path: &str) -> (Response<()>, 
     (head, body)
 }
 
-fn websocket(path: &str) -> Request<()> {
+pub(super) fn websocket(path: &str) -> Request<()> {
     let request = Request::connect(format!("http://localhost{path}")).header(SEC_WEBSOCKET_VERSION, "13");
     request.extension(h2::ext::Protocol::from_static("websocket")).body(()).unwrap()
 }

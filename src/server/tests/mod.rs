@@ -1,5 +1,6 @@
 //! The life of a server, and what it says over HTTP/2.
 
+mod drain;
 mod http2;
 
 use std::num::NonZeroUsize;
