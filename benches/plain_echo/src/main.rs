@@ -1,7 +1,5 @@
 //! The naive loop that docs/benchmarks.md compares the server with: tokio-tungstenite as it comes, a send and a flush
 //! for each message, on one thread. `plain_echo ADDR`
-//!
-//! Not an example of how to use this crate.
 
 use std::error::Error;
 
