@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::LocalSet;
 
-use super::{PATIENCE, bind, end_of};
+use super::{PATIENCE, Serving, end_of, serve};
 use crate::drain::Drain;
 use crate::server::Config;
 use crate::tunnel::{self, ByteStream, Client, Settings};
@@ -25,10 +25,8 @@ async fn with_server<F: Future>(
     config: impl FnOnce(Config) -> Config,
     test: impl FnOnce(Client, Drain) -> F,
 ) {
-    let server = bind(config);
-    let stream = TcpStream::connect(server.local_addr()).await.unwrap();
-    let drain = Drain::new();
-    let serving = tokio::spawn(server.serve(drain.clone()));
+    let Serving { address, drain, task } = serve(config);
+    let stream = TcpStream::connect(address).await.unwrap();
     let tasks = LocalSet::new();
     let test = async {
         let (client, driver) = tunnel::connect(stream, &SETTINGS).await.unwrap();
@@ -37,7 +35,7 @@ async fn with_server<F: Future>(
     };
     tokio::time::timeout(PATIENCE, tasks.run_until(test)).await.expect("in time");
     drain.forced.cancel();
-    serving.await.unwrap().unwrap();
+    task.await.unwrap().unwrap();
 }
 
 pub(super) async fn ask(client: &mut Client, request: Request<()>) -> (Response<()>, ByteStream) {
@@ -134,12 +132,10 @@ async fn a_drain_closes_sessions_and_the_connection_that_carried_them() {
 
 #[tokio::test]
 async fn what_is_no_http2_behind_the_preface_ends_the_connection() {
-    let server = bind(|config| config);
-    let address = server.local_addr();
-    let serving = tokio::spawn(server.serve(Drain::new()));
-    let mut stream = TcpStream::connect(address).await.unwrap();
+    let server = serve(|config| config);
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
     // A PING instead of SETTINGS.
     stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\x08\x06\0\0\0\0\0").await.unwrap();
     assert_eq!(end_of(stream).await, b"");
-    serving.abort();
+    server.task.abort();
 }

@@ -8,13 +8,25 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
 
 use super::*;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-fn bind(config: impl FnOnce(Config) -> Config) -> Server {
-    Server::bind(config(Config::new(([127, 0, 0, 1], 0).into()))).expect("a free port")
+/// A server that serves.
+struct Serving {
+    address: SocketAddr,
+    drain: Drain,
+    task: JoinHandle<Result<(), ServeError>>,
+}
+
+fn serve(config: impl FnOnce(Config) -> Config) -> Serving {
+    let config = config(Config::new(([127, 0, 0, 1], 0).into()));
+    let server = Server::bind(config).expect("a free port");
+    let (address, drain) = (server.local_addr(), Drain::new());
+    let task = tokio::spawn(server.serve(drain.clone()));
+    Serving { address, drain, task }
 }
 
 /// Waits until the connection ends, in whatever way.
@@ -27,41 +39,34 @@ async fn end_of(mut stream: TcpStream) -> Vec<u8> {
 
 #[tokio::test]
 async fn a_drain_ends_every_worker_and_is_told_so() {
-    let server = bind(|config| Config { workers: NonZeroUsize::new(3).expect("not 0"), ..config });
-    let address = server.local_addr();
-    let drain = Drain::new();
-    let serving = tokio::spawn(server.serve(drain.clone()));
-    let mut stream = TcpStream::connect(address).await.unwrap();
+    let server = serve(|config| Config { workers: NonZeroUsize::new(3).expect("not 0"), ..config });
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
     stream.write_all(b"GET /healthz HTTP/1.0\r\n\r\n").await.unwrap();
     assert!(end_of(stream).await.ends_with(b"OK\n"));
-    assert!(drain.run(PATIENCE).await);
-    serving.await.unwrap().unwrap();
-    TcpStream::connect(address).await.expect_err("the listeners are closed");
+    assert!(server.drain.run(PATIENCE).await);
+    server.task.await.unwrap().unwrap();
+    TcpStream::connect(server.address).await.expect_err("the listeners are closed");
 }
 
 #[tokio::test]
 async fn a_dropped_server_drops_its_connections() {
-    let server = bind(|config| config);
-    let address = server.local_addr();
-    let serving = tokio::spawn(server.serve(Drain::new()));
-    let mut stream = TcpStream::connect(address).await.unwrap();
+    let server = serve(|config| config);
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
     stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
     assert_eq!(stream.read_u8().await.unwrap(), b'H');
-    serving.abort();
+    server.task.abort();
     end_of(stream).await;
 }
 
 #[tokio::test]
 async fn a_client_that_does_not_finish_its_request_is_told_and_dropped() {
     let limit = Duration::from_millis(50);
-    let server = bind(|config| Config { handshake_timeout: limit, ..config });
-    let address = server.local_addr();
-    let serving = tokio::spawn(server.serve(Drain::new()));
-    let silent = TcpStream::connect(address).await.unwrap();
-    let mut slow = TcpStream::connect(address).await.unwrap();
+    let server = serve(|config| Config { handshake_timeout: limit, ..config });
+    let silent = TcpStream::connect(server.address).await.unwrap();
+    let mut slow = TcpStream::connect(server.address).await.unwrap();
     slow.write_all(b"GET / HT").await.unwrap();
     assert_eq!(end_of(silent).await, b"");
     let answer = String::from_utf8(end_of(slow).await).unwrap();
     assert!(answer.starts_with("HTTP/1.1 408 ") && answer.ends_with("within 50ms\n"), "{answer}");
-    serving.abort();
+    server.task.abort();
 }
