@@ -20,15 +20,9 @@ use super::routes::{self, Asked};
 use super::session;
 use super::worker::Worker;
 use crate::http1::{Fields, RequestHead};
+use crate::tunnel::frame_header::{self, PREFACE, TYPE_AT};
 use crate::tunnel::{ByteStream, Respond, Server, Settings, Stream, StreamError};
 use crate::websocket::extended_connect::{request_from_http2, response_to_http2};
-
-/// What a client's connection begins with (RFC 9113 section 3.4), before a SETTINGS frame.
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-
-/// Where the type is in a frame's header, and that of SETTINGS (RFC 9113 sections 4.1 and 6.5).
-const TYPE_AT: usize = 3;
-const TYPE_SETTINGS: u8 = 4;
 
 /// From so many streams on a connection ends of which more than half were reset before their answer: Envoy's
 /// `overload.premature_reset_total_stream_count`.
@@ -69,7 +63,7 @@ impl Opening {
         };
         match frame.get(TYPE_AT) {
             None => Self::Incomplete,
-            Some(&TYPE_SETTINGS) => Self::Http2,
+            Some(&frame_header::SETTINGS) => Self::Http2,
             Some(_) => Self::Broken,
         }
     }

@@ -21,9 +21,7 @@ use crate::drain::Drain;
 use crate::mesh::HttpConnectionManager;
 use crate::net;
 use crate::tls::MutualTls;
-
-/// With what an HTTP/2 connection with prior knowledge begins (RFC 9113 section 3.4).
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+use crate::tunnel::frame_header::PREFACE;
 
 /// What the connections of one worker share.
 #[derive(Debug)]

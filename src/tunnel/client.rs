@@ -9,14 +9,12 @@ use h2::client::{Builder, ResponseFuture, SendRequest};
 use http::{Request, Response};
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::frame_header::PREFACE;
 use super::held::Held;
 use super::outgoing::Outgoing;
 use super::settings::Settings;
 use super::stream::{Stream, StreamError};
 use super::wire::Wire;
-
-/// `PRI * HTTP/2.0 …` (RFC 9113 section 3.4).
-const PREFACE_LENGTH: usize = 24;
 
 /// A connection that streams can be opened on. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -37,7 +35,7 @@ pub async fn connect<T>(
 where
     T: AsyncRead + AsyncWrite + Unpin,
 {
-    let wire = Wire::client(io, PREFACE_LENGTH, settings.client_frame());
+    let wire = Wire::client(io, PREFACE.len(), settings.client_frame());
     let (requests, mut connection) = Builder::new()
         .enable_push(false)
         .initial_window_size(settings.initial_stream_window_size)

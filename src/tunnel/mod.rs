@@ -6,6 +6,7 @@
 
 mod byte_stream;
 mod client;
+pub mod frame_header;
 mod held;
 mod outgoing;
 mod peer_settings;

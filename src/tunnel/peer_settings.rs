@@ -9,10 +9,8 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::frame_header::{FRAME_HEADER_BYTES, SETTINGS, TYPE_AT, payload_length};
 use super::settings::ID_ENABLE_CONNECT_PROTOCOL;
-
-const FRAME_HEADER: usize = 9;
-const TYPE_SETTINGS: u8 = 4;
 
 /// A SETTINGS frame is refused beyond this many bytes: `SETTINGS_MAX_FRAME_SIZE`'s first value.
 const MAX_PAYLOAD: usize = 16 * 1024;
@@ -83,12 +81,12 @@ impl Opening {
     fn feed(&mut self, bytes: &[u8]) {
         let Self::Awaited(seen) = self else { return };
         seen.extend_from_slice(bytes);
-        let Some(header) = seen.first_chunk::<FRAME_HEADER>() else { return };
-        let length = usize::from(header[0]) << 16 | usize::from(header[1]) << 8 | usize::from(header[2]);
-        if header[3] != TYPE_SETTINGS || length % 6 != 0 || length > MAX_PAYLOAD {
+        let Some(header) = seen.first_chunk() else { return };
+        let length = payload_length(*header);
+        if header[TYPE_AT] != SETTINGS || !length.is_multiple_of(6) || length > MAX_PAYLOAD {
             seen.truncate(MAX_STRANGE_BYTES);
             *self = Self::NotHttp2(std::mem::take(seen));
-        } else if let Some(payload) = seen.get(FRAME_HEADER..FRAME_HEADER + length) {
+        } else if let Some(payload) = seen.get(FRAME_HEADER_BYTES..FRAME_HEADER_BYTES + length) {
             let pair = |pair: &[u8]| {
                 let value = u32::from_be_bytes([pair[2], pair[3], pair[4], pair[5]]);
                 (u16::from_be_bytes([pair[0], pair[1]]), value)

@@ -3,11 +3,10 @@
 
 use h2::Reason;
 
-/// The length of a frame header (RFC 9113 section 4.1).
-const FRAME_HEADER: usize = 9;
+use super::frame_header::{FRAME_HEADER_BYTES, RST_STREAM, TYPE_AT, payload_length};
 
-/// The type of RST_STREAM, whose payload is an error code of four bytes (RFC 9113 section 6.4).
-const RST_STREAM: u8 = 3;
+/// The payload of RST_STREAM: an error code (RFC 9113 section 6.4).
+const ERROR_CODE_BYTES: usize = 4;
 
 /// Follows the frames in a stream of bytes, however it is cut.
 #[derive(Debug, Default)]
@@ -35,7 +34,8 @@ impl Resets {
             if bytes.is_empty() {
                 return;
             }
-            let wanted = if self.begun.get(3) == Some(&RST_STREAM) { FRAME_HEADER + 4 } else { FRAME_HEADER };
+            let is_reset = self.begun.get(TYPE_AT) == Some(&RST_STREAM);
+            let wanted = FRAME_HEADER_BYTES + if is_reset { ERROR_CODE_BYTES } else { 0 };
             let taken = (wanted - self.begun.len()).min(bytes.len());
             self.begun.extend_from_slice(&bytes[..taken]);
             bytes = &bytes[taken..];
@@ -44,17 +44,14 @@ impl Resets {
     }
 
     fn frame(&mut self) {
-        match self.begun[..] {
-            [_, _, _, RST_STREAM, _, ref stream_and_code @ ..] => {
-                let ([stream, code], []) = stream_and_code.as_chunks() else { return };
-                if Reason::from(u32::from_be_bytes(*code)) == Reason::PROTOCOL_ERROR {
-                    self.last = self.last.max(u32::from_be_bytes(*stream));
-                }
+        if let [_, _, _, RST_STREAM, _, ref stream_and_code @ ..] = self.begun[..] {
+            let ([stream, code], []) = stream_and_code.as_chunks() else { return };
+            if Reason::from(u32::from_be_bytes(*code)) == Reason::PROTOCOL_ERROR {
+                self.last = self.last.max(u32::from_be_bytes(*stream));
             }
-            [high, middle, low, _, _, _, _, _, _] => {
-                self.payload = usize::from(high) << 16 | usize::from(middle) << 8 | usize::from(low);
-            }
-            _ => return,
+        } else {
+            let Ok(header) = self.begun[..].try_into() else { return };
+            self.payload = payload_length(header);
         }
         self.begun.clear();
     }

@@ -15,12 +15,10 @@ use std::task::{Context, Poll};
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::frame_header::{FRAME_HEADER_BYTES, payload_length};
 use super::outgoing::lent;
 use super::resets::Resets;
 use crate::net::WriteQueue;
-
-/// The length of a frame header (RFC 9113 section 4.1).
-const FRAME_HEADER: usize = 9;
 
 /// One read takes up to this.
 const READ_BYTES: usize = 128 * 1024;
@@ -137,14 +135,11 @@ impl<T> Inner<T> {
                 length
             }
             Stage::Header(mut header, settings) => {
-                let length = (FRAME_HEADER - header.len()).min(bytes.len());
+                let length = (FRAME_HEADER_BYTES - header.len()).min(bytes.len());
                 header.extend_from_slice(&bytes[..length]);
-                self.stage = match header[..] {
-                    [high, middle, low, ..] if header.len() == FRAME_HEADER => self.swallow(
-                        usize::from(high) << 16 | usize::from(middle) << 8 | usize::from(low),
-                        settings,
-                    ),
-                    _ => Stage::Header(header, settings),
+                self.stage = match header[..].try_into() {
+                    Ok(header) => self.swallow(payload_length(header), settings),
+                    Err(_) => Stage::Header(header, settings),
                 };
                 length
             }
