@@ -121,7 +121,7 @@ async fn a_close_that_nobody_answers_is_abnormal_after_ten_seconds() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_peer_that_closed_may_take_a_second_to_end_the_connection() {
+async fn a_peer_that_closed_may_take_a_moment_to_end_the_connection() {
     let (end, _, took) = session(&["unheard"], WAIT, |mut peer| async move {
         peer.send(Message::Close(Some(close_frame(CloseCode::Away)))).await.unwrap();
         peer
