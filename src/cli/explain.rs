@@ -2,9 +2,12 @@
 
 mod input;
 mod summary;
+mod wrap;
 
 use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
+
+use terminal_size::{Width, terminal_size_of};
 
 use super::exit;
 use crate::access_log::explain::{
@@ -13,6 +16,7 @@ use crate::access_log::explain::{
 use crate::access_log::{Joiner, LineFormat, ParsedLine};
 use input::Inputs;
 use summary::Summary;
+use wrap::wrapped;
 
 /// The version of what `--output json` writes.
 const VERSION: u32 = 1;
@@ -80,9 +84,11 @@ enum Found<'a> {
 
 pub(super) fn run(args: Args) -> ExitCode {
     let out = io::stdout().lock();
+    let width = terminal_size_of(&out).map(|(Width(width), _)| width.into());
     // What comes from a pipe may come slowly, and is told at once.
     let live = args.inputs.is_empty() || args.inputs.iter().any(|input| input == "-");
-    let explained = if live { explained(args, out) } else { explained(args, BufWriter::new(out)) };
+    let explained =
+        if live { explained(args, out, width) } else { explained(args, BufWriter::new(out), width) };
     match explained {
         Ok(()) => ExitCode::from(exit::OK),
         // Who closed the pipe has read enough.
@@ -94,7 +100,12 @@ pub(super) fn run(args: Args) -> ExitCode {
     }
 }
 
-fn explained(args: Args, mut out: impl Write) -> Result<(), ExplainError> {
+/// Prose is broken to fit the terminal, if there is one; what is a line each stays one.
+fn explained(args: Args, mut out: impl Write, width: Option<usize>) -> Result<(), ExplainError> {
+    let fitting = |text: String| match width {
+        Some(width) => wrapped(&text, width),
+        None => text,
+    };
     let format = args.log_format.unwrap_or_default();
     let input = Inputs::open(&args.inputs, &format)?;
     if args.summary {
@@ -104,7 +115,7 @@ fn explained(args: Args, mut out: impl Write) -> Result<(), ExplainError> {
             Ok(())
         })?;
         match args.output {
-            Output::Text => write!(out, "{summary}")?,
+            Output::Text => write!(out, "{}", fitting(summary.to_string()))?,
             Output::Json => writeln!(out, "{}", summary.json(VERSION))?,
         }
     } else if args.output == Output::Json {
@@ -115,8 +126,10 @@ fn explained(args: Args, mut out: impl Write) -> Result<(), ExplainError> {
             Ok(())
         })?;
         writeln!(out, "\n]}}")?;
+    } else if args.verbose {
+        each(input, &format, |found| writeln!(out, "{}", fitting(words(&found, true))))?;
     } else {
-        each(input, &format, |found| writeln!(out, "{}", words(&found, args.verbose)))?;
+        each(input, &format, |found| writeln!(out, "{}", words(&found, false)))?;
     }
     Ok(out.flush()?)
 }
