@@ -182,7 +182,7 @@ impl<'a> Client<'a> {
             return Route { name: Some("default".to_owned()), action };
         };
         let action = match &route.action {
-            HttpAction::DirectResponse { status, body, .. } => {
+            HttpAction::DirectResponse { status, body } => {
                 RouteAction::DirectResponse { status: *status, body: body.clone() }
             }
             HttpAction::Forward { destination, timeout, retry } => {

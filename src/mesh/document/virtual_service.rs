@@ -6,7 +6,7 @@ use super::metadata::Metadata;
 use super::read::Reading;
 use crate::mesh::field::{Field, Fields};
 use crate::mesh::host::Visibility;
-use crate::mesh::place::{MeshError, Place};
+use crate::mesh::place::MeshError;
 use crate::mesh::virtual_host::{RetryOn, RetryPolicy};
 
 /// A `VirtualService`.
@@ -35,7 +35,7 @@ pub(in crate::mesh) enum HttpAction {
     /// `route`
     Forward { destination: Destination, timeout: Option<Duration>, retry: RetryPolicy },
     /// `directResponse`
-    DirectResponse { status: u16, body: String, place: Place },
+    DirectResponse { status: u16, body: String },
 }
 
 /// Where a route leads to.
@@ -72,7 +72,7 @@ impl HttpRoute {
         let elsewhere = route.warning(
             "a route without a destination or a directResponse is not implemented here and is left out",
         );
-        // What is answered behind routes with conditions is the rest of the paths, of which a session is not meant to be.
+        // There it answers the paths that the conditions leave, and a session's path is hardly one of them.
         let behind =
             route.warning("a directResponse behind other routes is not implemented here and is left out");
         let mut fields = route.fields()?;
@@ -111,7 +111,6 @@ impl HttpRoute {
 
 /// An `HTTPDirectResponse`, with the statuses that Envoy takes.
 fn read_direct_response(response: Field, reading: &mut Reading) -> Result<HttpAction, MeshError> {
-    let place = response.place().clone();
     let mut response = response.fields()?;
     let status = response.required("status")?.number(200..=599)?;
     let mut text = None;
@@ -120,7 +119,7 @@ fn read_direct_response(response: Field, reading: &mut Reading) -> Result<HttpAc
         reading.warn_of_rest(body);
     }
     reading.warn_of_rest(response);
-    Ok(HttpAction::DirectResponse { status, body: text.unwrap_or_default(), place })
+    Ok(HttpAction::DirectResponse { status, body: text.unwrap_or_default() })
 }
 
 /// Whether a route's conditions let everything through: there are none, or one of them is the path prefix `/`.

@@ -9,12 +9,16 @@ use crate::mesh::host::{resolve, specificity};
 
 pub(super) fn check(set: &Set, findings: &mut Vec<Finding>) {
     for service in set.documents.virtual_services() {
-        check_destinations(&set.documents, service, set.written(&service.metadata), findings);
-        if let Some(HttpAction::DirectResponse { status, place, .. }) =
+        let written = set.written(&service.metadata);
+        check_destinations(&set.documents, service, written, findings);
+        // One that is read is the first of the routes.
+        if let Some(HttpAction::DirectResponse { status, .. }) =
             service.http.first().map(|route| &route.action)
+            && service.for_sidecars
         {
+            let place = written.place("spec.http[0].directResponse");
             let message = format!("every request for {} is answered with {status}", service.hosts.join(", "));
-            findings.push(DIRECT_RESPONSE.at(place.clone(), message, ""));
+            findings.push(DIRECT_RESPONSE.at(place, message, ""));
         }
     }
 }
