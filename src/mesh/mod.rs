@@ -40,7 +40,7 @@ pub(crate) use duration::format as format_duration;
 pub(crate) use filter_text::ConnectionManagerFilter;
 pub use inbound::{InboundQuery, inbound};
 pub use mesh_config::MeshDefaults;
-pub use outbound::{OutboundQuery, outbound, upgrades};
+pub use outbound::{OutboundQuery, outbound};
 pub use place::{Duplicate, MeshError, Place, Places, Warning};
 pub use source::{Source, Text};
 

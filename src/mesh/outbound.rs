@@ -64,19 +64,6 @@ pub fn outbound(documents: &Documents, query: &OutboundQuery<'_>) -> Result<Outb
     Ok(Outbound { connection_manager, virtual_hosts })
 }
 
-/// Whether a client's sidecar upgrades its connections to the Service's first HTTP port to HTTP/2.
-#[must_use]
-pub fn upgrades(
-    documents: &Documents,
-    service: &Service,
-    client: Option<&Workload>,
-    mesh: &MeshDefaults,
-) -> bool {
-    let Some(port) = service.http_ports().next() else { return false };
-    let route = Client::new(documents, client, mesh).route(service, port);
-    route.action.cluster().is_some_and(|cluster| cluster.protocol == UpstreamProtocol::Http2)
-}
-
 /// The Service port that a listener's port stands for: its own, or if no Service has it the one that all share.
 fn service_port(documents: &Documents, listened: u16) -> Result<u16, MeshError> {
     let ports: Vec<BTreeSet<u16>> = documents

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::super::*;
-use super::{GUIDE, HOST, LISTEN, inbound_of, outbound_of, parse};
+use super::{GUIDE, HOST, LISTEN, inbound_of, outbound_of, parse, upgrades};
 
 /// The route that a request for an authority takes from the client's sidecar.
 fn route_to(documents: &Documents, authority: &str) -> Route {
@@ -347,11 +347,10 @@ fn the_documents_say_whether_they_upgrade() {
     ] {
         let documents = parse(&text);
         let service = documents.service("websockets-server").expect("the Service");
-        let client = documents.workload("websockets-client-sleep").ok();
         for (mesh, expected) in
             [(MeshDefaults::default(), by_default), (upgrading.clone(), in_upgrading_mesh)]
         {
-            assert_eq!(upgrades(&documents, service, client.as_ref(), &mesh), expected);
+            assert_eq!(upgrades(&documents, service, &mesh), expected);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What messages say of documents that lack something, are wrong, or cannot be honoured.
 
-use super::super::{Documents, MeshDefaults, MeshError, Service, Source, upgrades};
-use super::{GUIDE, inbound_of, parse};
+use super::super::{Documents, MeshDefaults, MeshError, Service, Source};
+use super::{GUIDE, inbound_of, parse, upgrades};
 
 #[test]
 fn what_a_set_of_documents_lacks_is_built_in_and_put_into_its_namespace() {
@@ -13,9 +13,7 @@ fn what_a_set_of_documents_lacks_is_built_in_and_put_into_its_namespace() {
     assert_eq!(service.host(), "websockets-server.chat.svc.cluster.local");
     assert_eq!(documents.workload_of(service).expect("a Deployment").namespace, "chat");
     assert_eq!(documents.workload("websockets-client-sleep").expect("a Deployment").namespace, "chat");
-    let client = documents.workload("websockets-client-sleep").ok();
-    let mesh = MeshDefaults::default();
-    assert!(!upgrades(&documents, service, client.as_ref(), &mesh), "no rule is added");
+    assert!(!upgrades(&documents, service, &MeshDefaults::default()), "no rule is added");
     assert!(
         !inbound_of(&documents).expect("an answer").connection_manager.allow_connect,
         "no EnvoyFilter is added"
@@ -230,7 +228,7 @@ fn the_http1_manifest_is_the_other_policy_alone() {
     let mut complete = documents.clone();
     complete.complete("websockets-server", "websockets-client-sleep").expect("complete");
     let service = complete.service_of_destination_rule().expect("the Service");
-    assert!(!upgrades(&complete, service, None, &MeshDefaults::default()));
+    assert!(!upgrades(&complete, service, &MeshDefaults::default()));
     let error = Documents::builtin().merge(documents).expect_err("the same rule").to_string();
     assert!(error.contains("DestinationRule default/websockets-server is already defined"), "{error}");
 }

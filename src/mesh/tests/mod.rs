@@ -21,15 +21,31 @@ fn outbound_of(
     listen: &str,
     policy: OutboundTrafficPolicy,
 ) -> Result<Outbound, MeshError> {
+    outbound_in(&MeshDefaults::default(), documents, listen, policy)
+}
+
+fn outbound_in(
+    mesh: &MeshDefaults,
+    documents: &Documents,
+    listen: &str,
+    policy: OutboundTrafficPolicy,
+) -> Result<Outbound, MeshError> {
     let workload = documents.workload("websockets-client-sleep").ok();
     let query = OutboundQuery {
         workload: workload.as_ref(),
         listen: listen.parse::<SocketAddr>().expect("an address"),
         policy,
         istio_version: ISTIO_VERSION,
-        mesh: &MeshDefaults::default(),
+        mesh,
     };
     outbound(documents, &query)
+}
+
+/// Whether the client's sidecar speaks HTTP/2 to the Service's.
+fn upgrades(documents: &Documents, service: &Service, mesh: &MeshDefaults) -> bool {
+    let outbound = outbound_in(mesh, documents, LISTEN, OutboundTrafficPolicy::None).expect("an answer");
+    let found = match_virtual_host(&outbound.virtual_hosts, &service.host()).expect("a virtual host");
+    found.routes[0].action.cluster().expect("a cluster").protocol == UpstreamProtocol::Http2
 }
 
 fn inbound_of(documents: &Documents) -> Result<Inbound, MeshError> {
