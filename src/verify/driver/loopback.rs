@@ -131,6 +131,9 @@ fn answered(status: u16, body_bytes: Option<usize>, actual: u16, body: &[u8]) ->
     if actual == status && body_bytes.is_none_or(|wanted| wanted == body.len()) {
         return Ok(());
     }
+    if body.is_empty() {
+        return Err(format!("{actual} without a body"));
+    }
     let text = String::from_utf8_lossy(body);
     let shown: String = text.trim().chars().take(SHOWN_CHARS).collect();
     Err(format!("{actual} with a body of {} bytes: {shown}", body.len()))
