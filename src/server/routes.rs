@@ -2,6 +2,7 @@
 //! without a WebSocket.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,7 +12,7 @@ use http::{HeaderValue, Method, Response, StatusCode};
 use super::info::{self, Peer};
 use super::metrics;
 use super::rejection::Rejection;
-use super::worker::Worker;
+use super::worker::{Shared, Worker};
 use crate::http1::RequestHead;
 use crate::websocket::opening::server::Refusal;
 
@@ -45,22 +46,8 @@ const PAGES: &[(&str, Page)] = &[
 
 /// The two of the `websockets` library's how-to for Kubernetes.
 const TEST_PAGES: &[(&str, Page)] = &[
-    ("/inemuri", |asked| {
-        let shared = asked.worker.shared.clone();
-        tokio::task::spawn_local(async move {
-            tokio::time::sleep(LAST_WORDS).await;
-            shared.inemuri.notify_waiters();
-        });
-        page(TEXT, "Sleeping for 10s\n")
-    }),
-    ("/seppuku", |asked| {
-        let shared = asked.worker.shared.clone();
-        tokio::task::spawn_local(async move {
-            tokio::time::sleep(LAST_WORDS).await;
-            shared.seppuku.cancel();
-        });
-        page(TEXT, "Terminating\n")
-    }),
+    ("/inemuri", |asked| do_harm(asked, "Sleeping for 10s\n", |shared| shared.inemuri.notify_waiters())),
+    ("/seppuku", |asked| do_harm(asked, "Terminating\n", |shared| shared.seppuku.cancel())),
 ];
 
 /// Answers it. For HEAD the body is the caller's to leave out.
@@ -78,6 +65,16 @@ pub(super) fn respond(asked: &Asked<'_>) -> Response<Bytes> {
         return response;
     }
     answer(asked)
+}
+
+/// Announces it, and does it once the answer has left.
+fn do_harm(asked: &Asked<'_>, announcement: &'static str, harm: fn(&Shared)) -> Response<Bytes> {
+    let shared = Arc::clone(&asked.worker.shared);
+    tokio::task::spawn_local(async move {
+        tokio::time::sleep(LAST_WORDS).await;
+        harm(&shared);
+    });
+    page(TEXT, announcement)
 }
 
 fn page(content_type: &'static str, text: impl Into<Bytes>) -> Response<Bytes> {
