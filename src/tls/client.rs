@@ -14,8 +14,8 @@ use tokio_rustls::rustls::{
     AlertDescription, CertificateError, ClientConfig, Error, InvalidMessage, RootCertStore,
 };
 
-use super::agreed;
-use super::certificate::{Description, describe};
+use super::Agreed;
+use super::certificate::Description;
 use super::credentials::{CredentialsError, certified_key, protocols, roots, versions};
 use super::verifier::ServerVerifier;
 
@@ -115,15 +115,14 @@ impl Client {
         config.alpn_protocols = protocols(alpn);
         let connector = TlsConnector::from(Arc::new(config));
         let stream = connector.connect(name, io).await.map_err(ConnectError::Handshake)?;
-        let session = stream.get_ref().1;
-        let (version, cipher_suite, alpn) = agreed(session);
+        let Agreed { version, cipher_suite, alpn, certificate } = Agreed::of(stream.get_ref().1);
         let facts = TlsFacts {
             version,
             cipher_suite,
             alpn,
             server_name: host.to_owned(),
             verified: !self.insecure,
-            certificate: session.peer_certificates().and_then(<[_]>::first).and_then(describe),
+            certificate,
         };
         Ok((stream, facts))
     }

@@ -23,6 +23,7 @@ use tokio_rustls::server::StartHandshake;
 use tokio_rustls::{TlsConnector, TlsStream};
 
 pub use certificate::Description;
+use certificate::describe;
 pub use client::TlsFacts;
 pub use credentials::{CredentialsError, MutualTls, PemFiles};
 
@@ -128,12 +129,27 @@ impl MutualTls {
     }
 }
 
-/// The version, the cipher suite and the application's protocol of a session.
-fn agreed(session: &CommonState) -> (String, String, Option<String>) {
-    let version = session.protocol_version().map(|version| format!("{version:?}").replace('_', "."));
-    let cipher_suite = session.negotiated_cipher_suite().map(|suite| format!("{:?}", suite.suite()));
-    let alpn = session.alpn_protocol().map(|name| String::from_utf8_lossy(name).into_owned());
-    (version.unwrap_or_default(), cipher_suite.unwrap_or_default(), alpn)
+/// What is known of a session whichever side one is on.
+struct Agreed {
+    version: String,
+    cipher_suite: String,
+    /// The application's protocol.
+    alpn: Option<String>,
+    /// The peer's.
+    certificate: Option<Description>,
+}
+
+impl Agreed {
+    fn of(session: &CommonState) -> Self {
+        let version = session.protocol_version().map(|version| format!("{version:?}").replace('_', "."));
+        let cipher_suite = session.negotiated_cipher_suite().map(|suite| format!("{:?}", suite.suite()));
+        Self {
+            version: version.unwrap_or_default(),
+            cipher_suite: cipher_suite.unwrap_or_default(),
+            alpn: session.alpn_protocol().map(|name| String::from_utf8_lossy(name).into_owned()),
+            certificate: session.peer_certificates().and_then(<[_]>::first).and_then(describe),
+        }
+    }
 }
 
 fn no_filter_chain(socket: &TcpStream, why: &str) -> io::Result<Accepted> {

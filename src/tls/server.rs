@@ -13,9 +13,9 @@ use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::sign::SingleCertAndKey;
 use tokio_rustls::server::TlsStream;
 
-use super::certificate::{Description, describe};
+use super::certificate::Description;
 use super::credentials::{CredentialsError, certified_key, invalid, protocols, roots, versions};
-use super::{SERVER, agreed};
+use super::{Agreed, SERVER};
 
 /// Who a server is, and whom it trusts.
 #[derive(Debug, Clone)]
@@ -79,13 +79,13 @@ impl Server {
     ) -> io::Result<(TlsStream<T>, ServerFacts)> {
         let stream = TlsAcceptor::from(Arc::clone(&self.0)).accept(io).await?;
         let session = stream.get_ref().1;
-        let (version, cipher_suite, alpn) = agreed(session);
+        let Agreed { version, cipher_suite, alpn, certificate } = Agreed::of(session);
         let facts = ServerFacts {
             version,
             cipher_suite,
             alpn,
             server_name: session.server_name().map(str::to_owned),
-            client_certificate: session.peer_certificates().and_then(<[_]>::first).and_then(describe),
+            client_certificate: certificate,
         };
         Ok((stream, facts))
     }
