@@ -124,25 +124,19 @@ fn cases() -> Vec<Case> {
     let declared = edited(sleep, &format!("{sleep}        ports: [{{containerPort: 80}}]\n"));
     let undeclared = declared.replacen("targetPort: 80", "targetPort: 81", 1);
     add("undeclared-port", undeclared, declared, Seen::Status, "503 -", "101");
-    let named = |name: &str| {
-        format!(
-            "{{hosts: [websockets-server], http: [{{name: {name}, route: [{{destination: {{host: websockets-server}}}}]}}]}}"
-        )
-    };
-    let to = |destination: &str| with_route(&format!("route: [{{destination: {{{destination}}}}}]"));
-    let (subset, none) = ("host: websockets-server, subset: v1", "host: websockets-server");
-    add("unknown-destination", to(subset), to(none), Seen::Status, "503 NC", "101");
+    let route = "route: [{destination: {host: websockets-server}}]";
+    let to_subset = with_route("route: [{destination: {host: websockets-server, subset: v1}}]");
+    add("unknown-destination", to_subset, with_route(route), Seen::Status, "503 NC", "101");
     let answers = with_route("directResponse: {status: 410}");
-    add("direct-response", answers, to(none), Seen::Status, "410 -", "101");
+    add("direct-response", answers, with_route(route), Seen::Status, "410 -", "101");
+    let named = |name: &str| format!("{{hosts: [websockets-server], http: [{{name: {name}, {route}}}]}}");
     let first = with("VirtualService", "a", &named("first"));
     let second = with("VirtualService", "b", &named("second"));
     let both = first + &second[GUIDE.len()..];
     add("duplicate-virtual-service", both, second, Seen::RouteName, "first", "second");
 
     // Each of these is a timer.
-    let timed = |timeout: &str| {
-        with_route(&format!("timeout: {timeout}, route: [{{destination: {{host: websockets-server}}}}]"))
-    };
+    let timed = |timeout: &str| with_route(&format!("timeout: {timeout}, {route}"));
     add("virtual-service-timeout", timed(TIMER), timed("0s"), Seen::LateStatus, "504 UT", "101");
     let idle = |timeout: &str| with_option(&format!("stream_idle_timeout: {timeout}"));
     let closed = "upstream_reset_after_response_started{connection_termination}";
