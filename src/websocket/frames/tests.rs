@@ -274,3 +274,24 @@ proptest! {
         prop_assert_eq!(received, messages);
     }
 }
+
+#[tokio::test]
+async fn what_has_begun_to_arrive_is_told_from_what_is_complete() {
+    let fragments: &[u8] = b"\x01\x82\0\0\0\0ab\x89\x80\0\0\0\0\x80\x81\0\0\0\0c";
+    for (agreement, message) in
+        [(None, fragments), (AGREED, fragments), (AGREED, HELLO), (None, b"\x82\x80\0\0\0\0")]
+    {
+        let (mut peer, near) = duplex(LIMIT);
+        let mut session = session(near, Role::Server, agreement).await;
+        assert!(!session.get_ref().is_amid_message());
+        for (number, byte) in message.iter().enumerate() {
+            peer.write_all(&[*byte]).await.unwrap();
+            while futures_util::FutureExt::now_or_never(session.next()).is_some() {}
+            assert_eq!(
+                session.get_ref().is_amid_message(),
+                number + 1 < message.len(),
+                "{message:?}: {number}"
+            );
+        }
+    }
+}
