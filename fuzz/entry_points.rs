@@ -173,6 +173,11 @@ fn messages(
     let mut messages = Vec::new();
     loop {
         match session.poll_next_unpin(&mut cx) {
+            // What follows a Close is not looked at (RFC 6455 section 5.5.1).
+            Poll::Ready(Some(Ok(message @ Message::Close(_)))) => {
+                messages.push(message);
+                return (messages, None);
+            }
             Poll::Ready(Some(Ok(message))) => messages.push(message),
             Poll::Ready(Some(Err(error))) => return (messages, failure::close_code(&error).map(u16::from)),
             Poll::Ready(None) => return (messages, None),
