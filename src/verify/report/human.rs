@@ -56,11 +56,14 @@ impl<W: Write> Human<W> {
                 writeln!(text, "      {label}")?;
             }
             for side in Side::BOTH {
-                let decided_by: Vec<String> =
-                    case.decided_by.iter().filter(|it| it.field.side == side).map(said).collect();
-                if !decided_by.is_empty() {
-                    writeln!(text, "        {side}  {}", decided_by.join("  "))?;
+                let decided_by: Vec<_> = case.decided_by.iter().filter(|it| it.field.side == side).collect();
+                if decided_by.is_empty() {
+                    continue;
                 }
+                let has_lines = decided_by.iter().any(|decisive| decisive.lines > 0);
+                let said: Vec<String> = decided_by.into_iter().map(said).collect();
+                let said = if has_lines { said.join("  ") } else { "no line".to_owned() };
+                writeln!(text, "        {side}  {said}")?;
             }
             for finding in findings(case) {
                 self.finding(&mut text, &verdict.scenario, &finding)?;
@@ -204,6 +207,13 @@ ok    http2
 1 scenario: 1 ok in 1.23 s
 ";
         assert_eq!(reported(false, vec![case]), expected);
+    }
+
+    #[test]
+    fn a_side_without_a_line_says_so_and_nothing_of_fields() {
+        let decided_by = vec![decisive("server.protocol", &[], 0), decisive("server.method", &[], 0)];
+        let case = CaseVerdict { label: None, checks: Vec::new(), decided_by };
+        assert!(reported(false, vec![case]).contains("\n        server  no line\n"));
     }
 
     #[test]
