@@ -141,7 +141,7 @@ async fn a_drain_waits_for_the_rest_of_a_message_and_no_longer_than_it_waits_for
             peer.write_all(&fragments[..cut]).await.unwrap();
             draining.cancel();
             // The clock moves when all others wait.
-            tokio::time::sleep(LAST_ANSWERS / 2).await;
+            tokio::time::interval_at(start + LAST_ANSWERS / 2, LAST_ANSWERS).tick().await;
             peer.write_all(&fragments[cut..]).await.unwrap();
             expect(&mut peer, answer).await;
             expect_going_away(&mut peer).await;
