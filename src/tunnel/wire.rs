@@ -28,8 +28,11 @@ const READ_BYTES: usize = 128 * 1024;
 /// `h2` is told to bear.
 const MOST_A_TURN: usize = 512 * 1024;
 
-/// Collected bytes are sent when they are as many, also within a turn.
+/// Copied bytes are sent when they are as many, also within a turn: while they are still in the processor's cache.
 const WRITE_BYTES: usize = 64 * 1024;
+
+/// Bytes that are kept in pieces are sent when they are as many: each write wakes the reader, and bulk is worth few of them.
+const WRITE_KEPT_BYTES: usize = 256 * 1024;
 
 thread_local! {
     /// What the next connection reads into, if another has left it behind: one that has been read out keeps nothing.
@@ -183,7 +186,7 @@ impl<T: AsyncWrite + Unpin> Inner<T> {
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        if self.pieces.len() + self.written.len() >= WRITE_BYTES {
+        if self.written.len() >= WRITE_BYTES || self.pieces.len() >= WRITE_KEPT_BYTES {
             std::task::ready!(self.poll_settle(cx))?;
         }
         if !matches!(self.stage, Stage::Open) {
