@@ -92,21 +92,32 @@ async fn once_protocols_are_switched_the_route_has_no_timeout() {
     join_all(cases).await;
 }
 
+/// What a sidecar that gives up answers: 408 to a request that may go on, as an upgrade may, 504 to a complete one.
+fn code_of(request: &[u8]) -> u16 {
+    if request == handshake() { 408 } else { 504 }
+}
+
+/// The client's sidecar answers a request by itself before the application does, with this flag, these details and this body.
+async fn assert_given_up(pair: &Pair, hop: Hop, request: &[u8], (flag, details, body): (&str, &str, &str)) {
+    let code = code_of(request);
+    let mut client = send(pair.outbound, request).await;
+    assert!(read_head(&mut client).await.starts_with(&format!("HTTP/1.1 {code} ")));
+    assert_eq!(read_exactly(&mut client, body.len()).await, body.as_bytes());
+    let (client, server) = pair.one_line_each().await;
+    assert_eq!(ending(&client), json!([code, flag, details, 0, body.len()]));
+    let (flag, details) = given_up(hop);
+    assert_eq!(ending(&server), json!([0, flag, details, 0, 0]));
+}
+
 #[tokio::test]
 async fn an_idle_stream_without_an_answer_is_408_or_504_by_whether_its_request_is_complete() {
     let cases = hops_and_requests().map(|(hop, request)| async move {
-        let code = if request == handshake() { 408 } else { 504 };
+        let code = code_of(&request);
         let application = Application::answering("").await;
         let pair = Pair::configured(hop, application.address, |outbound, _| {
             outbound.connection_manager.stream_idle_timeout = Some(SHORT);
         });
-        let mut client = send(pair.outbound, &request).await;
-        assert!(read_head(&mut client).await.starts_with(&format!("HTTP/1.1 {code} ")));
-        assert_eq!(read_exactly(&mut client, 14).await, b"stream timeout");
-        let (client, server) = pair.one_line_each().await;
-        assert_eq!(ending(&client), json!([code, "SI", "stream_idle_timeout", 0, 14]));
-        let (flag, details) = given_up(hop);
-        assert_eq!(ending(&server), json!([0, flag, details, 0, 0]));
+        assert_given_up(&pair, hop, &request, ("SI", "stream_idle_timeout", "stream timeout")).await;
 
         let pair = Pair::configured(hop, application.address, |_, inbound| {
             inbound.connection_manager.stream_idle_timeout = Some(SHORT);
@@ -153,18 +164,12 @@ async fn an_idle_session_ends_where_the_timer_is() {
 #[tokio::test]
 async fn a_stream_that_lasts_too_long_without_an_answer_is_408_or_504() {
     let cases = hops_and_requests().map(|(hop, request)| async move {
-        let code = if request == handshake() { 408 } else { 504 };
         let application = Application::answering("").await;
         let pair = Pair::configured(hop, application.address, |outbound, _| {
             outbound.connection_manager.max_stream_duration = Some(SHORT);
         });
-        let mut client = send(pair.outbound, &request).await;
-        assert!(read_head(&mut client).await.starts_with(&format!("HTTP/1.1 {code} ")));
-        assert_eq!(read_exactly(&mut client, 27).await, b"downstream duration timeout");
-        let (client, server) = pair.one_line_each().await;
-        assert_eq!(ending(&client), json!([code, "-", "max_duration_timeout", 0, 27]));
-        let (flag, details) = given_up(hop);
-        assert_eq!(ending(&server), json!([0, flag, details, 0, 0]));
+        let expected = ("-", "max_duration_timeout", "downstream duration timeout");
+        assert_given_up(&pair, hop, &request, expected).await;
     });
     join_all(cases).await;
 }
