@@ -15,6 +15,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -50,6 +51,8 @@ pub struct LiveMesh {
     timeout: Duration,
     /// All cases go through the same pods, one after another.
     turn: Mutex<()>,
+    /// Held while documents are applied.
+    applying: Arc<Mutex<()>>,
 }
 
 impl fmt::Debug for LiveMesh {
@@ -74,7 +77,7 @@ impl LiveMesh {
     /// There is no configuration, or it is malformed.
     pub async fn connect(config: &KubernetesConfig) -> Result<Self, KubernetesError> {
         let cluster = Kubernetes::connect(config).await?;
-        Ok(Self { cluster, timeout: config.timeout, turn: Mutex::new(()) })
+        Ok(Self { cluster, timeout: config.timeout, turn: Mutex::new(()), applying: Arc::default() })
     }
 
     fn wanted(&self, documents: &Documents) -> Vec<Wanted> {
@@ -82,7 +85,7 @@ impl LiveMesh {
     }
 
     /// Applies documents by server-side apply, taking fields over from other managers if `force`; with `dry_run` only says
-    /// what would become of them.
+    /// what would become of them. Who gives up waiting does not cut it off.
     ///
     /// # Errors
     /// The API server does not allow or take it.
@@ -92,10 +95,18 @@ impl LiveMesh {
         force: bool,
         dry_run: bool,
     ) -> Result<Vec<Change>, KubernetesError> {
-        self.cluster.apply_all(&self.wanted(documents), force, dry_run).await
+        let applying = Arc::clone(&self.applying).lock_owned().await;
+        let (cluster, wanted) = (self.cluster.clone(), self.wanted(documents));
+        // A request that was sent may take effect whether its answer is awaited or not, so a signal must not end this task
+        // with the one that waits for it: `clean_up` would come before what it has to take back.
+        let applied = tokio::spawn(async move {
+            let _applying = applying;
+            cluster.apply_all(&wanted, force, dry_run).await
+        });
+        applied.await.unwrap_or_else(|failure| std::panic::resume_unwind(failure.into_panic()))
     }
 
-    /// Takes back just what applying these documents did.
+    /// Takes back just what applying these documents did, once that has come to its end.
     ///
     /// # Errors
     /// The API server does not allow it.
@@ -104,6 +115,7 @@ impl LiveMesh {
         documents: &Documents,
         dry_run: bool,
     ) -> Result<Vec<Change>, KubernetesError> {
+        let _applied = self.applying.lock().await;
         self.cluster.clean_up(&self.wanted(documents), dry_run).await
     }
 

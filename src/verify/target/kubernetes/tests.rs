@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::{Arc, Mutex as StdMutex};
+use std::sync::Mutex as StdMutex;
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
@@ -14,6 +14,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use serde_json::json;
 use tokio::net::TcpListener;
+use tokio::sync::Barrier;
 
 use super::*;
 
@@ -30,6 +31,8 @@ struct Script {
     objects: HashMap<String, Value>,
     refusals: HashMap<(Method, String), (u16, &'static str)>,
     asked: Arc<StdMutex<Vec<Asked>>>,
+    /// Where a PATCH says that it has come, and waits until it may be answered.
+    hold: Option<Arc<Barrier>>,
 }
 
 impl Script {
@@ -53,6 +56,10 @@ impl Script {
             head.uri.to_string(),
             body.clone(),
         ));
+        if let (&Method::PATCH, Some(hold)) = (&head.method, &self.hold) {
+            hold.wait().await;
+            hold.wait().await;
+        }
         let failure = |code: u16, message: &str| {
             (
                 code,
@@ -225,6 +232,24 @@ async fn cleaning_up_deletes_what_apply_created_and_gives_up_what_it_changed() {
             assert_eq!(body.get("spec"), None, "of our fields none stays");
         }
     }
+}
+
+#[tokio::test]
+async fn cleaning_up_waits_for_an_apply_that_was_given_up() {
+    let hold = Arc::new(Barrier::new(2));
+    let script = Script { hold: Some(Arc::clone(&hold)), ..Script::default() };
+    let mesh = script.mesh().await;
+    let documents = rule();
+    tokio::select! {
+        applied = mesh.apply(&documents, false, false) => panic!("answered: {applied:?}"),
+        _ = hold.wait() => {}
+    }
+    let mut clean_up = std::pin::pin!(mesh.clean_up(&documents, false));
+    assert!(futures_util::poll!(&mut clean_up).is_pending());
+    assert_eq!(script.asked().last().map(|asked| asked.0.clone()), Some(Method::PATCH));
+    let (cleaned, _) = tokio::join!(clean_up, hold.wait());
+    cleaned.expect("cleaned up");
+    assert_eq!(script.asked().last().map(|asked| asked.0.clone()), Some(Method::GET));
 }
 
 #[tokio::test]
