@@ -6,10 +6,12 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use h2::client::{Builder, ResponseFuture, SendRequest};
+use h2::ext::Protocol;
+use http::header::CONTENT_LENGTH;
 use http::{Request, Response};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::frame_header::PREFACE;
+use super::arrivals::Arrivals;
 use super::held::Held;
 use super::outgoing::Outgoing;
 use super::settings::Settings;
@@ -21,6 +23,7 @@ use super::wire::Wire;
 pub struct Client {
     requests: SendRequest<Outgoing>,
     held: Rc<Held>,
+    arrivals: Rc<Arrivals>,
 }
 
 /// Opens the connection: the preface and SETTINGS go out with the first turn of the returned driver, which has to run
@@ -35,7 +38,8 @@ pub async fn connect<T>(
 where
     T: AsyncRead + AsyncWrite + Unpin,
 {
-    let wire = Wire::client(io, PREFACE.len(), settings.client_frame());
+    let arrivals = Rc::new(Arrivals::new(settings));
+    let wire = Wire::client(io, settings.client_frame(), Rc::clone(&arrivals));
     let (requests, mut connection) = Builder::new()
         .enable_push(false)
         .initial_window_size(settings.initial_stream_window_size)
@@ -49,8 +53,9 @@ where
         .handshake(wire.clone())
         .await?;
     let held = Rc::new(Held::new(settings.initial_connection_window_size));
-    let client = Client { requests, held: Rc::clone(&held) };
+    let client = Client { requests, held: Rc::clone(&held), arrivals: Rc::clone(&arrivals) };
     let driver = std::future::poll_fn(move |cx| {
+        arrivals.set_driver(cx);
         if let Some(window) = held.poll_window(cx) {
             connection.set_target_window_size(window);
         }
@@ -93,8 +98,10 @@ impl Client {
         request: Request<()>,
         end: bool,
     ) -> Result<(Stream, AwaitedResponse), StreamError> {
+        let is_session = request.extensions().get::<Protocol>().is_some();
         let (response, send) = self.requests.send_request(request, end)?;
-        Ok((Stream::new(Some(send), None, &self.held), AwaitedResponse { response }))
+        let arrivals = is_session.then(|| Rc::clone(&self.arrivals));
+        Ok((Stream::new(Some(send), None, &self.held), AwaitedResponse { response, arrivals }))
     }
 }
 
@@ -102,6 +109,8 @@ impl Client {
 #[derive(Debug)]
 pub struct AwaitedResponse {
     response: ResponseFuture,
+    /// For an extended CONNECT.
+    arrivals: Option<Rc<Arrivals>>,
 }
 
 impl AwaitedResponse {
@@ -119,64 +128,17 @@ impl AwaitedResponse {
         }
         let response = std::task::ready!(Pin::new(&mut self.response).poll(cx))?;
         let (parts, receive) = response.into_parts();
+        // The bytes of a session, that is; what comes with a refusal `h2` holds against its length.
+        if let Some(arrivals) = self.arrivals.take()
+            && parts.status.is_success()
+            && !parts.headers.contains_key(CONTENT_LENGTH)
+        {
+            stream.set_inbox(arrivals.take_over(receive.stream_id().as_u32()));
+        }
         stream.set_receive(receive);
         Poll::Ready(Ok(Response::from_parts(parts, ())))
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use tokio::io::AsyncWriteExt;
-
-    use super::*;
-
-    const DATA: u8 = 0;
-    const HEADERS: u8 = 1;
-    const SETTINGS: u8 = 4;
-    const END_HEADERS: u8 = 4;
-
-    fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-        let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-        [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
-    }
-
-    #[tokio::test]
-    async fn frames_that_come_late_for_streams_that_were_given_up_do_not_end_the_connection() {
-        let settings = Settings {
-            allow_connect: false,
-            max_concurrent_streams: 1024,
-            initial_stream_window_size: 1 << 20,
-            initial_connection_window_size: 2 << 20,
-        };
-        let tasks = tokio::task::LocalSet::new();
-        let test = async {
-            let (near, far) = tokio::io::duplex(1 << 20);
-            let (mut client, driver) = connect(near, &settings).await.unwrap();
-            tokio::task::spawn_local(driver);
-            let (mut from_client, mut to_client) = tokio::io::split(far);
-            tokio::task::spawn_local(async move {
-                tokio::io::copy(&mut from_client, &mut tokio::io::sink()).await
-            });
-            to_client.write_all(&frame(SETTINGS, 0, 0, b"")).await.unwrap();
-            let request = || Request::get("http://a/").body(()).unwrap();
-            let (mut neighbour, mut response) = client.open(request(), false).unwrap();
-            let given_up: Vec<_> = (0..200).map(|_| client.open(request(), false).unwrap()).collect();
-            // They have to be on the wire before they can be reset there.
-            for (mut stream, _response) in given_up {
-                stream.drained(std::time::Duration::from_secs(20)).await;
-                stream.reset(super::super::Reason::CANCEL);
-            }
-            tokio::task::yield_now().await;
-            for late in 0..3000_u32 {
-                to_client.write_all(&frame(DATA, 0, 3 + late % 200 * 2, b"late")).await.unwrap();
-            }
-            // `:status: 200` (RFC 7541 appendix A).
-            to_client.write_all(&frame(HEADERS, END_HEADERS, 1, b"\x88")).await.unwrap();
-            to_client.write_all(&frame(DATA, 0, 1, b"hello")).await.unwrap();
-            std::future::poll_fn(|cx| response.poll_head(&mut neighbour, cx)).await.unwrap();
-            let data = std::future::poll_fn(|cx| neighbour.poll_data(cx)).await.unwrap();
-            assert_eq!(data.unwrap(), "hello");
-        };
-        tasks.run_until(test).await;
-    }
-}
+mod tests;

@@ -9,7 +9,7 @@ use std::task::{Context, Waker};
 
 /// Beyond this stalled streams do hold up the others of their connection, as they do in Envoy from the first byte: the
 /// memory that one connection can cost. The connection's window that Envoy had by default before 1.38.
-const MOST_HELD: usize = 256 << 20;
+pub(super) const MOST_HELD: usize = 256 << 20;
 
 /// The window follows in steps of this, so that streams that keep flowing never move it.
 const STEP: usize = 1 << 20;

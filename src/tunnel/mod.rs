@@ -4,17 +4,19 @@
 //! before them, and an opening ([`Settings`]) that is Envoy's to the byte. Which requests exist and what becomes of
 //! them is the sidecar's business.
 
+mod arrivals;
 mod byte_stream;
 mod client;
 pub mod frame_header;
 mod held;
+mod incoming;
 mod outgoing;
 mod peer_settings;
-mod resets;
 mod server;
 mod settings;
 mod stream;
 mod wire;
+mod written;
 
 pub use byte_stream::ByteStream;
 pub use client::{AwaitedResponse, Client, connect};

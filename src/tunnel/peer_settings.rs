@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::frame_header::{FRAME_HEADER_BYTES, SETTINGS, TYPE_AT, payload_length};
+use super::frame_header::{FRAME_HEADER_BYTES, FrameHeader, SETTINGS};
 use super::settings::ID_ENABLE_CONNECT_PROTOCOL;
 
 /// A SETTINGS frame is refused beyond this many bytes: `SETTINGS_MAX_FRAME_SIZE`'s first value.
@@ -82,8 +82,8 @@ impl Opening {
         let Self::Awaited(seen) = self else { return };
         seen.extend_from_slice(bytes);
         let Some(header) = seen.first_chunk() else { return };
-        let length = payload_length(*header);
-        if header[TYPE_AT] != SETTINGS || !length.is_multiple_of(6) || length > MAX_PAYLOAD {
+        let FrameHeader { length, kind, .. } = FrameHeader::parse(header);
+        if kind != SETTINGS || !length.is_multiple_of(6) || length > MAX_PAYLOAD {
             seen.truncate(MAX_STRANGE_BYTES);
             *self = Self::NotHttp2(std::mem::take(seen));
         } else if let Some(payload) = seen.get(FRAME_HEADER_BYTES..FRAME_HEADER_BYTES + length) {

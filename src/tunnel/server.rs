@@ -4,11 +4,14 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::BytesMut;
+use h2::ext::Protocol;
 use h2::server::{Builder, Connection, SendResponse};
+use http::header::CONTENT_LENGTH;
 use http::{Request, Response};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::Reason;
+use super::arrivals::Arrivals;
 use super::client::UNBOUNDED;
 use super::held::Held;
 use super::outgoing::Outgoing;
@@ -30,6 +33,7 @@ pub struct Server<T> {
     /// A malformed request ends the connection.
     is_strict: bool,
     held: Rc<Held>,
+    arrivals: Rc<Arrivals>,
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Server<T> {
@@ -38,7 +42,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Server<T> {
     /// # Errors
     /// The peer is gone, or what it sent is not HTTP/2.
     pub async fn handshake(io: T, read: BytesMut, settings: &Settings) -> Result<Self, StreamError> {
-        let wire = Wire::server(io, read, settings.server_frame());
+        let arrivals = Rc::new(Arrivals::new(settings));
+        let wire = Wire::server(io, read, settings.server_frame(), Rc::clone(&arrivals));
         let connection = Builder::new()
             // What is announced is the wire's business; see there.
             .enable_connect_protocol()
@@ -52,7 +57,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Server<T> {
             .handshake(wire.clone())
             .await?;
         let held = Rc::new(Held::new(settings.initial_connection_window_size));
-        Ok(Self { connection, wire, last_accepted: 0, is_strict: true, held })
+        Ok(Self { connection, wire, last_accepted: 0, is_strict: true, held, arrivals })
     }
 
     /// Leaves malformed requests to `h2`, which resets their streams: the others live on. Otherwise the connection ends
@@ -79,6 +84,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Server<T> {
         if let Some(window) = self.held.poll_window(cx) {
             self.connection.set_target_window_size(window);
         }
+        self.arrivals.set_driver(cx);
         let accepted = self.connection.poll_accept(cx);
         if let Poll::Ready(Some(Ok((_, respond)))) = &accepted {
             self.last_accepted = self.last_accepted.max(respond.stream_id().as_u32());
@@ -97,7 +103,14 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Server<T> {
             Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(error.into()))),
             Poll::Ready(Some(Ok((request, response)))) => {
                 let (parts, receive) = request.into_parts();
-                let stream = Stream::new(None, Some(receive), &self.held);
+                // An extended CONNECT has no length; if it has one all the same, `h2` holds the body against it.
+                let is_tunnel = parts.extensions.get::<Protocol>().is_some()
+                    && !parts.headers.contains_key(CONTENT_LENGTH);
+                let id = receive.stream_id().as_u32();
+                let mut stream = Stream::new(None, Some(receive), &self.held);
+                if is_tunnel {
+                    stream.set_inbox(self.arrivals.take_over(id));
+                }
                 Poll::Ready(Some(Ok((Request::from_parts(parts, ()), stream, Respond { response }))))
             }
         }

@@ -2,7 +2,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::frame_header::{FRAME_HEADER_BYTES, SETTINGS};
+use super::frame_header::{FRAME_HEADER_BYTES, FrameHeader, SETTINGS};
 
 /// `SETTINGS_HEADER_TABLE_SIZE`: the protocol's default, which Envoy announces all the same.
 const HEADER_TABLE_SIZE: u32 = 4096;
@@ -49,14 +49,11 @@ impl Settings {
     }
 }
 
-/// A SETTINGS frame: length (24 bits), type, no flags, stream 0, then pairs of identifier and value.
+/// A SETTINGS frame: its header, then pairs of identifier and value.
 fn frame(settings: &[(u16, u32)]) -> Bytes {
     let length = settings.len() * 6;
     let mut out = BytesMut::with_capacity(FRAME_HEADER_BYTES + length);
-    out.put_uint(length as u64, 3);
-    out.put_u8(SETTINGS);
-    out.put_u8(0);
-    out.put_u32(0);
+    out.extend_from_slice(&FrameHeader { length, kind: SETTINGS, flags: 0, stream: 0 }.to_bytes());
     for (identifier, value) in settings {
         out.put_u16(*identifier);
         out.put_u32(*value);

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::{Reason, RecvStream, SendStream};
 
+use super::arrivals::Inbox;
 use super::held::Held;
 use super::outgoing::{Outgoing, Outstanding};
 
@@ -49,14 +50,37 @@ pub struct Stream {
     outstanding: Rc<Outstanding>,
     /// Something was sent after the head.
     head_followed: bool,
-    /// Taken and not yet released.
+    /// Taken off `h2` and not yet released.
     held: usize,
     held_in_all: Rc<Held>,
+    arriving: Option<Arriving>,
+}
+
+/// DATA that does not come by way of `h2`.
+#[derive(Debug)]
+struct Arriving {
+    inbox: Rc<Inbox>,
+    /// What `h2` has came before it, if it has any.
+    h2_first: bool,
+    /// Taken and not yet released.
+    held: usize,
+}
+
+impl Arriving {
+    fn pop(&mut self) -> Option<Bytes> {
+        let data = self.inbox.pop()?;
+        self.h2_first = false;
+        self.held += data.len();
+        Some(data)
+    }
 }
 
 impl Drop for Stream {
     fn drop(&mut self) {
         self.held_in_all.release(self.held);
+        if let Some(arriving) = &self.arriving {
+            arriving.inbox.close(arriving.held);
+        }
     }
 }
 
@@ -67,7 +91,12 @@ impl Stream {
         held: &Rc<Held>,
     ) -> Self {
         let (outstanding, held_in_all) = (Rc::default(), Rc::clone(held));
-        Self { send, receive, outstanding, head_followed: false, held: 0, held_in_all }
+        Self { send, receive, outstanding, head_followed: false, held: 0, held_in_all, arriving: None }
+    }
+
+    /// From here on DATA comes to `inbox`.
+    pub(super) fn set_inbox(&mut self, inbox: Rc<Inbox>) {
+        self.arriving = Some(Arriving { inbox, h2_first: true, held: 0 });
     }
 
     pub(super) fn set_send(&mut self, send: SendStream<Outgoing>) {
@@ -81,7 +110,8 @@ impl Stream {
     /// Whether the peer has ended its side and everything has been read.
     #[must_use]
     pub fn is_end(&self) -> bool {
-        self.receive.as_ref().is_some_and(RecvStream::is_end_stream)
+        let nothing_arrived = self.arriving.as_ref().is_none_or(|arriving| arriving.inbox.is_empty());
+        nothing_arrived && self.receive.as_ref().is_some_and(RecvStream::is_end_stream)
     }
 
     /// The payload of the next DATA frame, `None` at END_STREAM. Its bytes stay charged to the peer's window until
@@ -90,6 +120,31 @@ impl Stream {
     /// # Errors
     /// [`StreamError`].
     pub fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, StreamError>> {
+        let Some(arriving) = &mut self.arriving else { return self.poll_h2(cx) };
+        if !arriving.h2_first
+            && let Some(data) = arriving.pop()
+        {
+            return Poll::Ready(Ok(Some(data)));
+        }
+        let polled = self.poll_h2(cx);
+        let Some(arriving) = &mut self.arriving else { return polled };
+        if matches!(polled, Poll::Ready(Ok(Some(_)))) {
+            return polled;
+        }
+        // An end comes behind everything that arrived.
+        if let Some(data) = arriving.pop() {
+            return Poll::Ready(Ok(Some(data)));
+        }
+        if arriving.inbox.is_exceeded() {
+            self.reset(Reason::FLOW_CONTROL_ERROR);
+            return Poll::Ready(Err(StreamError::Protocol(Reason::FLOW_CONTROL_ERROR)));
+        }
+        arriving.inbox.set_reader(cx);
+        polled
+    }
+
+    /// What comes by way of `h2`.
+    fn poll_h2(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, StreamError>> {
         let Some(receive) = &mut self.receive else { return Poll::Pending };
         loop {
             match std::task::ready!(receive.poll_data(cx)) {
@@ -108,11 +163,21 @@ impl Stream {
 
     /// Gives `length` bytes of window back to the peer.
     pub fn release(&mut self, length: usize) {
-        self.held -= length;
-        self.held_in_all.release(length);
-        if let Some(receive) = &mut self.receive {
-            // Fails only for more than was received.
-            let _ = receive.flow_control().release_capacity(length);
+        // What came by way of `h2` was taken first.
+        let of_h2 = length.min(self.held);
+        if of_h2 > 0 {
+            self.held -= of_h2;
+            self.held_in_all.release(of_h2);
+            if let Some(receive) = &mut self.receive {
+                // Fails only for more than was received.
+                let _ = receive.flow_control().release_capacity(of_h2);
+            }
+        }
+        if let Some(arriving) = &mut self.arriving
+            && length > of_h2
+        {
+            arriving.held -= length - of_h2;
+            arriving.inbox.release(length - of_h2);
         }
     }
 

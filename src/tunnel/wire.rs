@@ -1,5 +1,6 @@
 //! The byte stream beneath `h2`. It replaces the first SETTINGS frame that `h2` writes by ours, on the server's side holds
-//! everything back until the first requests have been looked at, and reads and writes in fewer and larger system calls.
+//! everything back until the first requests have been looked at, reads and writes in fewer and larger system calls, and
+//! lets the DATA of sessions go past `h2` ([`super::incoming`]).
 //!
 //! Why: `h2` refuses extended CONNECT by itself, unseen, unless it has announced it, so it always has to believe that it
 //! did; and an Envoy that drops a connection for its first request has not even sent SETTINGS by then. And `h2` reads and
@@ -10,14 +11,16 @@ use std::cell::{Cell, RefCell};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::frame_header::{FRAME_HEADER_BYTES, payload_length};
+use super::arrivals::Arrivals;
+use super::frame_header::{FRAME_HEADER_BYTES, FrameHeader, PREFACE};
+use super::incoming::Incoming;
 use super::outgoing::lent;
-use super::resets::Resets;
+use super::written::Written;
 use crate::net::WriteQueue;
 
 /// One read takes up to this.
@@ -47,17 +50,19 @@ pub(super) struct Wire<T>(Rc<RefCell<Inner<T>>>);
 struct Inner<T> {
     io: T,
     stage: Stage,
-    /// Read and not yet asked for.
+    /// Read and not yet sorted.
     read: BytesMut,
+    incoming: Incoming,
+    arrivals: Rc<Arrivals>,
     /// How much was read in this turn.
     turn: usize,
     /// Written and not yet sent: what is kept in pieces, and behind it what is not.
     pieces: WriteQueue,
     written: BytesMut,
+    /// What they are, once everything passes.
+    frames: Written,
     /// Nothing is sent yet.
     held: bool,
-    /// What a server's `h2` refuses by itself.
-    resets: Option<Resets>,
 }
 
 /// How far `h2`'s first bytes have come.
@@ -80,24 +85,23 @@ impl<T> Clone for Wire<T> {
 }
 
 impl<T> Wire<T> {
-    /// A client's side: `preface` bytes pass, then the frame is replaced.
-    pub(super) fn client(io: T, preface: usize, settings: Bytes) -> Self {
-        Self::new(io, Stage::Preface(preface, settings), BytesMut::new(), None)
+    /// A client's side: the preface passes, then the frame is replaced.
+    pub(super) fn client(io: T, settings: Bytes, arrivals: Rc<Arrivals>) -> Self {
+        let stage = Stage::Preface(PREFACE.len(), settings);
+        let inner = Inner::new(io, stage, Incoming::new(0, Rc::clone(&arrivals)), arrivals);
+        Self(Rc::new(RefCell::new(inner)))
     }
 
     /// A server's side, of which `read` has been read already: nothing is sent before [`Wire::release`].
-    pub(super) fn server(io: T, read: BytesMut, settings: Bytes) -> Self {
-        Self::new(io, Stage::Header(Vec::new(), settings), read, Some(Resets::default()))
-    }
-
-    fn new(io: T, stage: Stage, read: BytesMut, resets: Option<Resets>) -> Self {
-        let (pieces, written, held) = (WriteQueue::default(), BytesMut::new(), resets.is_some());
-        Self(Rc::new(RefCell::new(Inner { io, stage, read, turn: 0, pieces, written, held, resets })))
+    pub(super) fn server(io: T, read: BytesMut, settings: Bytes, arrivals: Rc<Arrivals>) -> Self {
+        let stage = Stage::Header(Vec::new(), settings);
+        let inner = Inner::new(io, stage, Incoming::new(PREFACE.len(), Rc::clone(&arrivals)), arrivals);
+        Self(Rc::new(RefCell::new(Inner { read, held: true, ..inner })))
     }
 
     /// The highest stream that `h2` has reset for a protocol error (a server's side), 0 if none.
     pub(super) fn last_protocol_error(&self) -> u32 {
-        self.0.borrow().resets.as_ref().map_or(0, Resets::last_protocol_error)
+        self.0.borrow().frames.last_protocol_error()
     }
 
     /// Lets out what was held back, with the next [`Wire::poll_settle`].
@@ -124,6 +128,21 @@ impl<T: AsyncWrite + Unpin> Wire<T> {
 }
 
 impl<T> Inner<T> {
+    fn new(io: T, stage: Stage, incoming: Incoming, arrivals: Rc<Arrivals>) -> Self {
+        Self {
+            io,
+            stage,
+            read: BytesMut::new(),
+            incoming,
+            arrivals,
+            turn: 0,
+            pieces: WriteQueue::default(),
+            written: BytesMut::new(),
+            frames: Written::default(),
+            held: false,
+        }
+    }
+
     /// Takes what `h2` writes before the connection is open; returns how much of it was taken.
     fn open(&mut self, bytes: &[u8]) -> usize {
         match std::mem::replace(&mut self.stage, Stage::Open) {
@@ -141,7 +160,7 @@ impl<T> Inner<T> {
                 let length = (FRAME_HEADER_BYTES - header.len()).min(bytes.len());
                 header.extend_from_slice(&bytes[..length]);
                 self.stage = match header[..].try_into() {
-                    Ok(header) => self.swallow(payload_length(header), settings),
+                    Ok(header) => self.swallow(FrameHeader::parse(header).length, settings),
                     Err(_) => Stage::Header(header, settings),
                 };
                 length
@@ -172,12 +191,15 @@ impl<T: AsyncWrite + Unpin> Inner<T> {
         if self.held {
             return Poll::Ready(Ok(()));
         }
+        if matches!(self.stage, Stage::Open) && self.frames.is_between_frames() {
+            self.arrivals.write_updates(&mut self.written);
+        }
         if !self.pieces.is_flushed() {
             self.pieces.push(self.written.split().freeze());
-            std::task::ready!(self.pieces.poll_flush(&mut self.io, cx))?;
+            ready!(self.pieces.poll_flush(&mut self.io, cx))?;
         }
         while !self.written.is_empty() {
-            match std::task::ready!(Pin::new(&mut self.io).poll_write(cx, &self.written))? {
+            match ready!(Pin::new(&mut self.io).poll_write(cx, &self.written))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 sent => self.written.advance(sent),
             }
@@ -187,16 +209,14 @@ impl<T: AsyncWrite + Unpin> Inner<T> {
 
     fn poll_write(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         if self.written.len() >= WRITE_BYTES || self.pieces.len() >= WRITE_KEPT_BYTES {
-            std::task::ready!(self.poll_settle(cx))?;
+            ready!(self.poll_settle(cx))?;
         }
         if !matches!(self.stage, Stage::Open) {
             let first = slices.iter().find(|slice| !slice.is_empty());
             return Poll::Ready(Ok(first.map_or(0, |slice| self.open(slice))));
         }
         for slice in slices {
-            if let Some(resets) = &mut self.resets {
-                resets.feed(slice);
-            }
+            self.frames.feed(slice);
             match lent(slice) {
                 Some(piece) => {
                     self.pieces.push(self.written.split().freeze());
@@ -209,6 +229,28 @@ impl<T: AsyncWrite + Unpin> Inner<T> {
     }
 }
 
+impl<T: AsyncRead + Unpin> Inner<T> {
+    /// Gives `h2` what is there for it, and reads on while that is nothing.
+    fn poll_read(&mut self, cx: &mut Context<'_>, for_h2: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        while !self.incoming.sort(&mut self.read, for_h2) {
+            if self.turn >= MOST_A_TURN {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            self.read.reserve(READ_BYTES);
+            match ready!(tokio_util::io::poll_read_buf(Pin::new(&mut self.io), cx, &mut self.read))? {
+                0 => {
+                    self.incoming.end(&self.read);
+                    self.incoming.sort(&mut self.read, for_h2);
+                    break;
+                }
+                length => self.turn += length,
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
 impl<T: AsyncRead + Unpin> AsyncRead for Wire<T> {
     fn poll_read(
         self: Pin<&mut Self>,
@@ -217,27 +259,13 @@ impl<T: AsyncRead + Unpin> AsyncRead for Wire<T> {
     ) -> Poll<io::Result<()>> {
         let inner = &mut *self.0.borrow_mut();
         if inner.read.is_empty() {
-            if inner.turn >= MOST_A_TURN {
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
-            }
-            let mut read = SPARE.take();
-            read.reserve(READ_BYTES);
-            let polled = tokio_util::io::poll_read_buf(Pin::new(&mut inner.io), cx, &mut read);
-            let Poll::Ready(Ok(length)) = polled else {
-                SPARE.set(read);
-                return polled.map_ok(drop);
-            };
-            inner.turn += length;
-            inner.read = read;
+            inner.read = SPARE.take();
         }
-        let length = inner.read.len().min(buffer.remaining());
-        buffer.put_slice(&inner.read[..length]);
-        inner.read.advance(length);
+        let polled = inner.poll_read(cx, buffer);
         if inner.read.is_empty() {
             SPARE.set(std::mem::take(&mut inner.read));
         }
-        Poll::Ready(Ok(()))
+        polled
     }
 }
 
@@ -265,117 +293,10 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Wire<T> {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let inner = &mut *self.0.borrow_mut();
-        std::task::ready!(inner.poll_settle(cx))?;
+        ready!(inner.poll_settle(cx))?;
         Pin::new(&mut inner.io).poll_shutdown(cx)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
-
-    use super::super::outgoing::Outstanding;
-    use super::*;
-
-    const FRAME: &[u8] = &[0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 9];
-
-    async fn settle(wire: &Wire<DuplexStream>) {
-        std::future::poll_fn(|cx| wire.poll_settle(cx)).await.unwrap();
-    }
-
-    #[tokio::test]
-    async fn the_first_settings_frame_is_replaced_however_it_is_split() {
-        for split in 1..FRAME.len() + 2 {
-            let (near, mut far) = tokio::io::duplex(1024);
-            let mut wire = Wire::client(near, 3, Bytes::from_static(b"OURS"));
-            let all = [b"PRI", FRAME, b"rest"].concat();
-            for piece in all.chunks(split) {
-                wire.write_all(piece).await.unwrap();
-            }
-            settle(&wire).await;
-            drop(wire);
-            let mut seen = Vec::new();
-            far.read_to_end(&mut seen).await.unwrap();
-            assert_eq!(String::from_utf8(seen).unwrap(), "PRIOURSrest", "in pieces of {split}");
-        }
-    }
-
-    #[tokio::test]
-    async fn a_server_says_nothing_until_it_is_released() {
-        let (near, mut far) = tokio::io::duplex(1024);
-        let mut wire = Wire::server(near, BytesMut::new(), Bytes::from_static(b"OURS"));
-        wire.write_all(&[FRAME, b"more"].concat()).await.unwrap();
-        settle(&wire).await;
-        wire.release();
-        wire.write_all(b" and more").await.unwrap();
-        settle(&wire).await;
-        let mut seen = [0; 17];
-        far.read_exact(&mut seen).await.unwrap();
-        assert_eq!(&seen, b"OURSmore and more");
-        let (near, mut far) = tokio::io::duplex(1024);
-        let mut refused = Wire::server(near, BytesMut::new(), Bytes::from_static(b"OURS"));
-        refused.write_all(FRAME).await.unwrap();
-        settle(&refused).await;
-        drop(refused.into_inner());
-        assert_eq!(far.read(&mut seen).await.unwrap(), 0);
-    }
-
-    #[tokio::test]
-    async fn payloads_are_kept_without_a_copy_in_their_place_among_what_is_copied() {
-        let (near, mut far) = tokio::io::duplex(64 * 1024);
-        let mut wire = Wire::client(near, 3, Bytes::new());
-        wire.write_all(&[b"PRI", FRAME].concat()).await.unwrap();
-        let outstanding = Rc::new(Outstanding::default());
-        let payload = |byte, length| outstanding.lease(Bytes::from(vec![byte; length]));
-        let (large, small, last) = (payload(b'l', 16 * 1024), payload(b's', 10), payload(b'e', 9 * 1024));
-        let mut sent = b"PRI".to_vec();
-        for (head, payload) in [("one", &large), ("two", &small), ("three", &last)] {
-            let slices = [IoSlice::new(head.as_bytes()), IoSlice::new(payload.chunk())];
-            let written = std::future::poll_fn(|cx| Pin::new(&mut wire).poll_write_vectored(cx, &slices));
-            assert_eq!(written.await.unwrap(), head.len() + payload.remaining());
-            sent.extend_from_slice(&[head.as_bytes(), payload.chunk()].concat());
-        }
-        wire.write_all(b"end").await.unwrap();
-        sent.extend_from_slice(b"end");
-        let waiting = |inner: &Inner<_>| (inner.pieces.len(), inner.written.len());
-        assert_eq!(waiting(&wire.0.borrow()), (sent.len() - 3, 3));
-        settle(&wire).await;
-        drop(wire);
-        let mut seen = Vec::new();
-        far.read_to_end(&mut seen).await.unwrap();
-        assert!(seen == sent, "{} bytes of {}", seen.len(), sent.len());
-    }
-
-    #[tokio::test]
-    async fn a_turn_reads_so_much_and_the_next_one_goes_on() {
-        let (near, mut far) = tokio::io::duplex(4 * MOST_A_TURN);
-        far.write_all(&vec![7; 2 * MOST_A_TURN]).await.unwrap();
-        let mut wire = Wire::client(near, 0, Bytes::new());
-        for _ in 0..2 {
-            let mut all = 0;
-            let mut part = [0; 4096];
-            while let Some(read) = futures_util::FutureExt::now_or_never(wire.read(&mut part)) {
-                all += read.unwrap();
-            }
-            assert_eq!(all, MOST_A_TURN);
-            wire.end_turn();
-        }
-    }
-
-    #[tokio::test]
-    async fn what_was_read_before_comes_first_and_any_part_can_be_asked_for() {
-        let (near, mut far) = tokio::io::duplex(1024);
-        far.write_all(b" then this").await.unwrap();
-        drop(far);
-        let mut wire = Wire::server(near, BytesMut::from("first that,"), Bytes::new());
-        let mut seen = Vec::new();
-        let mut part = [0; 4];
-        loop {
-            match wire.read(&mut part).await.unwrap() {
-                0 => break,
-                length => seen.extend_from_slice(&part[..length]),
-            }
-        }
-        assert_eq!(seen, b"first that, then this");
-    }
-}
+mod tests;

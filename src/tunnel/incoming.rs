@@ -1,0 +1,260 @@
+//! What a connection has read, sorted: DATA of the streams with an [`Inbox`] goes there without a copy, everything else to
+//! `h2`, to which it looks as if nothing was missing.
+
+use std::rc::Rc;
+
+use bytes::{Buf, BytesMut};
+use tokio::io::ReadBuf;
+
+use super::arrivals::{Arrivals, Inbox};
+use super::frame_header::{DATA, END_STREAM, FRAME_HEADER_BYTES, FrameHeader, HEADERS, PADDED, RST_STREAM};
+
+/// The largest frame that this side allows, `SETTINGS_MAX_FRAME_SIZE`'s first value: `h2` refuses what is larger.
+const MAX_FRAME_BYTES: usize = 16 * 1024;
+
+/// Follows the frames, however they are cut.
+#[derive(Debug)]
+pub(super) struct Incoming {
+    within: Within,
+    arrivals: Rc<Arrivals>,
+}
+
+/// Where in its frame the next byte is.
+#[derive(Debug)]
+enum Within {
+    /// Before its header.
+    Header,
+    /// In something for `h2`, of which so much is left.
+    Passing(usize),
+    /// In what goes to an inbox: so much payload, then so much padding.
+    Arriving { inbox: Rc<Inbox>, payload: usize, padding: usize, is_last: bool },
+    /// In what `h2` gets in place of a stream's last frame, of which the payload went past it.
+    End([u8; FRAME_HEADER_BYTES], usize),
+}
+
+impl Incoming {
+    /// `preface` bytes come before the first frame.
+    pub(super) fn new(preface: usize, arrivals: Rc<Arrivals>) -> Self {
+        Self { within: Within::Passing(preface), arrivals }
+    }
+
+    /// Sorts what was read, until `h2` has enough or there is nothing left that could be sorted. Returns whether `h2` got
+    /// something. It has to look at that first, so nothing is delivered behind it in the same call.
+    pub(super) fn sort(&mut self, read: &mut BytesMut, for_h2: &mut ReadBuf<'_>) -> bool {
+        let before = for_h2.filled().len();
+        loop {
+            let got_some = for_h2.filled().len() > before;
+            match &mut self.within {
+                Within::Passing(0) => self.within = Within::Header,
+                Within::Passing(left) => {
+                    let length = (*left).min(read.len()).min(for_h2.remaining());
+                    if length == 0 {
+                        return got_some;
+                    }
+                    for_h2.put_slice(&read[..length]);
+                    read.advance(length);
+                    *left -= length;
+                }
+                Within::End(header, given) => {
+                    let length = (header.len() - *given).min(for_h2.remaining());
+                    for_h2.put_slice(&header[*given..*given + length]);
+                    *given += length;
+                    if *given < header.len() {
+                        return true;
+                    }
+                    self.within = Within::Header;
+                }
+                Within::Arriving { .. } if got_some => return true,
+                Within::Arriving { inbox, payload, padding, is_last } => {
+                    if *payload > 0 {
+                        let length = (*payload).min(read.len());
+                        if length == 0 {
+                            return false;
+                        }
+                        inbox.deliver(read.split_to(length).freeze());
+                        *payload -= length;
+                    } else if *padding > 0 {
+                        let length = (*padding).min(read.len());
+                        if length == 0 {
+                            return false;
+                        }
+                        inbox.deliver_padding(length);
+                        read.advance(length);
+                        *padding -= length;
+                    } else if *is_last {
+                        let end =
+                            FrameHeader { length: 0, kind: DATA, flags: END_STREAM, stream: inbox.stream() };
+                        self.within = Within::End(end.to_bytes(), 0);
+                    } else {
+                        self.within = Within::Header;
+                    }
+                }
+                Within::Header => match self.begin(read) {
+                    Some(within) => self.within = within,
+                    None => return got_some,
+                },
+            }
+        }
+    }
+
+    /// No more comes: what has begun is `h2`'s to complain about.
+    pub(super) fn end(&mut self, read: &BytesMut) {
+        self.within = Within::Passing(read.len());
+    }
+
+    /// Decides on the next frame; `None` if too little of it is there.
+    fn begin(&self, read: &mut BytesMut) -> Option<Within> {
+        let (header, payload) = read.split_first_chunk()?;
+        let header = FrameHeader::parse(header);
+        let passing = Within::Passing(FRAME_HEADER_BYTES + header.length);
+        let is_last = header.flags & END_STREAM != 0;
+        if !matches!(header.kind, DATA | HEADERS | RST_STREAM) {
+            return Some(passing);
+        }
+        let Some(inbox) = self.arrivals.inbox(header.stream) else { return Some(passing) };
+        if header.kind != DATA {
+            if is_last || header.kind == RST_STREAM {
+                self.arrivals.hand_back(header.stream);
+            }
+            return Some(passing);
+        }
+        let (head, padding) =
+            if header.flags & PADDED == 0 { (0, 0) } else { (1, usize::from(*payload.first()?)) };
+        if header.length > MAX_FRAME_BYTES || head + padding > header.length {
+            return Some(passing);
+        }
+        read.advance(FRAME_HEADER_BYTES + head);
+        if head > 0 {
+            inbox.deliver_padding(head);
+        }
+        if is_last {
+            self.arrivals.hand_back(header.stream);
+        }
+        Some(Within::Arriving { inbox, payload: header.length - head - padding, padding, is_last })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::mem::MaybeUninit;
+
+    use super::super::frame_header::{END_HEADERS, SETTINGS};
+    use super::super::settings::Settings;
+    use super::*;
+
+    fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+        let header = FrameHeader { length: payload.len(), kind, flags, stream };
+        [&header.to_bytes()[..], payload].concat()
+    }
+
+    /// Sorts all of `bytes`, read in pieces of `piece` and given to `h2` in parts of at most `part`. What `h2` gets, and all
+    /// that is in the inbox whenever it gets something.
+    fn sorted(
+        incoming: &mut Incoming,
+        inbox: &Inbox,
+        bytes: &[u8],
+        piece: usize,
+        part: usize,
+    ) -> (Vec<u8>, Vec<u8>) {
+        let (mut for_h2, mut arrived, mut read) = (Vec::new(), Vec::new(), BytesMut::new());
+        let mut pieces = bytes.chunks(piece);
+        loop {
+            let mut room = vec![MaybeUninit::uninit(); part];
+            let mut buffer = ReadBuf::uninit(&mut room);
+            let got_some = incoming.sort(&mut read, &mut buffer);
+            assert_eq!(got_some, !buffer.filled().is_empty());
+            for_h2.extend_from_slice(buffer.filled());
+            arrived.extend(std::iter::from_fn(|| inbox.pop()).flatten());
+            if got_some {
+                continue;
+            }
+            match pieces.next() {
+                Some(piece) => read.extend_from_slice(piece),
+                None => return (for_h2, arrived),
+            }
+        }
+    }
+
+    fn arrivals() -> Rc<Arrivals> {
+        let window = 1 << 20;
+        Rc::new(Arrivals::new(&Settings {
+            allow_connect: true,
+            max_concurrent_streams: 100,
+            initial_stream_window_size: window,
+            initial_connection_window_size: window,
+        }))
+    }
+
+    #[test]
+    fn a_sessions_data_goes_past_h2_however_the_frames_are_cut() {
+        let settings = frame(SETTINGS, 0, 0, &[0, 3, 0, 0, 0, 9]);
+        let of_others = frame(DATA, END_STREAM, 1, b"to h2");
+        let more = frame(HEADERS, END_HEADERS, 7, b"head");
+        let after_the_end = frame(DATA, 0, 3, b"too late");
+        let bytes = [
+            b"preface",
+            &settings[..],
+            &frame(DATA, 0, 3, b"first,"),
+            &of_others,
+            &frame(DATA, 0, 3, b""),
+            &frame(DATA, PADDED, 3, b"\x03 second,\0\0\0"),
+            &more,
+            &frame(DATA, END_STREAM | PADDED, 3, b"\0 last"),
+            &after_the_end,
+        ]
+        .concat();
+        let to_h2 =
+            [b"preface", &settings[..], &of_others, &more, &frame(DATA, END_STREAM, 3, b""), &after_the_end];
+        for (piece, part) in (1..bytes.len()).flat_map(|piece| [(piece, 1), (piece, 5), (piece, 1000)]) {
+            let arrivals = arrivals();
+            let inbox = arrivals.take_over(3);
+            let mut incoming = Incoming::new(b"preface".len(), arrivals);
+            let (for_h2, arrived) = sorted(&mut incoming, &inbox, &bytes, piece, part);
+            assert_eq!(arrived, b"first, second, last", "read {piece}, given {part}");
+            assert_eq!(for_h2, to_h2.concat(), "read {piece}, given {part}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_frame_is_left_to_h2() {
+        for wrong in [
+            frame(DATA, PADDED, 3, b"\x09short"),
+            frame(DATA, PADDED, 3, b""),
+            frame(DATA, 0, 3, &vec![0; MAX_FRAME_BYTES + 1]),
+        ] {
+            let arrivals = arrivals();
+            let inbox = arrivals.take_over(3);
+            // So that the byte that says how much padding there is can be looked for.
+            let bytes = [wrong, frame(SETTINGS, 0, 0, b"")].concat();
+            let (for_h2, arrived) = sorted(&mut Incoming::new(0, arrivals), &inbox, &bytes, 1000, 100_000);
+            assert!(for_h2 == bytes && arrived.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_stream_that_was_reset_or_ended_by_trailers_takes_nothing_more() {
+        for ended in
+            [frame(RST_STREAM, 0, 3, &[0; 4]), frame(HEADERS, END_STREAM | END_HEADERS, 3, b"trailer")]
+        {
+            let arrivals = arrivals();
+            let inbox = arrivals.take_over(3);
+            let bytes = [ended, frame(DATA, 0, 3, b"late")].concat();
+            let (for_h2, arrived) = sorted(&mut Incoming::new(0, arrivals), &inbox, &bytes, 4, 100);
+            assert!(for_h2 == bytes && arrived.is_empty());
+        }
+    }
+
+    #[test]
+    fn what_is_cut_off_by_the_end_is_given_to_h2() {
+        let arrivals = arrivals();
+        let inbox = arrivals.take_over(3);
+        let mut incoming = Incoming::new(0, arrivals);
+        assert_eq!(sorted(&mut incoming, &inbox, b"\0\0\x05", 10, 10), (Vec::new(), Vec::new()));
+        let mut read = BytesMut::from(&b"\0\0\x05"[..]);
+        incoming.end(&read);
+        let mut room = [MaybeUninit::uninit(); 10];
+        let mut buffer = ReadBuf::uninit(&mut room);
+        assert!(incoming.sort(&mut read, &mut buffer));
+        assert_eq!(buffer.filled(), b"\0\0\x05");
+    }
+}
