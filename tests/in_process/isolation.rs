@@ -32,7 +32,7 @@ const FLOOD_BYTES: usize = 32 << 20;
 const FLOOD: u8 = b'f';
 /// Sends so many tiny frames.
 const TRICKLE: u8 = b't';
-const TRICKLED: usize = 200_000;
+const TRICKLED: usize = 1_000_000;
 /// Reads nothing any more.
 const STALL: u8 = b'w';
 /// Everything else is echoed.

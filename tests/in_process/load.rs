@@ -2,6 +2,7 @@
 //! ended cleanly.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -11,8 +12,17 @@ use tokio::sync::{Semaphore, oneshot};
 use crate::admin;
 use crate::support::*;
 
-const SESSIONS: usize = 500;
-const AT_A_TIME: usize = 50;
+/// How many sessions there are, and how many at a time.
+#[derive(Debug, Clone, Copy)]
+struct Load {
+    sessions: usize,
+    at_a_time: usize,
+    /// How long all of them may take.
+    limit: Duration,
+}
+
+const SMALL: Load = Load { sessions: 500, at_a_time: 50, limit: PATIENCE };
+const LARGE: Load = Load { sessions: 10_000, at_a_time: 200, limit: Duration::from_secs(180) };
 
 /// What the application sends before it closes in the same breath.
 const LAST_FRAMES: &[u8] = b"\x82\x04last\x88\x02\x03\xe8";
@@ -65,7 +75,7 @@ async fn accept(socket: &mut TcpStream) -> std::io::Result<()> {
 
 fn reset(socket: TcpStream) -> std::io::Result<()> {
     let socket = socket2::Socket::from(socket.into_std()?);
-    socket.set_linger(Some(std::time::Duration::ZERO))
+    socket.set_linger(Some(Duration::ZERO))
 }
 
 /// One session to its end. Says whether it got as far as to have its end at all.
@@ -101,17 +111,17 @@ async fn session(address: SocketAddr, index: usize) -> std::io::Result<()> {
 }
 
 /// All sessions, so many at a time; how many had an answer and a clean exchange.
-async fn all_sessions(address: SocketAddr) -> usize {
-    let permits = std::sync::Arc::new(Semaphore::new(AT_A_TIME));
+async fn all_sessions(address: SocketAddr, load: Load) -> usize {
+    let permits = std::sync::Arc::new(Semaphore::new(load.at_a_time));
     let mut sessions = tokio::task::JoinSet::new();
-    for index in 0..SESSIONS {
+    for index in 0..load.sessions {
         let permits = std::sync::Arc::clone(&permits);
         sessions.spawn(async move {
             let _permit = permits.acquire().await.unwrap();
             session(address, index).await.is_ok()
         });
     }
-    let ended = patiently(sessions.join_all()).await;
+    let ended = tokio::time::timeout(load.limit, sessions.join_all()).await.expect("in time");
     ended.into_iter().filter(|ended| *ended).count()
 }
 
@@ -145,47 +155,67 @@ fn assert_distinct(side: &str, lines: &[Value]) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_session_leaves_one_line_on_each_side_however_it_ends() {
-    for hop in [Hop::Http1, Hop::Http2] {
-        let (application, _serving) = application().await;
-        let pair = Pair::start(hop, application);
-        assert_eq!(all_sessions(pair.outbound).await, SESSIONS);
-        let client = assert_one_line_each(&pair, "client", pair.outbound_admin).await;
-        let server = assert_one_line_each(&pair, "server", pair.inbound_admin).await;
-        assert_eq!((client.len(), server.len()), (SESSIONS, SESSIONS));
-        assert!(client.iter().chain(&server).all(|line| line["response_code"] == 101));
-    }
+    assert_one_line_however_sessions_end(SMALL).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_application_that_is_killed_in_the_middle_costs_no_line() {
-    for hop in [Hop::Http1, Hop::Http2] {
-        let (application, serving) = application().await;
-        let pair = Pair::start(hop, application);
-        let killing = async {
-            pair.wait_until_lines("client", SESSIONS / 4).await;
-            serving.abort();
-        };
-        let ((), ended) = tokio::join!(killing, all_sessions(pair.outbound));
-        assert!(ended >= SESSIONS / 4);
-        let client = assert_one_line_each(&pair, "client", pair.outbound_admin).await;
-        assert_eq!(client.len(), SESSIONS);
-        assert_one_line_each(&pair, "server", pair.inbound_admin).await;
-    }
+    assert_one_line_when_the_application_is_killed(SMALL).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sidecar_that_is_stopped_in_the_middle_costs_no_line() {
+    assert_one_line_when_a_sidecar_is_stopped(SMALL).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes a minute: 80,000 sessions"]
+async fn ten_thousand_sessions_leave_one_line_each_whatever_happens() {
+    assert_one_line_however_sessions_end(LARGE).await;
+    assert_one_line_when_the_application_is_killed(LARGE).await;
+    assert_one_line_when_a_sidecar_is_stopped(LARGE).await;
+}
+
+async fn assert_one_line_however_sessions_end(load: Load) {
+    for hop in [Hop::Http1, Hop::Http2] {
+        let (application, _serving) = application().await;
+        let pair = Pair::start(hop, application);
+        assert_eq!(all_sessions(pair.outbound, load).await, load.sessions);
+        let client = assert_one_line_each(&pair, "client", pair.outbound_admin).await;
+        let server = assert_one_line_each(&pair, "server", pair.inbound_admin).await;
+        assert_eq!((client.len(), server.len()), (load.sessions, load.sessions));
+        assert!(client.iter().chain(&server).all(|line| line["response_code"] == 101));
+    }
+}
+
+async fn assert_one_line_when_the_application_is_killed(load: Load) {
+    for hop in [Hop::Http1, Hop::Http2] {
+        let (application, serving) = application().await;
+        let pair = Pair::start(hop, application);
+        let killing = async {
+            pair.wait_until_lines("client", load.sessions / 4).await;
+            serving.abort();
+        };
+        let ((), ended) = tokio::join!(killing, all_sessions(pair.outbound, load));
+        assert!(ended >= load.sessions / 4);
+        let client = assert_one_line_each(&pair, "client", pair.outbound_admin).await;
+        assert_eq!(client.len(), load.sessions);
+        assert_one_line_each(&pair, "server", pair.inbound_admin).await;
+    }
+}
+
+async fn assert_one_line_when_a_sidecar_is_stopped(load: Load) {
     for (hop, side) in
         [(Hop::Http1, "client"), (Hop::Http2, "client"), (Hop::Http1, "server"), (Hop::Http2, "server")]
     {
         let (application, _serving) = application().await;
         let pair = Pair::start(hop, application);
         let stopping = async {
-            pair.wait_until_lines("client", SESSIONS / 4).await;
+            pair.wait_until_lines("client", load.sessions / 4).await;
             if side == "client" { pair.stop_outbound() } else { pair.stop_inbound() }
         };
-        let ((), ended) = tokio::join!(stopping, all_sessions(pair.outbound));
-        assert!(ended >= SESSIONS / 4);
+        let ((), ended) = tokio::join!(stopping, all_sessions(pair.outbound, load));
+        assert!(ended >= load.sessions / 4);
         // The other side can be asked how many requests it has counted.
         let (other, admin) =
             if side == "client" { ("server", pair.inbound_admin) } else { ("client", pair.outbound_admin) };
@@ -235,7 +265,7 @@ async fn a_slow_reader_gets_everything_that_was_sent_before_the_end() {
             outbound.connection_manager.delayed_close_timeout = PATIENCE;
             inbound.connection_manager.delayed_close_timeout = match hop {
                 Hop::Http1 => PATIENCE,
-                _ => std::time::Duration::from_millis(20),
+                _ => Duration::from_millis(20),
             };
         });
         let sending = tokio::spawn(async move {
