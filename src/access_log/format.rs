@@ -5,11 +5,12 @@ use std::io::{self, Write};
 use std::time::SystemTime;
 
 use http::HeaderValue;
+use serde::{Deserialize, Serialize};
 
 use super::Entry;
 
 /// How a line looks (`MeshConfig.accessLogEncoding`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Format {
     /// One JSON object a line; a missing value is `null`.
     #[default]

@@ -12,6 +12,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::{Entry, Format};
 
 /// A batch is written when it has this many bytes, even if more lines wait: bounds the memory of a burst.
@@ -22,7 +24,7 @@ const BATCH_BYTES: usize = 256 * 1024;
 const MOST_WAITING: usize = 32 * 1024;
 
 /// Where the lines are written.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Target {
     /// Standard output.
     Stdout,

@@ -39,6 +39,10 @@ enum Command {
 /// Parses the process's arguments and runs the subcommand.
 #[must_use]
 pub fn main() -> ExitCode {
+    if let Some(sidecar) = sidecar::prepared() {
+        crate::telemetry::install();
+        return sidecar::run_prepared(sidecar);
+    }
     let cli = Cli::parse();
     crate::telemetry::install();
     match cli.command {

@@ -1,5 +1,7 @@
 //! `websockets-cli sidecar outbound|inbound`.
 
+mod hand_over;
+
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
@@ -7,6 +9,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{duration, exit, mesh_config};
@@ -144,7 +147,6 @@ enum PolicyArg {
 }
 
 pub(super) fn run(args: Args) -> ExitCode {
-    net::raise_open_file_limit();
     match args.direction {
         DirectionArgs::Outbound(args) => {
             match args.common.documents().and_then(|found| outbound(&args, &found)) {
@@ -212,14 +214,19 @@ fn inbound(args: &InboundArgs, found: &Found) -> Result<Direction, MeshError> {
     })
 }
 
+/// A sidecar of which everything is known that the command line and the documents say.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Prepared {
+    config: Config,
+    mutual_tls: Option<PemFiles>,
+}
+
 fn start(args: CommonArgs, direction: Direction) -> ExitCode {
-    let mutual_tls = args.mutual_tls.map(|files| {
-        MutualTls::load(&PemFiles { certificate: files.certificate, key: files.key, ca: files.ca })
+    let mutual_tls = args.mutual_tls.map(|files| PemFiles {
+        certificate: files.certificate,
+        key: files.key,
+        ca: files.ca,
     });
-    let mutual_tls = match mutual_tls.transpose() {
-        Ok(mutual_tls) => mutual_tls,
-        Err(error) => return exit::report(&error, None, exit::USAGE),
-    };
     let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
     let config = Config {
         direction,
@@ -235,9 +242,27 @@ fn start(args: CommonArgs, direction: Direction) -> ExitCode {
             FormatArg::Json => Format::Json,
             FormatArg::Text => Format::Text,
         },
-        mutual_tls,
+        mutual_tls: None,
         admin: args.admin,
         drain_time: args.drain_time,
+    };
+    let prepared = Prepared { config, mutual_tls };
+    let error = hand_over::to_new_image(&prepared);
+    tracing::debug!("not started anew: {error}");
+    run_prepared(prepared)
+}
+
+/// What another image of the program has prepared in this process, if it has.
+pub(super) fn prepared() -> Option<Prepared> {
+    hand_over::from_old_image()
+}
+
+/// Runs the sidecar.
+pub(super) fn run_prepared(Prepared { mut config, mutual_tls }: Prepared) -> ExitCode {
+    net::raise_open_file_limit();
+    config.mutual_tls = match mutual_tls.as_ref().map(MutualTls::load).transpose() {
+        Ok(mutual_tls) => mutual_tls,
+        Err(error) => return exit::report(&error, None, exit::USAGE),
     };
     let sidecar = match Sidecar::bind(config) {
         Ok(sidecar) => sidecar,

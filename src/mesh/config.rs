@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::duration;
 pub use super::virtual_host::{RetryOn, RetryPolicy, Route, RouteAction, VirtualHost, match_virtual_host};
@@ -45,7 +45,7 @@ pub enum OutboundTrafficPolicy {
 }
 
 /// The client's sidecar.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outbound {
     /// The one HTTP connection manager of the port.
     pub connection_manager: HttpConnectionManager,
@@ -54,7 +54,7 @@ pub struct Outbound {
 }
 
 /// The server's sidecar.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Inbound {
     /// The HTTP connection manager of the target port's filter chain.
     pub connection_manager: HttpConnectionManager,
@@ -63,10 +63,10 @@ pub struct Inbound {
 }
 
 /// Envoy's `HttpConnectionManager`: the downstream side.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HttpConnectionManager {
     /// The `server` response header.
-    pub server_name: &'static str,
+    pub server_name: ServerName,
     /// `http2_protocol_options.allow_connect`: whether extended CONNECT (RFC 8441) is taken.
     pub allow_connect: bool,
     /// `http2_protocol_options.max_concurrent_streams`.
@@ -76,13 +76,13 @@ pub struct HttpConnectionManager {
     /// `http2_protocol_options.initial_connection_window_size`.
     pub initial_connection_window_size: u32,
     /// How long a stream may be without any activity; `None` is off, as Istio sets it.
-    #[serde(serialize_with = "duration::serialize_optional")]
+    #[serde(with = "duration::optional")]
     pub stream_idle_timeout: Option<Duration>,
     /// `common_http_protocol_options.max_stream_duration`: how long a stream may last; `None` is off.
-    #[serde(serialize_with = "duration::serialize_optional")]
+    #[serde(with = "duration::optional")]
     pub max_stream_duration: Option<Duration>,
     /// How long a connection that this side has finished with stays open for the peer to close it first.
-    #[serde(serialize_with = "duration::serialize")]
+    #[serde(with = "duration")]
     pub delayed_close_timeout: Duration,
     /// `upgrade_configs`: the tokens of the `Upgrade` field that are taken.
     pub upgrade_types: Vec<String>,
@@ -90,6 +90,27 @@ pub struct HttpConnectionManager {
     /// knows more fields than these.
     #[serde(skip)]
     pub patches: Vec<serde_json::Value>,
+}
+
+/// What a proxy calls itself in the `server` response header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ServerName {
+    /// `envoy`, its own name.
+    Envoy,
+    /// `istio-envoy`, the name that Istio gives it.
+    IstioEnvoy,
+}
+
+impl ServerName {
+    /// The name, as sent.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Envoy => "envoy",
+            Self::IstioEnvoy => "istio-envoy",
+        }
+    }
 }
 
 /// Envoy 1.40's default of `max_concurrent_streams`, downstream and upstream.
@@ -112,16 +133,16 @@ impl HttpConnectionManager {
     #[must_use]
     pub fn outbound() -> Self {
         // Istio gives outbound connection managers no name, so it is Envoy's.
-        Self::named("envoy")
+        Self::named(ServerName::Envoy)
     }
 
     /// As Istio generates it for a server's sidecar.
     #[must_use]
     pub fn inbound() -> Self {
-        Self::named("istio-envoy")
+        Self::named(ServerName::IstioEnvoy)
     }
 
-    fn named(server_name: &'static str) -> Self {
+    fn named(server_name: ServerName) -> Self {
         Self {
             server_name,
             allow_connect: false,
@@ -138,7 +159,7 @@ impl HttpConnectionManager {
 }
 
 /// Envoy's `Cluster`: the upstream side.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cluster {
     /// `outbound|8080||websockets-server.default.svc.cluster.local`, `inbound|80||`, `PassthroughCluster`.
     pub name: String,
@@ -147,13 +168,13 @@ pub struct Cluster {
     /// What is spoken to it.
     pub protocol: UpstreamProtocol,
     /// How long dialling may take.
-    #[serde(serialize_with = "duration::serialize")]
+    #[serde(with = "duration")]
     pub connect_timeout: Duration,
     /// How long a connection may be without a request; `None` is off.
-    #[serde(serialize_with = "duration::serialize_optional")]
+    #[serde(with = "duration::optional")]
     pub idle_timeout: Option<Duration>,
     /// After how long a connection takes no more requests; `None` is off.
-    #[serde(serialize_with = "duration::serialize_optional")]
+    #[serde(with = "duration::optional")]
     pub max_connection_duration: Option<Duration>,
     /// How many streams at most on one HTTP/2 connection; the peer's SETTINGS may allow fewer.
     pub max_concurrent_streams: u32,
@@ -164,7 +185,7 @@ pub struct Cluster {
 }
 
 /// Where the one host of a cluster is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ClusterKind {
     /// The endpoint that the sidecar was started with.
     Endpoint,
@@ -173,7 +194,7 @@ pub enum ClusterKind {
 }
 
 /// Envoy's `HttpProtocolOptions`: what is spoken upstream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum UpstreamProtocol {
     /// `explicit_http_config` with `http_protocol_options`.
     Http1,

@@ -6,7 +6,8 @@
 
 use std::time::Duration;
 
-use serde::{Serialize, Serializer};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serializer};
 
 /// Nanoseconds in each of Go's units, longer names first so that `ms` is not read as `m`.
 const UNITS: [(&str, u64); 8] = [
@@ -66,18 +67,40 @@ pub(crate) fn format(duration: Duration) -> String {
     }
 }
 
-/// For `#[serde(serialize_with)]` on a duration.
+/// For `#[serde(with)]` on a duration.
 pub(super) fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&format(*duration))
 }
 
-/// For `#[serde(serialize_with)]` on a duration that may be off.
-#[expect(clippy::ref_option, reason = "serde passes a reference to the field")]
-pub(super) fn serialize_optional<S: Serializer>(
-    duration: &Option<Duration>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    duration.map(format).serialize(serializer)
+/// For `#[serde(with)]` on a duration.
+pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    parse(&text).ok_or_else(|| D::Error::custom(format_args!("{text} is no duration")))
+}
+
+/// For `#[serde(with)]` on a duration that may be off.
+pub(super) mod optional {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    /// A duration within something optional.
+    #[derive(Serialize, Deserialize)]
+    struct Written(#[serde(with = "super")] Duration);
+
+    #[expect(clippy::ref_option, reason = "serde passes a reference to the field")]
+    pub(in crate::mesh) fn serialize<S: Serializer>(
+        duration: &Option<Duration>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        duration.map(Written).serialize(serializer)
+    }
+
+    pub(in crate::mesh) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Duration>, D::Error> {
+        Ok(Option::deserialize(deserializer)?.map(|Written(duration)| duration))
+    }
 }
 
 #[cfg(test)]

@@ -32,7 +32,7 @@ mod tests;
 
 pub use config::{
     Cluster, ClusterKind, HttpConnectionManager, Inbound, Outbound, OutboundTrafficPolicy, RetryOn,
-    RetryPolicy, Route, RouteAction, UpstreamProtocol, VirtualHost, Workload, match_virtual_host,
+    RetryPolicy, Route, RouteAction, ServerName, UpstreamProtocol, VirtualHost, Workload, match_virtual_host,
 };
 pub(crate) use document::ROOT_NAMESPACE;
 pub use document::{Documents, H2UpgradePolicy, Manifest, Service};

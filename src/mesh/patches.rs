@@ -112,6 +112,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::mesh::ServerName;
 
     const NAME: &str = "envoy.filters.network.http_connection_manager";
     const TYPE: &str = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
@@ -306,7 +307,7 @@ mod tests {
             ..Filter::default()
         }]);
         let expected = HttpConnectionManager {
-            server_name: "istio-envoy",
+            server_name: ServerName::IstioEnvoy,
             allow_connect: false,
             max_concurrent_streams: 2,
             initial_stream_window_size: 65_535,

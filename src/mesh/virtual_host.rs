@@ -6,13 +6,13 @@
 use std::time::Duration;
 
 use http::StatusCode;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::config::Cluster;
 use super::duration;
 
 /// A set of names (domains) and what a request for one of them meets.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VirtualHost {
     /// `websockets-server.default.svc.cluster.local:8080`, `inbound|http|8080`, `allow_any` or `block_all`.
     pub name: String,
@@ -25,7 +25,7 @@ pub struct VirtualHost {
 }
 
 /// A route, for every path.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Route {
     /// The access log's `route_name`; a `VirtualService`'s route without a name has none.
     pub name: Option<String>,
@@ -34,7 +34,7 @@ pub struct Route {
 }
 
 /// What a route does with a request.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RouteAction {
     /// Send it to a cluster.
@@ -42,7 +42,7 @@ pub enum RouteAction {
         /// Where to.
         cluster: Box<Cluster>,
         /// How long the whole answer may take, from the end of the request; off in Istio's default routes.
-        #[serde(serialize_with = "duration::serialize_optional")]
+        #[serde(with = "duration::optional")]
         timeout: Option<Duration>,
         /// What is tried again.
         retry: RetryPolicy,
@@ -73,7 +73,7 @@ impl RouteAction {
 }
 
 /// Envoy's `RetryPolicy`. The default is that of a route without one: nothing is tried again.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RetryPolicy {
     /// How many times at most, after the first attempt.
     pub num_retries: u32,
@@ -82,7 +82,7 @@ pub struct RetryPolicy {
 }
 
 /// The conditions of `retry_on`; what each means is in Envoy's manual for `x-envoy-retry-on` and `x-envoy-retry-grpc-on`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(clippy::struct_excessive_bools, reason = "Envoy's own set of independent conditions")]
 #[expect(missing_docs, reason = "each field is the condition of that name")]
 pub struct RetryOn {

@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::drain_manager::DrainManager;
@@ -12,7 +13,7 @@ use crate::mesh;
 use crate::tls::MutualTls;
 
 /// One sidecar.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Config {
     /// Which side of the pair, configured by the documents.
     pub direction: Direction,
@@ -28,6 +29,7 @@ pub struct Config {
     /// How its lines look.
     pub access_log_format: Format,
     /// Mutual TLS on the hop between the sidecars; `None` is plaintext.
+    #[serde(skip)]
     pub mutual_tls: Option<MutualTls>,
     /// Where the admin port is, if there is one.
     pub admin: Option<SocketAddr>,
@@ -36,7 +38,7 @@ pub struct Config {
 }
 
 /// Which side of the pair.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Direction {
     /// The client's sidecar.
     Outbound {

@@ -15,6 +15,7 @@ use super::path;
 use super::worker::{DownstreamTls, Worker};
 use crate::access_log::Record;
 use crate::http1::Fields;
+use crate::mesh::ServerName;
 use crate::websocket::extended_connect::RequestParts;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
@@ -157,7 +158,7 @@ fn remove_hop_fields(fields: &mut Fields) {
 
 /// Removes what belongs to the upstream connection alone, adds the date where there is none, and names this proxy.
 /// A response that switches protocols keeps its `upgrade` and `connection`.
-pub(super) fn prepare_response(fields: &mut Fields, switching: bool, server_name: &'static str) {
+pub(super) fn prepare_response(fields: &mut Fields, switching: bool, server_name: ServerName) {
     if switching {
         remove_hop_fields(fields);
     } else {
@@ -166,7 +167,7 @@ pub(super) fn prepare_response(fields: &mut Fields, switching: bool, server_name
     if !fields.contains(&DATE) {
         fields.append(DATE, date());
     }
-    fields.set(SERVER, HeaderValue::from_static(server_name));
+    fields.set(SERVER, HeaderValue::from_static(server_name.as_str()));
 }
 
 /// The fields of an answer of our own (Envoy's `sendLocalReply`).

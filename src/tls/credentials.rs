@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
 use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -17,7 +18,7 @@ use super::verifier::{ClientVerifier, ServerVerifier};
 use super::{CLIENT_HTTP1, CLIENT_HTTP2, SERVER, Upstream};
 
 /// Where a workload's credentials are.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PemFiles {
     /// The workload's certificate, followed by any intermediate ones.
     pub certificate: PathBuf,

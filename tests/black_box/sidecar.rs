@@ -75,6 +75,20 @@ fn a_pair_started_by_hand_carries_a_session_over_http2_by_default() {
 }
 
 #[test]
+fn a_sidecar_serves_as_an_image_of_the_program_that_has_parsed_nothing() {
+    let logs = tempfile::tempdir().unwrap();
+    let pair = start(logs.path(), &[]);
+    let of_process =
+        |file: &str| std::fs::read_to_string(format!("/proc/{}/{file}", pair.inbound.id())).unwrap();
+    assert!(
+        of_process("environ").split('\0').any(|variable| variable.starts_with("WEBSOCKETS_CLI_SIDECAR={"))
+    );
+    // To who looks at the process it is what was started.
+    assert!(of_process("cmdline").contains("sidecar\0inbound\0--listen\0"));
+    assert_eq!(of_process("comm"), "websockets-cli\n");
+}
+
+#[test]
 fn sigterm_ends_a_sidecar_at_once_and_its_open_sessions_leave_their_lines() {
     let logs = tempfile::tempdir().unwrap();
     let mut pair = start(logs.path(), &[]);

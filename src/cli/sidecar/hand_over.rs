@@ -1,0 +1,83 @@
+//! From the image of the program that has read the command line and the documents to one that has not, in the same process.
+//!
+//! A sidecar serves for as long as its pod lives, on a small budget of memory. What parses options and YAML is most of the
+//! program's code, is needed for a moment, and would stay mapped for all that time. So the program is started anew
+//! (`execve`: same process, arguments, standard streams and signals to come), with what was made of them.
+
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use super::Prepared;
+
+/// The environment variable by which the new image knows what it has to do.
+const VARIABLE: &str = "WEBSOCKETS_CLI_SIDECAR";
+
+/// Starts the program anew. Returns only if that cannot be done: there is no way to the program any more, or too much is
+/// to be handed over (Linux takes 128 KiB). Then this image can serve as well.
+pub(super) fn to_new_image(prepared: &Prepared) -> io::Error {
+    let start = || {
+        let (program, prepared) = (std::env::current_exe()?, serde_json::to_string(prepared)?);
+        let mut arguments = std::env::args_os();
+        let mut command = Command::new(program);
+        if let Some(name) = arguments.next() {
+            command.arg0(name);
+        }
+        Ok(command.args(arguments).env(VARIABLE, prepared).exec())
+    };
+    start().unwrap_or_else(|error| error)
+}
+
+/// What the image before this one has handed over, if there was one.
+pub(super) fn from_old_image() -> Option<Prepared> {
+    serde_json::from_str(&std::env::var(VARIABLE).ok()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access_log::{Format, Target};
+    use crate::mesh::{self, Documents, MeshDefaults, OutboundQuery, OutboundTrafficPolicy};
+    use crate::sidecar::{Config, Direction};
+    use crate::tls::PemFiles;
+
+    #[test]
+    fn what_is_handed_over_arrives_as_it_was() {
+        let listen = "127.0.0.1:15001".parse().unwrap();
+        let query = OutboundQuery {
+            workload: None,
+            listen,
+            policy: OutboundTrafficPolicy::RegistryOnly,
+            istio_version: mesh::ISTIO_VERSION,
+            mesh: &MeshDefaults::default(),
+        };
+        let mut mesh = mesh::outbound(&Documents::builtin(), &query).unwrap();
+        mesh.connection_manager.stream_idle_timeout = Some(std::time::Duration::from_millis(1500));
+        let config = Config {
+            direction: Direction::Outbound { mesh, passthrough: Some(listen) },
+            listen,
+            endpoint: "[::1]:15006".parse().unwrap(),
+            concurrency: 3,
+            access_log: Target::File("/var/log/access.log".into()),
+            access_log_format: Format::Text,
+            mutual_tls: None,
+            admin: None,
+            drain_time: std::time::Duration::from_millis(2500),
+        };
+        let files = |name: &str| name.into();
+        let mutual_tls =
+            Some(PemFiles { certificate: files("a.pem"), key: files("b.pem"), ca: files("c.pem") });
+        let prepared = Prepared { config, mutual_tls };
+        let text = serde_json::to_string(&prepared).unwrap();
+        let arrived: Prepared = serde_json::from_str(&text).unwrap();
+        let (Direction::Outbound { mesh, .. }, Direction::Outbound { mesh: arrived_mesh, .. }) =
+            (&prepared.config.direction, &arrived.config.direction)
+        else {
+            panic!("an outbound sidecar arrives as an inbound one");
+        };
+        assert_eq!(arrived_mesh.connection_manager, mesh.connection_manager);
+        assert_eq!(arrived_mesh.virtual_hosts, mesh.virtual_hosts);
+        assert_eq!(serde_json::to_string(&arrived).unwrap(), text);
+        assert_eq!(arrived.mutual_tls, prepared.mutual_tls);
+    }
+}
