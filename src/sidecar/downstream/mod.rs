@@ -4,7 +4,7 @@ pub(super) mod http1;
 pub(super) mod http2;
 
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use ::http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
@@ -210,10 +210,11 @@ impl Leg for Downstream {
                 connection.send(data);
                 Ok(())
             }
-            Self::Http2(http2) => {
-                let connection = &http2.connection;
-                http2.stream.send(data).map_err(|error| connection.gone(error))
-            }
+            Self::Http2(http2) => http2.stream.send(data).map_err(|error| {
+                // A stream that was reset meanwhile says so when it is asked, and not here.
+                let reset = http2.stream.poll_reset(&mut Context::from_waker(Waker::noop()));
+                http2.connection.gone(if let Poll::Ready(reset) = reset { reset } else { error })
+            }),
         }
     }
 
