@@ -30,6 +30,10 @@ impl WriteQueue {
     pub fn push(&mut self, bytes: Bytes) {
         if !bytes.is_empty() {
             self.length += bytes.len();
+            if self.chunks.capacity() == 0 {
+                // Most connections never have more than one part waiting, and would keep room for four.
+                self.chunks.reserve_exact(1);
+            }
             self.chunks.push_back(bytes);
         }
     }

@@ -1,22 +1,23 @@
 //! One stream from its request head to its one line: Envoy's HTTP connection manager and router, as far as Istio
 //! configures them. Finds the route, tries the cluster, passes the exchange on, and says how it ended.
 
+mod local_reply;
+
 use std::borrow::Cow;
 use std::rc::Rc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
 use http::{HeaderName, HeaderValue, StatusCode};
 use tokio::time::Instant;
 
 use super::attempts::{Attempts, Failure};
 use super::downstream::{Downstream, Incoming};
-use super::exchange::{End, Exchange, Leg};
+use super::exchange::{End, Exchange};
 use super::headers;
 use super::http1::Http1;
 use super::reset::{Gone, Reset};
-use super::routes::{Action, Route};
+use super::routes::Action;
 use super::stats::{Active, ConnectionManagerStats};
 use super::timers::Timers;
 use super::upstream::cluster::Cluster;
@@ -24,6 +25,7 @@ use super::upstream::{Answer, ResponseParts, Upstream};
 use super::worker::{CountedRecord, DownstreamTls, Worker};
 use crate::access_log::{Protocol, ResponseFlag};
 use crate::http1::Fields;
+use crate::mesh::RetryPolicy;
 use crate::tunnel::Reason;
 use crate::websocket::extended_connect::{self, RequestParts};
 
@@ -39,29 +41,30 @@ const STREAM_FLUSH_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 
 /// Serves one stream. Returns the HTTP/1.1 connection if another request may come on it.
 ///
-/// Not an `async fn`, which would keep its arguments beside what is made of them for as long as the session is open.
+/// Not an `async fn`, which would keep its arguments beside what is made of them for as long as the session is open; and
+/// what is needed before and after the bodies are passed on is on the heap, and gone meanwhile.
 pub(super) fn serve(
-    worker: &Worker,
+    worker: Rc<Worker>,
     downstream: Downstream,
     incoming: Incoming,
 ) -> impl Future<Output = Option<Box<Http1>>> {
     let Incoming { request, protocol, tls, close, record } = incoming;
-    let mut stream = Box::new(ActiveStream {
-        upgrade: extended_connect::is_upgrade(&request.fields),
+    let stream = Box::new(ActiveStream {
         timers: Timers::new(&worker.connection_manager),
-        response_started: false,
         upgraded: None,
         worker,
         downstream,
         record,
-        request,
         protocol,
-        tls,
         close,
     });
+    let beginning = Box::pin(stream.begin(request, tls));
     async move {
-        let ending = stream.run().await;
-        // On the heap: the end needs more than an open session does.
+        let (mut stream, begun) = beginning.await;
+        let ending = match begun {
+            Ok(answered) => stream.exchange(answered).await,
+            Err(ending) => ending,
+        };
         Box::pin(stream.end(ending)).await
     }
 }
@@ -76,167 +79,159 @@ enum Ending {
     Cut(Reason),
 }
 
-struct ActiveStream<'w> {
-    worker: &'w Worker,
+/// A stream whose response has begun.
+struct Answered {
+    cluster: Rc<Cluster>,
+    upstream: Upstream,
+    /// When the response has to be complete.
+    deadline: Option<Instant>,
+}
+
+struct ActiveStream {
+    worker: Rc<Worker>,
     downstream: Downstream,
     record: CountedRecord,
-    request: RequestParts,
-    /// The request asks for an upgrade.
-    upgrade: bool,
     /// Counts an upgrade that is taken.
     upgraded: Option<Active<ConnectionManagerStats>>,
     protocol: Protocol,
-    tls: Option<Rc<DownstreamTls>>,
     close: bool,
-    response_started: bool,
     timers: Timers,
 }
 
-impl ActiveStream<'_> {
-    async fn run(&mut self) -> Ending {
-        if let Err((status, details)) = headers::check_request(&mut self.request) {
-            headers::note_request(&self.request, &mut self.record);
+impl ActiveStream {
+    /// Goes as far as the response head, if one comes from the upstream. Nobody needs the request any more then.
+    async fn begin(
+        mut self: Box<Self>,
+        mut request: RequestParts,
+        tls: Option<Rc<DownstreamTls>>,
+    ) -> (Box<Self>, Result<Answered, Ending>) {
+        let begun = self.ask(&mut request, tls.as_deref()).await;
+        (self, begun)
+    }
+
+    async fn ask(
+        &mut self,
+        request: &mut RequestParts,
+        tls: Option<&DownstreamTls>,
+    ) -> Result<Answered, Ending> {
+        let worker = Rc::clone(&self.worker);
+        let upgrade = extended_connect::is_upgrade(&request.fields);
+        if let Err((status, details)) = headers::check_request(request) {
+            headers::note_request(request, &mut self.record);
             self.close = true;
-            return self.local_reply(status, "", details);
+            return Err(self.local_reply(status, "", details));
         }
-        headers::prepare_request(&mut self.request, self.upgrade, self.tls.as_deref());
-        headers::note_request(&self.request, &mut self.record);
-        let Some(route) = self.worker.routes.find(&self.request) else {
+        headers::prepare_request(request, upgrade, tls);
+        headers::note_request(request, &mut self.record);
+        let Some(route) = worker.routes.find(request) else {
             self.stats().no_route.increment();
             self.record.response_flags.set(ResponseFlag::NoRouteFound);
-            return self.local_reply(StatusCode::NOT_FOUND, "", "route_not_found");
+            return Err(self.local_reply(StatusCode::NOT_FOUND, "", "route_not_found"));
         };
         self.record.route_name.clone_from(&route.name);
         if let Action::Forward { cluster, .. } = &route.action {
             self.record.upstream_cluster = Some(cluster.name.clone());
         }
-        if self.upgrade {
-            if !headers::is_upgrade_taken(&self.request, self.worker) {
+        if upgrade {
+            if !headers::is_upgrade_taken(request, &worker) {
                 self.stats().rq_ws_on_non_ws_route.increment();
-                return self.local_reply(StatusCode::FORBIDDEN, "", "upgrade_failed");
+                return Err(self.local_reply(StatusCode::FORBIDDEN, "", "upgrade_failed"));
             }
-            let stats = &self.worker.stats.connection_manager;
+            let stats = &worker.stats.connection_manager;
             self.upgraded = Some(Active::begin(stats, |stats| &stats.cx_upgrades));
         }
         match &route.action {
             Action::DirectResponse(status, body) => {
                 self.stats().rq_direct_response.increment();
-                self.local_reply(*status, body, "direct_response")
+                Err(self.local_reply(*status, body, "direct_response"))
             }
             Action::UnknownCluster => {
                 self.stats().no_cluster.increment();
                 self.record.response_flags.set(ResponseFlag::NoClusterFound);
-                self.local_reply(StatusCode::SERVICE_UNAVAILABLE, "", "cluster_not_found")
+                Err(self.local_reply(StatusCode::SERVICE_UNAVAILABLE, "", "cluster_not_found"))
             }
-            Action::Forward { cluster, .. } => self.forward(route, cluster).await,
+            Action::Forward { cluster, timeout, retry } => {
+                let numbered = route.include_request_attempt_count;
+                self.forward(request, upgrade, cluster, *timeout, retry, numbered).await
+            }
         }
     }
 
-    async fn forward(&mut self, route: &Route, cluster: &Rc<Cluster>) -> Ending {
-        let Action::Forward { timeout, retry, .. } = &route.action else { return Ending::Complete };
+    async fn forward(
+        &mut self,
+        request: &mut RequestParts,
+        upgrade: bool,
+        cluster: &Rc<Cluster>,
+        timeout: Option<Duration>,
+        retry: &RetryPolicy,
+        numbered: bool,
+    ) -> Result<Answered, Ending> {
         if let Some(timeout) = timeout {
-            self.request.fields.set(EXPECTED_TIMEOUT, headers::milliseconds(*timeout));
+            request.fields.set(EXPECTED_TIMEOUT, headers::milliseconds(timeout));
         }
         let deadline = timeout.map(|timeout| Instant::now() + timeout);
         let completed = self.downstream.is_request_complete().then(Instant::now);
         let mint_key = self.worker.mint_websocket_key
             && self.protocol == Protocol::Http2
-            && extended_connect::is_websocket_without_key(&self.request);
+            && extended_connect::is_websocket_without_key(request);
         let mut attempts = Attempts {
             downstream: &mut self.downstream,
             record: &mut self.record,
-            request: &mut self.request,
+            request,
             timers: &mut self.timers,
             protocol: self.protocol,
-            upgrade: self.upgrade,
+            upgrade,
             mint_key,
             cluster,
             retry,
-            numbered: route.include_request_attempt_count,
+            numbered,
             completed,
             interim_sent: false,
         };
-        // On the heap, and gone afterwards: what it needs is much more than what an open session does.
-        let run = Box::pin(attempts.run());
-        let tried = within(deadline, run).await.unwrap_or(Err(Failure::TimedOut));
+        let tried = within(deadline, std::pin::pin!(attempts.run())).await.unwrap_or(Err(Failure::TimedOut));
         let completed = attempts.completed;
         match tried {
-            Ok((upstream, head)) => self.answer(cluster, upstream, head, completed, deadline).await,
-            Err(failure) => self.fail(cluster, failure),
+            Ok((upstream, head)) => self.answer(cluster, upstream, head, completed, deadline),
+            Err(failure) => Err(self.fail(cluster, failure)),
         }
     }
 
-    /// What a request without a response head gets.
-    fn fail(&mut self, cluster: &Cluster, failure: Failure) -> Ending {
-        match failure {
-            Failure::Gone(Gone::ProtocolError(details)) if self.protocol != Protocol::Http2 => {
-                self.stats().cx_protocol_error.increment();
-                self.record.response_flags.set(ResponseFlag::DownstreamProtocolError);
-                self.local_reply(StatusCode::BAD_REQUEST, "Bad Request", details)
-            }
-            Failure::Gone(gone) => Ending::Gone(gone),
-            Failure::NoHost => {
-                self.record.response_flags.set(ResponseFlag::NoHealthyUpstream);
-                let status = StatusCode::SERVICE_UNAVAILABLE;
-                cluster.stats.rq_completed.count(status);
-                self.local_reply(status, "no healthy upstream", "no_healthy_upstream")
-            }
-            Failure::TimedOut => {
-                self.record.response_flags.set(ResponseFlag::UpstreamRequestTimeout);
-                cluster.stats.rq_timeout.increment();
-                cluster.stats.rq_completed.count(StatusCode::GATEWAY_TIMEOUT);
-                self.local_reply(StatusCode::GATEWAY_TIMEOUT, "upstream request timeout", "response_timeout")
-            }
-            Failure::Expired(expired) => {
-                let details = expired.note(&mut self.record, &self.worker.stats.connection_manager);
-                let status = if self.downstream.is_request_complete() {
-                    StatusCode::GATEWAY_TIMEOUT
-                } else {
-                    StatusCode::REQUEST_TIMEOUT
-                };
-                self.local_reply(status, expired.body(), details)
-            }
-            Failure::Reset { reset, retried, after_interim } => {
-                cluster.stats.rq_completed.count(reset.status());
-                self.record.response_flags.set(reset.flag());
-                self.record.upstream_transport_failure_reason =
-                    reset.transport_failure().map(|reason| Cow::Owned(reason.replace(' ', "_")));
-                self.local_reply(reset.status(), &reset.body(retried), reset.details(after_interim))
-            }
-        }
-    }
-
-    /// Passes the response on.
-    async fn answer(
+    /// Passes the response head on.
+    fn answer(
         &mut self,
-        cluster: &Cluster,
-        mut upstream: Upstream,
+        cluster: &Rc<Cluster>,
+        upstream: Upstream,
         mut head: ResponseParts,
         completed: Option<Instant>,
         deadline: Option<Instant>,
-    ) -> Ending {
+    ) -> Result<Answered, Ending> {
         if let Some(since) = completed {
             let milliseconds = headers::milliseconds(since.elapsed());
             self.record.upstream_service_time = Some(milliseconds.clone());
             head.fields.set(UPSTREAM_SERVICE_TIME, milliseconds);
         }
         cluster.stats.rq_completed.count(head.status);
-        let answer = head.answer;
+        let (answer, end) = (head.answer, head.end);
         self.record.response_code_details = Some(Cow::Borrowed(match answer {
             Answer::HandshakeUnsuccessful => "websocket_handshake_unsuccessful",
             _ => "via_upstream",
         }));
-        let end = head.end;
         if let Err(gone) = self.send_head(head) {
             upstream.abandon();
-            return Ending::Gone(gone);
+            return Err(Ending::Gone(gone));
         }
         if end && answer == Answer::HandshakeUnsuccessful {
             upstream.abandon();
-            return Ending::Complete;
+            return Err(Ending::Complete);
         }
         // The route's timeout is over once protocols are switched.
         let deadline = deadline.filter(|_| answer != Answer::Switching);
+        Ok(Answered { cluster: Rc::clone(cluster), upstream, deadline })
+    }
+
+    /// Passes both bodies on.
+    async fn exchange(&mut self, answered: Answered) -> Ending {
+        let Answered { cluster, mut upstream, deadline } = answered;
         let mut exchange =
             Exchange::new(&mut self.downstream, &mut upstream, &mut self.record, &mut self.timers);
         let Some(end) = within(deadline, exchange.bodies()).await else {
@@ -284,7 +279,6 @@ impl ActiveStream<'_> {
         let ResponseParts { status, mut fields, end, answer } = head;
         let switching = answer == Answer::Switching;
         self.record.response_code = status.as_u16();
-        self.response_started = true;
         self.stats().rq_completed.count(status);
         if !self.downstream.is_request_complete() {
             self.stats().rq_response_before_complete.increment();
@@ -301,8 +295,6 @@ impl ActiveStream<'_> {
         self.downstream.send_head(status, fields, end)?;
         if switching {
             self.downstream.switch_protocols();
-            // Nothing is tried again; an open session need not keep them.
-            self.request.fields = Fields::new();
         }
         Ok(())
     }
@@ -327,27 +319,6 @@ impl ActiveStream<'_> {
         if self.close && self.protocol != Protocol::Http2 {
             fields.set(http::header::CONNECTION, HeaderValue::from_static("close"));
         }
-    }
-
-    /// Answers by itself (Envoy's `sendLocalReply`).
-    fn local_reply(
-        &mut self,
-        status: StatusCode,
-        body: &str,
-        details: impl Into<Cow<'static, str>>,
-    ) -> Ending {
-        self.record.response_code_details = Some(details.into());
-        let fields = headers::local_reply(body);
-        let head = ResponseParts { status, fields, end: body.is_empty(), answer: Answer::Final };
-        let sent = self.send_head(head).and_then(|()| {
-            if !body.is_empty() {
-                self.record.bytes_sent += body.len() as u64;
-                self.downstream.send(Bytes::copy_from_slice(body.as_bytes()))?;
-                self.downstream.finish();
-            }
-            Ok(())
-        });
-        sent.map_or_else(Ending::Gone, |()| Ending::Complete)
     }
 
     /// To Envoy's counters every stream whose request was not read to its end is reset, by either side.
@@ -392,7 +363,8 @@ impl ActiveStream<'_> {
 /// The outcome, unless the deadline comes first.
 async fn within<T>(deadline: Option<Instant>, future: impl Future<Output = T>) -> Option<T> {
     match deadline {
-        Some(deadline) => tokio::time::timeout_at(deadline, future).await.ok(),
+        // On the heap: most streams have no deadline.
+        Some(deadline) => Box::pin(tokio::time::timeout_at(deadline, future)).await.ok(),
         None => Some(future.await),
     }
 }

@@ -7,6 +7,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::BytesMut;
+use futures_util::FutureExt;
+use futures_util::future::LocalBoxFuture;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::config::Proxy;
@@ -69,12 +71,26 @@ impl Worker {
         drain.forced.cancelled().await;
     }
 
-    /// Serves a connection to its end. What only its beginning needs, or only some connections do, is on the heap: an open
-    /// session keeps the rest for as long as it lives.
-    async fn serve(self: Rc<Self>, socket: TcpStream, remote: SocketAddr) {
-        let Some((mut socket, info)) = Box::pin(self.secure(socket, remote)).await else { return };
+    /// Serves a connection to its end. What only its beginning needs is on the heap: an open session keeps the rest for as
+    /// long as it lives.
+    fn serve(self: Rc<Self>, socket: TcpStream, remote: SocketAddr) -> impl Future<Output = ()> {
+        let opening = Box::pin(self.open(socket, remote));
+        async move {
+            if let Some(serving) = opening.await {
+                serving.await;
+            }
+        }
+    }
+
+    /// Finds out what is spoken on a connection.
+    async fn open(
+        self: Rc<Self>,
+        socket: TcpStream,
+        remote: SocketAddr,
+    ) -> Option<LocalBoxFuture<'static, ()>> {
+        let (mut socket, info) = self.secure(socket, remote).await?;
         let counted = &self.stats.connection_manager;
-        let _connection = Active::begin(counted, |stats| &stats.cx);
+        let connection = Active::begin(counted, |stats| &stats.cx);
         // Envoy's codec type AUTO: the first bytes decide.
         let mut read = BytesMut::new();
         while read.len() < PREFACE.len() && PREFACE.starts_with(&read) {
@@ -84,11 +100,15 @@ impl Worker {
             }
         }
         if read.starts_with(PREFACE) {
-            let _http2 = Active::begin(counted, |stats| &stats.cx_http2);
-            Box::pin(downstream::http2::serve(Rc::clone(&self), socket, read, info)).await;
+            let counted = (connection, Active::begin(counted, |stats| &stats.cx_http2));
+            let serving = downstream::http2::serve(self, socket, read, info);
+            Some(serving.map(|()| drop(counted)).boxed_local())
         } else if !read.is_empty() {
-            let _http1 = Active::begin(counted, |stats| &stats.cx_http1);
-            downstream::http1::serve(&self, Box::new(Http1::new(socket, read)), info).await;
+            let counted = (connection, Active::begin(counted, |stats| &stats.cx_http1));
+            let serving = downstream::http1::serve(self, Box::new(Http1::new(socket, read)), info);
+            Some(serving.map(|()| drop(counted)).boxed_local())
+        } else {
+            None
         }
     }
 
@@ -98,7 +118,8 @@ impl Worker {
         let Some(mutual_tls) = &self.mutual_tls else {
             return Some((socket.into(), ConnectionInfo { local, remote, tls: None }));
         };
-        match mutual_tls.accept(socket).await {
+        // On the heap: a handshake needs much more than what comes after it.
+        match Box::pin(mutual_tls.accept(socket)).await {
             Ok(accepted) => {
                 let tls = DownstreamTls {
                     requested_server_name: accepted.requested_server_name.map(Arc::from),

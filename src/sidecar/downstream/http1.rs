@@ -2,6 +2,7 @@
 //!
 //! Head, answer or relay, the log line at the stream's end, and only then the delayed close.
 
+use std::rc::Rc;
 use std::task::Poll;
 
 use bytes::{Bytes, BytesMut};
@@ -59,44 +60,65 @@ const METHODS: [&str; 34] = [
     "UNSUBSCRIBE",
 ];
 
-/// Serves a connection to its end.
-pub(in crate::sidecar) async fn serve(worker: &Worker, mut connection: Box<Http1>, info: ConnectionInfo) {
-    loop {
-        // To Envoy a request begins with its first byte.
-        let mut record = None;
-        let head = std::future::poll_fn(|cx| {
-            // The last answer may still be on its way out.
-            let _ = connection.poll_flush(cx);
-            let head = connection.poll_head(http1::parse_folded_request, cx);
-            if connection.has_read_ahead() || !matches!(head, Poll::Pending | Poll::Ready(Ok(None))) {
-                record.get_or_insert_with(|| worker.record(&info, Protocol::Http11));
+/// Serves a connection to its end. Reading a request needs more than an open session does, and is on the heap.
+#[expect(
+    clippy::manual_async_fn,
+    reason = "an async fn would keep its arguments twice, as long as a session is open"
+)]
+pub(in crate::sidecar) fn serve(
+    worker: Rc<Worker>,
+    mut connection: Box<Http1>,
+    info: ConnectionInfo,
+) -> impl Future<Output = ()> {
+    async move {
+        while let Some((incoming, requested)) = Box::pin(request(&worker, connection, &info)).await {
+            let serving = stream::serve(Rc::clone(&worker), Downstream::Http1(requested), incoming);
+            match serving.await {
+                Some(reusable) => connection = reusable,
+                None => return,
             }
-            head
-        });
-        let head = head.await;
-        // Nothing came.
-        let Some(mut record) = record else { return };
-        let refusal = match head {
-            Ok(Some(head)) => match accept(head, &mut connection) {
-                Ok((request, close)) => {
-                    let tls = info.tls.clone();
-                    let incoming = Incoming { request, protocol: Protocol::Http11, tls, close, record };
-                    match stream::serve(worker, Downstream::Http1(connection), incoming).await {
-                        Some(reusable) => connection = reusable,
-                        None => return,
-                    }
-                    continue;
-                }
-                Err(refusal) => refusal,
-            },
-            Err(HeadOutcome::Malformed(error)) => Refusal::from(error),
-            Ok(None) | Err(HeadOutcome::Closed) => {
-                Gone::Disconnected.note(&mut record);
-                return record.finish();
-            }
-        };
-        return refuse(worker, *connection, record, &refusal).await;
+        }
     }
+}
+
+/// The next request and the connection that its body is read from. Answers what is none, and ends the connection with it.
+async fn request(
+    worker: &Worker,
+    mut connection: Box<Http1>,
+    info: &ConnectionInfo,
+) -> Option<(Incoming, Box<Http1>)> {
+    // To Envoy a request begins with its first byte.
+    let mut record = None;
+    let head = std::future::poll_fn(|cx| {
+        // The last answer may still be on its way out.
+        let _ = connection.poll_flush(cx);
+        let head = connection.poll_head(http1::parse_folded_request, cx);
+        if connection.has_read_ahead() || !matches!(head, Poll::Pending | Poll::Ready(Ok(None))) {
+            record.get_or_insert_with(|| worker.record(info, Protocol::Http11));
+        }
+        head
+    });
+    let head = head.await;
+    // Otherwise nothing came.
+    let mut record = record?;
+    let refusal = match head {
+        Ok(Some(head)) => match accept(head, &mut connection) {
+            Ok((request, close)) => {
+                let tls = info.tls.clone();
+                let incoming = Incoming { request, protocol: Protocol::Http11, tls, close, record };
+                return Some((incoming, connection));
+            }
+            Err(refusal) => refusal,
+        },
+        Err(HeadOutcome::Malformed(error)) => Refusal::from(error),
+        Ok(None) | Err(HeadOutcome::Closed) => {
+            Gone::Disconnected.note(&mut record);
+            record.finish();
+            return None;
+        }
+    };
+    Box::pin(refuse(worker, *connection, record, &refusal)).await;
+    None
 }
 
 /// A request that is answered without being one (Envoy's codec errors).

@@ -106,7 +106,7 @@ pub(in crate::sidecar) async fn serve(
             continue;
         }
         let stream = Http2Stream { stream, respond, head_sent: false, connection: Rc::clone(&state) };
-        tokio::task::spawn_local(serve_stream(Rc::clone(&worker), request, stream, info.clone()));
+        tokio::task::spawn_local(serve_stream(&worker, &request, stream, &info));
     }
     // What was sent last must not be destroyed by the reset that closing with unread bytes would become.
     if let Some(mut socket) = server.abandon() {
@@ -138,12 +138,23 @@ fn excess(request: &Request<()>) -> Option<&'static str> {
     }
 }
 
-async fn serve_stream(worker: Rc<Worker>, request: Request<()>, stream: Http2Stream, info: ConnectionInfo) {
-    let _stream = Active::begin(&worker.stats.http2, |stats| &stats.streams);
-    let record = worker.record(&info, Protocol::Http2);
-    let request = extended_connect::request_from_http2(&request);
-    let incoming = Incoming { request, protocol: Protocol::Http2, tls: info.tls, close: false, record };
-    stream::serve(&worker, Downstream::Http2(Box::new(stream)), incoming).await;
+/// Serves a stream. Not an `async fn`, which would keep the request as HTTP/2 has it for as long as the session is open.
+fn serve_stream(
+    worker: &Rc<Worker>,
+    request: &Request<()>,
+    stream: Http2Stream,
+    info: &ConnectionInfo,
+) -> impl Future<Output = ()> + use<> {
+    let counted = Active::begin(&worker.stats.http2, |stats| &stats.streams);
+    let record = worker.record(info, Protocol::Http2);
+    let request = extended_connect::request_from_http2(request);
+    let tls = info.tls.clone();
+    let incoming = Incoming { request, protocol: Protocol::Http2, tls, close: false, record };
+    let served = stream::serve(Rc::clone(worker), Downstream::Http2(Box::new(stream)), incoming);
+    async move {
+        let _counted = counted;
+        served.await;
+    }
 }
 
 /// As Envoy: no RST_STREAM, no GOAWAY, if nothing was sent before not even SETTINGS. The request leaves a line, every

@@ -90,7 +90,8 @@ impl Cluster {
             let _pending = Active::begin(&self.stats, |stats| &stats.rq_pending);
             let counted = Active::begin(&self.stats, |stats| &stats.cx);
             self.stats.cx_http1_total.increment();
-            let dialled = dial(host, source, limit, self.tls.as_deref(), false).await;
+            // On the heap: a request that finds a connection does not need it.
+            let dialled = Box::pin(dial(host, source, limit, self.tls.as_deref(), false)).await;
             let (socket, local_address) = noted(dialled, &self.stats)?;
             return Ok(Ready::Http1(Box::new(Http1::to_upstream(socket, counted)), local_address));
         }
