@@ -10,10 +10,10 @@ use tokio::time::Instant;
 
 use super::downstream::Downstream;
 use super::reset::{Gone, Reset};
-use super::stalled::Stalled;
 use super::timers::{Expired, Timers};
 use super::upstream::{ResponseParts, Upstream};
 use crate::access_log::Record;
+use crate::net::Stalled;
 
 /// After so many parts in one direction the other sessions of the worker get their turn.
 const BURST: usize = 64;

@@ -11,7 +11,7 @@ use bytes::{Bytes, BytesMut};
 use super::socket::{self, Socket};
 use super::stats::{Active, ClusterStats};
 use crate::http1::{self, BodyDecoder, Decoded, Framing, HeadError};
-use crate::net::WriteQueue;
+use crate::net::{WriteQueue, arena};
 
 /// What Envoy logs for bytes that are not HTTP/1.1.
 pub(super) const CODEC_ERROR: &str = "http1.codec_error";
@@ -76,7 +76,7 @@ impl Http1 {
                 self.shrink();
                 return Poll::Ready(Ok(Some(head)));
             }
-            let bytes = std::task::ready!(socket::poll_read(&mut self.socket, cx));
+            let bytes = std::task::ready!(arena::poll_read(&mut self.socket, cx, &[]));
             match bytes {
                 Ok(bytes) if !bytes.is_empty() => self.buffer.extend_from_slice(&bytes),
                 _ if self.buffer.is_empty() => return Poll::Ready(Ok(None)),
@@ -111,7 +111,7 @@ impl Http1 {
                 Decoded::End => return Poll::Ready(Ok(None)),
                 Decoded::NeedMore => {}
             }
-            match std::task::ready!(socket::poll_read(&mut self.socket, cx)) {
+            match std::task::ready!(arena::poll_read(&mut self.socket, cx, &[])) {
                 Ok(bytes) if !bytes.is_empty() => {
                     if self.decoder.is_transparent() {
                         return Poll::Ready(Ok(Some(bytes)));
@@ -127,7 +127,7 @@ impl Http1 {
     /// Ready when the peer closes the connection out of turn. What it sends ahead is kept, within bounds.
     pub(super) fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         while self.buffer.len() < MOST_READ_AHEAD {
-            match std::task::ready!(socket::poll_read(&mut self.socket, cx)) {
+            match std::task::ready!(arena::poll_read(&mut self.socket, cx, &[])) {
                 Ok(bytes) if !bytes.is_empty() => self.buffer.extend_from_slice(&bytes),
                 _ => return Poll::Ready(()),
             }
@@ -208,7 +208,7 @@ impl Http1 {
 /// Reads and drops what comes until the peer closes, at most for `delay`.
 pub(super) async fn drain(socket: &mut Socket, delay: Duration) {
     let closed = std::future::poll_fn(|cx| {
-        while let Ok(bytes) = std::task::ready!(socket::poll_read(socket, cx)) {
+        while let Ok(bytes) = std::task::ready!(arena::poll_read(socket, cx, &[])) {
             if bytes.is_empty() {
                 break;
             }

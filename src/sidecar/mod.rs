@@ -16,7 +16,6 @@ mod path;
 mod reset;
 mod routes;
 mod socket;
-mod stalled;
 mod stats;
 mod stream;
 mod timers;

@@ -16,12 +16,12 @@ use super::downstream;
 use super::drain_manager::DrainManager;
 use super::http1::Http1;
 use super::routes::Routes;
-use super::socket::{self, Socket};
+use super::socket::Socket;
 use super::stats::{Active, ConnectionManagerStats, WorkerStats};
 use crate::access_log::{Entry, Protocol, Record, Sink};
 use crate::drain::Drain;
 use crate::mesh::HttpConnectionManager;
-use crate::net;
+use crate::net::{self, arena};
 use crate::tls::MutualTls;
 use crate::tunnel::frame_header::PREFACE;
 
@@ -94,7 +94,7 @@ impl Worker {
         // Envoy's codec type AUTO: the first bytes decide.
         let mut read = BytesMut::new();
         while read.len() < PREFACE.len() && PREFACE.starts_with(&read) {
-            match std::future::poll_fn(|cx| socket::poll_read(&mut socket, cx)).await {
+            match std::future::poll_fn(|cx| arena::poll_read(&mut socket, cx, &[])).await {
                 Ok(bytes) if !bytes.is_empty() => read.extend_from_slice(&bytes),
                 _ => break,
             }

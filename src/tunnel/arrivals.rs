@@ -15,8 +15,13 @@ use bytes::{Bytes, BytesMut};
 use super::frame_header::{FrameHeader, WINDOW_UPDATE};
 use super::held::MOST_HELD;
 use super::settings::Settings;
+use crate::net::Stalled;
 
-/// The queue of an idle stream keeps room for no more than so many parts.
+/// So many parts of one stream wait as they came, as many as one write takes; what comes behind them is copied, so that many
+/// small frames are few parts.
+const MOST_PARTS: usize = 64;
+
+/// The queue of an idle stream keeps room for no more than so many.
 const SPARE_PARTS: usize = 8;
 
 /// The streams of one connection that take their DATA here.
@@ -40,6 +45,8 @@ pub(super) struct Arrivals {
 pub(super) struct Inbox {
     stream: u32,
     parts: RefCell<VecDeque<Bytes>>,
+    /// Behind them.
+    merged: RefCell<Stalled>,
     reader: RefCell<Option<Waker>>,
     /// Arrived, and not yet given back to the stream's window.
     charged: Cell<usize>,
@@ -70,6 +77,7 @@ impl Arrivals {
         let inbox = Rc::new(Inbox {
             stream,
             parts: RefCell::default(),
+            merged: RefCell::default(),
             reader: RefCell::default(),
             charged: Cell::default(),
             released: Cell::default(),
@@ -141,7 +149,12 @@ impl Inbox {
         let length = part.len();
         if self.charge(length) {
             self.all.held.update(|held| held + length);
-            self.parts.borrow_mut().push_back(part);
+            let (mut parts, mut merged) = (self.parts.borrow_mut(), self.merged.borrow_mut());
+            if merged.is_empty() && parts.len() < MOST_PARTS {
+                parts.push_back(part);
+            } else {
+                merged.push(&part);
+            }
         }
         self.wake();
     }
@@ -175,12 +188,12 @@ impl Inbox {
         if parts.is_empty() && parts.capacity() > SPARE_PARTS {
             *parts = VecDeque::new();
         }
-        part
+        part.or_else(|| self.merged.borrow_mut().pop())
     }
 
     /// Whether nothing is there now.
     pub(super) fn is_empty(&self) -> bool {
-        self.parts.borrow().is_empty()
+        self.parts.borrow().is_empty() && self.merged.borrow().is_empty()
     }
 
     /// Whether the peer sent more than the stream's window allowed; the rest was thrown away.
@@ -220,7 +233,7 @@ impl Inbox {
     pub(super) fn close(&self, taken: usize) {
         self.is_closed.set(true);
         self.all.hand_back(self.stream);
-        let left: usize = self.parts.take().iter().map(Bytes::len).sum();
+        let left: usize = std::iter::from_fn(|| self.pop()).map(|part| part.len()).sum();
         self.all.held.update(|held| held - left - taken);
         if self.all.is_connection_due() {
             self.all.wake_driver();
@@ -278,6 +291,21 @@ mod tests {
         assert_eq!(updates(&arrivals), [(1, 800), (0, 1200)]);
         read.deliver_padding(100);
         assert_eq!(updates(&arrivals), [(1, 500)], "nobody reads padding");
+    }
+
+    #[test]
+    fn many_small_frames_become_few_parts_in_their_order() {
+        let arrivals = arrivals();
+        let inbox = arrivals.take_over(1);
+        let all: Vec<u8> = (0..u8::MAX).collect();
+        for _ in 0..2 {
+            for byte in &all {
+                inbox.deliver(Bytes::copy_from_slice(&[*byte]));
+            }
+            let parts: Vec<Bytes> = std::iter::from_fn(|| inbox.pop()).collect();
+            assert_eq!((parts.len(), parts.concat()), (MOST_PARTS + 1, all.clone()));
+            inbox.release(all.len());
+        }
     }
 
     #[test]

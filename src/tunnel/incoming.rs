@@ -3,7 +3,7 @@
 
 use std::rc::Rc;
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, Bytes};
 use tokio::io::ReadBuf;
 
 use super::arrivals::{Arrivals, Inbox};
@@ -40,7 +40,7 @@ impl Incoming {
 
     /// Sorts what was read, until `h2` has enough or there is nothing left that could be sorted. Returns whether `h2` got
     /// something. It has to look at that first, so nothing is delivered behind it in the same call.
-    pub(super) fn sort(&mut self, read: &mut BytesMut, for_h2: &mut ReadBuf<'_>) -> bool {
+    pub(super) fn sort(&mut self, read: &mut Bytes, for_h2: &mut ReadBuf<'_>) -> bool {
         let before = for_h2.filled().len();
         loop {
             let got_some = for_h2.filled().len() > before;
@@ -71,7 +71,7 @@ impl Incoming {
                         if length == 0 {
                             return false;
                         }
-                        inbox.deliver(read.split_to(length).freeze());
+                        inbox.deliver(read.split_to(length));
                         *payload -= length;
                     } else if *padding > 0 {
                         let length = (*padding).min(read.len());
@@ -98,12 +98,12 @@ impl Incoming {
     }
 
     /// No more comes: what has begun is `h2`'s to complain about.
-    pub(super) fn end(&mut self, read: &BytesMut) {
+    pub(super) fn end(&mut self, read: &Bytes) {
         self.within = Within::Passing(read.len());
     }
 
     /// Decides on the next frame; `None` if too little of it is there.
-    fn begin(&self, read: &mut BytesMut) -> Option<Within> {
+    fn begin(&self, read: &mut Bytes) -> Option<Within> {
         let (header, payload) = read.split_first_chunk()?;
         let header = FrameHeader::parse(header);
         let passing = Within::Passing(FRAME_HEADER_BYTES + header.length);
@@ -156,7 +156,7 @@ mod tests {
         piece: usize,
         part: usize,
     ) -> (Vec<u8>, Vec<u8>) {
-        let (mut for_h2, mut arrived, mut read) = (Vec::new(), Vec::new(), BytesMut::new());
+        let (mut for_h2, mut arrived, mut read) = (Vec::new(), Vec::new(), Bytes::new());
         let mut pieces = bytes.chunks(piece);
         loop {
             let mut room = vec![MaybeUninit::uninit(); part];
@@ -169,7 +169,7 @@ mod tests {
                 continue;
             }
             match pieces.next() {
-                Some(piece) => read.extend_from_slice(piece),
+                Some(piece) => read = [&read, piece].concat().into(),
                 None => return (for_h2, arrived),
             }
         }
@@ -250,7 +250,7 @@ mod tests {
         let inbox = arrivals.take_over(3);
         let mut incoming = Incoming::new(0, arrivals);
         assert_eq!(sorted(&mut incoming, &inbox, b"\0\0\x05", 10, 10), (Vec::new(), Vec::new()));
-        let mut read = BytesMut::from(&b"\0\0\x05"[..]);
+        let mut read = Bytes::from_static(b"\0\0\x05");
         incoming.end(&read);
         let mut room = [MaybeUninit::uninit(); 10];
         let mut buffer = ReadBuf::uninit(&mut room);

@@ -7,7 +7,7 @@
 //! writes about one DATA frame at a time: at 16 KiB a frame the calls cost more than a copy of the bytes does. Payloads on
 //! their way out are not even copied, though `h2` shows slices of them only ([`super::outgoing::lent`]).
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -21,10 +21,7 @@ use super::frame_header::{FRAME_HEADER_BYTES, FrameHeader, PREFACE};
 use super::incoming::Incoming;
 use super::outgoing::lent;
 use super::written::Written;
-use crate::net::WriteQueue;
-
-/// One read takes up to this.
-const READ_BYTES: usize = 128 * 1024;
+use crate::net::{WriteQueue, arena};
 
 /// So much is read in one turn of the connection's task: then the sessions get theirs, on this connection and others. Few
 /// enough that a flood of streams that are opened and reset at once (26 bytes each at least) stays below the number that
@@ -37,10 +34,8 @@ const WRITE_BYTES: usize = 64 * 1024;
 /// Bytes that are kept in pieces are sent when they are as many: each write wakes the reader, and bulk is worth few of them.
 const WRITE_KEPT_BYTES: usize = 256 * 1024;
 
-thread_local! {
-    /// What the next connection reads into, if another has left it behind: one that has been read out keeps nothing.
-    static SPARE: Cell<BytesMut> = Cell::default();
-}
+/// Room for what is copied is taken in steps of this at least, the headers of many frames.
+const WRITTEN_BYTES: usize = 4 * 1024;
 
 /// The byte stream of one connection: `h2` has one clone, the connection's task another.
 #[derive(Debug)]
@@ -51,7 +46,7 @@ struct Inner<T> {
     io: T,
     stage: Stage,
     /// Read and not yet sorted.
-    read: BytesMut,
+    read: Bytes,
     incoming: Incoming,
     arrivals: Rc<Arrivals>,
     /// How much was read in this turn.
@@ -96,7 +91,7 @@ impl<T> Wire<T> {
     pub(super) fn server(io: T, read: BytesMut, settings: Bytes, arrivals: Rc<Arrivals>) -> Self {
         let stage = Stage::Header(Vec::new(), settings);
         let inner = Inner::new(io, stage, Incoming::new(PREFACE.len(), Rc::clone(&arrivals)), arrivals);
-        Self(Rc::new(RefCell::new(Inner { read, held: true, ..inner })))
+        Self(Rc::new(RefCell::new(Inner { read: read.freeze(), held: true, ..inner })))
     }
 
     /// The highest stream that `h2` has reset for a protocol error (a server's side), 0 if none.
@@ -132,7 +127,7 @@ impl<T> Inner<T> {
         Self {
             io,
             stage,
-            read: BytesMut::new(),
+            read: Bytes::new(),
             incoming,
             arrivals,
             turn: 0,
@@ -217,55 +212,48 @@ impl<T: AsyncWrite + Unpin> Inner<T> {
         }
         for slice in slices {
             self.frames.feed(slice);
-            match lent(slice) {
-                Some(piece) => {
-                    self.pieces.push(self.written.split().freeze());
-                    self.pieces.push(piece);
+            if let Some(piece) = lent(slice) {
+                self.pieces.push(self.written.split().freeze());
+                self.pieces.push(piece);
+            } else {
+                if self.written.capacity() - self.written.len() < slice.len() {
+                    self.written.reserve(slice.len().max(WRITTEN_BYTES));
                 }
-                None => self.written.extend_from_slice(slice),
+                self.written.extend_from_slice(slice);
             }
         }
         Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).sum()))
     }
 }
 
-impl<T: AsyncRead + Unpin> Inner<T> {
-    /// Gives `h2` what is there for it, and reads on while that is nothing.
-    fn poll_read(&mut self, cx: &mut Context<'_>, for_h2: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        while !self.incoming.sort(&mut self.read, for_h2) {
-            if self.turn >= MOST_A_TURN {
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
-            }
-            self.read.reserve(READ_BYTES);
-            match ready!(tokio_util::io::poll_read_buf(Pin::new(&mut self.io), cx, &mut self.read))? {
-                0 => {
-                    self.incoming.end(&self.read);
-                    self.incoming.sort(&mut self.read, for_h2);
-                    break;
-                }
-                length => self.turn += length,
-            }
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
 impl<T: AsyncRead + Unpin> AsyncRead for Wire<T> {
+    /// Gives `h2` what is there for it, and reads on while that is nothing.
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let inner = &mut *self.0.borrow_mut();
-        if inner.read.is_empty() {
-            inner.read = SPARE.take();
+        while !inner.incoming.sort(&mut inner.read, buffer) {
+            if inner.turn >= MOST_A_TURN {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            let Poll::Ready(read) = arena::poll_read(&mut inner.io, cx, &inner.read) else {
+                // The begin of a frame header may wait for long; not with all the memory that it was read into.
+                inner.read = Bytes::copy_from_slice(&inner.read);
+                return Poll::Pending;
+            };
+            let read = read?;
+            if read.is_empty() {
+                inner.incoming.end(&inner.read);
+                inner.incoming.sort(&mut inner.read, buffer);
+                break;
+            }
+            inner.turn += read.len();
+            inner.read = read;
         }
-        let polled = inner.poll_read(cx, buffer);
-        if inner.read.is_empty() {
-            SPARE.set(std::mem::take(&mut inner.read));
-        }
-        polled
+        Poll::Ready(Ok(()))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Bytes that were taken off a stream while the other side took none: merged, since each HTTP/2 frame costs memory of its
+//! Bytes that were taken off an HTTP/2 stream while nobody took them further: merged, since each frame costs memory of its
 //! own, and in parts, since one growing buffer would be copied again and again.
 
 use std::collections::VecDeque;
@@ -10,21 +10,27 @@ const PART_BYTES: usize = 64 * 1024;
 
 /// A queue of bytes. How many there can be is the business of the sender's window.
 #[derive(Debug, Default)]
-pub(super) struct Stalled {
+pub struct Stalled {
     parts: VecDeque<BytesMut>,
 }
 
 impl Stalled {
     /// Adds a copy at the end.
-    pub(super) fn push(&mut self, data: &[u8]) {
+    pub fn push(&mut self, data: &[u8]) {
         match self.parts.back_mut() {
             Some(last) if last.len() + data.len() <= PART_BYTES => last.extend_from_slice(data),
             _ => self.parts.push_back(BytesMut::from(data)),
         }
     }
 
+    /// Whether nothing waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.parts.is_empty()
+    }
+
     /// Takes the first part.
-    pub(super) fn pop(&mut self) -> Option<Bytes> {
+    pub fn pop(&mut self) -> Option<Bytes> {
         let part = self.parts.pop_front();
         if self.parts.is_empty() {
             self.parts = VecDeque::new();

@@ -1,0 +1,119 @@
+//! The one buffer that a worker reads into. What was read is handed on as parts of it, without a copy.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::{Bytes, BytesMut};
+use tokio::io::AsyncRead;
+
+/// How much a worker reads into before it takes new memory: what was read is handed on as parts of this, without a
+/// copy, and the memory is used again as soon as all parts are gone.
+const ARENA_BYTES: usize = 256 * 1024;
+
+/// A read is not tried with less room than this: HTTP/2's frame size, so that bulk data moves in few system calls.
+const LEAST_ROOM: usize = 16 * 1024;
+
+/// One read never takes more than this, so that one session's bulk does not hold up the others of its worker.
+const MOST_A_READ: usize = 128 * 1024;
+
+/// So many used arenas are kept until their parts are gone: bulk that is on its way through a few sessions moves in the same
+/// memory again and again. Given back to the system and taken anew, each page would cost a fault.
+const MOST_USED: usize = 8;
+
+/// What a worker reads into.
+#[derive(Debug, Default)]
+struct Arena {
+    current: BytesMut,
+    /// Full, with parts that were still on their way when it became so; the oldest first.
+    used: VecDeque<BytesMut>,
+}
+
+impl Arena {
+    /// Where the next read goes.
+    fn room(&mut self) -> &mut BytesMut {
+        if self.current.capacity() - self.current.len() < LEAST_ROOM {
+            self.renew();
+        }
+        &mut self.current
+    }
+
+    fn renew(&mut self) {
+        if self.current.try_reclaim(ARENA_BYTES) {
+            // Nothing is on its way any more: one will do.
+            self.used.pop_front();
+            return;
+        }
+        let again = self.used.iter_mut().position(|arena| arena.try_reclaim(ARENA_BYTES));
+        let next = again.and_then(|index| self.used.remove(index));
+        let next = next.unwrap_or_else(|| BytesMut::with_capacity(ARENA_BYTES));
+        self.used.push_back(std::mem::replace(&mut self.current, next));
+        if self.used.len() > MOST_USED {
+            self.used.pop_front();
+        }
+    }
+}
+
+thread_local! {
+    static ARENA: RefCell<Arena> = RefCell::default();
+}
+
+/// Reads what is there, behind a copy of `carried`: what the reader was given last and could not make anything of yet.
+/// Empty bytes are the end of the stream.
+///
+/// # Errors
+/// What the byte stream says.
+pub fn poll_read<T: AsyncRead + Unpin>(
+    io: &mut T,
+    cx: &mut Context<'_>,
+    carried: &[u8],
+) -> Poll<io::Result<Bytes>> {
+    ARENA.with_borrow_mut(|arena| {
+        let room = arena.room();
+        room.extend_from_slice(carried);
+        let mut limited = bytes::BufMut::limit(&mut *room, MOST_A_READ);
+        let polled = tokio_util::io::poll_read_buf(Pin::new(io), cx, &mut limited);
+        let read = room.split().freeze();
+        polled.map_ok(|length| if length == 0 { Bytes::new() } else { read })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Fills the arena once, and returns what was read.
+    fn fill(arena: &mut Arena) -> Vec<Bytes> {
+        let parts = ARENA_BYTES / LEAST_ROOM;
+        let read = |_| {
+            let room = arena.room();
+            room.resize(LEAST_ROOM, 7);
+            room.split().freeze()
+        };
+        (0..parts).map(read).collect()
+    }
+
+    #[test]
+    fn memory_is_used_again_when_its_parts_are_gone() {
+        let mut arena = Arena::default();
+        let first = fill(&mut arena);
+        let second = fill(&mut arena);
+        let addresses = |parts: &[Bytes]| parts.iter().map(|part| part.as_ptr()).collect::<Vec<_>>();
+        let (was_first, was_second) = (addresses(&first), addresses(&second));
+        assert_ne!(was_first, was_second);
+        drop(first);
+        let third = fill(&mut arena);
+        assert_eq!(addresses(&third), was_first, "while parts of the second are on their way");
+        drop(second);
+        assert_eq!(addresses(&fill(&mut arena)), was_second);
+    }
+
+    #[test]
+    fn what_stalled_sessions_hold_is_not_kept_without_bound() {
+        let mut arena = Arena::default();
+        let _held: Vec<_> = (0..3 * MOST_USED).map(|_| fill(&mut arena)).collect();
+        assert_eq!(arena.used.len(), MOST_USED);
+    }
+}
