@@ -11,7 +11,7 @@ use tokio::io::AsyncRead;
 
 /// How much a worker reads into before it takes new memory: what was read is handed on as parts of this, without a
 /// copy, and the memory is used again as soon as all parts are gone.
-const ARENA_BYTES: usize = 256 * 1024;
+const ARENA_BYTES: usize = 128 * 1024;
 
 /// A read is not tried with less room than this: HTTP/2's frame size, so that bulk data moves in few system calls.
 const LEAST_ROOM: usize = 16 * 1024;
@@ -21,7 +21,7 @@ const MOST_A_READ: usize = 128 * 1024;
 
 /// So many used arenas are kept until their parts are gone: bulk that is on its way through a few sessions moves in the same
 /// memory again and again. Given back to the system and taken anew, each page would cost a fault.
-const MOST_USED: usize = 8;
+const MOST_USED: usize = 16;
 
 /// What a worker reads into.
 #[derive(Debug, Default)]

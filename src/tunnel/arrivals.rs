@@ -151,6 +151,10 @@ impl Inbox {
             self.all.held.update(|held| held + length);
             let (mut parts, mut merged) = (self.parts.borrow_mut(), self.merged.borrow_mut());
             if merged.is_empty() && parts.len() < MOST_PARTS {
+                if parts.capacity() == 0 {
+                    // Most never need more than one place.
+                    parts.reserve_exact(1);
+                }
                 parts.push_back(part);
             } else {
                 merged.push(&part);
