@@ -80,12 +80,17 @@ fn a_sidecar_serves_as_an_image_of_the_program_that_has_parsed_nothing() {
     let pair = start(logs.path(), &[]);
     let of_process =
         |file: &str| std::fs::read_to_string(format!("/proc/{}/{file}", pair.inbound.id())).unwrap();
-    assert!(
-        of_process("environ").split('\0').any(|variable| variable.starts_with("WEBSOCKETS_CLI_SIDECAR={"))
-    );
+    let environment = of_process("environ");
+    let handed_over =
+        environment.split('\0').find_map(|variable| variable.strip_prefix("WEBSOCKETS_CLI_SIDECAR="));
+    let handed_over = handed_over.expect("a second image");
     // To who looks at the process it is what was started.
     assert!(of_process("cmdline").contains("sidecar\0inbound\0--listen\0"));
     assert_eq!(of_process("comm"), "websockets-cli\n");
+    // Another process that inherits the variable does what it is told.
+    let mut other = std::process::Command::new(env!("CARGO_BIN_EXE_websockets-cli"));
+    let said = other.arg("--version").env("WEBSOCKETS_CLI_SIDECAR", handed_over).output().unwrap();
+    assert!(said.stdout.starts_with(b"websockets-cli "), "{said:?}");
 }
 
 #[test]

@@ -8,29 +8,41 @@ use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
+use serde::{Deserialize, Serialize};
+
 use super::Prepared;
 
 /// The environment variable by which the new image knows what it has to do.
 const VARIABLE: &str = "WEBSOCKETS_CLI_SIDECAR";
 
+/// What the variable holds.
+#[derive(Serialize, Deserialize)]
+struct HandedOver<P> {
+    /// The process that it is for: another one that inherited the variable is not meant.
+    process: u32,
+    prepared: P,
+}
+
 /// Starts the program anew. Returns only if that cannot be done: there is no way to the program any more, or too much is
 /// to be handed over (Linux takes 128 KiB). Then this image can serve as well.
 pub(super) fn to_new_image(prepared: &Prepared) -> io::Error {
     let start = || {
-        let (program, prepared) = (std::env::current_exe()?, serde_json::to_string(prepared)?);
+        let program = std::env::current_exe()?;
+        let handed_over = serde_json::to_string(&HandedOver { process: std::process::id(), prepared })?;
         let mut arguments = std::env::args_os();
         let mut command = Command::new(program);
         if let Some(name) = arguments.next() {
             command.arg0(name);
         }
-        Ok(command.args(arguments).env(VARIABLE, prepared).exec())
+        Ok(command.args(arguments).env(VARIABLE, handed_over).exec())
     };
     start().unwrap_or_else(|error| error)
 }
 
 /// What the image before this one has handed over, if there was one.
 pub(super) fn from_old_image() -> Option<Prepared> {
-    serde_json::from_str(&std::env::var(VARIABLE).ok()?).ok()
+    let HandedOver { process, prepared } = serde_json::from_str(&std::env::var(VARIABLE).ok()?).ok()?;
+    (process == std::process::id()).then_some(prepared)
 }
 
 #[cfg(test)]
