@@ -85,7 +85,8 @@ struct Limits {
     #[arg(long, value_name = "BYTES", default_value_t = Config::MAX_MESSAGE_SIZE)]
     max_message_size: usize,
 
-    /// The longest frame that is taken, in bytes; a longer one is closed with 1009 [default: as long as a message].
+    /// The longest frame that is taken, in bytes, compressed as it comes; a longer one is closed with 1009 [default: as long as
+    /// a message makes it].
     #[arg(long, value_name = "BYTES")]
     max_frame_size: Option<NonZeroUsize>,
 
@@ -175,7 +176,7 @@ impl Args {
             delay: misbehaviour.delay,
             max_connections: limits.max_connections,
             max_message_size: limits.max_message_size,
-            max_frame_size: limits.max_frame_size.map_or(limits.max_message_size, NonZeroUsize::get),
+            max_frame_size: limits.max_frame_size.map(NonZeroUsize::get),
             handshake_timeout: limits.handshake_timeout,
             idle_timeout: limits.idle_timeout,
             ping: limits.ping_interval.map(|interval| Ping { interval, timeout: limits.ping_timeout }),

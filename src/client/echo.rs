@@ -67,6 +67,7 @@ where
         };
         match next {
             Some(Ok(Message::Close(frame))) => {
+                stream.get_mut().answer_as_sent();
                 // tungstenite answers it; the TCP connection is the server's to end (RFC 6455 section 7.1.1).
                 let _ = timeout(CLOSE_TIMEOUT, stream.next()).await;
                 return close_status(frame.map(|frame| stream.get_ref().as_sent(frame)));

@@ -23,8 +23,8 @@ pub struct Config {
     pub max_connections: Option<usize>,
     /// The longest message that it takes, in bytes; a longer one is closed with 1009.
     pub max_message_size: usize,
-    /// The longest frame that it takes, in bytes; the same.
-    pub max_frame_size: usize,
+    /// The longest frame that it takes, in bytes; the same. None: whatever such a message comes in.
+    pub max_frame_size: Option<usize>,
     /// How long a client may take for the head of its first request.
     pub handshake_timeout: Duration,
     /// How long a session may go without a message before it is closed with 1001.
@@ -88,7 +88,7 @@ impl Config {
             delay: None,
             max_connections: None,
             max_message_size: Self::MAX_MESSAGE_SIZE,
-            max_frame_size: Self::MAX_MESSAGE_SIZE,
+            max_frame_size: None,
             // Long for a client that means it, short for one that holds connections open.
             handshake_timeout: Duration::from_secs(5),
             idle_timeout: None,

@@ -61,7 +61,7 @@ where
         .read_buffer_size(READ_BUFFER)
         .write_buffer_size(WRITE_BUFFER)
         .max_message_size(Some(config.max_message_size))
-        .max_frame_size(Some(config.max_frame_size));
+        .max_frame_size(config.max_frame_size.or(Some(config.max_message_size)));
     let mut session = WebSocketStream::from_raw_socket(stream, Role::Server, Some(limits)).await;
     let end = match Keepalive::new(config) {
         None => echo(&mut session, config, draining, counted, None).await,
@@ -157,6 +157,9 @@ where
             Message::Pong(_) => keepalive.into_iter().for_each(Keepalive::note_pong),
             // The next read sends the answer.
             Message::Close(frame) => {
+                let frames = session.get_mut().get_mut();
+                let frame = frame.map(|frame| frames.as_sent(frame));
+                frames.answer_as_sent();
                 counted.closes_with(frame.map_or(NO_STATUS_RECEIVED, |frame| frame.code.into()));
             }
             // Frames are never read alone.

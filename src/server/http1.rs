@@ -10,7 +10,8 @@ use std::pin::pin;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::header::HOST;
+use http::{Request, Response, Version};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -23,10 +24,11 @@ use super::admission::{self, Admitted};
 use super::connection::Opened;
 use super::info::Peer;
 use super::read_ahead::ReadAhead;
+use super::rejection::Rejection;
 use super::routes::{self, Asked};
 use super::worker::Worker;
 use crate::http1::{Fields, RequestHead};
-use crate::websocket::opening::server as opening;
+use crate::websocket::opening::server::{self as opening, Refusal};
 
 /// Serves requests until the connection ends, or becomes a WebSocket: then it is returned, after its 101.
 pub(super) async fn serve<S>(stream: ReadAhead<S>, peer: &Peer, worker: &Rc<Worker>) -> Option<Opened<S>>
@@ -77,6 +79,10 @@ fn respond(
         fields: Fields::from(request.headers()),
     };
     if !opening::is_attempt(&head) {
+        // hyper leaves this to its caller (RFC 9112 section 3.2).
+        if head.version == Version::HTTP_11 && head.fields.get_all(&HOST).count() != 1 {
+            return Rejection::from(Refusal::Host).response();
+        }
         return routes::respond(&Asked { path: request.uri().path(), head: &head, peer, worker });
     }
     match admission::admit(&head, worker) {

@@ -39,6 +39,11 @@ impl<S> ReadAhead<S> {
         &self.stream
     }
 
+    /// The stream. What is read from it is lost to the reader.
+    pub(super) fn get_mut(&mut self) -> &mut S {
+        &mut self.stream
+    }
+
     /// The stream, and what was read from it and not yet asked for.
     pub(super) fn into_parts(self) -> (S, Bytes) {
         (self.stream, self.ahead)

@@ -10,7 +10,7 @@ use super::connection::Opened;
 use super::echo;
 use super::read_ahead::ReadAhead;
 use super::worker::Worker;
-use crate::websocket::Frames;
+use crate::websocket::{Frames, longest_frame};
 
 /// How long a connection that we ended is read from, so that the peer finds our last bytes and not a reset. As long as
 /// Envoy's `delayed_close_timeout`.
@@ -21,7 +21,9 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(opened: Opened<S>, 
     let Opened { stream, early, admitted } = opened;
     let config = &worker.shared.config;
     let counted = worker.stats.open(admitted.version);
-    let frames = Frames::new(stream, early, Role::Server, admitted.deflate, config.max_frame_size);
+    let longest_frame =
+        config.max_frame_size.unwrap_or_else(|| longest_frame(config.max_message_size, admitted.deflate));
+    let frames = Frames::new(stream, early, Role::Server, admitted.deflate, longest_frame);
     let frames = ReadAhead::new(frames, Bytes::new());
     let echoed = echo::serve(frames, config, &worker.draining, &counted).await;
     drop(counted);

@@ -12,15 +12,30 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::protocol::{CloseFrame, Role};
 
+use super::close_code::{self, BAD_GATEWAY, TRY_AGAIN_LATER};
 use super::deflate::{Agreement, Deflate};
 use super::prompt_text::PromptText;
 
+/// The longest frame that a message of `message` bytes comes in: compressing one that does not compress makes it longer, at
+/// worst by as much as zlib's `deflateBound` says of its less usual settings.
+#[must_use]
+pub fn longest_frame(message: usize, agreement: Option<Agreement>) -> usize {
+    const FLUSH: usize = 16;
+    match agreement {
+        None => message,
+        Some(_) => message.saturating_add(message / 8 + message / 64 + FLUSH),
+    }
+}
+
 /// The byte stream that tungstenite is given.
 #[derive(Debug)]
-pub struct Frames<S>(Kind<S>);
+pub struct Frames<S> {
+    kind: Kind<S>,
+    /// How long the payload is of the answer to a Close with 1014.
+    answer_length: Option<usize>,
+}
 
 #[derive(Debug)]
 enum Kind<S> {
@@ -39,10 +54,11 @@ impl<S> Frames<S> {
         longest_frame: usize,
     ) -> Self {
         let frames = PromptText::new(stream, early, longest_frame);
-        Self(match agreement {
+        let kind = match agreement {
             None => Kind::Plain(frames),
             Some(agreement) => Kind::Deflated(Box::new(Deflate::new(frames, agreement, role, longest_frame))),
-        })
+        };
+        Self { kind, answer_length: None }
     }
 
     /// The byte stream beneath.
@@ -50,10 +66,32 @@ impl<S> Frames<S> {
         self.as_arrived().get_ref()
     }
 
-    /// A Close as the peer sent it: tungstenite tells some codes as others.
+    /// A Close as the peer sent it: tungstenite tells some codes as others, and has a reason of its own for a wrong one, whose
+    /// own reason is lost.
     #[must_use]
     pub fn as_sent(&self, close: CloseFrame) -> CloseFrame {
-        CloseFrame { code: self.as_arrived().close_code().map_or(close.code, CloseCode::from), ..close }
+        match self.as_arrived().close() {
+            Some((code, _)) if close_code::may_be_sent(code) => CloseFrame { code: code.into(), ..close },
+            Some((code, _)) => CloseFrame { code: code.into(), reason: "".into() },
+            None => close,
+        }
+    }
+
+    /// Has tungstenite, which has just returned the peer's Close and will answer it, say the peer's code.
+    pub fn answer_as_sent(&mut self) {
+        self.answer_length = match self.as_arrived().close() {
+            Some((BAD_GATEWAY, length)) => usize::try_from(length).ok(),
+            _ => None,
+        };
+    }
+
+    /// What tungstenite writes last, with 1014 in the place of its neighbour: in the low byte of the code, whatever masks it.
+    fn answered_as_sent(&self, frames: &[u8]) -> Option<Vec<u8>> {
+        let after_high_byte = self.answer_length? - 1;
+        let mut answer = frames.to_vec();
+        let low_byte = answer.get_mut(frames.len().checked_sub(after_high_byte)?)?;
+        *low_byte ^= (BAD_GATEWAY ^ TRY_AGAIN_LATER).to_be_bytes()[1];
+        Some(answer)
     }
 
     /// Whether a message or a frame of the peer's has begun to arrive and is not complete.
@@ -64,7 +102,7 @@ impl<S> Frames<S> {
 
     /// The frames before anything is inflated.
     fn as_arrived(&self) -> &PromptText<S> {
-        match &self.0 {
+        match &self.kind {
             Kind::Plain(frames) => frames,
             Kind::Deflated(frames) => frames.get_ref(),
         }
@@ -72,7 +110,7 @@ impl<S> Frames<S> {
 
     /// The byte stream beneath. What is read from it is lost to the session.
     pub fn get_mut(&mut self) -> &mut S {
-        match &mut self.0 {
+        match &mut self.kind {
             Kind::Plain(frames) => frames.get_mut(),
             Kind::Deflated(frames) => frames.get_mut().get_mut(),
         }
@@ -85,7 +123,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Frames<S> {
         cx: &mut Context<'_>,
         out: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match &mut self.0 {
+        match &mut self.kind {
             Kind::Plain(frames) => Pin::new(frames).poll_read(cx, out),
             Kind::Deflated(frames) => Pin::new(frames).poll_read(cx, out),
         }
@@ -94,21 +132,23 @@ impl<S: AsyncRead + Unpin> AsyncRead for Frames<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Frames<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match &mut self.0 {
+        let answer = self.answered_as_sent(bytes);
+        let bytes = answer.as_deref().unwrap_or(bytes);
+        match &mut self.kind {
             Kind::Plain(frames) => Pin::new(frames).poll_write(cx, bytes),
             Kind::Deflated(frames) => Pin::new(frames).poll_write(cx, bytes),
         }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.0 {
+        match &mut self.kind {
             Kind::Plain(frames) => Pin::new(frames).poll_flush(cx),
             Kind::Deflated(frames) => Pin::new(frames).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.0 {
+        match &mut self.kind {
             Kind::Plain(frames) => Pin::new(frames).poll_shutdown(cx),
             Kind::Deflated(frames) => Pin::new(frames).poll_shutdown(cx),
         }

@@ -12,4 +12,4 @@ mod frames;
 pub mod opening;
 mod prompt_text;
 
-pub use frames::Frames;
+pub use frames::{Frames, longest_frame};

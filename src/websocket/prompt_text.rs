@@ -33,8 +33,8 @@ pub(super) struct PromptText<S> {
     is_text: bool,
     /// Whether a message of several frames has begun and its last frame has not.
     is_fragmented: bool,
-    /// The code of the Close that came.
-    close_code: Option<u16>,
+    /// The code of the Close that came, and how long its payload is.
+    close: Option<(u16, u64)>,
 }
 
 /// How long a close code is.
@@ -63,7 +63,7 @@ impl<S> PromptText<S> {
             place: BEFORE_HEADER,
             is_text: false,
             is_fragmented: false,
-            close_code: None,
+            close: None,
         }
     }
 
@@ -82,9 +82,9 @@ impl<S> PromptText<S> {
         self.is_fragmented || !is_between_frames
     }
 
-    /// The code of the Close that came, if it had one.
-    pub(super) fn close_code(&self) -> Option<u16> {
-        self.close_code
+    /// The code of the Close that came, if it had one, and how long its payload is.
+    pub(super) fn close(&self) -> Option<(u16, u64)> {
+        self.close
     }
 
     /// Takes what arrived after the first `start` bytes of `buffer`, which are room for what is to come before it.
@@ -167,7 +167,7 @@ impl<S> PromptText<S> {
 
     /// Reads the code of a Close, and writes another one where tungstenite does not know it.
     fn read_close(&mut self, header: &FrameHeader, payload: &mut [u8]) {
-        if header.length < CODE_BYTES as u64 || payload.len() < CODE_BYTES || self.close_code.is_some() {
+        if header.length < CODE_BYTES as u64 || payload.len() < CODE_BYTES || self.close.is_some() {
             return;
         }
         let key = header.mask.unwrap_or_default();
@@ -176,7 +176,7 @@ impl<S> PromptText<S> {
             let [high, low] = TRY_AGAIN_LATER.to_be_bytes();
             payload[..CODE_BYTES].copy_from_slice(&[high ^ key[0], low ^ key[1]]);
         }
-        self.close_code = Some(said);
+        self.close = Some((said, header.length));
     }
 
     /// Whether the frame belongs to a text, and is one that tungstenite takes.

@@ -129,6 +129,33 @@ fn a_compressed_message_comes_back_compressed() {
 }
 
 #[test]
+fn a_plain_request_needs_a_host_too_and_only_one() {
+    let (_server, address) = server(&[]);
+    for hosts in ["", "Host: a\r\nHost: b\r\n"] {
+        let request = format!("GET /healthz HTTP/1.1\r\n{hosts}Connection: close\r\n\r\n");
+        let answer = answer(address, &request);
+        assert!(
+            answer.starts_with("HTTP/1.1 400 ") && answer.ends_with("Host field is needed\n"),
+            "{answer}"
+        );
+    }
+    assert!(answer(address, "GET /healthz HTTP/1.0\r\n\r\n").contains(" 200 OK\r\n"));
+}
+
+#[test]
+fn a_close_with_1014_is_answered_and_counted_as_such() {
+    let (_server, address) = server(&[]);
+    let mut stream = connect(address);
+    let frames = b"\x81\x81\0\0\0\0x\x88\x82\0\0\0\0\x03\xf6";
+    stream.write_all(&[UPGRADE.as_bytes(), frames].concat()).unwrap();
+    read_head(&mut stream);
+    let mut answers = Vec::new();
+    stream.read_to_end(&mut answers).unwrap();
+    assert_eq!(text(&answers), text(b"\x81\x01x\x88\x02\x03\xf6"));
+    pod::expect_metric(address, "closes_total{code=\"1014\"}", 1.0);
+}
+
+#[test]
 fn a_request_that_is_not_finished_in_time_hears_so() {
     let (_server, address) = server(&["--handshake-timeout", "50ms"]);
     let answer = answer(address, "GET / HTTP/1.1\r\n");

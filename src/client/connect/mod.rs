@@ -38,8 +38,8 @@ use self::http2::Manner;
 use crate::http1::{Fields, RequestHead, ResponseHead};
 use crate::net::Transport;
 use crate::tls::client::ClientOptions;
-use crate::websocket::Frames;
 use crate::websocket::opening::client::{offer_compression, request};
+use crate::websocket::{Frames, longest_frame};
 
 /// How long opening may take in all: Python websockets' `open_timeout`.
 pub const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -259,7 +259,8 @@ async fn open(config: &ConnectConfig) -> Result<Connection, ConnectError> {
         .max_message_size(Some(config.max_message_bytes))
         .max_frame_size(Some(config.max_message_bytes));
     let (response, agreement) = opened;
-    let frames = Frames::new(stream, early.freeze(), Role::Client, agreement, config.max_message_bytes);
+    let longest_frame = longest_frame(config.max_message_bytes, agreement);
+    let frames = Frames::new(stream, early.freeze(), Role::Client, agreement, longest_frame);
     let stream = WebSocketStream::from_raw_socket(frames, Role::Client, Some(limits)).await;
     Ok(Connection { stream, request, response })
 }

@@ -18,7 +18,7 @@ const PIPE: usize = 1 << 20;
 const CLOSE_NORMAL: &[u8] = b"\x88\x82\0\0\0\0\x03\xe8";
 
 fn config() -> Config {
-    Config { max_message_size: 1000, max_frame_size: 1000, ..Config::new(([127, 0, 0, 1], 0).into()) }
+    Config { max_message_size: 1000, ..Config::new(([127, 0, 0, 1], 0).into()) }
 }
 
 /// Runs a session over `near` to its end, then ends the stream as the connection does.
@@ -34,7 +34,7 @@ async fn run_counted(near: DuplexStream, config: Config, draining: CancellationT
 }
 
 fn carrier<S>(near: S, config: &Config) -> Carrier<S> {
-    let frames = Frames::new(near, Bytes::new(), Role::Server, None, config.max_frame_size);
+    let frames = Frames::new(near, Bytes::new(), Role::Server, None, config.max_message_size);
     ReadAhead::new(frames, Bytes::new())
 }
 

@@ -10,7 +10,7 @@ use tungstenite::{Error, Message};
 use super::*;
 use crate::websocket::deflate::Sending;
 use crate::websocket::failure;
-use crate::websocket::frame_header::FrameHeader;
+use crate::websocket::frame_header::{FrameHeader, apply_mask};
 
 /// The limit of the sessions here.
 const LIMIT: usize = 1 << 20;
@@ -27,7 +27,7 @@ async fn session(
     agreement: Option<Agreement>,
 ) -> WebSocketStream<Frames<DuplexStream>> {
     let limits = WebSocketConfig::default().max_message_size(Some(LIMIT)).max_frame_size(Some(LIMIT));
-    let frames = Frames::new(stream, Bytes::new(), role, agreement, LIMIT);
+    let frames = Frames::new(stream, Bytes::new(), role, agreement, longest_frame(LIMIT, agreement));
     WebSocketStream::from_raw_socket(frames, role, Some(limits)).await
 }
 
@@ -135,6 +135,29 @@ async fn a_bomb_runs_into_the_limit_on_messages() {
 }
 
 #[tokio::test]
+async fn a_message_of_the_limit_comes_through_though_compressing_makes_it_longer() {
+    // Nothing repeats in it: the high bytes of a linear congruential generator.
+    let noise: Vec<u8> = std::iter::successors(Some(1_u32), |state| {
+        Some(state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223))
+    })
+    .map(|state| (state >> 24) as u8)
+    .take(LIMIT + 1)
+    .collect();
+    let (near, far) = duplex(LIMIT);
+    let mut client = session(near, Role::Client, AGREED).await;
+    let mut server = session(far, Role::Server, AGREED).await;
+    for (length, expected) in [(LIMIT, None), (LIMIT + 1, Some(1009))] {
+        let message = Message::binary(noise[..length].to_vec());
+        let (sent, received) = tokio::join!(client.send(message.clone()), server.next());
+        sent.unwrap();
+        match received.unwrap() {
+            Ok(received) => assert_eq!((received == message, expected), (true, None)),
+            Err(error) => assert_eq!(code(Some(error)), expected),
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_short_frame_may_inflate_to_more_than_a_frame_may_have() {
     const LONGEST_FRAME: usize = 30;
     let (mut peer, near) = duplex(LIMIT);
@@ -215,7 +238,7 @@ fn any_message() -> impl Strategy<Value = Message> {
 }
 
 #[tokio::test]
-async fn the_code_of_a_close_is_the_peer_s_whoever_masks_it_and_however_it_is_cut() {
+async fn the_code_of_a_close_and_of_its_answer_is_the_peer_s_whoever_masks_it_and_however_it_is_cut() {
     // 1014, which tungstenite does not know, and `why`.
     let masked: &[u8] = b"\x81\x81\0\0\0\0x\x88\x85\x01\x02\x03\x04\x02\xf4tlx";
     let plain: &[u8] = b"\x81\x01x\x88\x05\x03\xf6why";
@@ -240,6 +263,17 @@ async fn the_code_of_a_close_is_the_peer_s_whoever_masks_it_and_however_it_is_cu
                     (1014, "why"),
                     "in pieces of {piece}"
                 );
+                session.get_mut().answer_as_sent();
+                // The peer is not waited for.
+                let _ = futures_util::FutureExt::now_or_never(session.next());
+                session.get_mut().shutdown().await.unwrap();
+                drop(session);
+                let mut answer = Vec::new();
+                peer.read_to_end(&mut answer).await.unwrap();
+                let (header, size) = FrameHeader::parse(&answer).unwrap();
+                let mut payload = answer.split_off(size);
+                apply_mask(&mut payload, &mut header.mask.unwrap_or_default());
+                assert_eq!((header.first, payload.as_slice()), (0x88, b"\x03\xf6why".as_slice()));
             }
         }
     }

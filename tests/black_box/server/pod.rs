@@ -29,7 +29,7 @@ fn metric(address: SocketAddr, name: &str) -> Option<f64> {
 }
 
 /// Asks until the sample has this value: a session is counted as ended when the server has seen its end.
-fn expect_metric(address: SocketAddr, name: &str, value: f64) {
+pub(super) fn expect_metric(address: SocketAddr, name: &str, value: f64) {
     let deadline = std::time::Instant::now() + crate::support::PATIENCE;
     while metric(address, name) != Some(value) {
         let page = get(address, "/metrics");
