@@ -42,19 +42,21 @@ impl Closed {
     }
 }
 
+/// The Close frame that tells the peer of a failure; none where the connection is gone.
+pub(super) fn failing_frame(error: &Error) -> Option<CloseFrame> {
+    if PingTimeout::is_in(error) {
+        return Some(CloseFrame { code: CloseCode::Error, reason: PingTimeout.to_string().into() });
+    }
+    failure::close_code(error).map(close_frame)
+}
+
 /// Fails the connection (RFC 6455 section 7.1.7): tells the peer why, and ignores what it still sends.
 pub(super) async fn fail<S: AsyncRead + AsyncWrite + Unpin>(
     stream: &mut WebSocketStream<Frames<S>>,
     error: &Error,
     observer: &Observer,
 ) {
-    let frame = if PingTimeout::is_in(error) {
-        CloseFrame { code: CloseCode::Error, reason: PingTimeout.to_string().into() }
-    } else if let Some(code) = failure::close_code(error) {
-        close_frame(code)
-    } else {
-        return;
-    };
+    let Some(frame) = failing_frame(error) else { return };
     observer.notice(&Event::Failing { code: frame.code.into(), error });
     let tell = async {
         // Fails where a Close frame was sent before, or the connection is gone: both are an answer, too.
@@ -66,9 +68,12 @@ pub(super) async fn fail<S: AsyncRead + AsyncWrite + Unpin>(
     let _ = timeout(CLOSE_TIMEOUT, tell).await;
 }
 
-/// Sends Close 1000 if that can be written without waiting.
-pub(super) fn say_goodbye<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut WebSocketStream<Frames<S>>) {
-    let _ = stream.close(Some(close_frame(CloseCode::Normal))).now_or_never();
+/// Sends Close 1000 if that can be written without waiting; whether it was.
+pub(super) fn say_goodbye<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: &mut WebSocketStream<Frames<S>>,
+) -> bool {
+    let frame = close_frame(CloseCode::Normal);
+    matches!(stream.close(Some(frame)).now_or_never(), Some(Ok(())))
 }
 
 /// What a Close frame of the peer says. One with a code that must not be sent is none, as in Python websockets.

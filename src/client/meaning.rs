@@ -43,6 +43,10 @@ impl ConnectError {
             Self::Dial(net::ConnectError::Refused { source, .. }) => dial(source),
             Self::Dial(net::ConnectError::TimedOut { .. }) => NO_ANSWER,
             Self::Unix { source, .. } => unix(source),
+            Self::ProxyUnreachable { .. } => meaning(
+                "the connection was to go through this proxy, which --proxy or a variable of the environment names",
+                "is it running, and is this its port? --no-proxy connects without it",
+            ),
             Self::ProxySpoke { .. } => meaning(
                 "after it agreed, a proxy is to pass on bytes and to say nothing itself",
                 "is it an HTTP proxy? --no-proxy connects without it",

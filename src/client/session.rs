@@ -19,7 +19,9 @@ use tungstenite::protocol::CloseFrame;
 use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::{Error, Message};
 
-use super::closing::{CLOSE_TIMEOUT, Closed, close_frame, close_status, code_of, fail, say_goodbye};
+use super::closing::{
+    CLOSE_TIMEOUT, Closed, close_frame, close_status, code_of, fail, failing_frame, say_goodbye,
+};
 use super::connect::Observer;
 use super::keepalive::{Keepalive, KeepaliveConfig};
 use crate::websocket::Frames;
@@ -40,6 +42,8 @@ pub(super) trait Output {
     fn sent(&mut self, message: &Message);
     /// Takes a message, or a control frame, that came.
     fn received(&mut self, message: &Message);
+    /// Takes it that the session ended, or was given up, without a Close of the server's.
+    fn lost(&mut self) {}
     /// Whether so much has been gathered that it should be written before more is taken.
     fn is_full(&self) -> bool;
     /// Whether there is more to write than what it was given here.
@@ -163,14 +167,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 Event::Sent => {}
                 Event::Deadline if !self.is_closing() => self.close(),
                 Event::Failed(error) => {
+                    if let Some(frame) = failing_frame(&error).filter(|_| !self.is_closing()) {
+                        output.sent(&Message::Close(Some(frame)));
+                    }
                     fail(&mut self.stream, &error, &self.observer).await;
-                    output.flush().await?;
-                    return Ok(self.closed());
+                    return self.ended(output).await;
                 }
-                Event::Deadline | Event::Disconnected => {
-                    output.flush().await?;
-                    return Ok(self.closed());
-                }
+                Event::Deadline | Event::Disconnected => return self.ended(output).await,
             }
             if output.is_full() {
                 output.flush().await?;
@@ -192,9 +195,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         matches!(self.phase, Phase::Closing(_))
     }
 
-    /// Sends Close 1000 if that can be written without waiting.
-    pub(super) fn say_goodbye(&mut self) {
-        say_goodbye(&mut self.stream);
+    /// Gives the session up: sends Close 1000 if that can be written without waiting, and waits for no answer.
+    pub(super) fn give_up(&mut self, output: &mut impl Output) {
+        if say_goodbye(&mut self.stream) {
+            output.sent(&Message::Close(Some(close_frame(CloseCode::Normal))));
+        }
+        if self.peer_close.is_none() {
+            output.lost();
+        }
     }
 
     /// Waits for the next event; flushes the output before it has to wait.
@@ -251,7 +259,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<Event> {
         Poll::Ready(match ready!(self.keepalive.poll_next(&mut self.stream, context)) {
             Some(Ok(Message::Close(Some(frame)))) => {
-                Event::Received(Message::Close(Some(self.stream.get_ref().as_sent(frame))))
+                let frames = self.stream.get_mut();
+                if self.own_close.is_none() {
+                    frames.answer_as_sent();
+                }
+                Event::Received(Message::Close(Some(frames.as_sent(frame))))
             }
             Some(Ok(message)) => Event::Received(message),
             Some(Err(error)) => Event::Failed(error),
@@ -346,6 +358,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         // tungstenite answers the frame; what was to be sent has nobody to read it.
         self.pending.clear();
         self.phase = Phase::Closing(Instant::now() + LINGER);
+    }
+
+    async fn ended(&mut self, output: &mut impl Output) -> io::Result<Closed> {
+        if self.peer_close.is_none() {
+            output.lost();
+        }
+        output.flush().await?;
+        Ok(self.closed())
     }
 
     fn closed(&self) -> Closed {

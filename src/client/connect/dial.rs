@@ -28,7 +28,9 @@ pub(super) async fn dial(config: &ConnectConfig) -> Result<(Transport, Peer), Co
         (choice, _) => choice,
     };
     let Some(proxy) = choice.proxy(uri)? else { return dial_tcp(&place, config).await };
-    let (mut stream, peer) = dial_tcp(&proxy.place, config).await?;
+    let unreachable =
+        |source| ConnectError::ProxyUnreachable { proxy: proxy.to_string(), source: Box::new(source) };
+    let (mut stream, peer) = dial_tcp(&proxy.place, config).await.map_err(unreachable)?;
     if proxy.secure {
         // The name that was given for the server is not the proxy's.
         let options = tls::client::ClientOptions { server_name: None, ..config.tls.clone() };

@@ -57,6 +57,15 @@ pub enum ConnectError {
         #[source]
         source: io::Error,
     },
+    /// There is no connection to the proxy.
+    #[error("proxy {proxy} cannot be reached: {source}")]
+    ProxyUnreachable {
+        /// Which.
+        proxy: String,
+        /// What came of dialling it.
+        #[source]
+        source: Box<ConnectError>,
+    },
     /// The proxy does not give a connection.
     #[error("proxy {proxy} rejected connection: HTTP {}", refusal.head.status.as_u16())]
     ProxyRefused {

@@ -6,16 +6,21 @@ mod output;
 mod record;
 
 use std::io::{self, Write};
+use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{Instant, timeout};
 
 pub use input::InputError;
 
 use super::config::ClientConfig;
 use super::connect::Connection;
-use super::session::Session;
+use super::session::{Output, Session};
 use super::{Outcome, deadline_passes, render};
 use crate::drain::EndSignals;
+
+/// How long the records of a session that is given up may take to be written.
+const LAST_RECORDS: Duration = Duration::from_millis(500);
 
 /// Runs the session of a connection between the process's standard streams.
 pub(super) async fn run(
@@ -34,11 +39,11 @@ pub(super) async fn run(
     let ended = tokio::select! {
         ended = session.run(&mut messages, &mut output) => ended,
         signal = signals.next() => {
-            session.say_goodbye();
+            give_up(&mut session, &mut output).await;
             return Ok(Outcome::Signal(signal));
         }
         () = deadline_passes(deadline) => {
-            session.say_goodbye();
+            give_up(&mut session, &mut output).await;
             return Ok(Outcome::TimedOut);
         }
     };
@@ -49,14 +54,24 @@ pub(super) async fn run(
         }
         // Who reads the output has seen enough, as with `| head`.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
-            session.say_goodbye();
+            session.give_up(&mut output);
             Ok(Outcome::OutputClosed)
         }
         Err(error) => {
-            session.say_goodbye();
+            session.give_up(&mut output);
             Err(error)
         }
     }
+}
+
+/// Leaves a session before its end, of which the output is told.
+async fn give_up<S>(session: &mut Session<S>, output: &mut output::Messages)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    session.give_up(output);
+    // Whoever reads it may have stopped, and it is over.
+    let _ = timeout(LAST_RECORDS, output.flush()).await;
 }
 
 /// The transcript's first line.

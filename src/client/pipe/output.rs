@@ -48,6 +48,12 @@ impl Output for Messages {
         }
     }
 
+    fn lost(&mut self) {
+        if self.format == Format::Jsonl {
+            Record::lost().write(&mut self.gathered);
+        }
+    }
+
     fn is_full(&self) -> bool {
         self.gathered.len() >= CHUNK_BYTES
     }

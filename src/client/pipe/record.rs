@@ -9,11 +9,13 @@ use serde::Serialize;
 use tungstenite::Message;
 
 use crate::client::closing::code_of;
+use crate::websocket::close_code;
 
 /// The version of the form.
 const VERSION: u8 = 1;
 
-/// A message or a control frame of the session. The answers to a ping and to a Close are not told.
+/// A message or a control frame of the session, or its end without the server's Close, which is like a Close with 1006. The
+/// answers to a ping and to a Close are not told.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Record<'a> {
@@ -33,7 +35,7 @@ pub(super) struct Record<'a> {
     encoding: Encoding,
     /// The payload; of a Close, its reason.
     payload: std::borrow::Cow<'a, str>,
-    /// The code of a Close, 1005 if it has none; null for everything else.
+    /// The code of a Close, 1005 if it has none, 1006 if none came before the end; null for everything else.
     close_code: Option<u16>,
 }
 
@@ -103,6 +105,12 @@ impl<'a> Record<'a> {
         }
     }
 
+    /// The end of a session, or of our patience, without a Close of the server's (RFC 6455 section 7.1.5).
+    pub(super) fn lost() -> Self {
+        let close_code = Some(close_code::ABNORMAL_CLOSURE);
+        Self { close_code, ..Self::new(Direction::Received, &Message::Close(None)) }
+    }
+
     /// Appends the line. JSON lets DEL and C1 stand as they are, and a terminal obeys them; here they are escaped too.
     pub(super) fn write(&self, out: &mut Vec<u8>) {
         let line = serde_json::to_string(self).expect("plain data");
@@ -150,6 +158,13 @@ mod tests {
             "{closed}"
         );
         assert!(line(Direction::Received, &Message::Close(None)).contains("\"close_code\":1005"));
+        let mut lost = Vec::new();
+        Record::lost().write(&mut lost);
+        let lost: serde_json::Value = serde_json::from_slice(&lost).unwrap();
+        assert_eq!(
+            (&lost["direction"], &lost["opcode"], &lost["size"], &lost["close_code"]),
+            (&"received".into(), &"close".into(), &0.into(), &1006.into())
+        );
     }
 
     #[test]

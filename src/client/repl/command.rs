@@ -139,9 +139,18 @@ fn hex(text: &str) -> Result<Vec<u8>, CommandError> {
     }
 }
 
-/// A file as a message. In its path a backslash takes away what the next character means, as completion writes it.
+/// A path as a shell would have it, and as completion writes it: in quotes, or with a backslash before what is special.
+fn unquoted(path: &str) -> Cow<'_, str> {
+    if let Some(quoted) = path.strip_prefix('\'') {
+        return quoted.strip_suffix('\'').unwrap_or(quoted).into();
+    }
+    let quoted = path.strip_prefix('"').map(|quoted| quoted.strip_suffix('"').unwrap_or(quoted));
+    unescape(quoted.unwrap_or(path), Some('\\'))
+}
+
+/// A file as a message.
 fn file(path: &str) -> Result<Message, CommandError> {
-    let plain: Cow<'_, str> = unescape(path, Some('\\'));
+    let plain = unquoted(path);
     let from_home = plain.strip_prefix("~/").and_then(|rest| Some(std::env::home_dir()?.join(rest)));
     let name = from_home.unwrap_or_else(|| PathBuf::from(plain.as_ref()));
     let bytes = std::fs::read(name).map_err(|source| CommandError::File { path: path.to_owned(), source })?;
@@ -213,6 +222,10 @@ mod tests {
         std::fs::write(&binary, b"\xff").unwrap();
         let typed = text.to_str().unwrap().replace(' ', "\\ ");
         assert_eq!(sent(&format!("/file {typed}")), Message::text("line\n"));
+        for quote in ['"', '\''] {
+            let line = format!("/file {quote}{}{quote}", text.display());
+            assert_eq!(sent(&line), Message::text("line\n"), "{line}");
+        }
         assert_eq!(sent(&format!("/file {}", binary.display())), Message::binary(vec![255]));
         assert!(fault("/file /no/such").starts_with("/no/such: "));
     }

@@ -129,12 +129,12 @@ async fn drive(
             signal = signals.next() => match signal {
                 EndSignal::Interrupt if !session.is_closing() => session.close(),
                 _ => {
-                    session.say_goodbye();
+                    session.give_up(screen);
                     return Ok(End::Signal(signal));
                 }
             },
             () = deadline_passes(deadline) => {
-                session.say_goodbye();
+                session.give_up(screen);
                 return Ok(End::TimedOut);
             }
         }

@@ -45,6 +45,9 @@ fn nobody_listening_is_a_failure() {
     let address = TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("it is bound");
     let cause = format!("connect to {address}: ");
     fails(&[&format!("ws://{address}")], 1, &cause, "nothing listens there", "is this its port?");
+    let proxy = format!("http://{address}");
+    let cause = format!("proxy {proxy} cannot be reached: connect to {address}: ");
+    fails(&["--proxy", &proxy, "ws://h/"], 1, &cause, "through this proxy", "--no-proxy");
     fails(&["--unix", "/no/such/socket", "ws://h/"], 1, "/no/such/socket", "no socket", "its path?");
 }
 

@@ -1,6 +1,6 @@
 //! Options for scripts: what is sent, what is waited for, how messages are written, and what the exit status tells.
 
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -114,6 +114,39 @@ fn records_tell_both_directions_and_the_close() {
         (&last["opcode"], &last["close_code"], &last["version"]),
         (&"close".into(), &4001.into(), &1.into())
     );
+}
+
+/// The direction and the close code of each Close among the records of a run with these arguments.
+fn closes(args: &[&str], uri: &str, status: i32) -> Vec<(String, u16)> {
+    let (code, stdout, _) = client(&[&["--output", "jsonl"], args, &[uri]].concat(), "");
+    assert_eq!(code, Some(status));
+    let records = stdout.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+    let closes = records.filter(|record| record["opcode"] == "close").map(|record| {
+        assert_eq!(record["payload"], "", "{record}");
+        let code = record["close_code"].as_u64().and_then(|code| code.try_into().ok());
+        (record["direction"].as_str().expect("a direction").to_owned(), code.expect("a code"))
+    });
+    closes.collect()
+}
+
+#[test]
+fn records_tell_the_end_of_a_session_without_a_close_too() {
+    let (sent, received) = (|code| ("sent".to_owned(), code), |code| ("received".to_owned(), code));
+    let lost = Server::start(drop);
+    assert_eq!(closes(&["--replies", "1"], &lost.uri, 3), [received(1006)]);
+    let wrong = Server::start(|mut peer| {
+        peer.get_mut().write_all(b"\x81\x01\xff").expect("the client reads");
+        while peer.read().is_ok() {}
+    });
+    assert_eq!(closes(&["--replies", "1"], &wrong.uri, 3), [sent(1007), received(1006)]);
+    let silent = Server::start(|peer| peer);
+    let timeout = ["--replies", "1", "--timeout", "300ms"];
+    assert_eq!(closes(&timeout, &silent.uri, 4), [sent(1000), received(1006)]);
+    let odd = Server::start(|mut peer| {
+        peer.get_mut().write_all(b"\x88\x05\x03\xe7odd").expect("the client reads");
+        while peer.read().is_ok() {}
+    });
+    assert_eq!(closes(&["--replies", "1"], &odd.uri, 3), [received(999)]);
 }
 
 #[test]
