@@ -49,6 +49,9 @@ pub fn render(report: &Report) -> String {
         render_attempt(attempt, &mut line);
     }
     let _ = writeln!(text, "\n{}", escape(&report.verdict));
+    for sentence in &report.advice {
+        let _ = writeln!(text, "hint: {}", escape(sentence));
+    }
     text
 }
 

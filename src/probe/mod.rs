@@ -1,6 +1,7 @@
 //! What an endpoint can do: `probe` opens a WebSocket there in every way that there is, one connection each, and reports what
-//! it saw. It judges nothing but whether one could be opened; the words of the verdict say what follows from that.
+//! it saw. It judges nothing but whether one could be opened; the words of the verdict, and the advice, say what follows.
 
+mod advice;
 mod attempt;
 mod human;
 mod report;
@@ -30,6 +31,7 @@ pub async fn probe(config: &ConnectConfig) -> Report {
         }
     }
     report.conclude();
+    report.advice = advice::advice(&report, config);
     report
 }
 
@@ -39,6 +41,7 @@ fn is_unreachable(error: &ConnectError) -> bool {
         error,
         ConnectError::Uri(_)
             | ConnectError::Proxy(_)
+            | ConnectError::ProxyUnreachable { .. }
             | ConnectError::ProxyRefused { .. }
             | ConnectError::ProxySpoke { .. }
             | ConnectError::Credentials(_)

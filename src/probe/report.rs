@@ -28,6 +28,8 @@ pub struct Report {
     pub opened: bool,
     /// What that means.
     pub verdict: String,
+    /// What to do about it, a sentence each; empty where all is well.
+    pub advice: Vec<String>,
 }
 
 /// A way to open a WebSocket.
@@ -80,6 +82,8 @@ pub struct Attempt {
     pub outcome: Outcome,
     /// Why no WebSocket was opened.
     pub error: Option<String>,
+    /// What may help then.
+    pub advice: Option<String>,
     /// The answer that refused it.
     pub refusal: Option<RefusalReport>,
     /// Whether the server agreed to compress messages; null if no WebSocket was opened.
@@ -199,6 +203,7 @@ impl Report {
             attempts: Vec::new(),
             opened: false,
             verdict: String::new(),
+            advice: Vec::new(),
         }
     }
 
@@ -213,7 +218,7 @@ impl Report {
     }
 
     /// The attempt in one of the ways, if it was made.
-    fn attempt(&self, way: Way) -> Option<&Attempt> {
+    pub(super) fn attempt(&self, way: Way) -> Option<&Attempt> {
         self.attempts.iter().find(|attempt| attempt.way == way)
     }
 

@@ -55,7 +55,8 @@ async fn a_server_of_http1_is_opened_in_one_way_of_three() {
     );
     let text = render(&report);
     assert!(
-        text.contains("HTTP/1.1 upgrade: opened\n") && text.ends_with(&format!("\n{}\n", report.verdict)),
+        text.contains("HTTP/1.1 upgrade: opened\n")
+            && text.contains(&format!("\n{}\nhint: ", report.verdict)),
         "{text}"
     );
 }
@@ -74,6 +75,7 @@ async fn a_refusal_is_reported_with_status_body_and_meaning_and_cannot_control_t
     let refusal = report.attempts[0].refusal.as_ref().unwrap();
     assert_eq!((refusal.status, refusal.body.as_str()), (503, "no healthy upstream\x1b[2J"));
     assert!(refusal.why.contains("no healthy endpoint"));
+    assert_eq!(report.advice, [refusal.advice.as_str()]);
     assert!(
         report.verdict.contains("Over HTTP/1.1: server rejected WebSocket connection: HTTP 503"),
         "{}",
