@@ -292,6 +292,26 @@ def tab_completes_commands_and_paths(place):
         terminal.shows("< from a file")
 
 
+def the_prompt_comes_back_after_ctrl_z_and_fg(place):
+    environment = "PS1='$ ' exec bash --norc --noprofile -i"
+    terminal = Terminal(["/bin/sh", "-c", environment])
+    terminal.shows("$")
+    terminal.type(f"{BINARY} client --no-history {place}/echo\r")
+    terminal.shows(">")
+    terminal.type("ab")
+    terminal.shows("> ab")
+    terminal.type("\x1a")
+    terminal.until("the shell", lambda lines: lines[-1] == "$")
+    terminal.type("fg\r")
+    terminal.until("the line", lambda lines: lines[-1] == "> ab")
+    terminal.type("c\r")
+    terminal.shows("< abc")
+    terminal.type(CTRL_D)
+    terminal.until("the shell", lambda lines: lines[-1] == "$")
+    terminal.type("exit\r")
+    equal(terminal.end(), 0)
+
+
 def lines_are_kept_across_sessions_unless_told_otherwise(place):
     def session(keys, *arguments):
         terminal = ours(*arguments, f"{place}/echo", state=state)
@@ -481,6 +501,7 @@ CHECKS = (
     where_pythons_screen_breaks_ours_does_not,
     commands_do_what_they_say,
     tab_completes_commands_and_paths,
+    the_prompt_comes_back_after_ctrl_z_and_fg,
     lines_are_kept_across_sessions_unless_told_otherwise,
     standard_output_has_the_messages_alone,
     options_for_scripts,

@@ -34,7 +34,11 @@ pub(super) async fn dial(config: &ConnectConfig) -> Result<(Transport, Peer), Co
     if proxy.secure {
         // The name that was given for the server is not the proxy's.
         let options = tls::client::ClientOptions { server_name: None, ..config.tls.clone() };
-        stream = secure(stream, &options, &proxy.place.host, super::http1::ALPN, config).await?;
+        let secured = secure(stream, &options, &proxy.place.host, super::http1::ALPN, config).await;
+        stream = secured.map_err(|error| match error {
+            ConnectError::Tls(_) => unreachable(error),
+            other => other,
+        })?;
     }
     let stream = proxy::connect(&proxy, &place, stream, &peer, &config.observer).await?;
     Ok((stream, peer))

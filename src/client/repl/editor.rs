@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, raise};
+use nix::sys::signal::{SigSet, Signal, raise};
 use rustyline::completion::{Completer, FilenameCompleter, Pair};
 use rustyline::error::ReadlineError;
 use rustyline::highlight::Highlighter;
@@ -211,8 +211,16 @@ impl Editor {
         let Self { lines, printer } = self;
         let (stage, connection) = (lines.stage.clone(), lines.connection.clone());
         connection.set_heads(heads);
+        // Ctrl-Z stops the program where the editor has given the terminal back, and not a moment later: the signal is the
+        // editor's, and of no thread that is started from here on.
+        let suspension = SigSet::from(Signal::SIGTSTP);
+        suspension.thread_block()?;
         let printed = spawn("printer", move || print(printer, pieces, &stage))?;
-        let edited = spawn("editor", move || lines.edit(&typed))?;
+        let edited = spawn("editor", move || {
+            // Fails only where there is no such signal.
+            let _ = suspension.thread_unblock();
+            lines.edit(&typed)
+        })?;
         Ok(Running { connection, edited, printed })
     }
 }
