@@ -270,12 +270,11 @@ fn by_the_tables(seen: &Seen<'_>) -> Cause {
             None => detail.meaning.to_owned(),
         };
         let cause = Cause::new(detail.origin, health, ended);
-        return if detail.change.is_empty() { cause } else { cause.change(detail.change) };
+        let change = if detail.change.is_empty() { advice(seen) } else { detail.change };
+        return if change.is_empty() { cause } else { cause.change(change) };
     }
-    let meanings: Vec<&str> =
-        seen.flags.iter().filter_map(|flag| flag_meaning(flag)).map(|it| it.meaning).collect();
-    if !meanings.is_empty() {
-        return by_the_flags(seen, &meanings.join("; "));
+    if !seen.flags.is_empty() {
+        return by_the_flags(seen);
     }
     match seen.code {
         Some(101) => Cause::new(Upstream, Normal, "a session was established and ended"),
@@ -287,7 +286,12 @@ fn by_the_tables(seen: &Seen<'_>) -> Cause {
 }
 
 /// A line without details, of a log format that leaves them out.
-fn by_the_flags(seen: &Seen<'_>, meaning: &str) -> Cause {
+fn by_the_flags(seen: &Seen<'_>) -> Cause {
+    let meaning = |flag: &&str| match flag_meaning(flag) {
+        Some(known) => known.meaning.to_owned(),
+        None => format!("{flag}, a flag that Envoy does not document"),
+    };
+    let meanings = seen.flags.iter().map(meaning).collect::<Vec<_>>().join("; ");
     let closed = seen.code == Some(101) && ["UC", "UR", "DC", "DR"].iter().any(|flag| seen.flags == [*flag]);
     let origin = match seen.flags.first().copied() {
         Some("DC" | "DR" | "DPE" | "IH") => Downstream,
@@ -300,5 +304,15 @@ fn by_the_flags(seen: &Seen<'_>, meaning: &str) -> Cause {
         Some(1..400) => Normal,
         _ => Failed,
     };
-    Cause::new(origin, health, meaning.to_owned())
+    let cause = Cause::new(origin, health, meanings);
+    match advice(seen) {
+        change if health != Normal && !change.is_empty() => cause.change(change),
+        _ => cause,
+    }
+}
+
+/// What the flags say is to be done, of a request that failed. URX says that it was tried again, and the others why.
+fn advice(seen: &Seen<'_>) -> &'static str {
+    let known = seen.flags.iter().filter_map(|flag| flag_meaning(flag));
+    known.max_by_key(|flag| (!flag.change.is_empty(), flag.short != "URX")).map_or("", |flag| flag.change)
 }

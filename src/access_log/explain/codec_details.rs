@@ -109,6 +109,8 @@ const CODEC_DETAILS: &[CodecDetail] = &[
     ),
     invalid(HTTP1, "unexpected_body", "a body came where none is allowed"),
     // HTTP/2.
+    limit(HTTP2, "header_list_size_too_large", "the head is larger than the limit"),
+    limit(HTTP2, "cookies_total_bytes_too_large", "the head's cookies are larger than the limit"),
     invalid(HTTP2, "inbound_empty_frames_flood", "the peer flooded the connection with empty frames"),
     invalid(HTTP2, "invalid.header.field", "a header field of the request is not valid here"),
     (

@@ -219,7 +219,7 @@ const UNDOCUMENTED: &str = "request_header_timeout invalid_path websocket_handsh
     filter_removed_required_request_headers filter_removed_required_response_headers \
     rejecting_because_detection_failed filter_added_invalid_request_data filter_added_invalid_response_data \
     early_connect_data http1.invalid_scheme http1.https_url_on_plaintext_connection http2.remote_reset \
-    http2.remote_refuse uhv.invalid_url uhv.invalid_pseudo_header";
+    http2.remote_refuse http2.header_list_size_too_large http2.cookies_total_bytes_too_large uhv.invalid_url uhv.invalid_pseudo_header";
 
 #[test]
 fn every_value_of_the_details_that_envoy_has_is_explained() {
@@ -256,6 +256,21 @@ fn every_flag_that_envoy_documents_is_explained_by_its_short_and_its_long_name()
             short.contains(&format!("{} says: ", pair[0])) && !short.contains("does not document"),
             "{short}"
         );
+        // A delay and an answer from a cache are no failures themselves.
+        assert_eq!(short.contains("What to do: "), !["DI", "RFCF"].contains(&pair[0]), "{short}");
+    }
+}
+
+#[test]
+fn a_flag_that_envoy_does_not_document_is_named_and_makes_nothing_normal() {
+    let explained = |code: u16| {
+        let line = json!({"response_code": code, "response_flags": "XX"});
+        explain(&ParsedLine::parse(&line.to_string()).expect("a line"))
+    };
+    for (code, health) in [(101, Health::Look), (503, Health::Failed)] {
+        let explanation = explained(code);
+        assert_eq!(explanation.health, health);
+        assert!(explanation.ended.contains("XX, a flag that Envoy does not document"), "{explanation}");
     }
 }
 
