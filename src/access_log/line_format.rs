@@ -17,13 +17,14 @@ use super::parse::{Object, Piece, Written};
 const ISTIO_TEXT: &str = r#"[%START_TIME%] "%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%" %RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %CONNECTION_TERMINATION_DETAILS% "%UPSTREAM_TRANSPORT_FAILURE_REASON%" %BYTES_RECEIVED% %BYTES_SENT% %DURATION% %RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)% "%REQ(X-FORWARDED-FOR)%" "%REQ(USER-AGENT)%" "%REQ(X-REQUEST-ID)%" "%REQ(:AUTHORITY)%" "%UPSTREAM_HOST%" %UPSTREAM_CLUSTER_RAW% %UPSTREAM_LOCAL_ADDRESS% %DOWNSTREAM_LOCAL_ADDRESS% %DOWNSTREAM_REMOTE_ADDRESS% %REQUESTED_SERVER_NAME% %ROUTE_NAME%"#;
 
 /// Operators for which Istio has a key.
-const KEYS: [(&str, &str); 31] = [
+const KEYS: [(&str, &str); 32] = [
     ("START_TIME", "start_time"),
     ("ROUTE_NAME", "route_name"),
     ("REQ(:METHOD)", "method"),
     ("REQ(X-ENVOY-ORIGINAL-PATH?:PATH)", "path"),
     ("REQ(X-ENVOY-ORIGINAL-PATH?)", "path"),
     ("REQ(:PATH)", "path"),
+    ("PATH", "path"),
     ("PROTOCOL", "protocol"),
     ("RESPONSE_CODE", "response_code"),
     ("RESPONSE_FLAGS", "response_flags"),
@@ -79,12 +80,6 @@ pub enum LineFormatError {
     /// Nothing would be read.
     #[error("the format names no operator such as %RESPONSE_CODE%")]
     NoOperator,
-    /// A JSON format in which a value is no text.
-    #[error("the JSON format's {key:?} is not a text")]
-    NotText {
-        /// The key.
-        key: String,
-    },
 }
 
 /// How lines are read.
@@ -97,8 +92,19 @@ enum Kind {
     Istio(Text),
     /// A text format.
     Text(Text),
-    /// A JSON format: its keys, and Istio's for them.
-    Json(Vec<(String, String)>),
+    /// A JSON format.
+    Json(JsonFormat),
+}
+
+/// The keys of a JSON format, each with what it has.
+type JsonFormat = Vec<(String, Below)>;
+
+#[derive(Debug, Clone)]
+enum Below {
+    /// A value, and the field that it becomes: Istio's key for the operator, or for what is no operator alone the format's own.
+    Value(String),
+    /// An object, whose values are fields too.
+    Object(JsonFormat),
 }
 
 #[derive(Debug, Clone)]
@@ -140,14 +146,10 @@ impl LineFormat {
     /// It is malformed.
     pub fn compile(format: &str) -> Result<Self, LineFormatError> {
         if let Ok(object) = serde_json::from_str::<Map<String, Value>>(format) {
-            let pair = |(key, value): (String, Value)| match value.as_str() {
-                Some(operator) => {
-                    let istios = key_of(operator.trim().trim_matches('%'));
-                    Ok((key, istios))
-                }
-                None => Err(LineFormatError::NotText { key }),
-            };
-            return Ok(Self(Kind::Json(object.into_iter().map(pair).collect::<Result<_, _>>()?)));
+            if !format.contains('%') {
+                return Err(LineFormatError::NoOperator);
+            }
+            return Ok(Self(Kind::Json(json_format(object))));
         }
         Text::compile(format.trim_end_matches(['\n', '\r']).trim_end_matches("\\n"))
             .map(|text| Self(Kind::Text(text)))
@@ -171,16 +173,54 @@ impl LineFormat {
                 None => text.read(line),
             },
             Kind::Text(text) => text.read(line),
-            Kind::Json(keys) => {
-                let Object(found) = json_object(line)?;
-                let renamed = found.into_iter().filter_map(|(key, mut value)| {
-                    let (_, istios) = keys.iter().find(|(it, _)| *it == key)?;
-                    read_number(istios, &mut value);
-                    Some((Cow::Borrowed(istios.as_str()), value))
-                });
-                let fields: Vec<_> = renamed.collect();
+            Kind::Json(format) => {
+                let mut fields = Vec::new();
+                add_fields(json_object(line)?, format, &mut fields);
                 (!fields.is_empty()).then(|| ParsedLine::of_object(line, Object(fields)))
             }
+        }
+    }
+}
+
+fn json_format(object: Map<String, Value>) -> JsonFormat {
+    let below = |(key, value): (String, Value)| {
+        let below = match value {
+            Value::Object(object) => Below::Object(json_format(object)),
+            Value::String(text) => Below::Value(lone_operator(&text).map_or_else(|| key.clone(), key_of)),
+            _ => Below::Value(key.clone()),
+        };
+        (key, below)
+    };
+    object.into_iter().map(below).collect()
+}
+
+/// The operator that a text consists of.
+fn lone_operator(text: &str) -> Option<&str> {
+    let from = text.trim().strip_prefix('%')?;
+    let end = operator_end(from)?;
+    (end + 1 == from.len()).then(|| &from[..end])
+}
+
+/// Adds what an object has of a format's keys.
+fn add_fields<'a>(
+    Object(found): Object<'a>,
+    format: &'a JsonFormat,
+    fields: &mut Vec<(Cow<'a, str>, Written<Cow<'a, str>>)>,
+) {
+    for (key, mut value) in found {
+        match format.iter().find(|(known, _)| *known == key) {
+            Some((_, Below::Value(field))) => {
+                read_number(field, &mut value);
+                fields.push((Cow::Borrowed(field), value));
+            }
+            Some((_, Below::Object(format))) => {
+                if let Written::Other(json) = &value
+                    && let Ok(object) = serde_json::from_str::<Object<'_>>(json)
+                {
+                    add_fields(object.into_owned(), format, fields);
+                }
+            }
+            None => {}
         }
     }
 }
@@ -198,10 +238,7 @@ fn json_object(line: &str) -> Option<Object<'_>> {
     }
     let inner = inner.trim_matches('.').trim_matches(',');
     let whole = format!("{{{inner}}}");
-    let Object(fields) = serde_json::from_str(&whole).ok()?;
-    Some(Object(
-        fields.into_iter().map(|(key, value)| (key.into_owned().into(), value.into_owned())).collect(),
-    ))
+    serde_json::from_str::<Object<'_>>(&whole).ok().map(Object::into_owned)
 }
 
 /// Makes a number of what a JSON format without types writes as a text.
@@ -331,8 +368,10 @@ fn key_of(operator: &str) -> String {
         Some((operator, length)) if length.bytes().all(|byte| byte.is_ascii_digit()) => operator,
         _ => operator,
     };
-    if without_length.starts_with("START_TIME(") {
-        return "start_time".to_owned();
+    for (start, key) in [("START_TIME(", "start_time"), ("PATH(", "path")] {
+        if without_length.starts_with(start) {
+            return key.to_owned();
+        }
     }
     let known = KEYS.iter().find(|(name, _)| name.eq_ignore_ascii_case(without_length));
     known.map_or_else(|| without_length.to_owned(), |(_, key)| (*key).to_owned())

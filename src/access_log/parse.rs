@@ -62,7 +62,7 @@ pub(super) enum Written<T> {
 
 impl Written<Cow<'_, str>> {
     /// The same, borrowed from nothing.
-    pub(super) fn into_owned<'text>(self) -> Written<Cow<'text, str>> {
+    fn into_owned<'text>(self) -> Written<Cow<'text, str>> {
         self.map(|text| Cow::Owned(text.into_owned()))
     }
 }
@@ -80,6 +80,16 @@ impl<T> Written<T> {
 
 /// The fields of a JSON object in their order, borrowed from its text where they can be.
 pub(super) struct Object<'text>(pub(super) Vec<(Cow<'text, str>, Written<Cow<'text, str>>)>);
+
+impl Object<'_> {
+    /// The same, borrowed from nothing.
+    pub(super) fn into_owned<'text>(self) -> Object<'text> {
+        let owned = |(key, value): (Cow<'_, str>, Written<Cow<'_, str>>)| {
+            (Cow::Owned(key.into_owned()), value.into_owned())
+        };
+        Object(self.0.into_iter().map(owned).collect())
+    }
+}
 
 /// A part of a line's text, or what is not in it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -69,11 +69,23 @@ fn a_json_format_gives_its_keys_istios_names() {
 }
 
 #[test]
+fn a_json_format_may_have_objects_and_values_that_are_no_operator_alone() {
+    let format = r#"{"v":1,"http":{"code":"%RESPONSE_CODE%","p":{"p":"%PATH(NQ:ORIG)%"}},"request":"%REQ(:METHOD)% %PROTOCOL%"}"#;
+    let format = LineFormat::compile(format).expect("a format");
+    let line = format.read(r#"{"v":1,"http":{"code":"101","p":{"p":"/é"}},"request":"GET HTTP/2"}"#);
+    let line = line.expect("a line");
+    assert_eq!(line.number_of("response_code"), Some(101));
+    assert_eq!(line.text_of("path"), Some("/\u{e9}"));
+    assert_eq!(line.text_of("request"), Some("GET HTTP/2"));
+    assert_eq!(line.number_of("v"), Some(1));
+}
+
+#[test]
 fn a_malformed_format_is_refused() {
     assert!(matches!(LineFormat::compile("%RESPONSE_CODE"), Err(LineFormatError::Unclosed { .. })));
     assert!(matches!(LineFormat::compile("%REQ(:PATH%"), Err(LineFormatError::Unclosed { .. })));
     assert_eq!(LineFormat::compile("nothing").err(), Some(LineFormatError::NoOperator));
-    assert!(matches!(LineFormat::compile(r#"{"a":1}"#), Err(LineFormatError::NotText { .. })));
+    assert_eq!(LineFormat::compile(r#"{"a":1}"#).err(), Some(LineFormatError::NoOperator));
 }
 
 #[test]
