@@ -1,4 +1,4 @@
-//! Kubernetes' `Deployment`: the pod template, which says what a proxy's workload is.
+//! Kubernetes' `Deployment`, and the other kinds of `apps/v1` with a pod template, which says what a proxy's workload is.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,9 +7,11 @@ use crate::mesh::config::Workload;
 use crate::mesh::field::{Field, Fields};
 use crate::mesh::place::MeshError;
 
-/// A Deployment.
+/// A Deployment, or what keeps pods in another way.
 #[derive(Debug, Clone)]
 pub(in crate::mesh) struct Deployment {
+    /// `Deployment`, `StatefulSet` and so on.
+    pub(in crate::mesh) kind: &'static str,
     pub(in crate::mesh) metadata: Metadata,
     labels: BTreeMap<String, String>,
     service_account: String,
@@ -20,6 +22,9 @@ pub(in crate::mesh) struct Deployment {
 }
 
 impl Deployment {
+    /// The kinds. Not `ReplicaSet`: those of a cluster are a Deployment's, former ones too.
+    pub(in crate::mesh) const KINDS: [&str; 3] = ["Deployment", "StatefulSet", "DaemonSet"];
+
     pub(in crate::mesh) fn workload(&self) -> Workload {
         Workload {
             name: self.metadata.name.clone(),
@@ -29,7 +34,7 @@ impl Deployment {
         }
     }
 
-    pub(super) fn read(mut document: Fields) -> Result<Self, MeshError> {
+    pub(super) fn read(kind: &'static str, mut document: Fields) -> Result<Self, MeshError> {
         let metadata = Metadata::read(&mut document)?;
         let mut template = document.required("spec")?.fields()?.required("template")?.fields()?;
         let labels = match template.fields("metadata")?.and_then(|mut metadata| metadata.take("labels")) {
@@ -54,6 +59,6 @@ impl Deployment {
                 }
             }
         }
-        Ok(Self { metadata, labels, service_account, ports, port_numbers })
+        Ok(Self { kind, metadata, labels, service_account, ports, port_numbers })
     }
 }

@@ -125,7 +125,7 @@ impl Documents {
         find("Service", name, &self.services, |service| &service.metadata)
     }
 
-    /// Finds the workload of a Deployment by `NAME` or `NAMESPACE/NAME`.
+    /// Finds the workload of a Deployment, or of another kind with a pod template, by `NAME` or `NAMESPACE/NAME`.
     pub fn workload(&self, deployment: &str) -> Result<Workload, MeshError> {
         self.deployment(deployment).map(Deployment::workload)
     }
@@ -158,40 +158,42 @@ impl Documents {
     }
 
     pub(super) fn add_service(&mut self, service: Service) -> Result<(), MeshError> {
-        add("Service", &mut self.services, service, |service| &service.metadata)
+        add(&mut self.services, service, |service| ("Service", &service.metadata))
     }
 
     pub(super) fn add_deployment(&mut self, deployment: Deployment) -> Result<(), MeshError> {
-        add("Deployment", &mut self.deployments, deployment, |deployment| &deployment.metadata)
+        add(&mut self.deployments, deployment, |deployment| (deployment.kind, &deployment.metadata))
     }
 
     fn add_destination_rule(&mut self, rule: DestinationRule) -> Result<(), MeshError> {
-        add("DestinationRule", &mut self.destination_rules, rule, |rule| &rule.metadata)
+        add(&mut self.destination_rules, rule, |rule| ("DestinationRule", &rule.metadata))
     }
 
     fn add_virtual_service(&mut self, service: VirtualService) -> Result<(), MeshError> {
-        add("VirtualService", &mut self.virtual_services, service, |service| &service.metadata)
+        add(&mut self.virtual_services, service, |service| ("VirtualService", &service.metadata))
     }
 
     fn add_envoy_filter(&mut self, filter: EnvoyFilter) -> Result<(), MeshError> {
-        add("EnvoyFilter", &mut self.envoy_filters, filter, |filter| &filter.metadata)
+        add(&mut self.envoy_filters, filter, |filter| ("EnvoyFilter", &filter.metadata))
     }
 }
 
+/// Adds a document, if there is none of its kind, namespace and name.
 fn add<T>(
-    kind: &'static str,
     documents: &mut Vec<T>,
     document: T,
-    metadata: impl Fn(&T) -> &Metadata,
+    what: impl Fn(&T) -> (&'static str, &Metadata),
 ) -> Result<(), MeshError> {
-    let Metadata { name, namespace, place, .. } = metadata(&document);
-    let same = |other: &&T| (&metadata(other).name, &metadata(other).namespace) == (name, namespace);
-    if let Some(first) = documents.iter().find(same) {
+    let (kind, Metadata { name, namespace, place, .. }) = what(&document);
+    let same = |(other_kind, other): &(&str, &Metadata)| {
+        (*other_kind, &other.name, &other.namespace) == (kind, name, namespace)
+    };
+    if let Some((_, first)) = documents.iter().map(&what).find(same) {
         return Err(MeshError::Duplicate(Box::new(Duplicate {
             kind,
             namespace: namespace.clone(),
             name: name.clone(),
-            first: metadata(first).place.clone(),
+            first: first.place.clone(),
             second: place.clone(),
         })));
     }

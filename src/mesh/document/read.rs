@@ -54,6 +54,11 @@ pub(in crate::mesh) fn read(
     if kind != "List" {
         reading.manifests.push(manifest);
     }
+    if api_version == "apps/v1"
+        && let Some(kind) = Deployment::KINDS.into_iter().find(|known| *known == kind)
+    {
+        return documents.add_deployment(Deployment::read(kind, fields)?);
+    }
     match (kind.as_str(), api_version.as_str()) {
         ("List", "v1") => {
             for item in fields.items("items")? {
@@ -62,7 +67,6 @@ pub(in crate::mesh) fn read(
             Ok(())
         }
         ("Service", "v1") => documents.add_service(Service::read(fields, reading)?),
-        ("Deployment", "apps/v1") => documents.add_deployment(Deployment::read(fields)?),
         ("DestinationRule", version) if ISTIO.contains(&version) => {
             documents.add_destination_rule(DestinationRule::read(fields, reading)?)
         }

@@ -50,7 +50,8 @@ impl VirtualService {
     pub(super) fn read(mut document: Fields, reading: &mut Reading) -> Result<Self, MeshError> {
         let metadata = Metadata::read(&mut document)?;
         let mut spec = document.required("spec")?.fields()?;
-        let hosts = spec.required("hosts")?.texts()?;
+        // A delegate, whose routes others refer to, has none.
+        let hosts = spec.take("hosts").map(Field::texts).transpose()?.unwrap_or_default();
         let gateways = spec.take("gateways").map(Field::texts).transpose()?.unwrap_or_default();
         let export_to = Visibility::read(&mut spec)?;
         let mut http = Vec::new();

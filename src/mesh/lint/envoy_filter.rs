@@ -1,6 +1,8 @@
 //! `EnvoyFilter`s that match nothing: by namespace, workload selector, context, version, listener, filter name, type or
 //! operation.
 
+use std::collections::BTreeMap;
+
 use super::Circumstances;
 use super::fields::is_connection_manager;
 use super::finding::Finding;
@@ -53,7 +55,7 @@ fn without_pods(set: &Set, filter: &EnvoyFilter, written: &Manifest) -> Option<F
         let meant = elsewhere.next()?;
         let place = written.place("metadata.namespace");
         let message = format!(
-            "no pod of the namespace {namespace} is in these documents; the pods of the Deployment {} are in {}",
+            "no pod of the namespace {namespace} is in these documents; the pods of {} are in {}",
             meant.name, meant.namespace
         );
         let yaml = format!("metadata:\n  namespace: {}", meant.namespace);
@@ -70,13 +72,13 @@ fn without_pods(set: &Set, filter: &EnvoyFilter, written: &Manifest) -> Option<F
         };
         services.is_empty() || services.iter().filter(contradicts).count() < services.len()
     };
-    if selected {
+    if selected || is_for_gateways(selector, written) {
         return None;
     }
     let nearest = pods.iter().map(|pod| &pod.labels).chain(services.iter().map(|service| &service.selector));
     let nearest = nearest.max_by_key(|labels| {
         let shared = selector.keys().filter(|name| labels.contains_key(*name)).count();
-        let text = |labels: &std::collections::BTreeMap<String, String>| format!("{labels:?}");
+        let text = |labels: &BTreeMap<String, String>| format!("{labels:?}");
         // In thousandths, since there is no order of floating-point numbers.
         let similarity = (strsim::jaro_winkler(&text(selector), &text(labels)) * 1000.0).round();
         (shared, format!("{similarity:04}"))
@@ -86,6 +88,20 @@ fn without_pods(set: &Set, filter: &EnvoyFilter, written: &Manifest) -> Option<F
     let yaml = nearest.map(|nearest| labels("labels", nearest).replace('\n', "\n  "));
     let yaml = yaml.map(|yaml| format!("workloadSelector:\n  {yaml}")).unwrap_or_default();
     Some(ENVOY_FILTER_SELECTOR.at(written.place("spec.workloadSelector.labels"), message, yaml))
+}
+
+/// Whether the pods are gateways, whose Deployment comes with Istio and is in nobody's documents: by the labels of its
+/// charts (`istio: ingressgateway`) or of the Gateway API, or because that is all that the patches are for.
+fn is_for_gateways(selector: &BTreeMap<String, String>, written: &Manifest) -> bool {
+    let labelled = selector.iter().any(|(name, value)| {
+        (name == "istio" && value.ends_with("gateway")) || name == "gateway.networking.k8s.io/gateway-name"
+    });
+    let patches = written.at("spec.configPatches").map(|patches| patches.items()).unwrap_or_default();
+    let is_gateway = |patch: &Node<'_>| {
+        let context = patch.at("match.context");
+        context.is_some_and(|context| matches!(context.text(), Some("GATEWAY" | "WAYPOINT")))
+    };
+    labelled || (!patches.is_empty() && patches.iter().all(is_gateway))
 }
 
 /// The listeners of the proxies that a filter selects: the inbound ones, then the outbound ones.
@@ -152,7 +168,7 @@ fn left_out(set: &Set, filter: &EnvoyFilter, patch: &Node<'_>) -> Option<Finding
         let sidecar =
             pods(set, filter).into_iter().find(|pod| !selector.is_empty() && selects(selector, &pod.labels));
         let what = match sidecar {
-            Some(pod) => format!("the pods of the Deployment {} have a sidecar", pod.name),
+            Some(pod) => format!("the pods of {} have a sidecar", pod.name),
             None if sets_connect => "allow_connect is needed in the server's sidecar".to_owned(),
             None => return None,
         };

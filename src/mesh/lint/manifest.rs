@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_saphyr::Spanned;
 
 use crate::mesh::document::{
-    ConnectionPool, DestinationRule, Documents, EnvoyFilter, Metadata, ROOT_NAMESPACE, Reading,
+    ConnectionPool, Deployment, DestinationRule, Documents, EnvoyFilter, Metadata, ROOT_NAMESPACE, Reading,
     TrafficPolicy, read,
 };
 use crate::mesh::field::{Field, lower_camel_case};
@@ -14,9 +14,9 @@ use crate::mesh::place::{MeshError, Place};
 use crate::mesh::source::Text;
 use crate::mesh::yaml::{self, Value};
 
-/// Kinds with pods that are not read, so that a selector without a Deployment may well have some.
-const OTHER_WORKLOADS: [&str; 7] =
-    ["StatefulSet", "DaemonSet", "ReplicaSet", "Pod", "Job", "CronJob", "WorkloadEntry"];
+/// Kinds with pods that are not read, beside those with a pod template, so that a selector without any of the others may
+/// well have some.
+const OTHER_WORKLOADS: [&str; 3] = ["Pod", "CronJob", "WorkloadEntry"];
 
 /// All documents.
 pub(super) struct Set {
@@ -95,10 +95,14 @@ impl Set {
         pools
     }
 
-    /// Whether all pods of a namespace (of the mesh, if it is the root namespace) are known: it has Deployments and no
-    /// other kind with pods.
+    /// Whether all pods of a namespace (of the mesh, if it is the root namespace) are known: it has Deployments or the like,
+    /// and no other kind with pods, such as a Job, a `ReplicaSet` or Argo's Rollout.
     pub(super) fn knows_pods_of(&self, namespace: &str) -> bool {
-        let others = self.manifests.iter().any(|manifest| OTHER_WORKLOADS.contains(&manifest.kind.as_str()));
+        let others = self.manifests.iter().any(|manifest| {
+            let kind = manifest.kind.as_str();
+            OTHER_WORKLOADS.contains(&kind)
+                || (!Deployment::KINDS.contains(&kind) && manifest.at("spec.template.spec").is_some())
+        });
         let deployments = self.documents.deployments();
         let is_there = |other: &str| namespace == ROOT_NAMESPACE || namespace == other;
         !others && deployments.iter().any(|deployment| is_there(&deployment.metadata.namespace))

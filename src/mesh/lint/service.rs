@@ -8,6 +8,10 @@ use crate::mesh::document::{Deployment, PortProtocol, Service, ServicePort, Targ
 /// Protocols that nobody speaks WebSocket over; a port that says one of these is meant to be no HTTP port.
 const NEVER_HTTP: [&str; 4] = ["udp", "mongo", "mysql", "redis"];
 
+/// Ports of SSH, mail, DNS, `etcd`, databases, caches and message brokers: where one of these is TCP it is meant to be.
+const NEVER_HTTP_PORTS: [u16; 15] =
+    [22, 25, 53, 1433, 1521, 2181, 2379, 3306, 5432, 5672, 6379, 9042, 9092, 11211, 27017];
+
 pub(super) fn check(set: &Set, findings: &mut Vec<Finding>) {
     for service in set.documents.services() {
         let written = set.written(&service.metadata);
@@ -36,7 +40,7 @@ fn check_protocol(written: &Manifest, index: usize, port: &ServicePort, findings
     let (path, said) = match (app_protocol, name) {
         (Some(protocol), _) => ("appProtocol", format!("the appProtocol {protocol}")),
         (None, Some(name)) => ("name", format!("the name {name}")),
-        (None, None) => ("port", "neither a name nor an appProtocol".to_owned()),
+        (None, None) => ("port", "the lack of a name and of an appProtocol".to_owned()),
     };
     let place = || written.place(&format!("spec.ports[{index}].{path}"));
     let yaml = if app_protocol.is_some() {
@@ -50,11 +54,12 @@ fn check_protocol(written: &Manifest, index: usize, port: &ServicePort, findings
     match port.protocol {
         PortProtocol::Opaque if text("protocol").is_some_and(|transport| transport != "TCP") => {}
         PortProtocol::Opaque if NEVER_HTTP.iter().any(|protocol| declared.starts_with(protocol)) => {}
+        PortProtocol::Opaque if NEVER_HTTP_PORTS.contains(&number) => {}
         PortProtocol::Opaque => {
             findings.push(TCP_PORT.at(place(), format!("{said} makes port {number} TCP"), yaml));
         }
         PortProtocol::Detected => {
-            let message = format!("{said} does not say what port {number} speaks");
+            let message = format!("{said} leaves open what port {number} speaks");
             findings.push(UNDECLARED_PROTOCOL.at(place(), message, yaml));
         }
         PortProtocol::Http | PortProtocol::Http2 | PortProtocol::Grpc => {}
@@ -63,8 +68,7 @@ fn check_protocol(written: &Manifest, index: usize, port: &ServicePort, findings
 
 fn without_pods(set: &Set, service: &Service, written: &Manifest) -> Finding {
     let (name, namespace) = (service.name(), service.namespace());
-    let message =
-        format!("the Service {name} selects no pod template of the Deployments in the namespace {namespace}");
+    let message = format!("the Service {name} selects no pod template in the namespace {namespace}");
     let own = |deployment: &&Deployment| deployment.metadata.namespace == namespace;
     let nearest = set.documents.deployments().iter().filter(own).max_by(|one, other| {
         let similarity = |deployment: &Deployment| strsim::jaro_winkler(name, &deployment.metadata.name);
@@ -92,15 +96,15 @@ fn check_target(
         written.place(if written.at(&path).is_some() { &path } else { path.trim_end_matches("targetPort") })
     };
     for pod in pods {
-        let workload = &pod.metadata.name;
+        let (kind, workload) = (pod.kind, &pod.metadata.name);
         match &port.target {
             TargetPort::Name(name) if !pod.ports.contains_key(name) => {
-                let message = format!("no container of the Deployment {workload} has a port named {name}");
+                let message = format!("no container of the {kind} {workload} has a port named {name}");
                 let yaml = format!("ports:\n- name: {name}\n  containerPort: {}", port.number);
                 findings.push(UNDECLARED_NAMED_PORT.at(place(), message, yaml));
             }
             TargetPort::Number(number) if !pod.port_numbers.contains(number) => {
-                let message = format!("no container of the Deployment {workload} declares port {number}");
+                let message = format!("no container of the {kind} {workload} declares port {number}");
                 let yaml = format!("ports:\n- containerPort: {number}");
                 findings.push(UNDECLARED_PORT.at(place(), message, yaml));
             }

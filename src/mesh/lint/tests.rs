@@ -1,5 +1,6 @@
 //! For each rule the smallest documents that trigger it, and the smallest that do not.
 
+mod pods;
 mod reading;
 
 use super::*;
@@ -224,28 +225,6 @@ fn an_envoy_filter_that_matches_nothing_says_which_condition_it_is() {
 }
 
 #[test]
-fn an_envoy_filter_whose_pods_are_not_among_the_documents_is_not_judged_by_them() {
-    assert_eq!(codes(&envoy_filter(ALLOW_CONNECT)), [""; 0]);
-    let other_kind = DEPLOYMENT.replace("Deployment", "StatefulSet");
-    let elsewhere = envoy_filter(ALLOW_CONNECT).replace("{app: a}", "{role: b}");
-    assert_eq!(codes(&(elsewhere.clone() + SERVICE)), [""; 0]);
-    assert_eq!(codes(&(elsewhere + SERVICE + &other_kind)), [""; 0]);
-    // A patch for something else is none of these rules' business.
-    let of_http_filter = envoy_filter(ALLOW_CONNECT)
-        .replace("NETWORK_FILTER", "HTTP_FILTER")
-        .replace(TYPE, "type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua")
-        .replace("MERGE", "INSERT_BEFORE");
-    assert_eq!(codes(&(of_http_filter + SERVICE + DEPLOYMENT)), [""; 0]);
-    // A patch a version is common, and one of them is for this one.
-    let of_versions =
-        envoy_filter(ALLOW_CONNECT).replace("match: {", "match: {proxy: {proxyVersion: '^1\\.16'}, ");
-    let second = envoy_filter(ALLOW_CONNECT);
-    let second = second.split("configPatches:\n").nth(1).expect("the patch");
-    let both = of_versions.replace("---\n", second);
-    assert_eq!(codes(&(both + SERVICE + DEPLOYMENT)), [""; 0]);
-}
-
-#[test]
 fn an_unknown_field_is_named_with_the_nearest_one() {
     for (text, expected) in [
         (
@@ -279,6 +258,8 @@ fn the_protocol_of_a_port_is_declared() {
     }
     let by_app_protocol = SERVICE.replace("name: http-ws", "name: http-ws, appProtocol: tcp");
     assert_rule(&rules::TCP_PORT, &by_app_protocol, &SERVICE.replace("http-ws", "redis"));
+    let database = SERVICE.replace("http-ws", "tcp-db").replace("8080", "5432");
+    assert_rule(&rules::TCP_PORT, &database.replace("5432", "5433"), &database);
     assert_rule(&rules::UNDECLARED_PROTOCOL, &SERVICE.replace("http-ws", "websocket"), SERVICE);
 }
 
@@ -329,6 +310,8 @@ fn a_route_leads_to_something() {
     };
     let good = to("host: a, port: {number: 8080}");
     assert_rule(&rules::UNKNOWN_DESTINATION, &to("host: a, port: {number: 1}"), &good);
+    // A delegate has no hosts.
+    assert_eq!(codes(&good.replace("hosts: [a], ", "")), [""; 0]);
     let subset = to("host: a, subset: v1");
     let rule = destination_rule("{host: a, subsets: [{name: v1}]}");
     assert_rule(&rules::UNKNOWN_DESTINATION, &subset, &(subset.clone() + &rule));

@@ -78,17 +78,22 @@ fn check_port(
     }
 }
 
-/// The pods behind a Service; if no Deployment is among the documents, the one of which its selector tells the labels.
+/// The pods behind a Service; if no pod template is among the documents, the one of which its selector tells the labels,
+/// and which may have whatever else an `EnvoyFilter` selects.
 fn servers(set: &Set, service: &Service) -> Vec<Workload> {
     let deployments = set.documents.deployments().iter().map(Deployment::workload);
     let selected: Vec<Workload> = deployments.filter(|workload| service.selects(workload)).collect();
     if !selected.is_empty() {
         return selected;
     }
+    let mut labels = service.selector.clone();
+    for (label, value) in set.documents.envoy_filters().iter().flat_map(|filter| &filter.workload_selector) {
+        labels.entry(label.clone()).or_insert_with(|| value.clone());
+    }
     vec![Workload {
         name: service.name().to_owned(),
         namespace: service.namespace().to_owned(),
-        labels: service.selector.clone(),
+        labels,
         service_account: "default".to_owned(),
     }]
 }
