@@ -47,6 +47,10 @@ pub enum ScenarioError {
     },
 }
 
+/// The steps of which most have a value: one without takes the step behind it for that.
+const STEPS: [&str; 10] =
+    ["connect", "send", "receive", "ping", "wait", "close", "closed", "drop", "request", "repeat"];
+
 /// Reads a scenario. The files that it names are beside it.
 ///
 /// # Errors
@@ -89,6 +93,9 @@ fn malformed(path: &Path, error: &serde_saphyr::Error) -> ScenarioError {
 
 fn suggestion(name: &str, expected: &[&str]) -> String {
     match nearest(name, expected.iter().copied()) {
+        _ if STEPS.contains(&name) => {
+            "the step before this one needs a value, as in `connect: {}` or `close: 1000`".to_owned()
+        }
         Some(nearest) => format!("did you mean {nearest}?"),
         None => format!("there are {}", expected.join(", ")),
     }
@@ -166,6 +173,11 @@ mod tests {
                 "      - close: {kode: 1000}\n",
                 "it.yaml:6:17: nothing is named \"kode\" here",
                 Some("did you mean code?"),
+            ),
+            (
+                "      - connect\n      - send: a\n",
+                "it.yaml:7:9: nothing is named \"send\" here",
+                Some("the step before this one needs a value, as in `connect: {}` or `close: 1000`"),
             ),
         ] {
             assert_eq!(read(sessions).expect_err(sessions), (error.to_owned(), hint.map(str::to_owned)));
