@@ -47,12 +47,13 @@ impl Drain {
 pub struct EndSignals {
     terminate: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,
+    hangup: Option<tokio::signal::unix::Signal>,
 }
 
 /// Which signal came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EndSignal {
-    /// SIGTERM: what Kubernetes sends to a pod that is to end.
+    /// SIGTERM: what Kubernetes sends to a pod that is to end. SIGHUP counts as one where it is asked for.
     Terminate,
     /// SIGINT: Ctrl-C.
     Interrupt,
@@ -65,7 +66,21 @@ impl EndSignals {
     /// The handler could not be installed.
     pub fn install() -> io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        let (terminate, interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        Ok(Self { terminate, interrupt, hangup: None })
+    }
+
+    /// Takes over SIGHUP too, which comes when the terminal goes, unless it is ignored, as under `nohup`.
+    ///
+    /// # Errors
+    /// The handler could not be installed.
+    pub fn with_hangup(mut self) -> io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let hangup = SignalKind::hangup();
+        if !is_ignored(hangup.as_raw_value()) {
+            self.hangup = Some(signal(hangup)?);
+        }
+        Ok(self)
     }
 
     /// Waits for the next of them. Cancel safe.
@@ -73,6 +88,15 @@ impl EndSignals {
         tokio::select! {
             _ = self.terminate.recv() => EndSignal::Terminate,
             _ = self.interrupt.recv() => EndSignal::Interrupt,
+            Some(()) = async { self.hangup.as_mut()?.recv().await } => EndSignal::Terminate,
         }
     }
+}
+
+/// Whether a signal was ignored when the process began, by what Linux says of it. Where nobody says, it is left alone.
+fn is_ignored(signal: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_none_or(|mask| mask & (1 << (signal - 1)) != 0)
 }

@@ -191,7 +191,7 @@ fn run_with(work: impl AsyncFnOnce(EndSignals) -> ExitCode) -> ExitCode {
         Err(error) => return exit::report(&error, None, exit::FAILED),
     };
     runtime.block_on(async {
-        match EndSignals::install() {
+        match EndSignals::install().and_then(EndSignals::with_hangup) {
             Ok(signals) => work(signals).await,
             Err(error) => exit::report(&error, None, exit::FAILED),
         }

@@ -6,7 +6,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
-use crate::support::{text, websockets_cli};
+use nix::sys::signal::Signal;
+
+use crate::support::{Program, eventually, text, websockets_cli};
 
 /// What Envoy 1.40.0 wrote of a misspelt `allow_connect`.
 const REFUSAL: &str = "[critical] error initializing configuration 't.json': Protobuf message (type \
@@ -16,8 +18,12 @@ const REFUSAL: &str = "[critical] error initializing configuration 't.json': Pro
 
 /// A program in `folder` that refuses every configuration.
 fn refusing_envoy(folder: &Path) -> PathBuf {
+    executable(folder, &format!("#!/bin/sh\ncat >&2 <<'END'\n{REFUSAL}\nEND\nexit 1\n"))
+}
+
+fn executable(folder: &Path, script: &str) -> PathBuf {
     let path = folder.join("envoy");
-    fs::write(&path, format!("#!/bin/sh\ncat >&2 <<'END'\n{REFUSAL}\nEND\nexit 1\n")).expect("a file");
+    fs::write(&path, script).expect("a file");
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("an executable file");
     path
 }
@@ -45,6 +51,58 @@ fn what_envoy_refuses_is_named_by_the_line_of_the_document_that_says_it() {
         let expected = format!("error: {file}:{line}: Envoy refuses this: no such field: 'alow_connect'\n");
         assert!(stderr.ends_with(&expected), "{stderr}");
         assert_eq!(text(&output.stdout), "");
+    }
+}
+
+#[test]
+fn a_program_that_fails_without_a_word_is_no_refusal() {
+    let output = verify("/bin/false", &["--envoy"]);
+    let stderr = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    assert!(stderr.starts_with("error: start Envoy: its check ended with exit status: 1"), "{stderr}");
+}
+
+/// A program in `folder` that takes every configuration and then only stays, a child of the one that was called; its id is in
+/// `folder/id`.
+fn lasting_envoy(folder: &Path) -> PathBuf {
+    let id = folder.join("id");
+    let script = format!(
+        "#!/bin/sh\ncase \"$*\" in *validate*) exit 0;; esac\nsleep 600 &\necho $! >{0}.new\nmv {0}.new {0}\nwait\n",
+        id.display()
+    );
+    executable(folder, &script)
+}
+
+/// Whether a process has ended; one that nobody has waited for has no command line any more.
+fn has_ended(id: &str) -> bool {
+    fs::read(format!("/proc/{}/cmdline", id.trim())).map_or(true, |command| command.is_empty())
+}
+
+/// Whether these tests run under `nohup`, and with them what they start.
+fn hangup_is_ignored() -> bool {
+    let status = fs::read_to_string("/proc/self/status").expect("Linux");
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).expect("a mask").trim();
+    u64::from_str_radix(mask, 16).expect("hexadecimal digits") & 1 == 1
+}
+
+#[test]
+fn however_verify_ends_its_envoys_end_with_it() {
+    for (signal, status) in
+        [(Signal::SIGHUP, Some(143)), (Signal::SIGTERM, Some(143)), (Signal::SIGKILL, None)]
+    {
+        if signal == Signal::SIGHUP && hangup_is_ignored() {
+            continue;
+        }
+        let folder = tempfile::tempdir().expect("a folder");
+        let envoy = lasting_envoy(folder.path());
+        let mut verify = websockets_cli();
+        verify.args(["verify", "--scenario", "http2", "--envoy"]).arg(envoy).env("TMPDIR", folder.path());
+        let mut verify = Program::spawn(&mut verify);
+        let id = eventually("Envoy has started", || fs::read_to_string(folder.path().join("id")).ok());
+        assert!(!has_ended(&id), "it stays");
+        verify.signal(signal);
+        assert_eq!(verify.end().code(), status, "{signal}");
+        eventually("Envoy has ended", || has_ended(&id).then_some(()));
     }
 }
 

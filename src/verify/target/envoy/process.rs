@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
 use super::EnvoyError;
-use super::complaint::complaint;
+use super::complaint::{Complaint, complaint};
 use crate::mesh::Places;
 
 /// How long starting may take; a second is usual, on a machine that starts several of them a few.
@@ -35,6 +35,8 @@ const LOG_TAIL: usize = 2000;
 #[derive(Debug)]
 pub(super) struct Process {
     child: Child,
+    /// Holds the other end of its standard input.
+    _watchdog: Option<Child>,
     listener: SocketAddr,
 }
 
@@ -85,7 +87,8 @@ impl Process {
             .process_group(0)
             .spawn()
             .map_err(unstartable)?;
-        let mut process = Self { child, listener: SocketAddr::from(([0, 0, 0, 0], 0)) };
+        let watchdog = watchdog(&child);
+        let mut process = Self { child, _watchdog: watchdog, listener: SocketAddr::from(([0, 0, 0, 0], 0)) };
         process.listener = process.ready(&files).await?;
         Ok(process)
     }
@@ -143,6 +146,15 @@ impl Drop for Process {
     }
 }
 
+/// Kills an Envoy's process group once this process is no more, however it ended: SIGKILL leaves no time to do so. Where
+/// there is no shell it has to do without.
+fn watchdog(envoy: &Child) -> Option<Child> {
+    let group = i32::try_from(envoy.id()?).ok()?;
+    let mut command = Command::new("sh");
+    command.args(["-c", "read -r _; kill -s KILL 0"]).process_group(group);
+    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().ok()
+}
+
 /// `envoy --mode validate`.
 async fn validate(program: &Path, bootstrap: &Path, places: &Places) -> Result<(), EnvoyError> {
     let checked = Command::new(program)
@@ -157,8 +169,12 @@ async fn validate(program: &Path, bootstrap: &Path, places: &Places) -> Result<(
         return Ok(());
     }
     let said = [checked.stderr, checked.stdout].concat();
-    let complaint = complaint(&String::from_utf8_lossy(&said), places);
-    Err(EnvoyError::Refused { place: complaint.place, reason: complaint.reason })
+    let Complaint { place, reason } = complaint(&String::from_utf8_lossy(&said), places);
+    if reason.is_empty() {
+        let reason = format!("its check ended with {}, without a word", checked.status);
+        return Err(EnvoyError::Start { reason, log: String::new() });
+    }
+    Err(EnvoyError::Refused { place, reason })
 }
 
 /// The address of the first listener, once the workers serve it.
