@@ -375,6 +375,8 @@ def options_for_scripts(place):
         schema = json.load(file)
     code, more, _ = run("--output", "jsonl", echo, sent="text \x1b[2J é\n".encode())
     records += [json.loads(line) for line in more.splitlines()]
+    code, lost, _ = run("--output", "jsonl", f"{place}/drop", "--replies", "1")
+    records.append(json.loads(lost))
     for record in records:
         jsonschema.validate(record, schema, format_checker=jsonschema.FormatChecker())
     equal(
@@ -385,9 +387,10 @@ def options_for_scripts(place):
             ("received", "text", "text \x1b[2J é", None),
             ("sent", "close", "", 1000),
             ("received", "close", "", 1000),
+            ("received", "close", "", 1006),
         ],
     )
-    equal([code, any(byte < 32 and byte != 10 for byte in more)], [0, False], "control characters")
+    equal([code, any(byte < 32 and byte != 10 for byte in more)], [3, False], "control characters")
 
 
 def the_probe_s_report_has_its_form(place):
@@ -440,6 +443,12 @@ def what_is_too_long_is_refused_with_1009(_):
     equal(on(sending(2**20 + 1), "--replies", "1")[1][0][0], 1009)
     (code, out, _), closes = on(sending(2**20), "--replies", "1")
     equal((code, len(out), closes[0][0]), (0, 2**20 + 1, 1000))
+    async def noise(session):
+        await session.send(os.urandom(2**20))
+
+    # Compressed, it is longer than the limit.
+    (code, out, _), closes = on(Recorder(noise, max_size=None), "--replies", "1", "--raw-output")
+    equal((code, len(out), closes[0][0]), (0, 2**20, 1000))
     (code, _, _), closes = on(sending(11), "--replies", "1", "--max-message-size", "10")
     equal((code, closes[0][0]), (3, 1009))
 

@@ -148,7 +148,7 @@ fn parse_header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
 }
 
 /// A subprotocol's name is a token (RFC 6455 section 4.1), as a header's is.
-fn parse_token(text: &str) -> Result<String, String> {
+pub(super) fn parse_token(text: &str) -> Result<String, String> {
     let is_token = HeaderName::from_bytes(text.as_bytes()).is_ok();
     if is_token { Ok(text.to_owned()) } else { Err("not a token (RFC 9110 section 5.6.2)".to_owned()) }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use http::{HeaderValue, StatusCode};
 
+use super::connection::parse_token;
 use super::{duration, exit};
 use crate::drain::{Drain, EndSignals};
 use crate::net;
@@ -39,12 +40,12 @@ pub(super) struct Args {
     drain_timeout: Duration,
 
     /// A subprotocol to agree to, if the client offers it; repeatable.
-    #[arg(long = "subprotocol", value_name = "NAME")]
+    #[arg(long = "subprotocol", value_name = "NAME", value_parser = parse_subprotocol)]
     subprotocols: Vec<HeaderValue>,
 
     /// Takes sessions from this origin, such as `https://example.com`, and refuses browsers that come from others with 403;
     /// repeatable. What sends no Origin is no browser and is taken.
-    #[arg(long = "origin", value_name = "ORIGIN")]
+    #[arg(long = "origin", value_name = "ORIGIN", value_parser = parse_origin)]
     origins: Vec<HeaderValue>,
 
     #[command(flatten, next_help_heading = "TLS")]
@@ -143,6 +144,21 @@ struct PodArgs {
     node_name: Option<String>,
 }
 
+fn parse_subprotocol(text: &str) -> Result<HeaderValue, String> {
+    HeaderValue::try_from(parse_token(text)?).map_err(|error| error.to_string())
+}
+
+/// What browsers send (RFC 6454 section 6.1): anything more would match none of them.
+fn parse_origin(text: &str) -> Result<HeaderValue, String> {
+    let of_host = |(scheme, host): (&str, &str)| {
+        !scheme.is_empty() && !host.is_empty() && !host.contains(['/', '?', '#', '@'])
+    };
+    if text != "null" && !text.split_once("://").is_some_and(of_host) {
+        return Err("an origin is SCHEME://HOST[:PORT] and no more, or null".to_owned());
+    }
+    text.parse().map_err(|error: http::header::InvalidHeaderValue| error.to_string())
+}
+
 fn parse_status(text: &str) -> Result<StatusCode, String> {
     let status = text.parse().ok().and_then(|status| StatusCode::from_u16(status).ok());
     status
@@ -234,5 +250,28 @@ async fn serve(server: Server, drain_timeout: Duration) -> Result<(), ServeError
     tokio::select! {
         ended = serving => ended,
         () = draining => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_origin_is_what_browsers_send() {
+        for origin in ["https://example.com", "http://127.0.0.1:8080", "null"] {
+            assert_eq!(parse_origin(origin).unwrap(), origin);
+        }
+        for other in
+            ["https://example.com/", "https://example.com/path", "example.com", "https://", "", "https://a@b"]
+        {
+            assert!(parse_origin(other).is_err(), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_subprotocol_is_a_token() {
+        assert_eq!(parse_subprotocol("graphql-ws").unwrap(), "graphql-ws");
+        assert!(parse_subprotocol("a, b").is_err());
     }
 }
