@@ -78,12 +78,23 @@ fn session(attempt: &Attempt, config: &ConnectConfig) -> Vec<String> {
         !config.subprotocols.is_empty() && attempt.subprotocol.is_none(),
         "the server chose none of the subprotocols that were offered: browsers then close the connection; ask for one that it knows",
     );
+    let close = attempt.close.as_ref();
+    if let Some(close) = close.filter(|close| close.unasked) {
+        let how = close.code.map_or("without a Close".to_owned(), |code| format!("with {code}"));
+        add(
+            true,
+            &format!(
+                "the server ends a session that has just begun, {how}: look at its log; it may want a subprotocol, \
+                 credentials (--user, -H) or another path"
+            ),
+        );
+        return advice;
+    }
     add(
         attempt.ping_ms.is_none(),
         "no pong came: clients that send pings to see whether the server is there will close with 1011; if the server cannot \
          answer them, turn pings off (client --ping-interval none)",
     );
-    let close = attempt.close.as_ref();
     add(
         close.is_some_and(|close| close.code.is_none()),
         "the server answers no Close: each session ends with 1006 at its client, and clients wait in vain; it has to send a \
@@ -155,6 +166,7 @@ mod tests {
             close: Some(CloseReport {
                 code: Some(1000),
                 reason: String::new(),
+                unasked: false,
                 ended_by_server: true,
                 ms: 1.0,
             }),
@@ -220,6 +232,8 @@ mod tests {
             all(|attempt| attempt.close.as_mut().unwrap().ended_by_server = false),
             "leaves the connection open",
         );
+        let unasked = |attempt: &mut Attempt| attempt.close.as_mut().unwrap().unasked = true;
+        only(all(unasked), "has just begun, with 1000");
         only(all(|attempt| attempt.timings.dns_ms = Some(800.4)), "resolving the name took 800 ms");
         let declined = || all(|attempt| attempt.permessage_deflate.as_mut().unwrap().agreed = false);
         only(declined(), "permessage-deflate");

@@ -103,8 +103,10 @@ async fn opened(way: Way, timings: Timings, mut connection: Connection) -> Attem
     let parameters = field(&SEC_WEBSOCKET_EXTENSIONS);
     let agreed = parameters.as_deref().is_some_and(|value| value.starts_with("permessage-deflate"));
     let subprotocol = field(&SEC_WEBSOCKET_PROTOCOL);
-    let ping_ms = ping(&mut connection).await.map(milliseconds);
-    let close = close(&mut connection).await;
+    let mut report =
+        CloseReport { code: None, reason: String::new(), unasked: false, ended_by_server: false, ms: 0.0 };
+    let ping_ms = ping(&mut connection, &mut report).await.map(milliseconds);
+    close(&mut connection, &mut report).await;
     Attempt {
         way,
         outcome: Outcome::Opened,
@@ -114,42 +116,44 @@ async fn opened(way: Way, timings: Timings, mut connection: Connection) -> Attem
         permessage_deflate: Some(Compression { agreed, parameters }),
         subprotocol,
         ping_ms,
-        close: Some(close),
+        close: Some(report),
         timings,
     }
 }
 
-/// How long a Ping and its Pong take; other messages may come in between.
-async fn ping(connection: &mut Connection) -> Option<Duration> {
+/// How long a Ping and its Pong take; other messages may come in between. An end that comes instead is noted in `report`.
+async fn ping(connection: &mut Connection, report: &mut CloseReport) -> Option<Duration> {
     let payload = b"websockets-cli probe";
     let started = Instant::now();
     let exchange = async {
-        connection.stream.send(Message::Ping(payload.as_slice().into())).await.ok()?;
+        // Fails where the server has closed already, which is read below.
+        let _ = connection.stream.send(Message::Ping(payload.as_slice().into())).await;
         loop {
-            match connection.stream.next().await?.ok()? {
-                Message::Pong(answer) if answer[..] == payload[..] => return Some(started.elapsed()),
-                Message::Close(_) => return None,
-                _ => {}
+            match connection.stream.next().await {
+                Some(Ok(Message::Pong(answer))) if answer[..] == payload[..] => {
+                    return Some(started.elapsed());
+                }
+                Some(Ok(Message::Close(frame))) => note_close(connection, frame, report),
+                Some(Ok(_)) => continue,
+                None | Some(Err(_)) => {}
             }
+            report.unasked = true;
+            return None;
         }
     };
     timeout(PATIENCE, exchange).await.ok()?
 }
 
 /// Closes with 1000, and sees what the server makes of it.
-async fn close(connection: &mut Connection) -> CloseReport {
+async fn close(connection: &mut Connection, report: &mut CloseReport) {
     let started = Instant::now();
-    let mut report = CloseReport { code: None, reason: String::new(), ended_by_server: false, ms: 0.0 };
     let frame = CloseFrame { code: CloseCode::Normal, reason: "".into() };
     let exchange = async {
         // Fails where the server has closed already, which is read below.
         let _ = connection.stream.send(Message::Close(Some(frame))).await;
         while let Some(Ok(message)) = connection.stream.next().await {
             if let Message::Close(frame) = message {
-                let frame = frame.map(|frame| connection.stream.get_ref().as_sent(frame));
-                report.code =
-                    Some(frame.as_ref().map_or(close_code::NO_STATUS_RECEIVED, |frame| frame.code.into()));
-                report.reason = frame.map_or(String::new(), |frame| frame.reason.as_str().to_owned());
+                note_close(connection, frame, report);
             }
         }
         report.ended_by_server = true;
@@ -157,5 +161,10 @@ async fn close(connection: &mut Connection) -> CloseReport {
     // A server that does not end the connection in time is left.
     let _ = timeout(PATIENCE, exchange).await;
     report.ms = milliseconds(started.elapsed());
-    report
+}
+
+fn note_close(connection: &Connection, frame: Option<CloseFrame>, report: &mut CloseReport) {
+    let frame = frame.map(|frame| connection.stream.get_ref().as_sent(frame));
+    report.code = Some(frame.as_ref().map_or(close_code::NO_STATUS_RECEIVED, |frame| frame.code.into()));
+    report.reason = frame.map_or(String::new(), |frame| frame.reason.as_str().to_owned());
 }

@@ -87,7 +87,12 @@ fn render_attempt(attempt: &Attempt, line: &mut impl FnMut(&str, &str)) {
         line("  ping", &attempt.ping_ms.map_or("no answer".to_owned(), |ms| format!("{ms} ms")));
     }
     if let Some(close) = &attempt.close {
-        let code = close.code.map_or("not answered".to_owned(), |code| format!("answered with {code}"));
+        let code = match (close.code, close.unasked) {
+            (Some(code), true) => format!("the server's came first, with {code}"),
+            (None, true) => "none, the session was over before".to_owned(),
+            (Some(code), false) => format!("answered with {code}"),
+            (None, false) => "not answered".to_owned(),
+        };
         let end = if close.ended_by_server {
             "the server ended the connection"
         } else {

@@ -129,6 +129,8 @@ pub struct CloseReport {
     pub code: Option<u16>,
     /// Its reason.
     pub reason: String,
+    /// Whether the session ended before it was to, by a Close of the server's or without one.
+    pub unasked: bool,
     /// Whether the server then ended the connection, as it should (RFC 6455 section 7.1.1).
     pub ended_by_server: bool,
     /// How long all that took.

@@ -3,6 +3,8 @@
 use futures_util::StreamExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
+use tungstenite::protocol::CloseFrame;
+use tungstenite::protocol::frame::coding::CloseCode;
 
 use super::*;
 
@@ -82,6 +84,27 @@ async fn a_refusal_is_reported_with_status_body_and_meaning_and_cannot_control_t
         report.verdict
     );
     assert!(!render(&report).contains('\x1b'));
+}
+
+#[tokio::test]
+async fn a_server_that_closes_at_once_is_told_from_one_that_answers_no_close() {
+    let report = probed(async |socket| {
+        if let Ok(mut stream) = tokio_tungstenite::accept_async(socket).await {
+            let frame = CloseFrame { code: CloseCode::Policy, reason: "who are you?".into() };
+            let _ = stream.close(Some(frame)).await;
+            while stream.next().await.is_some_and(|message| message.is_ok()) {}
+        }
+    })
+    .await;
+    let close = report.attempts[0].close.as_ref().unwrap();
+    assert_eq!((close.code, close.reason.as_str(), close.unasked), (Some(1008), "who are you?", true));
+    let advice = report.advice.iter().find(|sentence| sentence.contains("has just begun, with 1008"));
+    assert!(advice.is_some() && !report.advice.iter().any(|sentence| sentence.contains("pong")));
+    assert!(
+        render(&report).contains("the server's came first, with 1008 who are you?;"),
+        "{}",
+        render(&report)
+    );
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ mod explain;
 mod json_schema;
 mod lint;
 mod mtls;
+mod probe;
 mod server;
 mod sidecar;
 mod sidecar_access_log;
