@@ -5,21 +5,35 @@ mod counter;
 
 use std::io::{self, IsTerminal};
 
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::fmt;
+use tracing_subscriber::prelude::*;
 
 pub use counter::Counter;
 
-/// Installs the subscriber; warnings and errors unless `RUST_LOG` says otherwise. A second call does nothing.
+/// Installs the subscriber; warnings and errors unless `RUST_LOG` says otherwise: `LEVEL` or `MODULE=LEVEL`, several with
+/// commas. A second call does nothing.
 pub fn install() {
-    let filter = EnvFilter::builder().with_default_directive(LevelFilter::WARN.into()).from_env_lossy();
+    let directives = std::env::var("RUST_LOG").unwrap_or_default();
+    // Not `EnvFilter`, which knows the fields of spans too, of which there are none, and brings an engine for regular
+    // expressions into the memory of every sidecar.
+    let wanted = if directives.is_empty() { Ok(only_warnings()) } else { directives.parse() };
+    let (filter, refused) = match wanted {
+        Ok(filter) => (filter, None),
+        Err(error) => (only_warnings(), Some(error)),
+    };
     let colour =
         io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let events = fmt::layer().with_writer(io::stderr).with_ansi(colour).with_target(false);
     // Fails only where a subscriber is installed already, as in a test that runs two commands.
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(colour)
-        .with_target(false)
-        .try_init();
+    let _ = tracing_subscriber::registry().with(events).with(filter).try_init();
+    if let Some(error) = refused {
+        tracing::warn!(
+            "RUST_LOG={directives}: {error}; expected LEVEL or MODULE=LEVEL, several with commas; only warnings are shown"
+        );
+    }
+}
+
+fn only_warnings() -> Targets {
+    Targets::new().with_default(LevelFilter::WARN)
 }

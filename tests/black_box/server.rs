@@ -11,7 +11,7 @@ use nix::sys::signal::Signal;
 use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::{Error, Message, WebSocket};
 
-use crate::support::{PATIENCE, Program, run, text};
+use crate::support::{PATIENCE, Program, run, text, websockets_cli};
 
 const UPGRADE: &str = "GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
@@ -245,6 +245,29 @@ fn probes_that_say_nothing_leave_no_trace() {
     let (status, output) = server.output();
     assert!(status.success());
     assert_eq!((output.as_str(), server.said.len()), ("", 1), "{:?}", server.said);
+}
+
+fn server_with_rust_log(directives: &str) -> Program {
+    let mut command = websockets_cli();
+    Program::spawn(command.args(["server", "--listen", "127.0.0.1:0"]).env("RUST_LOG", directives))
+}
+
+#[test]
+fn rust_log_makes_it_say_more() {
+    for directives in ["debug", "websockets_cli::server=debug,tokio=off"] {
+        let mut server = server_with_rust_log(directives);
+        let listening = server.wait_for("listening on ");
+        let address = listening.trim_start_matches("listening on ").parse().expect("an address");
+        answer(address, &UPGRADE.replace("Version: 13", "Version: 8"));
+        server.wait_for("rejected: ");
+    }
+}
+
+#[test]
+fn a_rust_log_that_is_none_is_named_and_changes_nothing() {
+    let mut server = server_with_rust_log("server=loud");
+    server.wait_for("RUST_LOG=server=loud: ");
+    server.wait_for("listening on ");
 }
 
 #[test]
