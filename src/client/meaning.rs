@@ -57,7 +57,7 @@ impl ConnectError {
             ),
             Self::Tls(tls::client::ConnectError::Handshake(source)) => tls(source).unwrap_or(meaning(
                 "the two sides did not come to terms on TLS",
-                "does the port speak TLS? ws:// connects without; -v tells how far it came",
+                "does the port speak TLS? ws:// connects without; client -v tells how far it came",
             )),
             Self::Broken { source, .. } => tls(source).unwrap_or(meaning(
                 "who answered ended the connection before it had read, or answered, the request",
@@ -95,11 +95,11 @@ impl ConnectError {
             ),
             Self::Redirects(_) => meaning(
                 "the servers send the client in a circle, or too far",
-                "-v shows each of them; connect to the last one itself",
+                "client -v shows each of them; connect to the last one itself",
             ),
             Self::TimedOut(_) => meaning(
                 "the connection may be there, but the handshake was not complete in time",
-                "-v tells how far it came; --open-timeout waits longer",
+                "client -v tells how far it came; --open-timeout waits longer",
             ),
         }
     }
@@ -195,7 +195,7 @@ fn answer(error: &AnswerError) -> Meaning {
         | AnswerError::Missing(_)
         | AnswerError::Invalid { .. } => meaning(
             "the answer agrees to an upgrade, and lacks what proves that it is to WebSocket (RFC 6455 section 4.1)",
-            "a proxy in between may have dropped or cached headers; -v shows the whole answer",
+            "a proxy in between may have dropped or cached headers; client -v shows the whole answer",
         ),
     }
 }

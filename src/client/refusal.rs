@@ -104,7 +104,7 @@ impl Refusal {
             }
             status if status.is_client_error() => meaning(
                 "it refuses this client or this request, for a reason of its own",
-                "its log, and the body if there is one, may say why; -v shows what was asked",
+                "its log, and the body if there is one, may say why; client -v shows what was asked",
             ),
             _ => meaning(
                 "no handshake is answered with this status",

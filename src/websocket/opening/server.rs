@@ -103,15 +103,16 @@ impl Refusal {
     }
 
     /// The fields that this status obliges to, which tell the client what would have been right
-    /// (RFC 9110 sections 7.8, 15.5.6 and 15.5.22, RFC 6455 section 4.4).
+    /// (RFC 9110 sections 15.5.6 and 15.5.22, RFC 6455 section 4.4). Connection does not list Upgrade, as RFC 9110 section 7.8
+    /// wants it: Envoy would take the answer for a switch, whatever its status, and log that it lost its upstream (`UC`).
     #[must_use]
     pub fn fields(self) -> Fields {
         let field = |name, value| (name, HeaderValue::from_static(value));
         match self {
             Self::Method => [field(ALLOW, "GET")].into_iter().collect(),
             Self::HttpVersion | Self::Upgrade | Self::Connection | Self::WebSocketVersion => {
-                let upgrade = [field(CONNECTION, "Upgrade"), field(UPGRADE, "websocket")];
-                upgrade.into_iter().chain([field(SEC_WEBSOCKET_VERSION, VERSION)]).collect()
+                let fields = [field(UPGRADE, "websocket"), field(SEC_WEBSOCKET_VERSION, VERSION)];
+                fields.into_iter().collect()
             }
             _ => Fields::new(),
         }
@@ -341,7 +342,7 @@ mod tests {
         let fields = Refusal::WebSocketVersion.fields();
         assert_eq!(fields.get(&SEC_WEBSOCKET_VERSION).unwrap(), "13");
         assert_eq!(fields.get(&UPGRADE).unwrap(), "websocket");
-        assert_eq!(fields.get(&CONNECTION).unwrap(), "Upgrade");
+        assert!(!fields.contains(&CONNECTION));
         assert_eq!(Refusal::Method.fields().get(&ALLOW).unwrap(), "GET");
     }
 
