@@ -68,6 +68,8 @@ enum ExplainError {
         #[source]
         source: io::Error,
     },
+    #[error("standard input (-) is named more than once")]
+    StandardInputTwice,
     #[error("{name:?} is neither a file nor an access-log line")]
     Neither { name: String },
     #[error("no access-log line among {lines} lines")]

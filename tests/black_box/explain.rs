@@ -78,4 +78,7 @@ fn what_is_neither_a_file_nor_a_line_is_wrong_input() {
         assert_eq!(output.status.code(), Some(2), "{args:?}: {}", text(&output.stderr));
         assert!(text(&output.stderr).contains("access-log line"), "{}", text(&output.stderr));
     }
+    let twice = run(&["explain", "-", "-"], "");
+    assert_eq!(twice.status.code(), Some(2));
+    assert!(text(&twice.stderr).contains("more than once"), "{}", text(&twice.stderr));
 }

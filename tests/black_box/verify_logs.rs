@@ -66,6 +66,22 @@ fn nothing_to_judge_and_wrong_input_end_with_2() {
     let missing =
         run(&["verify", "--log", "client=no-such-file", "--expect", "client.protocol == HTTP/2"], "");
     assert_eq!(missing.status.code(), Some(2));
+    let twice = ["verify", "--log", "client=-", "--log", "server=-", "--expect", "client.protocol == HTTP/2"];
+    let twice = run(&twice, CLIENT);
+    assert_eq!(twice.status.code(), Some(2));
+    assert!(text(&twice.stderr).contains("more than once"), "{}", text(&twice.stderr));
+}
+
+#[test]
+fn where_nothing_is_run_what_is_for_a_run_is_refused() {
+    for more in
+        [&["-f", "manifests"][..], &["--envoy"], &["--compare"], &["--kubernetes"], &["--keep", "logs"]]
+    {
+        let args = ["verify", "--log", "client=-", "--expect", "client.protocol == HTTP/2"];
+        let output = run(&[&args[..], more].concat(), CLIENT);
+        assert_eq!(output.status.code(), Some(2), "{more:?}");
+        assert!(text(&output.stderr).contains("cannot be used with"), "{}", text(&output.stderr));
+    }
 }
 
 #[test]

@@ -11,6 +11,9 @@ use crate::access_log::LineFormat;
 /// Room for a few hundred lines.
 const BUFFER_BYTES: usize = 256 * 1024;
 
+/// The name that stands for standard input.
+const STANDARD_INPUT: &str = "-";
+
 /// What is still to be read.
 pub(super) struct Inputs {
     open: Vec<(String, Box<dyn BufRead>)>,
@@ -20,10 +23,14 @@ pub(super) struct Inputs {
 impl Inputs {
     /// Opens them: `-` is standard input, which is also read where nothing is named.
     pub(super) fn open(named: &[String], format: &LineFormat) -> Result<Self, ExplainError> {
+        // A second lock of it would wait for the first.
+        if named.iter().filter(|name| *name == STANDARD_INPUT).count() > 1 {
+            return Err(ExplainError::StandardInputTwice);
+        }
         let open = |name: &String| Ok((name.clone(), open(name, format)?));
         let mut open = named.iter().map(open).collect::<Result<Vec<_>, ExplainError>>()?;
         if open.is_empty() {
-            open.push(("-".to_owned(), Box::new(io::stdin().lock())));
+            open.push((STANDARD_INPUT.to_owned(), Box::new(io::stdin().lock())));
         }
         Ok(Self { open, turn: 0 })
     }
@@ -46,7 +53,7 @@ impl Inputs {
 }
 
 fn open(name: &str, format: &LineFormat) -> Result<Box<dyn BufRead>, ExplainError> {
-    if name == "-" {
+    if name == STANDARD_INPUT {
         Ok(Box::new(io::stdin().lock()))
     } else if Path::new(name).exists() {
         let read = |source| ExplainError::Read { name: name.to_owned(), source };

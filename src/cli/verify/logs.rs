@@ -26,7 +26,8 @@ pub(super) struct Args {
     /// Of the client's sidecar client=FILE, of the server's server=FILE. Lines are joined by request id, a line without one
     /// by the connection between the sidecars. Exit status 0 when all expectations hold for every joined session, 1 when
     /// one does not, 2 when there was nothing to judge.
-    #[arg(long = "log", value_name = "SIDE=FILE", value_parser = log)]
+    #[arg(long = "log", value_name = "SIDE=FILE", value_parser = log,
+        conflicts_with_all = ["filename", "envoy", "compare", "kubernetes", "keep"])]
     logs: Vec<(Side, PathBuf)>,
 
     /// What is expected of every session of the logs, as 'server.protocol == HTTP/2'; repeatable.

@@ -20,6 +20,9 @@ pub use claim::NotJudged;
 use source::Source;
 use tally::{Spread, Tally};
 
+/// The path that stands for standard input.
+const STANDARD_INPUT: &str = "-";
+
 /// What is to be judged, and how.
 #[derive(Debug)]
 pub struct LogsConfig {
@@ -51,6 +54,9 @@ pub enum LogsError {
         #[source]
         source: io::Error,
     },
+    /// What is read once cannot be two logs.
+    #[error("standard input (-) is named as a log more than once")]
+    StandardInputTwice,
     /// An expectation speaks of a side of which there is no log.
     #[error("what is expected of {field} needs a log of the {side}, and none was given")]
     NoLog {
@@ -104,6 +110,10 @@ struct Judging<'config> {
 /// # Errors
 /// A log cannot be read, or an expectation speaks of a side without one.
 pub fn judge_logs(config: &LogsConfig) -> Result<LogsOutcome, LogsError> {
+    let logs = config.client.iter().chain(&config.server);
+    if logs.filter(|path| path.as_os_str() == STANDARD_INPUT).count() > 1 {
+        return Err(LogsError::StandardInputTwice);
+    }
     let claims = Claims::of(config)?;
     let mut judging = Judging {
         started: Instant::now(),

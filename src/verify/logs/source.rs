@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::path::PathBuf;
 
-use super::LogsError;
+use super::{LogsError, STANDARD_INPUT};
 use crate::verify::expect::Side;
 
 /// Room for a few hundred lines.
@@ -57,7 +57,7 @@ impl Source {
 
 impl Open {
     fn new(index: usize, path: PathBuf) -> Result<Self, LogsError> {
-        let reader: Box<dyn BufRead> = if path.as_os_str() == "-" {
+        let reader: Box<dyn BufRead> = if path.as_os_str() == STANDARD_INPUT {
             Box::new(io::stdin().lock())
         } else {
             match File::open(&path) {
