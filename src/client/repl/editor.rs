@@ -211,13 +211,11 @@ impl Editor {
         let Self { lines, printer } = self;
         let (stage, connection) = (lines.stage.clone(), lines.connection.clone());
         connection.set_heads(heads);
-        // Ctrl-Z stops the program where the editor has given the terminal back, and not a moment later: the signal is the
-        // editor's, and of no thread that is started from here on.
+        // The editor's thread alone takes what Ctrl-Z sends: it stops when the terminal was given back, and not later.
         let suspension = SigSet::from(Signal::SIGTSTP);
         suspension.thread_block()?;
         let printed = spawn("printer", move || print(printer, pieces, &stage))?;
         let edited = spawn("editor", move || {
-            // Fails only where there is no such signal.
             let _ = suspension.thread_unblock();
             lines.edit(&typed)
         })?;
