@@ -203,6 +203,8 @@ impl<'a> Exchange<'a> {
                 Poll::Ready(Err(reset)) => return Poll::Ready(Err(End::Reset(reset))),
                 Poll::Pending => {}
             }
+            // An interim response may be on its way out. A failure shows when the request is read.
+            let _ = self.downstream.poll_flush(cx);
             if let Poll::Ready(gone) = self.poll_request(&mut sent, cx) {
                 return Poll::Ready(Err(End::Gone(gone)));
             }

@@ -18,6 +18,7 @@ use crate::http1::Fields;
 use crate::mesh::ServerName;
 use crate::websocket::extended_connect::RequestParts;
 
+const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const X_ENVOY_ORIGINAL_PATH: HeaderName = HeaderName::from_static("x-envoy-original-path");
@@ -143,6 +144,26 @@ pub(super) fn is_upgrade_taken(request: &RequestParts, worker: &Worker) -> bool 
     })
 }
 
+/// An upgrade to `h2c` is no upgrade: the fields that ask for it, or agree to it, are dropped (Envoy's HTTP/1.1 `ConnectionImpl`).
+pub(super) fn ignore_h2c(fields: &mut Fields) {
+    if fields.get(&UPGRADE).is_none_or(|token| !token.as_bytes().eq_ignore_ascii_case(b"h2c")) {
+        return;
+    }
+    let rest: Vec<&str> = fields
+        .elements(&CONNECTION)
+        .filter(|option| {
+            !option.eq_ignore_ascii_case("upgrade") && !option.eq_ignore_ascii_case("http2-settings")
+        })
+        .collect();
+    let rest = HeaderValue::from_str(&rest.join(",")).ok().filter(|rest| !rest.is_empty());
+    fields.remove(&UPGRADE);
+    fields.remove(&HTTP2_SETTINGS);
+    match rest {
+        Some(rest) => fields.set(CONNECTION, rest),
+        None => fields.remove(&CONNECTION),
+    }
+}
+
 /// Removes what belongs to the upstream connection alone, which is all that is done to an interim response (1xx).
 pub(super) fn prepare_interim(fields: &mut Fields) {
     fields.remove(&CONNECTION);
@@ -157,9 +178,15 @@ fn remove_hop_fields(fields: &mut Fields) {
 }
 
 /// Removes what belongs to the upstream connection alone, adds the date where there is none, and names this proxy.
-/// A response that switches protocols keeps its `upgrade` and `connection`.
-pub(super) fn prepare_response(fields: &mut Fields, switching: bool, server_name: ServerName) {
-    if switching {
+/// A response to an upgrade request that has an upgrade's fields keeps them (`is_upgrade`), and says how long it is.
+pub(super) fn prepare_response(
+    status: StatusCode,
+    fields: &mut Fields,
+    is_upgrade: bool,
+    server_name: ServerName,
+) {
+    let says_length = fields.contains(&CONTENT_LENGTH) || fields.contains(&TRANSFER_ENCODING);
+    if is_upgrade {
         remove_hop_fields(fields);
     } else {
         prepare_interim(fields);
@@ -168,6 +195,9 @@ pub(super) fn prepare_response(fields: &mut Fields, switching: bool, server_name
         fields.append(DATE, date());
     }
     fields.set(SERVER, HeaderValue::from_static(server_name.as_str()));
+    if is_upgrade && !says_length && !status.is_informational() {
+        fields.append(CONTENT_LENGTH, HeaderValue::from_static("0"));
+    }
 }
 
 /// The fields of an answer of our own (Envoy's `sendLocalReply`).

@@ -277,7 +277,7 @@ impl ActiveStream {
 
     fn send_head(&mut self, head: ResponseParts) -> Result<(), Gone> {
         let ResponseParts { status, mut fields, end, answer } = head;
-        let switching = answer == Answer::Switching;
+        let is_upgrade = self.upgraded.is_some() && extended_connect::is_upgrade(&fields);
         self.record.response_code = status.as_u16();
         self.stats().rq_completed.count(status);
         if !self.downstream.is_request_complete() {
@@ -288,12 +288,13 @@ impl ActiveStream {
             // There cannot be a body (RFC 9110 section 8.6).
             fields.remove(&CONTENT_LENGTH);
         }
-        headers::prepare_response(&mut fields, switching, self.worker.connection_manager.server_name);
-        if !switching {
+        let server_name = self.worker.connection_manager.server_name;
+        headers::prepare_response(status, &mut fields, is_upgrade, server_name);
+        if !is_upgrade {
             self.note_close(&mut fields);
         }
         self.downstream.send_head(status, fields, end)?;
-        if switching {
+        if answer == Answer::Switching {
             self.downstream.switch_protocols();
         }
         Ok(())

@@ -160,13 +160,15 @@ fn joined_cookies(headers: &HeaderMap) -> Option<HeaderValue> {
     (!crumbs.is_empty()).then(|| HeaderValue::from_bytes(&crumbs.join(&b"; "[..])).ok()).flatten()
 }
 
-/// The answer as HTTP/2 has it: 101 becomes 200.
+/// The answer as HTTP/2 has it: 101 becomes 200. One with an upgrade's fields says of no body's length that it is 0: bytes follow.
 #[must_use]
 pub fn response_to_http2(status: StatusCode, fields: &Fields) -> Response<()> {
     let mut http2 = Response::new(());
     *http2.version_mut() = Version::HTTP_2;
     let switching = status == StatusCode::SWITCHING_PROTOCOLS;
-    *http2.headers_mut() = http2_fields(fields, |name, _| !switching || *name != CONTENT_LENGTH);
+    let upgraded = is_upgrade(fields);
+    *http2.headers_mut() =
+        http2_fields(fields, |name, value| !upgraded || *name != CONTENT_LENGTH || value != "0");
     if !switching {
         *http2.status_mut() = status;
     }

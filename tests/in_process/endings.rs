@@ -48,6 +48,44 @@ async fn a_refusal_of_the_application_passes_through_with_its_body() {
     }
 }
 
+/// Envoy's codec goes by the fields alone.
+#[tokio::test]
+async fn what_follows_a_refusal_with_an_upgrades_fields_is_data_up_to_the_end_of_the_connection() {
+    let fields = "Upgrade: websocket\r\nConnection: Upgrade";
+    let chunked = "9\r\nnot here\n\r\n0\r\n\r\n";
+    for (hop, flag, details) in [(Hop::Http1, "UC", UC), (Hop::Http2, "UR", UR)] {
+        // `h2` holds a body to its length.
+        let more = if hop == Hop::Http1 { "body and more" } else { "body" };
+        for (framing, body, shown_over_http1) in [
+            ("Content-Length: 4\r\n", more, "content-length: 4"),
+            ("Transfer-Encoding: chunked\r\n", chunked, "transfer-encoding: chunked"),
+            ("", "body", "content-length: 0"),
+        ] {
+            let answer = format!("HTTP/1.1 426 Upgrade Required\r\n{fields}\r\n{framing}\r\n{body}");
+            let application = Application::closing_after(answer).await;
+            let pair = Pair::start(hop, application.address);
+            let mut asked = send(pair.outbound, handshake()).await;
+            let head = read_head(&mut asked).await.to_ascii_lowercase();
+            assert!(head.starts_with("http/1.1 426 "), "{head}");
+            // The fields of a connection are not passed on over HTTP/2, nor is a length of nothing.
+            assert_eq!(head.contains("\r\nupgrade: websocket\r\n"), hop == Hop::Http1, "{head}");
+            if hop == Hop::Http1 {
+                assert!(head.contains(&format!("\r\n{shown_over_http1}\r\n")), "{head}");
+                assert_eq!(read_exactly(&mut asked, body.len()).await, body.as_bytes());
+            } else {
+                assert_eq!(
+                    head.contains("transfer-encoding: chunked"),
+                    !framing.contains("Length"),
+                    "{head}"
+                );
+            }
+            let (client, server) = pair.one_line_each().await;
+            assert_eq!(ending(&client), json!([426, flag, details, 0, body.len()]));
+            assert_eq!(ending(&server), json!([426, "UC", UC, 0, body.len()]));
+        }
+    }
+}
+
 #[tokio::test]
 async fn an_answer_below_400_that_is_not_101_loses_its_body() {
     for hop in [Hop::Http1, Hop::Http2] {

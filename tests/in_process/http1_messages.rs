@@ -125,6 +125,22 @@ async fn the_first_of_several_interim_responses_comes_before_the_answer() {
 }
 
 #[tokio::test]
+async fn an_interim_response_does_not_wait_for_the_answer() {
+    // The body of this one does not come either.
+    let upload = String::from_utf8(get("/")).unwrap().replacen("GET", "POST", 1);
+    let upload = upload.replace("\r\n\r\n", "\r\nContent-Length: 5\r\n\r\n").into_bytes();
+    for hop in BOTH {
+        for request in [handshake(), get("/"), upload.clone()] {
+            let application = Application::answering("HTTP/1.1 103 Early Hints\r\n\r\n").await;
+            let pair = Pair::start(hop, application.address);
+            let mut client = send(pair.outbound, request).await;
+            let head = read_head(&mut client).await;
+            assert!(head.starts_with("HTTP/1.1 103 "), "{head}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn an_answer_to_head_and_one_without_content_have_no_body() {
     for hop in BOTH {
         for (method, answer) in [
@@ -155,6 +171,28 @@ async fn an_answer_to_head_and_one_without_content_have_no_body() {
             let lines = pair.wait_for_lines("client", 2).await;
             assert_eq!(lines[0]["bytes_sent"], 0);
             assert_eq!(application.heads().len(), 1, "the connection to the application was used again");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_length_where_no_body_can_be_is_a_protocol_error_unless_it_is_0() {
+    let protocol_error = "upstream_reset_before_response_started{protocol_error}";
+    for head in ["204 No Content", "103 Early Hints", "101 Switching Protocols"] {
+        for (framing, is_taken) in
+            [("Content-Length: 9", false), ("Transfer-Encoding: chunked", false), ("Content-Length: 0", true)]
+        {
+            let answer = format!("HTTP/1.1 {head}\r\n{framing}\r\n\r\n");
+            let application = Application::answering(answer).await;
+            let pair = Pair::start(Hop::Http1, application.address);
+            let mut client = send(pair.outbound, get("/x")).await;
+            let answered = read_head(&mut client).await;
+            let expected = if is_taken { &head[..3] } else { "502" };
+            assert!(answered.starts_with(&format!("HTTP/1.1 {expected} ")), "{framing}: {answered}");
+            if !is_taken {
+                let (_, server) = pair.one_line_each().await;
+                assert_eq!(ending(&server), json!([502, "UPE", protocol_error, 0, 87]));
+            }
         }
     }
 }

@@ -142,6 +142,15 @@ fn unanswered(seen: &Seen<'_>) -> Option<Cause> {
 fn answered(seen: &Seen<'_>) -> Option<Cause> {
     match seen.detail() {
         "via_upstream" => Some(via_upstream(seen)),
+        "upstream_reset_after_response_started" if seen.code >= Some(400) && seen.is_upgrade() => {
+            let refusal = via_upstream(seen);
+            let ended = format!(
+                "{}. It came with the fields of an upgrade (Connection: Upgrade), so a proxy takes what follows for a session, \
+                 which the end of the connection ended",
+                refusal.ended
+            );
+            Some(Cause { ended: ended.into(), ..refusal })
+        }
         "upstream_reset_before_response_started" => lost_before_response(seen),
         "direct_response" if seen.code == Some(502) && seen.text("route_name").is_none_or(|name| name == "block_all") => Some(
             Cause::new(Here, Failed, "the mesh knows no such host and lets nothing out (REGISTRY_ONLY), so this proxy answered 502")

@@ -66,7 +66,8 @@ impl<'line> Seen<'line> {
     pub(super) fn is_upgrade(&self) -> bool {
         self.code == Some(101)
             || ["upgrade_failed", "websocket_handshake_unsuccessful"].contains(&self.detail())
-            || (self.detail() == "via_upstream" && self.line.field("upstream_service_time") == Field::Null)
+            || (["via_upstream", "upstream_reset_after_response_started"].contains(&self.detail())
+                && self.line.field("upstream_service_time") == Field::Null)
     }
 
     /// What was asked for.

@@ -60,6 +60,8 @@ fn each_way_of_ending_is_told_apart_and_judged() {
         (line(OUT, "HTTP/1.1", 503, "URX,UF", REFUSED, 44), Failed, "the server's sidecar was not reached"),
         (line(OUT, "HTTP/1.1", 503, "-", "via_upstream", 43), Failed, "only passed that on"),
         (line(IN, "HTTP/1.1", 503, "UC", LOST, 1000), Failed, "closed the connection without an answer"),
+        (line(IN, "HTTP/2", 426, "UC", CLOSED, 2), Failed, "refused the WebSocket handshake with 426"),
+        (line(OUT, "HTTP/1.1", 403, "UR", CLOSED_OVER_HTTP2, 2), Failed, "the fields of an upgrade"),
         (line(OUT, "HTTP/1.1", 504, "UT", "response_timeout", 999), Failed, "timeout in the VirtualService"),
         (line(None, "HTTP/1.1", 404, "NR", "route_not_found", 0), Failed, "no route fits"),
         (line(None, "HTTP/1.1", 502, "-", "direct_response", 0), Failed, "REGISTRY_ONLY"),

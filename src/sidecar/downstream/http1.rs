@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::task::Poll;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{CONNECTION, HOST, UPGRADE};
+use http::header::{CONNECTION, HOST};
 use http::{HeaderName, HeaderValue, Method, StatusCode, Version};
 
 use super::super::headers;
@@ -20,7 +20,6 @@ use crate::http1::{self, Fields, Framing, FramingError, HeadError, RequestHead, 
 use crate::websocket::extended_connect::{self, RequestParts};
 
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 
 /// The methods that Envoy's parser takes (the IANA registry's, more or less).
 const METHODS: [&str; 34] = [
@@ -184,7 +183,7 @@ fn accept(head: RequestHead, connection: &mut Http1) -> Result<(RequestParts, bo
     let close = fields.has_element(&CONNECTION, "close") || fields.has_element(&PROXY_CONNECTION, "close");
     let (authority, path) = split_target(&method, target, joined_hosts(&fields))?;
     fields.remove(&HOST);
-    ignore_h2c(&mut fields);
+    headers::ignore_h2c(&mut fields);
     let framing = match Framing::of_request(&fields) {
         // A length that is none is refused everywhere.
         Err(error @ FramingError::ContentLength) => return Err(error.into()),
@@ -238,26 +237,6 @@ fn is_authority(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:[]@".contains(&byte)
 }
 
-/// An upgrade to `h2c` is no upgrade: the fields that ask for it are dropped (Envoy's `ServerConnectionImpl`).
-fn ignore_h2c(fields: &mut Fields) {
-    if fields.get(&UPGRADE).is_none_or(|token| !token.as_bytes().eq_ignore_ascii_case(b"h2c")) {
-        return;
-    }
-    let rest: Vec<&str> = fields
-        .elements(&CONNECTION)
-        .filter(|option| {
-            !option.eq_ignore_ascii_case("upgrade") && !option.eq_ignore_ascii_case("http2-settings")
-        })
-        .collect();
-    let rest = HeaderValue::from_str(&rest.join(",")).ok().filter(|rest| !rest.is_empty());
-    fields.remove(&UPGRADE);
-    fields.remove(&HTTP2_SETTINGS);
-    match rest {
-        Some(rest) => fields.set(CONNECTION, rest),
-        None => fields.remove(&CONNECTION),
-    }
-}
-
 /// Answers what is no request, leaves its line, and closes.
 async fn refuse(worker: &Worker, mut connection: Http1, mut record: CountedRecord, refusal: &Refusal) {
     let stats = &worker.stats.connection_manager;
@@ -267,7 +246,7 @@ async fn refuse(worker: &Worker, mut connection: Http1, mut record: CountedRecor
     record.bytes_sent = refusal.body.len() as u64;
     Gone::ProtocolError(refusal.details).note(&mut record);
     let mut fields = headers::local_reply(refusal.body);
-    headers::prepare_response(&mut fields, false, worker.connection_manager.server_name);
+    headers::prepare_response(refusal.status, &mut fields, false, worker.connection_manager.server_name);
     fields.set(CONNECTION, HeaderValue::from_static("close"));
     let mut head = BytesMut::new();
     ResponseHead { status: refusal.status, version: Version::HTTP_11, fields }.write(&mut head);

@@ -126,7 +126,8 @@ impl Downstream {
                 let bodiless = status.is_informational() || status == StatusCode::NO_CONTENT;
                 if !bodiless && !fields.contains(&CONTENT_LENGTH) {
                     if !end {
-                        chunked = true;
+                        // A body behind an upgrade's fields is passed on as it is, though Envoy says otherwise in the head.
+                        chunked = !extended_connect::is_upgrade(&fields);
                         fields.append(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
                     } else if status != StatusCode::NOT_MODIFIED {
                         fields.append(CONTENT_LENGTH, HeaderValue::from_static("0"));

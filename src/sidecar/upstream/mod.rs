@@ -18,6 +18,7 @@ use bytes::{Bytes, BytesMut};
 
 use self::http2_pool::StreamLease;
 use super::exchange::Leg;
+use super::headers;
 use super::http1::Http1;
 use super::reset::Reset;
 use super::stats::{Active, ClusterStats};
@@ -263,13 +264,19 @@ impl Http1Stream {
             Err(_) => return Poll::Ready(Err(Reset::ProtocolError)),
         };
         let ResponseHead { status, version, mut fields } = head;
+        if status.is_informational() || status == StatusCode::NO_CONTENT {
+            // There cannot be a body (RFC 9110 section 8.6), only a length that says so.
+            if fields.contains(&TRANSFER_ENCODING)
+                || fields.get_all(&CONTENT_LENGTH).any(|length| length != "0")
+            {
+                return Poll::Ready(Err(Reset::ProtocolError));
+            }
+            fields.remove(&CONTENT_LENGTH);
+        }
+        headers::ignore_h2c(&mut fields);
         let answer = self.answer(status, &fields);
         let framing = match answer {
             Answer::Interim => Framing::None,
-            // A body's length where no body can be.
-            Answer::Switching if fields.contains(&TRANSFER_ENCODING) => {
-                return Poll::Ready(Err(Reset::ProtocolError));
-            }
             Answer::Switching => {
                 if let Some(key) = &self.minted_key {
                     if !opening::is_accepted(key, &fields) {
@@ -285,6 +292,8 @@ impl Http1Stream {
                 fields.remove(&CONTENT_TYPE);
                 Framing::None
             }
+            // A refusal that has an upgrade's fields: to Envoy's codec every byte after it is data, whatever length it says.
+            Answer::Final if self.is_agreed(&fields) && !status.is_informational() => Framing::Raw,
             Answer::Final => {
                 Framing::of_response(&self.method, status, &fields).map_err(|_| Reset::ProtocolError)?
             }
@@ -301,8 +310,7 @@ impl Http1Stream {
 
     fn answer(&self, status: StatusCode, fields: &Fields) -> Answer {
         if status == StatusCode::SWITCHING_PROTOCOLS {
-            let agreed = self.upgrade.is_some() && extended_connect::is_upgrade(fields);
-            return if agreed { Answer::Switching } else { Answer::Final };
+            return if self.is_agreed(fields) { Answer::Switching } else { Answer::Final };
         }
         if status.is_informational() {
             Answer::Interim
@@ -311,6 +319,11 @@ impl Http1Stream {
         } else {
             Answer::Final
         }
+    }
+
+    /// Whether an upgrade was asked for, and the answer's fields are those of one.
+    fn is_agreed(&self, fields: &Fields) -> bool {
+        self.upgrade.is_some() && extended_connect::is_upgrade(fields)
     }
 }
 
