@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::attempts::{Attempts, Failure};
 use super::downstream::{Downstream, Incoming};
 use super::exchange::{End, Exchange};
-use super::headers;
+use super::headers::{self, Rejection};
 use super::http1::Http1;
 use super::reset::{Gone, Reset};
 use super::routes::Action;
@@ -22,7 +22,7 @@ use super::stats::{Active, ConnectionManagerStats};
 use super::timers::Timers;
 use super::upstream::cluster::Cluster;
 use super::upstream::{Answer, ResponseParts, Upstream};
-use super::worker::{CountedRecord, DownstreamTls, Worker};
+use super::worker::{CountedRecord, Worker};
 use crate::access_log::{Protocol, ResponseFlag};
 use crate::http1::Fields;
 use crate::mesh::RetryPolicy;
@@ -48,7 +48,14 @@ pub(super) fn serve(
     downstream: Downstream,
     incoming: Incoming,
 ) -> impl Future<Output = Option<Box<Http1>>> {
-    let Incoming { request, protocol, tls, close, record } = incoming;
+    let Incoming { mut request, protocol, tls, close, mut record } = incoming;
+    // Here, and not when the stream has its first turn: should there be none any more, its line says what was asked for.
+    let upgrade = extended_connect::is_upgrade(&request.fields);
+    let checked = headers::check_request(&mut request);
+    if checked.is_ok() {
+        headers::prepare_request(&mut request, upgrade, tls.as_deref());
+    }
+    headers::note_request(&request, &mut record);
     let stream = Box::new(ActiveStream {
         timers: Timers::new(&worker.connection_manager),
         upgraded: None,
@@ -58,7 +65,7 @@ pub(super) fn serve(
         protocol,
         close,
     });
-    let beginning = Box::pin(stream.begin(request, tls));
+    let beginning = Box::pin(stream.begin(request, upgrade, checked));
     async move {
         let (mut stream, begun) = beginning.await;
         let ending = match begun {
@@ -103,26 +110,24 @@ impl ActiveStream {
     async fn begin(
         mut self: Box<Self>,
         mut request: RequestParts,
-        tls: Option<Rc<DownstreamTls>>,
+        upgrade: bool,
+        checked: Result<(), Rejection>,
     ) -> (Box<Self>, Result<Answered, Ending>) {
-        let begun = self.ask(&mut request, tls.as_deref()).await;
+        let begun = self.ask(&mut request, upgrade, checked).await;
         (self, begun)
     }
 
     async fn ask(
         &mut self,
         request: &mut RequestParts,
-        tls: Option<&DownstreamTls>,
+        upgrade: bool,
+        checked: Result<(), Rejection>,
     ) -> Result<Answered, Ending> {
         let worker = Rc::clone(&self.worker);
-        let upgrade = extended_connect::is_upgrade(&request.fields);
-        if let Err((status, details)) = headers::check_request(request) {
-            headers::note_request(request, &mut self.record);
+        if let Err((status, details)) = checked {
             self.close = true;
             return Err(self.local_reply(status, "", details));
         }
-        headers::prepare_request(request, upgrade, tls);
-        headers::note_request(request, &mut self.record);
         let Some(route) = worker.routes.find(request) else {
             self.stats().no_route.increment();
             self.record.response_flags.set(ResponseFlag::NoRouteFound);
