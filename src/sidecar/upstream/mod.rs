@@ -293,7 +293,7 @@ impl Http1Stream {
                 Framing::None
             }
             // A refusal that has an upgrade's fields: to Envoy's codec every byte after it is data, whatever length it says.
-            Answer::Final if self.is_agreed(&fields) && !status.is_informational() => Framing::Raw,
+            Answer::Final if self.is_agreed(&fields) => Framing::Raw,
             Answer::Final => {
                 Framing::of_response(&self.method, status, &fields).map_err(|_| Reset::ProtocolError)?
             }
