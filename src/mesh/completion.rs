@@ -12,13 +12,13 @@ impl Documents {
     pub fn service_of_destination_rule(&self) -> Option<&Service> {
         self.destination_rules().iter().find_map(|rule| {
             let host = resolve(&rule.host, &rule.metadata.namespace);
-            self.services().iter().find(|service| service.host() == host)
+            self.service_with_host(&host)
         })
     }
 
     /// The workload of the Deployment that a Service selects; of several the oldest.
     pub fn workload_of(&self, service: &Service) -> Result<Workload, MeshError> {
-        let selected = self.deployments().iter().filter(|deployment| service.selects(&deployment.workload()));
+        let selected = self.pods_of(service).into_iter();
         selected.min_by_key(|deployment| deployment.metadata.age()).map(Deployment::workload).ok_or_else(
             || {
                 let (name, namespace) = (service.name(), service.namespace());

@@ -53,6 +53,11 @@ impl Visibility {
         Ok(Self(spec.take("exportTo").map(Field::texts).transpose()?.unwrap_or_default()))
     }
 
+    /// The namespaces that are named.
+    pub(super) fn namespaces(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(String::as_str)
+    }
+
     /// Whether a document in the namespace `own` is visible from `namespace`.
     pub(super) fn includes(&self, namespace: &str, own: &str) -> bool {
         self.0.is_empty()

@@ -78,14 +78,15 @@ fn service_of<'d>(documents: &'d Documents, workload: Option<&Workload>) -> Resu
             _ => documents.service(GUIDES_SERVICE),
         };
     };
-    let selecting = documents.services().iter().filter(|service| service.selects(workload));
-    selecting.min_by_key(|service| service.metadata.age()).ok_or_else(|| {
-        let Workload { name, namespace, .. } = workload;
-        MeshError::Underivable(format!(
-            "no Service in the namespace {namespace} selects the pods of the Deployment {name}: \
+    documents.services_of(workload).into_iter().min_by_key(|service| service.metadata.age()).ok_or_else(
+        || {
+            let Workload { name, namespace, .. } = workload;
+            MeshError::Underivable(format!(
+                "no Service in the namespace {namespace} selects the pods of the Deployment {name}: \
              compare the Service's selector with the labels of the Deployment's pod template"
-        ))
-    })
+            ))
+        },
+    )
 }
 
 /// The container's port that a Service's port leads to.
@@ -108,13 +109,14 @@ fn named_port(
     workload: Option<&Workload>,
     name: &str,
 ) -> Result<u16, MeshError> {
-    let mut deployments = documents.deployments().iter().filter(|deployment| match workload {
-        Some(workload) => {
-            (&deployment.metadata.name, &deployment.metadata.namespace)
-                == (&workload.name, &workload.namespace)
-        }
-        None => service.selects(&deployment.workload()),
-    });
+    let mut deployments = match workload {
+        Some(workload) => documents
+            .pods_with(Some(&workload.namespace), &workload.labels)
+            .filter(|deployment| deployment.metadata.name == workload.name)
+            .collect(),
+        None => documents.pods_of(service),
+    }
+    .into_iter();
     deployments.find_map(|deployment| deployment.ports.get(name).copied()).ok_or_else(|| {
         let service = service.name();
         MeshError::Underivable(format!(

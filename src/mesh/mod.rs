@@ -17,6 +17,7 @@ mod field;
 mod filter_text;
 mod host;
 mod inbound;
+mod index;
 pub mod lint;
 mod mesh_config;
 mod outbound;

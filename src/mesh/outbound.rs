@@ -12,10 +12,10 @@ use super::config::{
     UpstreamProtocol, VirtualHost, Workload,
 };
 use super::document::{
-    ConnectionPool, Deployment, Destination, Documents, H2UpgradePolicy, HttpAction, PortProtocol, Service,
-    ServicePort, VirtualService,
+    ConnectionPool, Destination, Documents, H2UpgradePolicy, HttpAction, PortProtocol, Service, ServicePort,
+    VirtualService,
 };
-use super::host::{domains, resolve, specificity};
+use super::host::{domains, resolve};
 use super::mesh_config::MeshDefaults;
 use super::patches::{self, Direction, Target};
 use super::place::MeshError;
@@ -187,7 +187,7 @@ impl<'a> Client<'a> {
         listener: &ServicePort,
     ) -> Result<Cluster, String> {
         let host = resolve(&destination.host, namespace);
-        let service = self.documents.services().iter().find(|service| service.host() == host);
+        let service = self.documents.service_with_host(&host);
         let number = match (destination.port, service.map(|service| &service.ports[..])) {
             (Some(number), _) => number,
             (None, Some([only])) => only.number,
@@ -203,16 +203,13 @@ impl<'a> Client<'a> {
     /// The `VirtualService` that is for the Service: of those visible the one with the most specific host, the oldest first.
     fn virtual_service(&self, service: &Service) -> Option<&'a VirtualService> {
         let host = service.host();
-        let mut candidates: Vec<&VirtualService> = self.documents.virtual_services().iter().collect();
-        candidates.sort_by_key(|candidate| candidate.metadata.age());
-        let ranked = candidates.into_iter().filter_map(|candidate| {
-            let namespace = &candidate.metadata.namespace;
-            let hosts = candidate.hosts.iter();
-            let rank = hosts.filter_map(|pattern| specificity(&resolve(pattern, namespace), &host)).max()?;
-            let applies = candidate.for_sidecars && candidate.export_to.includes(self.namespace, namespace);
-            applies.then_some((rank, candidate))
+        let mut candidates = self.documents.virtual_services_for(&host);
+        candidates.sort_by_key(|(_, candidate)| candidate.metadata.age());
+        let visible = candidates.into_iter().filter(|(_, candidate)| {
+            candidate.for_sidecars
+                && candidate.export_to.includes(self.namespace, &candidate.metadata.namespace)
         });
-        ranked.reduce(|best, next| if next.0 > best.0 { next } else { best }).map(|(_, candidate)| candidate)
+        visible.reduce(|best, next| if next.0 > best.0 { next } else { best }).map(|(_, candidate)| candidate)
     }
 
     /// The cluster of a Service's port, or the name of one that does not exist: no rule has the subset.
@@ -240,11 +237,9 @@ impl<'a> Client<'a> {
         }
         cluster.protocol = protocol(port.protocol, pool, self.mesh);
         cluster.sni = Some(format!("outbound_.{}_.{subset}_.{host}", port.number));
-        let servers = self.documents.deployments().iter().map(Deployment::workload);
-        cluster.subject_alt_names = servers
-            .filter(|workload| service.selects(workload))
-            .map(|workload| workload.spiffe_identity())
-            .collect();
+        let servers = self.documents.pods_of(service).into_iter();
+        cluster.subject_alt_names =
+            servers.map(|deployment| deployment.workload().spiffe_identity()).collect();
         cluster.subject_alt_names.sort();
         cluster.subject_alt_names.dedup();
         Ok(cluster)

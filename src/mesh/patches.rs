@@ -24,7 +24,7 @@ pub(super) struct Target<'a> {
 }
 
 /// The listener and the filter chain of an HTTP connection manager.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Direction {
     /// `0.0.0.0_PORT`, of a Service's port; its only chain has neither a name nor a condition.
     Outbound(u16),
@@ -34,8 +34,9 @@ pub(super) enum Direction {
 
 /// Merges all patches for the target into its HTTP connection manager.
 pub(super) fn apply(documents: &Documents, target: &Target<'_>, manager: &mut HttpConnectionManager) {
-    let mut filters: Vec<&EnvoyFilter> =
-        documents.envoy_filters().iter().filter(|filter| target.is_selected_by(filter)).collect();
+    let labels = target.workload.map(|workload| &workload.labels);
+    let mut filters = documents.envoy_filters_for([ROOT_NAMESPACE, target.namespace], labels);
+    filters.retain(|filter| target.is_selected_by(filter));
     filters.sort_by_key(|filter| {
         (filter.priority, filter.metadata.namespace != ROOT_NAMESPACE, filter.metadata.age())
     });

@@ -8,7 +8,6 @@ use super::config::Workload;
 use super::document::{
     ConnectionPool, DestinationRule, Documents, ROOT_NAMESPACE, Service, Subset, TrafficPolicy, selects,
 };
-use super::host::{resolve, specificity};
 
 /// The rules of a namespace for one host, as one.
 #[derive(Debug, Default)]
@@ -34,20 +33,14 @@ pub(super) fn rule_for<'d>(
     side: Side<'_>,
     service: &Service,
 ) -> Option<Rule<'d>> {
-    let host = service.host();
+    let candidates = documents.destination_rules_for(&service.host());
     [namespace, service.namespace(), ROOT_NAMESPACE].into_iter().find_map(|place| {
-        let visible = documents.destination_rules().iter().filter(|rule| {
+        let visible = candidates.iter().filter(|(_, rule)| {
             rule.metadata.namespace == place
                 && (place == namespace || rule.export_to.includes(namespace, place))
         });
-        let ranked: Vec<(usize, &DestinationRule)> = visible
-            .filter_map(|rule| {
-                Some((specificity(&resolve(&rule.host, &rule.metadata.namespace), &host)?, rule))
-            })
-            .collect();
-        let best = ranked.iter().map(|(rank, _)| *rank).max()?;
-        let mut rules: Vec<_> =
-            ranked.into_iter().filter(|(rank, _)| *rank == best).map(|(_, rule)| rule).collect();
+        let best = visible.clone().map(|(rank, _)| *rank).max()?;
+        let mut rules: Vec<_> = visible.filter(|(rank, _)| *rank == best).map(|(_, rule)| *rule).collect();
         rules.sort_by_key(|rule| rule.metadata.age());
         Some(chosen(&rules, namespace, side))
     })

@@ -26,7 +26,15 @@ pub(super) enum Value {
 
 /// Reads every document of a text; empty ones are left out.
 pub(super) fn documents(file: &Arc<str>, text: &str) -> Result<Vec<Spanned<Value>>, MeshError> {
-    let options = serde_saphyr::options! { with_snippet: false };
+    let options = serde_saphyr::options! {
+        with_snippet: false,
+        budget: serde_saphyr::budget! {
+            max_documents: usize::MAX,
+            max_nodes: usize::MAX,
+            max_events: usize::MAX,
+            max_total_scalar_bytes: usize::MAX,
+        },
+    };
     serde_saphyr::from_multiple_with_options(text, options).map_err(|error| MeshError::Syntax {
         place: place(file, error.location().unwrap_or(Location::UNKNOWN)),
         problem: UserMessageFormatter.format_message(error.without_snippet()).into_owned(),

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::metadata::Metadata;
+use super::metadata::{Metadata, selects};
 use crate::mesh::config::Workload;
 use crate::mesh::field::{Field, Fields};
 use crate::mesh::place::MeshError;
@@ -32,6 +32,16 @@ impl Deployment {
             labels: self.labels.clone(),
             service_account: self.service_account.clone(),
         }
+    }
+
+    /// The labels of its pods.
+    pub(in crate::mesh) fn labels(&self) -> &BTreeMap<String, String> {
+        &self.labels
+    }
+
+    /// Whether its pods have all of these labels.
+    pub(in crate::mesh) fn has_labels(&self, selector: &BTreeMap<String, String>) -> bool {
+        selects(selector, &self.labels)
     }
 
     pub(super) fn read(kind: &'static str, mut document: Fields) -> Result<Self, MeshError> {

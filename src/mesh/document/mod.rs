@@ -8,8 +8,9 @@ mod read;
 mod service;
 mod virtual_service;
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, OnceLock};
 
 pub(super) use deployment::Deployment;
 pub use destination_rule::H2UpgradePolicy;
@@ -26,6 +27,7 @@ pub(super) use virtual_service::{Destination, HttpAction, VirtualService};
 
 use super::config::Workload;
 use super::field::Field;
+use super::index::Index;
 use super::place::{Duplicate, MeshError, Place, Places, Warning};
 use super::yaml;
 
@@ -40,6 +42,10 @@ pub struct Documents {
     warnings: Vec<Warning>,
     places: Places,
     manifests: Vec<Manifest>,
+    /// Where each kind, namespace and name is.
+    names: HashMap<(&'static str, String, String), Place>,
+    /// Made when it is first asked for, of all documents that are there then.
+    index: OnceLock<Index>,
 }
 
 /// A document as it was written, of whatever kind.
@@ -120,6 +126,10 @@ impl Documents {
         &self.envoy_filters
     }
 
+    pub(super) fn index(&self) -> &Index {
+        self.index.get_or_init(|| Index::new(self))
+    }
+
     /// Finds a Service by `NAME` or `NAMESPACE/NAME`.
     pub fn service(&self, name: &str) -> Result<&Service, MeshError> {
         find("Service", name, &self.services, |service| &service.metadata)
@@ -158,47 +168,53 @@ impl Documents {
     }
 
     pub(super) fn add_service(&mut self, service: Service) -> Result<(), MeshError> {
-        add(&mut self.services, service, |service| ("Service", &service.metadata))
+        self.note("Service", &service.metadata)?;
+        self.services.push(service);
+        Ok(())
     }
 
     pub(super) fn add_deployment(&mut self, deployment: Deployment) -> Result<(), MeshError> {
-        add(&mut self.deployments, deployment, |deployment| (deployment.kind, &deployment.metadata))
+        self.note(deployment.kind, &deployment.metadata)?;
+        self.deployments.push(deployment);
+        Ok(())
     }
 
     fn add_destination_rule(&mut self, rule: DestinationRule) -> Result<(), MeshError> {
-        add(&mut self.destination_rules, rule, |rule| ("DestinationRule", &rule.metadata))
+        self.note("DestinationRule", &rule.metadata)?;
+        self.destination_rules.push(rule);
+        Ok(())
     }
 
     fn add_virtual_service(&mut self, service: VirtualService) -> Result<(), MeshError> {
-        add(&mut self.virtual_services, service, |service| ("VirtualService", &service.metadata))
+        self.note("VirtualService", &service.metadata)?;
+        self.virtual_services.push(service);
+        Ok(())
     }
 
     fn add_envoy_filter(&mut self, filter: EnvoyFilter) -> Result<(), MeshError> {
-        add(&mut self.envoy_filters, filter, |filter| ("EnvoyFilter", &filter.metadata))
+        self.note("EnvoyFilter", &filter.metadata)?;
+        self.envoy_filters.push(filter);
+        Ok(())
     }
-}
 
-/// Adds a document, if there is none of its kind, namespace and name.
-fn add<T>(
-    documents: &mut Vec<T>,
-    document: T,
-    what: impl Fn(&T) -> (&'static str, &Metadata),
-) -> Result<(), MeshError> {
-    let (kind, Metadata { name, namespace, place, .. }) = what(&document);
-    let same = |(other_kind, other): &(&str, &Metadata)| {
-        (*other_kind, &other.name, &other.namespace) == (kind, name, namespace)
-    };
-    if let Some((_, first)) = documents.iter().map(&what).find(same) {
-        return Err(MeshError::Duplicate(Box::new(Duplicate {
-            kind,
-            namespace: namespace.clone(),
-            name: name.clone(),
-            first: first.place.clone(),
-            second: place.clone(),
-        })));
+    /// Takes note of a document that is added, if there is none of its kind, namespace and name.
+    fn note(&mut self, kind: &'static str, metadata: &Metadata) -> Result<(), MeshError> {
+        let Metadata { name, namespace, place, .. } = metadata;
+        match self.names.entry((kind, namespace.clone(), name.clone())) {
+            Entry::Occupied(first) => Err(MeshError::Duplicate(Box::new(Duplicate {
+                kind,
+                namespace: namespace.clone(),
+                name: name.clone(),
+                first: first.get().clone(),
+                second: place.clone(),
+            }))),
+            Entry::Vacant(entry) => {
+                entry.insert(place.clone());
+                self.index = OnceLock::new();
+                Ok(())
+            }
+        }
     }
-    documents.push(document);
-    Ok(())
 }
 
 fn find<'d, T>(

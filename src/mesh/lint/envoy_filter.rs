@@ -1,7 +1,7 @@
 //! `EnvoyFilter`s that match nothing: by namespace, workload selector, context, version, listener, filter name, type or
 //! operation.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use super::Circumstances;
 use super::fields::is_connection_manager;
@@ -12,47 +12,58 @@ use super::rules::{
     ENVOY_FILTER_OPERATION, ENVOY_FILTER_PROXY_VERSION, ENVOY_FILTER_SELECTOR, ENVOY_FILTER_TYPE,
 };
 use super::service::labels;
-use crate::mesh::config::Workload;
 use crate::mesh::connection_manager_patch::HTTP_CONNECTION_MANAGER_TYPE;
 use crate::mesh::document::{
     ConfigPatch, Deployment, EnvoyFilter, HTTP_CONNECTION_MANAGER, PatchContext, ROOT_NAMESPACE, Service,
-    selects,
 };
 use crate::mesh::inbound::target_port;
 use crate::mesh::patches::{Direction, is_for_version};
 
+/// How many listeners a message names.
+const MAX_SHOWN: usize = 8;
+
 pub(super) fn check(set: &Set, circumstances: &Circumstances<'_>, findings: &mut Vec<Finding>) {
+    let services = set.documents.services().iter();
+    let mut outbound: Vec<Direction> =
+        services.flat_map(Service::http_ports).map(|port| Direction::Outbound(port.number)).collect();
+    without_repetition(&mut outbound);
     for (filter, written) in set.envoy_filters() {
         findings.extend(without_pods(set, filter, written));
-        let listeners = listeners(set, filter);
+        let inbound = inbound(set, filter);
+        let listeners = [&*inbound, &*outbound];
         for patch in written.at("spec.configPatches").iter().flat_map(Node::items) {
             let typed = filter.patches.iter().find(|typed| typed.place == patch.place_of_value());
             findings.extend(match typed {
-                Some(typed) => unmatched(filter, typed, &patch, circumstances.istio_version, &listeners),
+                Some(typed) => unmatched(filter, typed, &patch, circumstances.istio_version, listeners),
                 None => left_out(set, filter, &patch),
             });
         }
     }
 }
 
-/// The pods of a filter's namespace, or of all if that is the root namespace.
-fn pods(set: &Set, filter: &EnvoyFilter) -> Vec<Workload> {
-    let namespace = &filter.metadata.namespace;
-    let all = set.documents.deployments().iter().map(Deployment::workload);
-    all.filter(|pod| namespace == ROOT_NAMESPACE || pod.namespace == *namespace).collect()
+/// What keeps pods with these labels in a filter's namespace, or in all if that is the root namespace.
+fn pods<'s>(
+    set: &'s Set,
+    filter: &'s EnvoyFilter,
+    labels: &'s BTreeMap<String, String>,
+) -> impl Iterator<Item = &'s Deployment> {
+    let namespace = filter.metadata.namespace.as_str();
+    set.documents.pods_with((namespace != ROOT_NAMESPACE).then_some(namespace), labels)
+}
+
+/// Leaves of each only the first.
+fn without_repetition(directions: &mut Vec<Direction>) {
+    let mut seen = HashSet::new();
+    directions.retain(|direction| seen.insert(*direction));
 }
 
 fn without_pods(set: &Set, filter: &EnvoyFilter, written: &Manifest) -> Option<Finding> {
     let (namespace, selector) = (&filter.metadata.namespace, &filter.workload_selector);
-    let services = set.documents.services().iter();
-    let services: Vec<&Service> =
-        services.filter(|service| namespace == ROOT_NAMESPACE || service.namespace() == namespace).collect();
-    let pods = pods(set, filter);
-    if pods.is_empty() && services.is_empty() {
-        let elsewhere = set.documents.deployments().iter().map(Deployment::workload);
-        let mut elsewhere = elsewhere.filter(|pod| selects(selector, &pod.labels));
+    let everyone = BTreeMap::new();
+    let services = || set.services_in(namespace);
+    if pods(set, filter, &everyone).next().is_none() && services().next().is_none() {
         // Without any pod that it can be for, what it is for is not among the documents.
-        let meant = elsewhere.next()?;
+        let meant = &set.documents.pods_with(None, selector).next()?.metadata;
         let place = written.place("metadata.namespace");
         let message = format!(
             "no pod of the namespace {namespace} is in these documents; the pods of {} are in {}",
@@ -62,27 +73,29 @@ fn without_pods(set: &Set, filter: &EnvoyFilter, written: &Manifest) -> Option<F
         return Some(ENVOY_FILTER_NAMESPACE.at(place, message, yaml));
     }
     let selected = if set.knows_pods_of(namespace) {
-        pods.iter().any(|pod| selects(selector, &pod.labels))
+        pods(set, filter, selector).next().is_some()
     } else {
         // Of pods that are not known their Service's selector tells some labels.
-        let contradicts = |service: &&&Service| {
+        let contradicts = |service: &Service| {
             selector
                 .iter()
                 .any(|(name, value)| service.selector.get(name).is_some_and(|other| other != value))
         };
-        services.is_empty() || services.iter().filter(contradicts).count() < services.len()
+        services().next().is_none() || !services().all(contradicts)
     };
     if selected || is_for_gateways(selector, written) {
         return None;
     }
-    let nearest = pods.iter().map(|pod| &pod.labels).chain(services.iter().map(|service| &service.selector));
-    let nearest = nearest.max_by_key(|labels| {
+    let known = pods(set, filter, &everyone).map(Deployment::labels);
+    let known = known.chain(services().map(|service| &service.selector));
+    let text = |labels: &BTreeMap<String, String>| format!("{labels:?}");
+    let similar = known.map_while(|labels| {
         let shared = selector.keys().filter(|name| labels.contains_key(*name)).count();
-        let text = |labels: &BTreeMap<String, String>| format!("{labels:?}");
         // In thousandths, since there is no order of floating-point numbers.
-        let similarity = (strsim::jaro_winkler(&text(selector), &text(labels)) * 1000.0).round();
-        (shared, format!("{similarity:04}"))
+        let similarity = (set.similarity(&text(selector), &text(labels))? * 1000.0).round();
+        Some(((shared, format!("{similarity:04}")), labels))
     });
+    let nearest = similar.max_by(|(one, _), (other, _)| one.cmp(other)).map(|(_, labels)| labels);
     let shown: Vec<String> = selector.iter().map(|(name, value)| format!("{name}: {value}")).collect();
     let message = format!("no pod in the namespace {namespace} has the labels {{{}}}", shown.join(", "));
     let yaml = nearest.map(|nearest| labels("labels", nearest).replace('\n', "\n  "));
@@ -104,20 +117,18 @@ fn is_for_gateways(selector: &BTreeMap<String, String>, written: &Manifest) -> b
     labelled || (!patches.is_empty() && patches.iter().all(is_gateway))
 }
 
-/// The listeners of the proxies that a filter selects: the inbound ones, then the outbound ones.
-fn listeners(set: &Set, filter: &EnvoyFilter) -> [Vec<Direction>; 2] {
+/// The inbound listeners of the proxies that a filter selects.
+fn inbound(set: &Set, filter: &EnvoyFilter) -> Vec<Direction> {
     let documents = &set.documents;
     let mut inbound = Vec::new();
-    for pod in pods(set, filter).iter().filter(|pod| selects(&filter.workload_selector, &pod.labels)) {
-        for service in documents.services().iter().filter(|service| service.selects(pod)) {
-            let targets = service.http_ports().map(|port| target_port(documents, service, Some(pod), port));
+    for pod in pods(set, filter, &filter.workload_selector).map(Deployment::workload) {
+        for service in documents.services_of(&pod) {
+            let targets = service.http_ports().map(|port| target_port(documents, service, Some(&pod), port));
             inbound.extend(targets.flatten().map(Direction::Inbound));
         }
     }
-    let services = documents.services().iter();
-    let outbound =
-        services.flat_map(Service::http_ports).map(|port| Direction::Outbound(port.number)).collect();
-    [inbound, outbound]
+    without_repetition(&mut inbound);
+    inbound
 }
 
 /// A patch that Istio could apply: whether there is a proxy that it is for.
@@ -126,7 +137,7 @@ fn unmatched(
     patch: &ConfigPatch,
     written: &Node<'_>,
     istio_version: &str,
-    [inbound, outbound]: &[Vec<Direction>; 2],
+    [inbound, outbound]: [&[Direction]; 2],
 ) -> Option<Finding> {
     // Documents often have a patch a version.
     let another =
@@ -150,7 +161,10 @@ fn unmatched(
     if side.is_empty() || directions.iter().any(|direction| direction.matches(&patch.listener)) {
         return None;
     }
-    let shown: Vec<String> = directions.iter().map(ToString::to_string).collect();
+    let mut shown: Vec<String> = directions.iter().take(MAX_SHOWN).map(ToString::to_string).collect();
+    if let Some(more @ 1..) = directions.len().checked_sub(MAX_SHOWN) {
+        shown.push(format!("and {more} more"));
+    }
     let message = format!("no listener is like this one; there are {}", shown.join(", "));
     let yaml =
         "listener:\n  filterChain:\n    filter:\n      name: envoy.filters.network.http_connection_manager";
@@ -165,10 +179,9 @@ fn left_out(set: &Set, filter: &EnvoyFilter, patch: &Node<'_>) -> Option<Finding
         config.as_ref().is_some_and(|config| config.at("http2ProtocolOptions.allowConnect").is_some());
     if let Some((context @ ("GATEWAY" | "WAYPOINT"), place)) = text("match.context") {
         let selector = &filter.workload_selector;
-        let sidecar =
-            pods(set, filter).into_iter().find(|pod| !selector.is_empty() && selects(selector, &pod.labels));
+        let sidecar = pods(set, filter, selector).next().filter(|_| !selector.is_empty());
         let what = match sidecar {
-            Some(pod) => format!("the pods of {} have a sidecar", pod.name),
+            Some(pod) => format!("the pods of {} have a sidecar", pod.metadata.name),
             None if sets_connect => "allow_connect is needed in the server's sidecar".to_owned(),
             None => return None,
         };

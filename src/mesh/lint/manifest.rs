@@ -1,13 +1,14 @@
 //! The documents twice: typed, as the rest of `mesh` reads them, and as they were written, where every name has a place.
 
-use std::collections::BTreeSet;
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use serde_saphyr::Spanned;
 
 use crate::mesh::document::{
     ConnectionPool, Deployment, DestinationRule, Documents, EnvoyFilter, Metadata, ROOT_NAMESPACE, Reading,
-    TrafficPolicy, read,
+    Service, TrafficPolicy, read,
 };
 use crate::mesh::field::{Field, lower_camel_case};
 use crate::mesh::place::{MeshError, Place};
@@ -18,12 +19,29 @@ use crate::mesh::yaml::{self, Value};
 /// well have some.
 const OTHER_WORKLOADS: [&str; 3] = ["Pod", "CronJob", "WorkloadEntry"];
 
+/// How many names are compared to find the nearest ones: with a thousand Services, a thousand names that are not there.
+const MAX_COMPARISONS: usize = 1_000_000;
+
 /// All documents.
 pub(super) struct Set {
     pub(super) documents: Documents,
     pub(super) manifests: Vec<Manifest>,
     /// Why some of them are not among the typed ones.
     pub(super) refused: Vec<MeshError>,
+    /// The manifests by where they begin.
+    positions: HashMap<(Arc<str>, u64, u64), usize>,
+    /// The namespaces with what keeps pods.
+    with_pods: HashSet<String>,
+    /// The Services of each namespace that has any.
+    pub(super) services_by_namespace: HashMap<String, Vec<usize>>,
+    /// The first Service of each name.
+    pub(super) service_names: HashMap<String, usize>,
+    /// The first value of each label that an `EnvoyFilter` selects.
+    pub(super) filter_labels: BTreeMap<String, String>,
+    /// Whether there are pods of kinds that are not read.
+    other_pods: bool,
+    /// How many names may still be compared with one that is not there.
+    comparisons: Cell<usize>,
 }
 
 /// A document as it was written.
@@ -42,7 +60,18 @@ pub(super) struct Node<'m> {
 
 impl Set {
     pub(super) fn read(texts: &[Text]) -> Result<Self, MeshError> {
-        let mut set = Self { documents: Documents::default(), manifests: Vec::new(), refused: Vec::new() };
+        let mut set = Self {
+            documents: Documents::default(),
+            manifests: Vec::new(),
+            refused: Vec::new(),
+            positions: HashMap::new(),
+            with_pods: HashSet::new(),
+            services_by_namespace: HashMap::new(),
+            service_names: HashMap::new(),
+            filter_labels: BTreeMap::new(),
+            other_pods: false,
+            comparisons: Cell::new(MAX_COMPARISONS),
+        };
         for Text { name, text } in texts {
             let file = Arc::from(name.as_str());
             for document in yaml::documents(&file, text)? {
@@ -53,7 +82,40 @@ impl Set {
             let names: Vec<&str> = texts.iter().map(|text| text.name.as_str()).collect();
             return Err(MeshError::NoDocument { sources: names.join(", ") });
         }
+        let deployments = set.documents.deployments().iter();
+        set.with_pods = deployments.map(|deployment| deployment.metadata.namespace.clone()).collect();
+        for (position, service) in set.documents.services().iter().enumerate() {
+            let namespace = service.namespace().to_owned();
+            set.services_by_namespace.entry(namespace).or_default().push(position);
+            set.service_names.entry(service.name().to_owned()).or_insert(position);
+        }
+        for (label, value) in
+            set.documents.envoy_filters().iter().flat_map(|filter| &filter.workload_selector)
+        {
+            set.filter_labels.entry(label.clone()).or_insert_with(|| value.clone());
+        }
+        set.other_pods = set.manifests.iter().any(|manifest| {
+            let kind = manifest.kind.as_str();
+            OTHER_WORKLOADS.contains(&kind)
+                || (!Deployment::KINDS.contains(&kind) && manifest.at("spec.template.spec").is_some())
+        });
         Ok(set)
+    }
+
+    /// The Services of a namespace, or all of them if it is the root namespace.
+    pub(super) fn services_in<'s>(&'s self, namespace: &'s str) -> impl Iterator<Item = &'s Service> {
+        let services = self.documents.services();
+        let all = (namespace == ROOT_NAMESPACE).then_some(services).into_iter().flatten();
+        let own = self.services_by_namespace.get(namespace).filter(|_| namespace != ROOT_NAMESPACE);
+        all.chain(own.into_iter().flatten().map(move |position| &services[*position]))
+    }
+
+    /// How similar two names are (Jaro-Winkler), as long as there are not too many that are not there: else each of them
+    /// would be compared with every one that is.
+    pub(super) fn similarity(&self, one: &str, other: &str) -> Option<f64> {
+        let left = self.comparisons.get().checked_sub(1)?;
+        self.comparisons.set(left);
+        Some(strsim::jaro_winkler(one, other))
     }
 
     fn add(&mut self, file: &Arc<str>, root: Spanned<Value>) -> Result<(), MeshError> {
@@ -69,14 +131,18 @@ impl Set {
         }
         let typed = read(Field::document(file, root.clone()), &mut self.documents, &mut Reading::default());
         self.refused.extend(typed.err());
-        self.manifests.push(Manifest { kind, file: Arc::clone(file), root });
+        let manifest = Manifest { kind, file: Arc::clone(file), root };
+        let Place { file, line, column, .. } = manifest.begins();
+        self.positions.insert((file, line, column), self.manifests.len());
+        self.manifests.push(manifest);
         Ok(())
     }
 
     /// A typed document as it was written.
     pub(super) fn written(&self, metadata: &Metadata) -> &Manifest {
-        let written = self.manifests.iter().find(|manifest| manifest.begins() == metadata.place);
-        written.expect("each typed document was read from a manifest")
+        let Place { file, line, column, .. } = &metadata.place;
+        let position = self.positions.get(&(Arc::clone(file), *line, *column));
+        &self.manifests[*position.expect("each typed document was read from a manifest")]
     }
 
     /// The `EnvoyFilter`s, typed and as they were written.
@@ -98,14 +164,12 @@ impl Set {
     /// Whether all pods of a namespace (of the mesh, if it is the root namespace) are known: it has Deployments or the like,
     /// and no other kind with pods, such as a Job, a `ReplicaSet` or Argo's Rollout.
     pub(super) fn knows_pods_of(&self, namespace: &str) -> bool {
-        let others = self.manifests.iter().any(|manifest| {
-            let kind = manifest.kind.as_str();
-            OTHER_WORKLOADS.contains(&kind)
-                || (!Deployment::KINDS.contains(&kind) && manifest.at("spec.template.spec").is_some())
-        });
-        let deployments = self.documents.deployments();
-        let is_there = |other: &str| namespace == ROOT_NAMESPACE || namespace == other;
-        !others && deployments.iter().any(|deployment| is_there(&deployment.metadata.namespace))
+        let is_there = if namespace == ROOT_NAMESPACE {
+            !self.with_pods.is_empty()
+        } else {
+            self.with_pods.contains(namespace)
+        };
+        is_there && !self.other_pods
     }
 
     /// The namespaces in which clients may be.
@@ -172,7 +236,7 @@ impl<'m> Node<'m> {
                 Some((name, index)) => (name, index.strip_suffix(']')?.parse::<usize>().ok()),
                 None => (part, None),
             };
-            node = node.entries().into_iter().find(|entry| entry.name() == Some(name.to_owned()))?;
+            node = node.entries().into_iter().find(|entry| entry.is_named(name))?;
             if let Some(index) = index {
                 node = node.items().into_iter().nth(index)?;
             }
@@ -203,6 +267,13 @@ impl<'m> Node<'m> {
     /// The field's name, in `lowerCamelCase`.
     pub(super) fn name(&self) -> Option<String> {
         self.key.map(|key| lower_camel_case(&key.value))
+    }
+
+    /// Whether that is the field's name, in `lowerCamelCase`.
+    fn is_named(&self, name: &str) -> bool {
+        self.key.is_some_and(|key| {
+            key.value == name || (key.value.contains('_') && lower_camel_case(&key.value) == name)
+        })
     }
 
     /// The field's name as it is written.

@@ -26,6 +26,8 @@ mod tests;
 
 pub use finding::{Finding, Rule, Severity};
 
+use std::collections::HashMap;
+
 use self::manifest::Set;
 use super::mesh_config::MeshDefaults;
 use super::place::MeshError;
@@ -56,7 +58,9 @@ pub fn lint(texts: &[Text], circumstances: &Circumstances<'_>) -> Result<Vec<Fin
     upgrade::check(&set, circumstances, &mut findings);
     envoy_filter::check(&set, circumstances, &mut findings);
     timeouts::check(&set, &mut findings);
-    let file = |finding: &Finding| texts.iter().position(|text| *text.name == *finding.place.file);
-    findings.sort_by_key(|finding| (file(finding), finding.place.line, finding.place.column));
+    let texts = texts.iter().enumerate().rev();
+    let positions: HashMap<&str, usize> = texts.map(|(position, text)| (&*text.name, position)).collect();
+    let position = |finding: &Finding| positions.get(&*finding.place.file).copied();
+    findings.sort_by_key(|finding| (position(finding), finding.place.line, finding.place.column));
     Ok(findings)
 }

@@ -5,12 +5,12 @@ use super::hosts::unknown;
 use super::manifest::{Manifest, Set};
 use super::rules::{DIRECT_RESPONSE, UNKNOWN_DESTINATION};
 use crate::mesh::document::{Documents, HttpAction, Service, VirtualService};
-use crate::mesh::host::{resolve, specificity};
+use crate::mesh::host::resolve;
 
 pub(super) fn check(set: &Set, findings: &mut Vec<Finding>) {
     for service in set.documents.virtual_services() {
         let written = set.written(&service.metadata);
-        check_destinations(&set.documents, service, written, findings);
+        check_destinations(set, service, written, findings);
         // One that is read is the first of the routes.
         if let Some(HttpAction::DirectResponse { status, .. }) =
             service.http.first().map(|route| &route.action)
@@ -23,12 +23,8 @@ pub(super) fn check(set: &Set, findings: &mut Vec<Finding>) {
     }
 }
 
-fn check_destinations(
-    documents: &Documents,
-    service: &VirtualService,
-    written: &Manifest,
-    findings: &mut Vec<Finding>,
-) {
+fn check_destinations(set: &Set, service: &VirtualService, written: &Manifest, findings: &mut Vec<Finding>) {
+    let documents = &set.documents;
     let routes = written.at("spec.http").map(|http| http.items()).unwrap_or_default();
     for destination in
         routes.iter().flat_map(|route| route.at("route").map(|to| to.items()).unwrap_or_default())
@@ -38,8 +34,8 @@ fn check_destinations(
         let Some(host) = host_node.text() else { continue };
         let namespace = &service.metadata.namespace;
         let resolved = resolve(host, namespace);
-        let Some(target) = documents.services().iter().find(|service| service.host() == resolved) else {
-            findings.extend(unknown(documents, host, namespace, host_node.place(), "host: "));
+        let Some(target) = documents.service_with_host(&resolved) else {
+            findings.extend(unknown(set, host, namespace, host_node.place(), "host: "));
             continue;
         };
         if let Some(port) = destination.at("port.number")
@@ -63,8 +59,6 @@ fn check_destinations(
 }
 
 fn has_subset(documents: &Documents, service: &Service, name: &str) -> bool {
-    documents.destination_rules().iter().any(|rule| {
-        specificity(&resolve(&rule.host, &rule.metadata.namespace), &service.host()).is_some()
-            && rule.subsets.iter().any(|subset| subset.name == name)
-    })
+    let rules = documents.destination_rules_for(&service.host());
+    rules.iter().any(|(_, rule)| rule.subsets.iter().any(|subset| subset.name == name))
 }

@@ -1,5 +1,7 @@
 //! Services: what their ports speak, which pods they select, and where their ports lead.
 
+use std::collections::BTreeMap;
+
 use super::finding::Finding;
 use super::manifest::{Manifest, Set};
 use super::rules::{SERVICE_SELECTOR, TCP_PORT, UNDECLARED_NAMED_PORT, UNDECLARED_PORT, UNDECLARED_PROTOCOL};
@@ -21,9 +23,7 @@ pub(super) fn check(set: &Set, findings: &mut Vec<Finding>) {
         if service.selector.is_empty() {
             continue;
         }
-        let deployments = set.documents.deployments().iter();
-        let selected: Vec<_> =
-            deployments.filter(|deployment| service.selects(&deployment.workload())).collect();
+        let selected = set.documents.pods_of(service);
         if selected.is_empty() && set.knows_pods_of(service.namespace()) {
             findings.push(without_pods(set, service, written));
         }
@@ -69,12 +69,12 @@ fn check_protocol(written: &Manifest, index: usize, port: &ServicePort, findings
 fn without_pods(set: &Set, service: &Service, written: &Manifest) -> Finding {
     let (name, namespace) = (service.name(), service.namespace());
     let message = format!("the Service {name} selects no pod template in the namespace {namespace}");
-    let own = |deployment: &&Deployment| deployment.metadata.namespace == namespace;
-    let nearest = set.documents.deployments().iter().filter(own).max_by(|one, other| {
-        let similarity = |deployment: &Deployment| strsim::jaro_winkler(name, &deployment.metadata.name);
-        similarity(one).total_cmp(&similarity(other))
-    });
-    let yaml = nearest.map(|deployment| labels("selector", &deployment.workload().labels));
+    let everyone = BTreeMap::new();
+    let own = set.documents.pods_with(Some(namespace), &everyone);
+    let similar =
+        own.map_while(|deployment| Some((set.similarity(name, &deployment.metadata.name)?, deployment)));
+    let nearest = similar.max_by(|(one, _), (other, _)| one.total_cmp(other));
+    let yaml = nearest.map(|(_, deployment)| labels("selector", deployment.labels()));
     SERVICE_SELECTOR.at(written.place("spec.selector"), message, yaml.unwrap_or_default())
 }
 

@@ -10,7 +10,7 @@ use super::rules::{
 };
 use crate::mesh::document::{DestinationRule, PortProtocol};
 use crate::mesh::format_duration;
-use crate::mesh::host::{resolve, specificity};
+use crate::mesh::host::resolve;
 
 pub(super) fn check(set: &Set, findings: &mut Vec<Finding>) {
     for service in set.documents.virtual_services() {
@@ -39,10 +39,7 @@ pub(super) fn check(set: &Set, findings: &mut Vec<Finding>) {
 
 fn check_rule(set: &Set, rule: &DestinationRule, written: &Manifest, findings: &mut Vec<Finding>) {
     let host = resolve(&rule.host, &rule.metadata.namespace);
-    let services = set.documents.services().iter();
-    let mut ports = services
-        .filter(|service| specificity(&host, &service.host()).is_some())
-        .flat_map(|service| &service.ports);
+    let mut ports = set.documents.services_for(&host).flat_map(|service| &service.ports);
     let to_tcp = ports.any(|port| port.protocol == PortProtocol::Opaque);
     for (path, _) in Set::pools(rule) {
         let Some(pool) = written.at(&path) else { continue };

@@ -1,6 +1,6 @@
 //! HTTP/2 between the sidecars: whether the server's takes WebSockets over it, and whether the policy is where it counts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::Circumstances;
 use super::finding::Finding;
@@ -20,14 +20,20 @@ use crate::mesh::place::Place;
 use crate::mesh::traffic_policy::{Side, rule_for};
 
 pub(super) fn check(set: &Set, circumstances: &Circumstances<'_>, findings: &mut Vec<Finding>) {
+    let namespaces = set.namespaces();
+    let mut found = Vec::new();
     for service in set.documents.services() {
         for port in &service.ports {
             // A port that is HTTP/2 from the start is spoken to in it, whatever the policy.
             if matches!(port.protocol, PortProtocol::Http | PortProtocol::Detected) {
-                check_port(set, circumstances, service, port, findings);
+                check_port(set, circumstances, (service, port), &namespaces, &mut found);
             }
         }
     }
+    // One policy may be in force for many ports.
+    let mut places = HashSet::new();
+    found.retain(|finding: &Finding| places.insert((finding.place.file.clone(), finding.place.span.start)));
+    findings.extend(found);
     for rule in set.documents.destination_rules() {
         if set.documents.services().is_empty() {
             check_unseen(set, circumstances, rule, findings);
@@ -39,22 +45,24 @@ pub(super) fn check(set: &Set, circumstances: &Circumstances<'_>, findings: &mut
 fn check_port(
     set: &Set,
     circumstances: &Circumstances<'_>,
-    service: &Service,
-    port: &ServicePort,
+    (service, port): (&Service, &ServicePort),
+    namespaces: &BTreeSet<&str>,
     findings: &mut Vec<Finding>,
 ) {
+    let rules: Vec<&DestinationRule> =
+        set.documents.destination_rules_for(&service.host()).into_iter().map(|(_, rule)| rule).collect();
     let Some(server) = servers(set, service)
         .into_iter()
         .find(|server| !takes_connect(set, circumstances.istio_version, service, port, server))
     else {
         return;
     };
-    for pool in pools_in_force(set, service, port) {
+    for pool in pools_in_force(set, &rules, namespaces, service, port) {
         if protocol(port.protocol, pool, circumstances.mesh) != UpstreamProtocol::Http2 {
             continue;
         }
         let decisive = pool.filter(|pool| pool.h2_upgrade_policy == H2UpgradePolicy::Upgrade);
-        let (place, cause) = match decisive.and_then(|pool| place_of(set, pool)) {
+        let (place, cause) = match decisive.and_then(|pool| place_of(set, &rules, pool)) {
             Some(place) => (place, "h2UpgradePolicy is UPGRADE"),
             // The mesh's default, which is in no document.
             None => {
@@ -67,27 +75,21 @@ fn check_port(
             port.number,
             server.name
         );
-        let finding = UPGRADE_WITHOUT_ALLOW_CONNECT.at(
-            place,
-            message,
-            allow_connect(&service.selector, service.namespace()),
-        );
-        if !findings.iter().any(|known| known.rule == finding.rule && known.place == finding.place) {
-            findings.push(finding);
-        }
+        let yaml = allow_connect(&service.selector, service.namespace());
+        findings.push(UPGRADE_WITHOUT_ALLOW_CONNECT.at(place, message, yaml));
     }
 }
 
 /// The pods behind a Service; if no pod template is among the documents, the one of which its selector tells the labels,
 /// and which may have whatever else an `EnvoyFilter` selects.
 fn servers(set: &Set, service: &Service) -> Vec<Workload> {
-    let deployments = set.documents.deployments().iter().map(Deployment::workload);
-    let selected: Vec<Workload> = deployments.filter(|workload| service.selects(workload)).collect();
+    let selected: Vec<Workload> =
+        set.documents.pods_of(service).into_iter().map(Deployment::workload).collect();
     if !selected.is_empty() {
         return selected;
     }
     let mut labels = service.selector.clone();
-    for (label, value) in set.documents.envoy_filters().iter().flat_map(|filter| &filter.workload_selector) {
+    for (label, value) in &set.filter_labels {
         labels.entry(label.clone()).or_insert_with(|| value.clone());
     }
     vec![Workload {
@@ -119,16 +121,27 @@ fn takes_connect(
 }
 
 /// What any client's sidecar may find for a Service's port, with and without a subset; nothing: no rule says anything.
+/// Asked for are one client of each kind that `rules`, those for the Service, tell apart.
 fn pools_in_force<'s>(
     set: &'s Set,
+    rules: &[&'s DestinationRule],
+    namespaces: &BTreeSet<&str>,
     service: &Service,
     port: &ServicePort,
 ) -> Vec<Option<&'s ConnectionPool>> {
-    let workloads: Vec<Workload> = set.documents.deployments().iter().map(Deployment::workload).collect();
-    let clients = workloads.iter().map(|workload| (workload.namespace.as_str(), Some(workload)));
-    let unknown = set.namespaces().into_iter().map(|namespace| (namespace, None));
+    let told_apart: BTreeSet<&str> = rules
+        .iter()
+        .flat_map(|rule| rule.export_to.namespaces().chain([rule.metadata.namespace.as_str()]))
+        .chain([service.namespace()])
+        .filter(|namespace| namespaces.contains(namespace))
+        .collect();
+    let elsewhere = namespaces.iter().copied().find(|namespace| !told_apart.contains(namespace));
+    let selected: Vec<Workload> =
+        rules.iter().filter_map(|rule| client_selected_by(set, rules, rule)).collect();
+    let workloads = selected.iter().map(|workload| (workload.namespace.as_str(), Some(workload)));
+    let unknown = told_apart.into_iter().chain(elsewhere).map(|namespace| (namespace, None));
     let mut pools = Vec::new();
-    for (namespace, workload) in clients.chain(unknown) {
+    for (namespace, workload) in workloads.chain(unknown) {
         let rule = rule_for(&set.documents, namespace, Side::Client(workload), service).unwrap_or_default();
         pools.push(rule.connection_pool(port.number));
         let of_subset = |subset| rule.connection_pool_of(subset, port.number);
@@ -137,9 +150,27 @@ fn pools_in_force<'s>(
     pools
 }
 
+/// A client that the selector of one of the rules selects, if there is one that no other of them selects.
+fn client_selected_by(set: &Set, rules: &[&DestinationRule], rule: &DestinationRule) -> Option<Workload> {
+    let selector = rule.workload_selector.as_ref()?;
+    let namespace = rule.metadata.namespace.as_str();
+    let clients = || set.documents.pods_with(Some(namespace), selector);
+    let others = rules
+        .iter()
+        .filter(|other| !std::ptr::eq(**other, rule) && other.metadata.namespace == rule.metadata.namespace);
+    let selected_by_another = |client: &&Deployment| {
+        others
+            .clone()
+            .filter_map(|other| other.workload_selector.as_ref())
+            .any(|selector| client.has_labels(selector))
+    };
+    let alone = clients().find(|client| !selected_by_another(client));
+    alone.or_else(|| clients().next()).map(Deployment::workload)
+}
+
 /// Where a pool's policy is written.
-fn place_of(set: &Set, pool: &ConnectionPool) -> Option<Place> {
-    set.documents.destination_rules().iter().find_map(|rule| {
+fn place_of(set: &Set, rules: &[&DestinationRule], pool: &ConnectionPool) -> Option<Place> {
+    rules.iter().find_map(|rule| {
         let (path, _) = Set::pools(rule).into_iter().find(|(_, other)| std::ptr::eq(*other, pool))?;
         Some(set.written(&rule.metadata).place(&format!("{path}.http.h2UpgradePolicy")))
     })
