@@ -23,14 +23,6 @@ pub(super) fn resolve(host: &str, namespace: &str) -> String {
     service_host(host, namespace)
 }
 
-/// How specifically a resolved host, which may begin with `*`, names a Service; nothing if it does not. The greatest wins.
-pub(super) fn specificity(pattern: &str, service: &str) -> Option<usize> {
-    match pattern.strip_prefix('*') {
-        Some(suffix) => service.ends_with(suffix).then_some(suffix.len()),
-        None => (pattern == service).then_some(usize::MAX),
-    }
-}
-
 /// The names by which a proxy in `namespace` finds a Service, most complete first
 /// (`pilot/pkg/networking/core/httproute.go`, `generateVirtualHostDomains`).
 pub(super) fn domains(name: &str, service_namespace: &str, namespace: &str) -> Vec<String> {
@@ -90,17 +82,6 @@ mod tests {
             ("fd00::1", "chat", "fd00::1"),
         ] {
             assert_eq!(resolve(host, namespace), expected);
-        }
-    }
-
-    #[test]
-    fn the_most_specific_host_wins() {
-        let service = "a.default.svc.cluster.local";
-        let ranked = ["*", "*.cluster.local", "*.default.svc.cluster.local", service];
-        let ranks: Vec<_> = ranked.iter().map(|pattern| specificity(pattern, service)).collect();
-        assert!(ranks.is_sorted() && ranks[0].is_some(), "{ranks:?}");
-        for other in ["b.default.svc.cluster.local", "a.default", "a", "*.example"] {
-            assert_eq!(specificity(other, service), None, "{other}");
         }
     }
 

@@ -146,15 +146,14 @@ impl Hosts {
         map.entry(key).or_default().push(position);
     }
 
-    /// In ascending order, each position once, with the rank of its most specific host, as
-    /// [`super::host::specificity`] has it.
+    /// In ascending order, each position once, with how specific its most specific host is: the greatest wins, and a whole
+    /// name over every pattern.
     fn matching(&self, host: &str) -> BTreeMap<usize, usize> {
         let mut found = BTreeMap::new();
         if !self.suffixes.is_empty() {
             // The longest suffix last, so that it counts.
-            for (at, _) in
-                host.char_indices().chain([(host.len(), ' ')]).collect::<Vec<_>>().into_iter().rev()
-            {
+            let starts = host.char_indices().map(|(at, _)| at).chain([host.len()]);
+            for at in starts.rev() {
                 let suffix = &host[at..];
                 for position in self.suffixes.get(suffix).into_iter().flatten() {
                     found.insert(*position, suffix.len());
@@ -248,5 +247,26 @@ impl Selectors {
         found.sort_unstable();
         found.dedup();
         found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_most_specific_host_wins() {
+        let service = "a.default.svc.cluster.local";
+        let patterns =
+            [service, "*", "*.cluster.local", "*.default.svc.cluster.local", "b", "a", "*.example"];
+        let mut hosts = Hosts::default();
+        for (position, pattern) in patterns.into_iter().enumerate() {
+            hosts.add(pattern.to_owned(), position);
+        }
+        hosts.add("*.local".to_owned(), 2);
+        let found = hosts.matching(service);
+        assert_eq!(found.keys().copied().collect::<Vec<_>>(), [0, 1, 2, 3]);
+        assert!(found[&1] < found[&2] && found[&2] < found[&3] && found[&3] < found[&0], "{found:?}");
+        assert_eq!(found[&2], ".cluster.local".len());
     }
 }

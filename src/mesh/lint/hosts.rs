@@ -141,19 +141,16 @@ fn check_duplicate_routes(set: &Set, findings: &mut Vec<Finding>) {
         let mut own = HashSet::new();
         for (position, host) in service.hosts.iter().enumerate() {
             let host = resolve(host, &service.metadata.namespace);
-            match first_for.get(&host).filter(|_| !own.contains(&host)) {
-                Some(first) => {
-                    let message = format!(
-                        "these routes are never taken: the VirtualService {} ({}) is for {host} too",
-                        first.metadata.name, first.metadata.place
-                    );
-                    let place = set.written(&service.metadata).place(&format!("spec.hosts[{position}]"));
-                    findings.push(DUPLICATE_VIRTUAL_SERVICE.at(place, message, ""));
-                }
-                None => {
-                    own.insert(host.clone());
-                    first_for.entry(host).or_insert(service);
-                }
+            if let Some(first) = first_for.get(&host).filter(|_| !own.contains(&host)) {
+                let message = format!(
+                    "these routes are never taken: the VirtualService {} ({}) is for {host} too",
+                    first.metadata.name, first.metadata.place
+                );
+                let place = set.written(&service.metadata).place(&format!("spec.hosts[{position}]"));
+                findings.push(DUPLICATE_VIRTUAL_SERVICE.at(place, message, ""));
+            } else {
+                own.insert(host.clone());
+                first_for.entry(host).or_insert(service);
             }
         }
     }
