@@ -371,7 +371,7 @@ def options_for_scripts(place):
     equal(run("--frame-size", "3", echo, sent=b"abcde")[:2], (0, b"(binary) 616263\n(binary) 6465\n"))
     code, out, _ = run("--output", "jsonl", f"{place}/close4000/app", "--replies", "1")
     records = [json.loads(line) for line in out.splitlines()]
-    with open(os.path.join(SCHEMAS, "client-messages-v1.json"), encoding="utf-8") as file:
+    with open(os.path.join(SCHEMAS, "client-messages.schema.json"), encoding="utf-8") as file:
         schema = json.load(file)
     code, more, _ = run("--output", "jsonl", echo, sent="text \x1b[2J é\n".encode())
     records += [json.loads(line) for line in more.splitlines()]
@@ -394,7 +394,7 @@ def options_for_scripts(place):
 
 
 def the_probe_s_report_has_its_form(place):
-    with open(os.path.join(SCHEMAS, "probe-v1.json"), encoding="utf-8") as file:
+    with open(os.path.join(SCHEMAS, "probe.schema.json"), encoding="utf-8") as file:
         schema = json.load(file)
     for path, code in (("echo", 0), ("404", 1), ("503", 1), ("drop", 0)):
         status, out, _ = run("--output", "json", f"{place}/{path}", client=(BINARY, "probe"))

@@ -41,7 +41,7 @@ pub(super) struct Args {
 enum OutputForm {
     /// Lines for people.
     Human,
-    /// One JSON document: docs/schemas/probe-v1.json.
+    /// One JSON document: schemas/probe.schema.json.
     Json,
 }
 

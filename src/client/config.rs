@@ -94,6 +94,6 @@ pub enum Format {
     Lines,
     /// Their bytes, and nothing between them.
     Raw,
-    /// A line of JSON each, as `docs/schemas/client-messages-v1.json` says.
+    /// A line of JSON each, as `schemas/client-messages.schema.json` says.
     Jsonl,
 }

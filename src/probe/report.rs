@@ -1,4 +1,4 @@
-//! What a probe found, as data. The JSON of it is an interface: `docs/schemas/probe-v1.json` describes it.
+//! What a probe found, as data. The JSON of it is an interface: `schemas/probe.schema.json` describes it.
 
 use schemars::JsonSchema;
 use serde::Serialize;

@@ -119,6 +119,6 @@ async fn whoever_cannot_be_reached_is_tried_once() {
 async fn the_published_schema_is_the_one_of_the_report() {
     let schema = schemars::schema_for!(Report);
     let made = serde_json::to_string_pretty(&schema).unwrap();
-    let published = include_str!("../../docs/schemas/probe-v1.json");
-    assert_eq!(published.trim_end(), made, "docs/schemas/probe-v1.json");
+    let published = include_str!("../../schemas/probe.schema.json");
+    assert_eq!(published.trim_end(), made, "schemas/probe.schema.json");
 }

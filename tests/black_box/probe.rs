@@ -12,7 +12,7 @@ fn report(server: &[&str], options: &[&str]) -> (Option<i32>, Value) {
     let output = run(&[&["probe", "--output", "json"], options, &[&uri]].concat(), "");
     assert_eq!(text(&output.stderr), "");
     let report = serde_json::from_slice(&output.stdout).expect("JSON");
-    let schema = include_str!("../../docs/schemas/probe-v1.json");
+    let schema = include_str!("../../schemas/probe.schema.json");
     let schema = serde_json::from_str(schema).expect("JSON");
     assert_eq!(violations(&schema, &report), Vec::<String>::new(), "{report:#}");
     (output.status.code(), report)

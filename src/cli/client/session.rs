@@ -127,7 +127,7 @@ pub(super) struct ScriptArgs {
 enum OutputForm {
     /// One a line, control characters escaped, binary as `(binary) HEX`.
     Text,
-    /// A JSON object a line, of messages and control frames in both directions: docs/schemas/client-messages-v1.json.
+    /// A JSON object a line, of messages and control frames in both directions: schemas/client-messages.schema.json.
     Jsonl,
 }
 

@@ -1,4 +1,4 @@
-//! A message as a line of JSON. The form is an interface: `docs/schemas/client-messages-v1.json` publishes it, and a
+//! A message as a line of JSON. The form is an interface: `schemas/client-messages.schema.json` publishes it, and a
 //! change that a reader could notice is another version.
 
 use base64::Engine as _;
@@ -169,7 +169,7 @@ mod tests {
 
     #[test]
     fn the_published_schema_is_the_one_of_the_records() {
-        let published = include_str!("../../../docs/schemas/client-messages-v1.json");
+        let published = include_str!("../../../schemas/client-messages.schema.json");
         let schema = serde_json::to_string_pretty(&schemars::schema_for!(Record)).unwrap();
         assert_eq!(published.trim_end(), schema, "\n{schema}");
     }
