@@ -1,5 +1,7 @@
 //! `websockets-cli server`.
 
+mod health;
+
 use std::io::Write;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -30,6 +32,11 @@ pub(super) struct Args {
     /// Where to listen; port 0 lets the system choose one.
     #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:8080")]
     listen: SocketAddr,
+
+    /// Asks the server that listens there whether it is healthy (GET /healthz), and ends with 0 if it is, with 1 if not; a
+    /// container's health check, with the --listen and --cert of the server.
+    #[arg(long)]
+    health: bool,
 
     /// How many threads accept and serve [default: the number of cores].
     #[arg(long, value_name = "N")]
@@ -207,6 +214,9 @@ impl Args {
 }
 
 pub(super) fn run(args: Args) -> ExitCode {
+    if args.health {
+        return health::run(args);
+    }
     net::raise_open_file_limit();
     let drain_timeout = args.drain_timeout;
     let config = match args.into_config() {

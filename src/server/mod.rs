@@ -15,6 +15,7 @@ mod admission;
 mod config;
 mod connection;
 mod echo;
+pub mod health;
 mod http1;
 mod http2;
 mod info;

@@ -1,5 +1,6 @@
 //! `websockets-cli server`.
 
+mod health;
 mod pod;
 mod tls;
 

@@ -8,12 +8,12 @@ use super::server;
 use crate::support::{run, text};
 
 /// A CA's certificate, and a certificate of it with its key, as files.
-struct Pki {
+pub(super) struct Pki {
     folder: tempfile::TempDir,
 }
 
 impl Pki {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let mut authority = CertificateParams::default();
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
@@ -31,12 +31,12 @@ impl Pki {
         pki
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(super) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 }
 
-fn word(path: &Path) -> &str {
+pub(super) fn word(path: &Path) -> &str {
     path.to_str().expect("a path in ASCII")
 }
 
