@@ -1,0 +1,96 @@
+#!/usr/bin/env python3
+"""Plays the recorded gateway scenarios again, and compares what both proxies log and what the client sees with the recordings.
+
+    replay.py inbound BINARY ENVOY   `BINARY sidecar inbound` behind a real Envoy as gateway
+    replay.py envoy ENVOY            both are real Envoy, which has to agree with its own recordings
+    replay.py record ENVOY           writes the recordings anew, instead of comparing
+
+Output and exit status are those of ../envoy/replay.py.
+"""
+
+import os
+import re
+import sys
+
+from envoy_gateway import SIDES, EnvoyGateway, Options  # first: it finds the modules of ../envoy
+import compare  # noqa: E402
+import gateway_scenarios  # noqa: E402, F401  (registers them)
+import gateway_stage  # noqa: E402
+import replaying  # noqa: E402
+import stage  # noqa: E402
+from sidecar_gateway import EnvoyBeforeSidecar, gateway_yaml  # noqa: E402
+
+WIRE = "On the wire between gateway and sidecar"
+
+
+class GatewayReplay(replaying.Replay):
+    folder = os.path.dirname(os.path.abspath(__file__))
+    sides = SIDES
+    scenarios = gateway_stage.SCENARIOS
+
+    def log_name(self, side):
+        return "gateway.jsonl" if side == "gateway" else "server-sidecar.jsonl"
+
+    def stage(self, scenario, network, make_pair):
+        options = Options(**scenario.options, upstream=stage.RELAY if scenario.tap else "").moved_to(network)
+        gateway_stage.CLIENT_IP = options.client
+        return gateway_stage.Stage(options, make_pair(options))
+
+    def describe(self, scenario, live):
+        about = [f"- application: {stage.APPLICATIONS.get(scenario.application, scenario.application)}"]
+        if scenario.tap:
+            about.append(f"- a relay at {stage.RELAY} before the sidecar decodes the frames; `upstream_host` shows its address")
+        if scenario.sidecar_cannot:
+            about.append(f"- not for our sidecar: {scenario.sidecar_cannot}")
+        view = "\n\n".join(live.notes).replace("\n\n- ", "\n- ")
+        parts = [
+            f"# {scenario.name}\n\n{scenario.description}\n\n" + "\n".join(about) + "\n",
+            f"## Documents\n\n```yaml\n{gateway_yaml(live.options)}```\n",
+            f"## {compare.VIEW}\n\n{view}\n",
+        ]
+        if live.tap:
+            lines = "\n".join(live.tap.lines)
+            parts.append(f"## {WIRE}\n\nC = gateway, S = sidecar; header fields in wire order.\n\n```\n{lines}\n```\n")
+        return parts
+
+    def compare_logs(self, recorded, got, races):
+        found = compare.compare_logs(as_pair(recorded), as_pair(got), races)
+        return [line.replace("client sidecar", "gateway").replace("a client upstream", "a gateway upstream") for line in found]
+
+    def compare_views(self, recorded, got, races):
+        return compare.compare_views(without_volatile(recorded), without_volatile(got), races)
+
+    def inexpressible(self, scenario):
+        return scenario.sidecar_cannot
+
+
+def as_pair(logs):
+    """compare.py calls the first side `client`."""
+    return {"client" if side == "gateway" else side: log for side, log in logs.items()}
+
+
+def without_volatile(scenario):
+    """What differs from run to run at a gateway alone."""
+    scenario = re.sub(r"Hash=[0-9a-f]{64}", "Hash=<hash>", scenario)
+    return re.sub(r"idle: after [\d.]+ s", "idle: after <time>", scenario)
+
+
+def main():
+    parser = replaying.arguments_of(__doc__)
+    parser.add_argument("proxies", choices=["inbound", "envoy", "record"])
+    parser.add_argument("programs", metavar="PROGRAM", nargs="+", help="the websockets-cli and Envoy binaries")
+    arguments = parser.parse_args()
+    ours = arguments.proxies == "inbound"
+    if len(arguments.programs) != 1 + ours:
+        parser.error("inbound takes BINARY and ENVOY, the others ENVOY")
+    *binary, envoy = map(os.path.abspath, arguments.programs)
+
+    def make_pair(options):
+        return EnvoyBeforeSidecar(options, envoy, *binary) if ours else EnvoyGateway(options, envoy)
+
+    record = arguments.proxies == "record"
+    return replaying.main(GatewayReplay(), arguments, make_pair, record=record, documents=ours)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
