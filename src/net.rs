@@ -4,6 +4,7 @@
 //! Nagle's algorithm against small HTTP/2 frames costs two orders of magnitude (a 4 MiB echo: 11 s instead of 0.1 s),
 //! so no socket of this program is ever without `TCP_NODELAY`.
 
+mod accept;
 pub mod arena;
 mod stalled;
 mod write_queue;
@@ -15,8 +16,9 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpSocket, TcpStream};
 
+pub use accept::accept;
 pub use stalled::Stalled;
 pub use write_queue::WriteQueue;
 
@@ -79,30 +81,6 @@ pub fn listen(address: SocketAddr, count: usize) -> Result<Vec<std::net::TcpList
         listeners.push(bind(bound, true).map_err(named)?);
     }
     Ok(listeners)
-}
-
-/// Accepts one connection, with `TCP_NODELAY`.
-///
-/// # Errors
-/// What `accept` says; a peer that was gone before it was accepted is not an error but the next one is awaited.
-pub async fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
-    loop {
-        match listener.accept().await {
-            Ok((stream, peer)) => {
-                // Fails only on a connection that is gone already, which the first read will show.
-                let _ = stream.set_nodelay(true);
-                return Ok((stream, peer));
-            }
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::ConnectionAborted
-                        | io::ErrorKind::ConnectionReset
-                        | io::ErrorKind::Interrupted
-                ) => {}
-            Err(error) => return Err(error),
-        }
-    }
 }
 
 /// A connection could not be opened.

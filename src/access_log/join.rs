@@ -2,12 +2,15 @@
 //! server's sidecar without one (`DPE`) by the connection between the sidecars, its `downstream_remote_address`, which is
 //! the client line's `upstream_local_address`.
 //!
-//! Only the lines that have not met their other side yet are kept, as text, and of each side no more than one wants.
+//! Only the lines that have not met their other side yet are kept, as text, and of each side no more than so many.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use super::ParsedLine;
+
+/// How many lines of a side wait for their other side: about 120 MB of them, and more than a busy sidecar writes in a minute.
+pub const MOST_WAITING: usize = 100_000;
 
 /// A line that waits, or has met its other side.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,13 +43,22 @@ pub struct Joiner<P> {
     server: Alone<P>,
     next: u64,
     most: usize,
-    given_up: usize,
+    given_up: GivenUp,
+}
+
+/// How many lines of each side were given up before they met their other side.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct GivenUp {
+    /// Of the client's.
+    pub client: usize,
+    /// Of the server's.
+    pub server: usize,
 }
 
 impl<P> Default for Joiner<P> {
-    /// Keeps every line until it meets its other side.
+    /// Keeps [`MOST_WAITING`] lines of each side.
     fn default() -> Self {
-        Self::keeping(usize::MAX)
+        Self::keeping(MOST_WAITING)
     }
 }
 
@@ -55,12 +67,12 @@ impl<P> Joiner<P> {
     #[must_use]
     pub fn keeping(most: usize) -> Self {
         let alone = || Alone { lines: BTreeMap::new(), by_id: HashMap::new() };
-        Self { client: alone(), server: alone(), next: 0, most, given_up: 0 }
+        Self { client: alone(), server: alone(), next: 0, most, given_up: GivenUp::default() }
     }
 
     /// How many lines were given up.
     #[must_use]
-    pub fn given_up(&self) -> usize {
+    pub fn given_up(&self) -> GivenUp {
         self.given_up
     }
 
@@ -71,7 +83,7 @@ impl<P> Joiner<P> {
         if met.is_none() {
             self.next += 1;
             self.client.wait(self.next, line, place, "upstream_local_address");
-            self.given_up += self.client.give_up(self.most);
+            self.given_up.client += self.client.give_up(self.most);
         }
         met
     }
@@ -83,7 +95,7 @@ impl<P> Joiner<P> {
         if met.is_none() {
             self.next += 1;
             self.server.wait(self.next, line, place, "downstream_remote_address");
-            self.given_up += self.server.give_up(self.most);
+            self.given_up.server += self.server.give_up(self.most);
         }
         met
     }
@@ -235,7 +247,7 @@ mod tests {
         for (place, id) in ["a", "b", "a", "c"].into_iter().enumerate() {
             joiner.client(&line(Some(id), "upstream_local_address", "c:1"), place);
         }
-        assert_eq!(joiner.given_up(), 2);
+        assert_eq!(joiner.given_up(), GivenUp { client: 2, server: 0 });
         let mut met = |id| {
             let met = joiner.server(&line(Some(id), "downstream_remote_address", "c:1"), 9);
             met.map(|line| line.place)

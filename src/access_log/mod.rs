@@ -2,14 +2,14 @@
 //!
 //! An [`Entry`] is what there is to say; a [`Record`] is the guard that a stream carries and that emits the entry
 //! exactly once; the [`Sink`] is the one thread that formats and writes lines, so that the data path never does. A
-//! [`ParsedLine`] is such a line read back, by a
-//! [`LineFormat`], a [`Joiner`] finds its other side, and [`explain`] says what it means.
+//! [`ParsedLine`] is such a line read back, of a log's [`Lines`] by a [`LineFormat`]; a [`Joiner`] finds its other side, and [`explain`] says what it means.
 
 mod entry;
 pub mod explain;
 mod format;
 mod join;
 mod line_format;
+mod lines;
 mod parse;
 mod record;
 mod response_flags;
@@ -17,8 +17,9 @@ mod sink;
 
 pub use entry::{Entry, Protocol};
 pub use format::Format;
-pub use join::{Joiner, Unjoined, Waiting};
+pub use join::{GivenUp, Joiner, MOST_WAITING, Unjoined, Waiting};
 pub use line_format::{LineFormat, LineFormatError};
+pub use lines::{LONGEST_LINE, Lines};
 pub use parse::{Field, ParseError, ParsedLine};
 pub use record::Record;
 pub use response_flags::{ResponseFlag, ResponseFlags};

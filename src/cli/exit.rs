@@ -1,11 +1,12 @@
 //! The exit statuses, which are part of the interface, and the one place that prints an error.
 
 use std::error::Error;
+use std::io;
 use std::process::ExitCode;
 
 /// Done, and every check passed.
 pub(super) const OK: u8 = 0;
-/// A check failed, or connecting failed.
+/// A check failed, connecting failed, or standard output cannot be written to.
 pub(super) const FAILED: u8 = 1;
 /// Wrong usage or input: an option, a document, a URI that is not ws:// or wss://, an address in use.
 pub(super) const USAGE: u8 = 2;
@@ -24,13 +25,23 @@ pub(super) const TERMINATED: u8 = 143;
 pub(super) const HELP: &str = "\
 Exit status:
   0    done, and every check passed
-  1    a check failed, or connecting failed
+  1    a check failed, connecting failed, or standard output is closed or full
   2    wrong usage or input: an option, a document, a URI, an address in use
   3    the WebSocket connection closed abnormally
   4    timed out (client --timeout, --expect)
   69   a server with --enable-test-routes was asked for /seppuku
   130  interrupted (SIGINT)
   143  terminated (SIGTERM); the server and the sidecars end with 0";
+
+/// The error of writing standard output, with its name.
+pub(super) fn unwritten(error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("standard output: {error}"))
+}
+
+/// The error of writing a report, to wherever it goes.
+pub(super) fn unreported(error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("write the report: {error}"))
+}
 
 /// Prints `error: what: why` with the whole chain of sources on standard error, and `hint: …` if there is advice.
 #[expect(clippy::print_stderr, reason = "the one place where an error meets the user")]

@@ -13,7 +13,7 @@ use super::exit;
 use crate::access_log::explain::{
     Explanation, Sidecar, explain, explain_session, particulars, session_particulars,
 };
-use crate::access_log::{Joiner, LineFormat, ParsedLine};
+use crate::access_log::{Joiner, LineFormat, MOST_WAITING, ParsedLine};
 use input::Inputs;
 use summary::Summary;
 use wrap::wrapped;
@@ -21,13 +21,11 @@ use wrap::wrapped;
 /// The version of what `--output json` writes.
 const VERSION: u32 = 1;
 
-/// How many lines of a side wait for their other side: about 100 MB of them, and more than a busy sidecar writes in a minute.
-const MOST_WAITING: usize = 65_536;
-
 /// Says in words what access-log lines mean: who ended a session and how, whether that is normal, and what to change.
 ///
 /// Lines are Istio's JSON or text; other output between them is skipped. Where the lines of both sidecars are there, each
-/// session is also explained as a whole.
+/// session is also explained as a whole; at most 100000 lines of each side wait for the other side. A line of more than
+/// 1 MiB is skipped. What is given up or skipped is counted and said.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Files, - for standard input, or lines themselves. [default: -]
@@ -72,8 +70,8 @@ enum ExplainError {
     StandardInputTwice,
     #[error("{name:?} is neither a file nor an access-log line")]
     Neither { name: String },
-    #[error("no access-log line among {lines} lines")]
-    NoLine { lines: usize },
+    #[error("no access-log line among {lines} lines, {too_long} of them longer than 1 MiB and skipped")]
+    NoLine { lines: usize, too_long: usize },
     #[error("write the explanation: {0}")]
     Write(#[from] io::Error),
 }
@@ -112,7 +110,7 @@ fn explained(args: Args, mut out: impl Write, width: Option<usize>) -> Result<()
     let input = Inputs::open(&args.inputs, &format)?;
     if args.summary {
         let mut summary = Summary::default();
-        each(input, &format, |found| {
+        summary.too_long = each(input, &format, |found| {
             summary.count(&found);
             Ok(())
         })?;
@@ -122,12 +120,12 @@ fn explained(args: Args, mut out: impl Write, width: Option<usize>) -> Result<()
         }
     } else if args.output == Output::Json {
         let mut before = format!("{{\"version\":{VERSION},\"explanations\":[\n");
-        each(input, &format, |found| {
+        let too_long = each(input, &format, |found| {
             write!(out, "{before}{}", json(&found))?;
             ",\n".clone_into(&mut before);
             Ok(())
         })?;
-        writeln!(out, "\n]}}")?;
+        writeln!(out, "\n],\"lines_too_long\":{too_long}}}")?;
     } else if args.verbose {
         each(input, &format, |found| writeln!(out, "{}", fitting(words(&found, true))))?;
     } else {
@@ -136,14 +134,14 @@ fn explained(args: Args, mut out: impl Write, width: Option<usize>) -> Result<()
     Ok(out.flush()?)
 }
 
-/// Calls `tell` with each line, and with both lines of a session once the second is there.
+/// Calls `tell` with each line, and with both lines of a session once the second is there. How many lines were skipped.
 fn each(
     mut inputs: Inputs,
     format: &LineFormat,
     mut tell: impl FnMut(Found<'_>) -> io::Result<()>,
-) -> Result<(), ExplainError> {
+) -> Result<usize, ExplainError> {
     let (mut lines, mut read, mut sessions) = (0_usize, 0_usize, 0_usize);
-    let mut joiner = Joiner::keeping(MOST_WAITING);
+    let mut joiner = Joiner::default();
     let mut buffer = Vec::new();
     while inputs.next(&mut buffer)? {
         lines += 1;
@@ -166,14 +164,18 @@ fn each(
         }
     }
     if read == 0 {
-        return Err(ExplainError::NoLine { lines });
+        let too_long = inputs.too_long();
+        return Err(ExplainError::NoLine { lines: lines + too_long, too_long });
     }
-    let given_up = joiner.given_up();
+    let given_up = joiner.given_up().client + joiner.given_up().server;
     for (client, server) in joiner.finish().by_connection {
         if let (Some(client), Some(server)) = (format.read(&client.text), format.read(&server.text)) {
             sessions += 1;
             tell(Found::Session(&client, &server))?;
         }
+    }
+    if inputs.too_long() > 0 {
+        tracing::warn!("skipped what is longer than 1 MiB: {} lines", inputs.too_long());
     }
     // Of one side alone no line has another to wait for.
     if given_up > 0 && sessions > 0 {
@@ -181,7 +183,7 @@ fn each(
             "{given_up} lines found no other side among the {MOST_WAITING} after them and are explained alone: name each side's log by itself"
         );
     }
-    Ok(())
+    Ok(inputs.too_long())
 }
 
 /// Whose line it is. One of a request that could not be decoded does not show it, but what it is of interest for is the

@@ -11,6 +11,7 @@ mod mesh_config;
 mod probe;
 mod server;
 mod sidecar;
+mod standard_output;
 mod verify;
 
 use std::process::ExitCode;
@@ -36,6 +37,19 @@ enum Command {
     Lint(lint::Args),
 }
 
+impl Command {
+    /// Whether what is written to standard output is what this is run for.
+    fn writes_data(&self) -> bool {
+        match self {
+            Self::Server(_) => false,
+            Self::Client(args) => args.writes_data(),
+            Self::Sidecar(args) => args.writes_data(),
+            Self::Verify(args) => args.writes_data(),
+            Self::Probe(_) | Self::Explain(_) | Self::Lint(_) => true,
+        }
+    }
+}
+
 /// Parses the process's arguments and runs the subcommand.
 #[must_use]
 pub fn main() -> ExitCode {
@@ -45,6 +59,11 @@ pub fn main() -> ExitCode {
     }
     let cli = Cli::parse();
     crate::telemetry::install();
+    if cli.command.writes_data()
+        && let Err(error) = standard_output::check()
+    {
+        return exit::report(&error, Some("redirect it to a file, or to /dev/null"), exit::FAILED);
+    }
     match cli.command {
         Command::Server(args) => server::run(*args),
         Command::Client(args) => client::run(*args),

@@ -70,6 +70,6 @@ fn try_run(args: Args, uri: crate::client::WebSocketUri) -> io::Result<Report> {
         OutputForm::Human => probe::render(&report),
         OutputForm::Json => format!("{}\n", serde_json::to_string_pretty(&report)?),
     };
-    io::stdout().write_all(text.as_bytes())?;
+    io::stdout().write_all(text.as_bytes()).map_err(|error| exit::unwritten(&error))?;
     Ok(report)
 }

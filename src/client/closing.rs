@@ -1,17 +1,20 @@
 //! How a connection ends (RFC 6455 section 7): what either side says, and what becomes of it.
 
+use std::fmt;
 use std::time::Duration;
 
 use futures_util::{FutureExt, SinkExt};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
+use tungstenite::error::CapacityError;
 use tungstenite::protocol::CloseFrame;
 use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::{Error, Message};
 
 use super::connect::{Event, Observer};
 use super::keepalive::PingTimeout;
+use super::render;
 use crate::websocket::close_code::{self, CloseStatus};
 use crate::websocket::{Frames, failure};
 
@@ -27,6 +30,48 @@ pub struct Closed {
     pub own: Option<u16>,
     /// Whether a message that was expected did not come.
     pub wanting: bool,
+    /// The message that ended it by being longer than this side takes.
+    pub too_long: Option<TooLong>,
+}
+
+/// A message that is longer than this side takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TooLong {
+    /// How many bytes of it are known of.
+    pub bytes: u64,
+    /// Whether these are all.
+    pub whole: bool,
+    /// The most that is taken (`--max-message-size`).
+    pub limit: usize,
+}
+
+impl TooLong {
+    /// What this error says of one that came from `stream`; of a compressed one it is not known yet how long it is.
+    pub(super) fn of<S>(error: &Error, stream: &WebSocketStream<Frames<S>>) -> Option<Self>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let Error::Capacity(CapacityError::MessageTooLong { size, .. }) = error else { return None };
+        let limit = stream.get_config().max_message_size.unwrap_or(usize::MAX);
+        let too_long = Self { bytes: *size as u64, whole: false, limit };
+        Some(too_long.measured(stream))
+    }
+
+    /// With what is known of it by now.
+    fn measured<S>(self, stream: &WebSocketStream<Frames<S>>) -> Self
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let (longest, whole) = stream.get_ref().longest_message();
+        Self { bytes: self.bytes.max(longest), whole, ..self }
+    }
+}
+
+impl fmt::Display for TooLong {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let more = if self.whole { "" } else { " or more" };
+        write!(formatter, "a message of {} bytes{more}, over the limit of {} bytes", self.bytes, self.limit)
+    }
 }
 
 impl Closed {
@@ -40,23 +85,37 @@ impl Closed {
             code => self.own == Some(code),
         }
     }
+
+    /// The transcript's last lines: what this side did not take, and the end as Python's client shows it.
+    pub(super) fn told(&self) -> String {
+        let end = format!("Connection closed: {}.", render::escape(&self.status.to_string()));
+        match self.too_long {
+            Some(too_long) => {
+                format!("The server sent {too_long}: --max-message-size allows more.\n{end}")
+            }
+            None => end,
+        }
+    }
 }
 
 /// The Close frame that tells the peer of a failure; none where the connection is gone.
-pub(super) fn failing_frame(error: &Error) -> Option<CloseFrame> {
+pub(super) fn failing_frame(error: &Error, too_long: Option<TooLong>) -> Option<CloseFrame> {
     if PingTimeout::is_in(error) {
         return Some(CloseFrame { code: CloseCode::Error, reason: PingTimeout.to_string().into() });
     }
-    failure::close_code(error).map(close_frame)
+    let reason = too_long.map(|it| it.to_string()).unwrap_or_default().into();
+    failure::close_code(error).map(|code| CloseFrame { code, reason })
 }
 
-/// Fails the connection (RFC 6455 section 7.1.7): tells the peer why, and ignores what it still sends.
+/// Fails the connection (RFC 6455 section 7.1.7): tells the peer why, and ignores what it still sends. Returns what was too
+/// long, if that was why.
 pub(super) async fn fail<S: AsyncRead + AsyncWrite + Unpin>(
     stream: &mut WebSocketStream<Frames<S>>,
     error: &Error,
     observer: &Observer,
-) {
-    let Some(frame) = failing_frame(error) else { return };
+) -> Option<TooLong> {
+    let too_long = TooLong::of(error, stream);
+    let frame = failing_frame(error, too_long)?;
     observer.notice(&Event::Failing { code: frame.code.into(), error });
     let tell = async {
         // Fails where a Close frame was sent before, or the connection is gone: both are an answer, too.
@@ -66,6 +125,7 @@ pub(super) async fn fail<S: AsyncRead + AsyncWrite + Unpin>(
     };
     // A peer that does not end the connection in time is left.
     let _ = timeout(CLOSE_TIMEOUT, tell).await;
+    too_long.map(|too_long| too_long.measured(stream))
 }
 
 /// Sends Close 1000 if that can be written without waiting; whether it was.
@@ -102,7 +162,7 @@ mod tests {
 
     fn closed(code: u16, by_us: bool) -> Closed {
         let own = by_us.then_some(close_code::NORMAL);
-        Closed { status: CloseStatus { code, reason: String::new() }, own, wanting: false }
+        Closed { status: CloseStatus { code, reason: String::new() }, own, wanting: false, too_long: None }
     }
 
     #[test]

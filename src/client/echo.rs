@@ -14,7 +14,7 @@ use super::closing::{CLOSE_TIMEOUT, Closed, close_status, fail, say_goodbye};
 use super::connect::{Connection, Observer};
 use super::keepalive::{Keepalive, KeepaliveConfig};
 use super::pipe::{say, say_connected};
-use super::{ClientConfig, Outcome, deadline_passes, render};
+use super::{ClientConfig, Outcome, deadline_passes};
 use crate::drain::EndSignals;
 use crate::websocket::Frames;
 use crate::websocket::close_code::CloseStatus;
@@ -30,8 +30,8 @@ pub(super) async fn run(
     signals: &mut EndSignals,
 ) -> io::Result<Outcome> {
     say_connected(config);
-    let status = tokio::select! {
-        status = echo(&mut connection.stream, config.keepalive, &config.connect.observer) => status,
+    let closed = tokio::select! {
+        closed = echo(&mut connection.stream, config.keepalive, &config.connect.observer) => closed,
         signal = signals.next() => {
             say_goodbye(&mut connection.stream);
             return Ok(Outcome::Signal(signal));
@@ -41,8 +41,8 @@ pub(super) async fn run(
             return Ok(Outcome::TimedOut);
         }
     };
-    say(&format!("Connection closed: {}.", render::escape(&status.to_string())));
-    Ok(Outcome::Closed(Closed { status, own: None, wanting: false }))
+    say(&closed.told());
+    Ok(Outcome::Closed(closed))
 }
 
 /// Answers messages until the connection ends. Answers go out together, when nothing more has come; a server that does
@@ -51,10 +51,11 @@ async fn echo<S>(
     stream: &mut WebSocketStream<Frames<S>>,
     keepalive: KeepaliveConfig,
     observer: &Observer,
-) -> CloseStatus
+) -> Closed
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
+    let closed = |status, too_long| Closed { status, own: None, wanting: false, too_long };
     let mut keepalive = Keepalive::new(keepalive);
     loop {
         let received = poll_fn(|context| keepalive.poll_next(stream, context)).now_or_never();
@@ -70,17 +71,17 @@ where
                 stream.get_mut().answer_as_sent();
                 // tungstenite answers it; the TCP connection is the server's to end (RFC 6455 section 7.1.1).
                 let _ = timeout(CLOSE_TIMEOUT, stream.next()).await;
-                return close_status(frame.map(|frame| stream.get_ref().as_sent(frame)));
+                return closed(close_status(frame.map(|frame| stream.get_ref().as_sent(frame))), None);
             }
             Some(Ok(message @ (Message::Text(_) | Message::Binary(_)))) => {
                 let _ = stream.feed(message).await;
             }
             Some(Ok(_)) => {}
             Some(Err(error)) => {
-                fail(stream, &error, observer).await;
-                return CloseStatus::abnormal();
+                let too_long = fail(stream, &error, observer).await;
+                return closed(CloseStatus::abnormal(), too_long);
             }
-            None => return CloseStatus::abnormal(),
+            None => return closed(CloseStatus::abnormal(), None),
         }
     }
 }
@@ -101,7 +102,7 @@ mod tests {
         far.write_all(script).await.unwrap();
         let (mut reading, mut writing) = tokio::io::split(far);
         writing.shutdown().await.unwrap();
-        let status = echo(&mut stream, KeepaliveConfig::default(), &Observer::default()).await;
+        let status = echo(&mut stream, KeepaliveConfig::default(), &Observer::default()).await.status;
         drop(stream);
         let mut bytes = Vec::new();
         reading.read_to_end(&mut bytes).await.unwrap();

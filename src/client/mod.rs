@@ -18,7 +18,7 @@ use std::io;
 
 use tokio::time::Instant;
 
-pub use closing::Closed;
+pub use closing::{Closed, TooLong};
 pub use config::{ClientConfig, DEFAULT_WAIT, Format, Input, ScriptConfig, TerminalConfig};
 pub use connect::{
     ConnectConfig, ConnectError, Connection, Direction, Endpoint, Event, HostPort, HostPortError, Http,

@@ -20,7 +20,7 @@ use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::{Error, Message};
 
 use super::closing::{
-    CLOSE_TIMEOUT, Closed, close_frame, close_status, code_of, fail, failing_frame, say_goodbye,
+    CLOSE_TIMEOUT, Closed, TooLong, close_frame, close_status, code_of, fail, failing_frame, say_goodbye,
 };
 use super::connect::Observer;
 use super::keepalive::{Keepalive, KeepaliveConfig};
@@ -31,6 +31,9 @@ use crate::websocket::close_code::CloseStatus;
 /// to the server). Each Envoy on the way passes the end on a second late (`delayed_close_timeout`); a client that is sooner than
 /// two of them has them log that it went away (`DC`).
 const LINGER: Duration = Duration::from_secs(3);
+
+/// With less time than this spent on a message's compression nothing is waited for any longer.
+const WORTH_MORE_TIME: Duration = Duration::from_millis(50);
 
 /// Messages to send, flushed together; a Close among them starts the closing handshake.
 pub(super) type Batch = Vec<Message>;
@@ -100,11 +103,14 @@ pub(super) struct Session<S> {
     pending: VecDeque<Message>,
     /// Whether something was handed over that may not be on the wire.
     unflushed: bool,
+    /// How long handing over took of this side's own time since it waits for something: compressing a long message.
+    busy: Duration,
     /// Which direction is looked at first; it alternates, so that neither starves the other.
     read_first: bool,
     sent: u64,
     received: u64,
     own_close: Option<u16>,
+    too_long: Option<TooLong>,
     peer_close: Option<CloseStatus>,
 }
 
@@ -143,10 +149,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             phase: Phase::Talking,
             pending: VecDeque::new(),
             unflushed: false,
+            busy: Duration::ZERO,
             read_first: false,
             sent: 0,
             received: 0,
             own_close: None,
+            too_long: None,
             peer_close: None,
         }
     }
@@ -167,10 +175,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 Event::Sent => {}
                 Event::Deadline if !self.is_closing() => self.close(),
                 Event::Failed(error) => {
-                    if let Some(frame) = failing_frame(&error).filter(|_| !self.is_closing()) {
+                    let too_long = TooLong::of(&error, &self.stream);
+                    if let Some(frame) = failing_frame(&error, too_long).filter(|_| !self.is_closing()) {
                         output.sent(&Message::Close(Some(frame)));
                     }
-                    fail(&mut self.stream, &error, &self.observer).await;
+                    self.too_long = fail(&mut self.stream, &error, &self.observer).await;
                     return self.ended(output).await;
                 }
                 Event::Deadline | Event::Disconnected => return self.ended(output).await,
@@ -219,21 +228,39 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         // While a slow reader of the output was waited for, nobody listened to the server.
         let blocked = before.elapsed();
         self.keepalive.excuse(blocked);
-        let deadline = match &mut self.phase {
-            Phase::Talking | Phase::Awaiting(None) => None,
-            Phase::Awaiting(Some(deadline)) | Phase::Closing(deadline) => {
-                *deadline += blocked;
-                Some(*deadline)
+        self.prolong(blocked);
+        loop {
+            let deadline = self.deadline();
+            let event = poll_fn(|context| match self.poll_event(context, input, output) {
+                Poll::Pending if output.has_news() => Poll::Ready(Event::Sent),
+                other => other,
+            });
+            let Some(deadline) = deadline else { return Ok(event.await) };
+            if let Ok(event) = timeout_at(deadline, event).await {
+                return Ok(event);
             }
-        };
-        let event = poll_fn(|context| match self.poll_event(context, input, output) {
-            Poll::Pending if output.has_news() => Poll::Ready(Event::Sent),
-            other => other,
-        });
-        Ok(match deadline {
-            None => event.await,
-            Some(deadline) => timeout_at(deadline, event).await.unwrap_or(Event::Deadline),
-        })
+            // What this side was busy with is no time that the server had.
+            let busy = std::mem::take(&mut self.busy);
+            if busy < WORTH_MORE_TIME {
+                return Ok(Event::Deadline);
+            }
+            self.keepalive.excuse(busy);
+            self.prolong(busy);
+        }
+    }
+
+    /// Until when something is awaited.
+    fn deadline(&self) -> Option<Instant> {
+        match self.phase {
+            Phase::Talking | Phase::Awaiting(None) => None,
+            Phase::Awaiting(Some(deadline)) | Phase::Closing(deadline) => Some(deadline),
+        }
+    }
+
+    fn prolong(&mut self, by: Duration) {
+        if let Phase::Awaiting(Some(deadline)) | Phase::Closing(deadline) = &mut self.phase {
+            *deadline += by;
+        }
     }
 
     fn poll_event(
@@ -247,9 +274,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             if let Poll::Ready(event) = self.poll_read(context) {
                 return Poll::Ready(event);
             }
-            self.poll_send(context, input, output)
+            self.poll_send_timed(context, input, output)
         } else {
-            if let Poll::Ready(event) = self.poll_send(context, input, output) {
+            if let Poll::Ready(event) = self.poll_send_timed(context, input, output) {
                 return Poll::Ready(event);
             }
             self.poll_read(context)
@@ -269,6 +296,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             Some(Err(error)) => Event::Failed(error),
             None => Event::Disconnected,
         })
+    }
+
+    /// Sends, and counts the time that it takes of this side's own.
+    fn poll_send_timed(
+        &mut self,
+        context: &mut Context<'_>,
+        input: &mut mpsc::Receiver<Batch>,
+        output: &mut impl Output,
+    ) -> Poll<Event> {
+        if self.phase == Phase::Talking {
+            return self.poll_send(context, input, output);
+        }
+        let began = Instant::now();
+        let event = self.poll_send(context, input, output);
+        self.busy += began.elapsed();
+        event
     }
 
     /// Sends what is pending, then takes the next batch of the input; flushes when there is none yet.
@@ -371,7 +414,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     fn closed(&self) -> Closed {
         let status = self.peer_close.clone().unwrap_or_else(CloseStatus::abnormal);
         let wanting = matches!(&self.until, Until::Reached(goal) if goal.expect.is_some());
-        Closed { status, own: self.own_close, wanting }
+        Closed { status, own: self.own_close, wanting, too_long: self.too_long }
     }
 }
 

@@ -1,12 +1,12 @@
 //! Istio's `MeshConfig`, as far as it decides something here: the mesh-wide `h2UpgradePolicy`.
 
-use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
 use super::document::{H2UpgradePolicy, Reading};
 use super::field::{Field, Fields};
 use super::place::{MeshError, Warning};
+use super::source::text_of_file;
 use super::yaml;
 
 /// What the mesh does where no document says otherwise.
@@ -38,8 +38,7 @@ const WITHOUT_BEARING: &[&str] = &[
 impl MeshDefaults {
     /// Reads a file that holds either a `MeshConfig` or the `ConfigMap` that Istio keeps it in (`istio`, key `mesh`).
     pub fn load(path: &Path) -> Result<(Self, Vec<Warning>), MeshError> {
-        let text =
-            fs::read_to_string(path).map_err(|source| MeshError::Read { path: path.to_owned(), source })?;
+        let text = text_of_file(path).map_err(|source| MeshError::Read { path: path.to_owned(), source })?;
         Self::parse(&path.display().to_string(), &text)
     }
 

@@ -1,6 +1,6 @@
 //! Where documents come from: files, folders, standard input, and the copies built into the program.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -39,10 +39,7 @@ impl Source {
         for source in sources {
             match source {
                 Self::StandardInput => {
-                    let mut text = String::new();
-                    io::stdin()
-                        .read_to_string(&mut text)
-                        .map_err(|source| unreadable(Path::new("-"), source))?;
+                    let text = text_of(io::stdin()).map_err(|source| unreadable(Path::new("-"), source))?;
                     texts.push(Text { name: "-".to_owned(), text });
                 }
                 Self::Path(path) if path.is_dir() => {
@@ -95,11 +92,30 @@ impl Documents {
     }
 }
 
+/// The most that is read of one file: tens of thousands of documents.
+const MOST_BYTES: u64 = 64 * 1024 * 1024;
+
+/// All that a file says, if it is not too much.
+pub(super) fn text_of_file(path: &Path) -> io::Result<String> {
+    File::open(path).and_then(text_of)
+}
+
+/// All that is to be read, if it is not too much.
+fn text_of(input: impl Read) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    input.take(MOST_BYTES + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MOST_BYTES {
+        let problem = "it is longer than 64 MiB, the most that is read of one file: split it";
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, problem));
+    }
+    String::from_utf8(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.utf8_error()))
+}
+
 /// A file that is just being written is empty for a moment (it is truncated first): worth another look.
 const MOMENT: Duration = Duration::from_millis(50);
 
 fn read(path: &Path) -> Result<Text, MeshError> {
-    let text = || fs::read_to_string(path).map_err(|source| unreadable(path, source));
+    let text = || text_of_file(path).map_err(|source| unreadable(path, source));
     let text = match text()? {
         empty if empty.is_empty() => {
             std::thread::sleep(MOMENT);

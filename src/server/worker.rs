@@ -16,10 +16,6 @@ use super::stats::Stats;
 use super::{Config, connection};
 use crate::net;
 
-/// How long accepting pauses after an error. Such an error (no file descriptor left) lasts until a connection ends, and
-/// without a pause it would be met again at once.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-
 /// How long `/inemuri` makes the server unresponsive.
 const INEMURI: Duration = Duration::from_secs(10);
 
@@ -136,14 +132,7 @@ async fn serve(listener: TcpListener, worker: Rc<Worker>) {
 /// Accepts for ever. The listener closes with this future.
 async fn accept(listener: TcpListener, worker: &Rc<Worker>, connections: &TaskTracker) {
     loop {
-        match net::accept(&listener).await {
-            Ok((stream, peer)) => {
-                connections.spawn_local(connection::serve(stream, peer, Rc::clone(worker)));
-            }
-            Err(error) => {
-                tracing::warn!("accept: {error}");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
-        }
+        let (stream, peer) = net::accept(&listener).await;
+        connections.spawn_local(connection::serve(stream, peer, Rc::clone(worker)));
     }
 }

@@ -54,16 +54,9 @@ impl Worker {
     pub(super) async fn run(self: Rc<Self>, listener: TcpListener, drain: Drain) {
         loop {
             tokio::select! {
-                accepted = net::accept(&listener) => match accepted {
-                    Ok((socket, remote)) => {
-                        tokio::task::spawn_local(Rc::clone(&self).serve(socket, remote));
-                    }
-                    Err(error) => {
-                        // Out of file descriptors, most likely: others have to end before more can begin.
-                        tracing::warn!("accept: {error}");
-                        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-                    }
-                },
+                (socket, remote) = net::accept(&listener) => {
+                    tokio::task::spawn_local(Rc::clone(&self).serve(socket, remote));
+                }
                 () = drain.graceful.cancelled() => break,
             }
         }

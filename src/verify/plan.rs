@@ -17,6 +17,8 @@ use crate::mesh::{Documents, MeshDefaults, Source};
 pub struct Request {
     /// The scenarios by name or file; none: those that fit.
     pub scenarios: Vec<String>,
+    /// The folder whose files scenarios may read, beside their own.
+    pub scenario_root: Option<PathBuf>,
     /// Mesh documents instead of those of the scenarios.
     pub documents: Option<Documents>,
     /// What the mesh does where these documents are silent.
@@ -82,7 +84,7 @@ impl Plan {
     /// # Errors
     /// A scenario does not exist or is none, or the documents do not say what is needed.
     pub fn new(request: Request) -> Result<Self, VerifyError> {
-        let scenarios = select(&request.scenarios)?;
+        let scenarios = select(&request.scenarios, request.scenario_root.as_deref())?;
         let scenarios = match &request.documents {
             None => scenarios.iter().map(with_own_documents).collect::<Result<_, _>>()?,
             Some(documents) => {

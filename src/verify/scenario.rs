@@ -4,6 +4,7 @@
 
 mod file;
 mod inline;
+mod root;
 mod scalar_or;
 mod step;
 mod values;

@@ -8,11 +8,11 @@ use super::scenario::{Scenario, built_in, load, nearest};
 /// The scenarios that are asked for, each once: the built-in ones in the order of their list, then those in files. All
 /// built-in ones if none is asked for.
 ///
-/// A name is a built-in scenario's before it is a file's.
+/// A name is a built-in scenario's before it is a file's. Those in files read what is in their folders, and in `root`.
 ///
 /// # Errors
 /// There is no such scenario and no such file, or the file is none.
-pub fn select(asked: &[String]) -> Result<Vec<Scenario>, VerifyError> {
+pub fn select(asked: &[String], root: Option<&Path>) -> Result<Vec<Scenario>, VerifyError> {
     let is_built_in = |name: &String| built_in().iter().any(|scenario| scenario.name == *name);
     let wanted = |scenario: &&Scenario| asked.is_empty() || asked.contains(&scenario.name);
     let mut scenarios: Vec<Scenario> = built_in().iter().filter(wanted).cloned().collect();
@@ -25,7 +25,7 @@ pub fn select(asked: &[String]) -> Result<Vec<Scenario>, VerifyError> {
             let names = built_in().iter().map(|scenario| scenario.name.as_str());
             return Err(VerifyError::UnknownScenario { name: file.clone(), nearest: nearest(file, names) });
         }
-        let scenario = load(path)?;
+        let scenario = load(path, root)?;
         if scenarios.iter().any(|other| other.name == scenario.name) {
             return Err(VerifyError::SameName { name: scenario.name });
         }

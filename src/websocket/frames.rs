@@ -100,6 +100,16 @@ impl<S> Frames<S> {
         self.as_arrived().is_amid_message()
     }
 
+    /// How long the longest message is that was read, as far as it is known without tungstenite, and whether all have come whole.
+    #[must_use]
+    pub fn longest_message(&self) -> (u64, bool) {
+        match &self.kind {
+            // tungstenite has the length of a frame from its header.
+            Kind::Plain(frames) => (0, !frames.is_fragmented()),
+            Kind::Deflated(frames) => frames.longest_message(),
+        }
+    }
+
     /// The frames before anything is inflated.
     fn as_arrived(&self) -> &PromptText<S> {
         match &self.kind {

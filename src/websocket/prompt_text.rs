@@ -82,6 +82,11 @@ impl<S> PromptText<S> {
         self.is_fragmented || !is_between_frames
     }
 
+    /// Whether a message of several frames has begun and its last frame has not.
+    pub(super) fn is_fragmented(&self) -> bool {
+        self.is_fragmented
+    }
+
     /// The code of the Close that came, if it had one, and how long its payload is.
     pub(super) fn close(&self) -> Option<(u16, u64)> {
         self.close

@@ -82,3 +82,21 @@ fn what_is_neither_a_file_nor_a_line_is_wrong_input() {
     assert_eq!(twice.status.code(), Some(2));
     assert!(text(&twice.stderr).contains("more than once"), "{}", text(&twice.stderr));
 }
+
+#[test]
+fn a_line_of_more_than_a_mebibyte_is_counted_and_skipped() {
+    let input = format!("{}\n{TEXT}\n", "x".repeat(1024 * 1024 + 1));
+    let output = run(&["explain"], &input);
+    assert!(output.status.success());
+    assert_eq!(text(&output.stdout).lines().count(), 1);
+    assert!(text(&output.stderr).contains("longer than 1 MiB: 1 line"), "{}", text(&output.stderr));
+    let summary = text(&run(&["explain", "--summary", "--output", "json"], &input).stdout);
+    let summary: serde_json::Value = serde_json::from_str(&summary).expect("JSON");
+    assert_eq!((&summary["lines"], &summary["lines_too_long"]), (&1.into(), &1.into()));
+    let explained = text(&run(&["explain", "--output", "json"], &input).stdout);
+    let explained: serde_json::Value = serde_json::from_str(&explained).expect("JSON");
+    assert_eq!(explained["lines_too_long"], 1);
+    let nothing = run(&["explain"], &"x".repeat(3 * 1024 * 1024));
+    assert_eq!(nothing.status.code(), Some(2));
+    assert!(text(&nothing.stderr).contains("longer than 1 MiB"), "{}", text(&nothing.stderr));
+}

@@ -1,6 +1,7 @@
 //! The real binary, driven as a user drives it: a module a subcommand. Port 0, ready lines, no sleeps.
 
 mod client;
+mod descriptors;
 mod explain;
 mod json_schema;
 mod lint;
@@ -10,6 +11,7 @@ mod server;
 mod sidecar;
 mod sidecar_access_log;
 mod sidecar_admin;
+mod standard_output;
 mod support;
 mod verify;
 mod verify_envoy;

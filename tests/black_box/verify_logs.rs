@@ -7,6 +7,9 @@ use tempfile::NamedTempFile;
 
 use crate::support::{run, text};
 
+/// More than is read of one line.
+const LONG: usize = 1024 * 1024 + 1;
+
 const CLIENT: &str = r#"{"request_id":"a","protocol":"HTTP/1.1","response_code":101,"response_flags":"UR","bytes_sent":18,"upstream_local_address":"10.0.0.1:5"}"#;
 const SERVER: &str = r#"[pod/web/istio-proxy] {"request_id":"a","protocol":"HTTP/2","response_code":101,"response_flags":"UC","bytes_sent":18,"upstream_local_address":"127.0.**.**:34477","downstream_remote_address":"10.0.0.1:5"}"#;
 
@@ -102,4 +105,18 @@ fn a_format_string_makes_lines_of_ones_own_readable() {
     ];
     let output = run(&args, "");
     assert_eq!(output.status.code(), Some(0), "{}{}", text(&output.stdout), text(&output.stderr));
+}
+
+#[test]
+fn lines_beyond_the_bounds_are_counted_and_said_and_the_end_is_no_all_clear() {
+    let long = SERVER.replace("\"a\"", &format!("\"{}\"", "a".repeat(LONG)));
+    let output = judged(&["client.response_code == 101"], &format!("{long}\n{SERVER}"));
+    let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(2), "{stdout}{stderr}");
+    assert!(stdout.contains("1 session joined; 0 lines did not join"), "{stdout}");
+    assert!(stdout.contains("1 line skipped: longer than 1 MiB"), "{stdout}");
+    assert!(stderr.contains("there may be sessions that were not judged"), "{stderr}");
+    // What failed is a failure all the same.
+    let output = judged(&["client.response_code == 200"], &format!("{long}\n{SERVER}"));
+    assert_eq!(output.status.code(), Some(1));
 }

@@ -249,3 +249,34 @@ fn what_the_pair_cannot_honour_in_a_scenarios_documents_is_named() {
         "{stderr}"
     );
 }
+
+#[test]
+fn a_scenario_reads_what_is_in_its_folder_alone_unless_it_is_let() {
+    let outer = tempfile::tempdir().expect("a folder");
+    let (secret, folder) = (outer.path().join("secret.txt"), outer.path().join("request"));
+    fs::write(&secret, "of the runner").expect("written");
+    fs::create_dir(&folder).expect("made");
+    std::os::unix::fs::symlink(&secret, folder.join("link.txt")).expect("linked");
+    std::os::unix::fs::symlink(&secret, folder.join("scenario.yaml")).expect("linked");
+    let scenario = folder.join("it.yaml");
+    let path = scenario.to_str().expect("UTF-8");
+    let root = outer.path().to_str().expect("UTF-8");
+    for file in ["../secret.txt", "link.txt", secret.to_str().expect("UTF-8")] {
+        let written = format!(
+            "name: it\ndescription: it\nsessions:\n  - steps:\n      - connect: {{}}\n      \
+             - send: {{text_file: {file}}}\n      - receive: of the runner\n      - close: 1000\n"
+        );
+        fs::write(&scenario, written).expect("written");
+        let refused = run(&["verify", "--scenario", path], "");
+        let stderr = text(&refused.stderr);
+        assert_eq!(refused.status.code(), Some(2), "{stderr}");
+        assert!(stderr.contains("in its folder") && stderr.contains("--scenario-root DIR"), "{stderr}");
+        assert!(!stderr.contains("of the runner"), "{stderr}");
+        let let_in = run(&["verify", "--scenario", path, "--scenario-root", root], "");
+        assert_eq!(let_in.status.code(), Some(0), "{}{}", text(&let_in.stdout), text(&let_in.stderr));
+    }
+    let link = folder.join("scenario.yaml");
+    let refused = run(&["verify", "--list", "--scenario", link.to_str().expect("UTF-8")], "");
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(!text(&refused.stderr).contains("of the runner"), "{}", text(&refused.stderr));
+}

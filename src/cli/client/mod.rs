@@ -31,7 +31,7 @@ Examples:
 
 Exit status:
   0    closed with 1000 or 1001, or with a code of your own that the server repeats
-  1    could not connect
+  1    could not connect, or standard output is closed or full
   2    wrong usage, a URI that is neither ws:// nor wss://, input that is not text
   3    closed abnormally, with any other code, or before an expected message
   4    --timeout has passed, or an expected message has not come
@@ -65,6 +65,13 @@ pub(super) struct Args {
 
     #[command(flatten)]
     script: ScriptArgs,
+}
+
+impl Args {
+    /// Whether messages are written to standard output.
+    pub(super) fn writes_data(&self) -> bool {
+        !self.echo
+    }
 }
 
 pub(super) fn run(args: Args) -> ExitCode {

@@ -1,23 +1,20 @@
 //! What `explain` reads: files, standard input and lines themselves, a line of each in turn, so that the two lines of a
 //! session in two logs are never far apart.
 
-use std::fs::File;
-use std::io::{self, BufRead, BufReader};
+use std::io;
 use std::path::Path;
 
 use super::ExplainError;
-use crate::access_log::LineFormat;
-
-/// Room for a few hundred lines.
-const BUFFER_BYTES: usize = 256 * 1024;
+use crate::access_log::{LineFormat, Lines};
 
 /// The name that stands for standard input.
 const STANDARD_INPUT: &str = "-";
 
 /// What is still to be read.
 pub(super) struct Inputs {
-    open: Vec<(String, Box<dyn BufRead>)>,
+    open: Vec<(String, Lines)>,
     turn: usize,
+    too_long: usize,
 }
 
 impl Inputs {
@@ -30,9 +27,9 @@ impl Inputs {
         let open = |name: &String| Ok((name.clone(), open(name, format)?));
         let mut open = named.iter().map(open).collect::<Result<Vec<_>, ExplainError>>()?;
         if open.is_empty() {
-            open.push((STANDARD_INPUT.to_owned(), Box::new(io::stdin().lock())));
+            open.push((STANDARD_INPUT.to_owned(), Lines::standard_input()));
         }
-        Ok(Self { open, turn: 0 })
+        Ok(Self { open, turn: 0, too_long: 0 })
     }
 
     /// Reads the next line into `buffer`; whether there was one.
@@ -40,26 +37,31 @@ impl Inputs {
         while !self.open.is_empty() {
             self.turn %= self.open.len();
             let (name, input) = &mut self.open[self.turn];
-            buffer.clear();
-            let read = input.read_until(b'\n', buffer);
-            if read.map_err(|source| ExplainError::Read { name: name.clone(), source })? > 0 {
+            let read = input.next(buffer);
+            if read.map_err(|source| ExplainError::Read { name: name.clone(), source })?.is_some() {
                 self.turn += 1;
                 return Ok(true);
             }
+            self.too_long += input.too_long();
             self.open.remove(self.turn);
         }
         Ok(false)
     }
+
+    /// How many lines were skipped, as too long to be one of an access log, in what is read to its end.
+    pub(super) fn too_long(&self) -> usize {
+        self.too_long
+    }
 }
 
-fn open(name: &str, format: &LineFormat) -> Result<Box<dyn BufRead>, ExplainError> {
+fn open(name: &str, format: &LineFormat) -> Result<Lines, ExplainError> {
     if name == STANDARD_INPUT {
-        Ok(Box::new(io::stdin().lock()))
+        Ok(Lines::standard_input())
     } else if Path::new(name).exists() {
         let read = |source| ExplainError::Read { name: name.to_owned(), source };
-        Ok(Box::new(BufReader::with_capacity(BUFFER_BYTES, File::open(name).map_err(read)?)))
+        Lines::open(Path::new(name)).map_err(read)
     } else if name.lines().any(|line| format.read(line).is_some()) {
-        Ok(Box::new(io::Cursor::new(format!("{name}\n"))))
+        Ok(Lines::new(io::Cursor::new(format!("{name}\n"))))
     } else {
         Err(ExplainError::Neither { name: name.to_owned() })
     }

@@ -13,6 +13,8 @@ const BAR: usize = 40;
 #[derive(Debug, Default)]
 pub(super) struct Summary {
     lines: usize,
+    /// Lines that were skipped.
+    pub(super) too_long: usize,
     protocols: BTreeMap<String, usize>,
     codes: BTreeMap<String, usize>,
     flags: BTreeMap<String, usize>,
@@ -94,6 +96,7 @@ impl Summary {
         serde_json::json!({
             "version": version,
             "lines": self.lines,
+            "lines_too_long": self.too_long,
             "protocols": self.protocols,
             "codes": self.codes,
             "flags": self.flags,
@@ -116,6 +119,9 @@ fn add(counts: &mut BTreeMap<String, usize>, what: &str) {
 impl fmt::Display for Summary {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(out, "{} {}", self.lines, if self.lines == 1 { "line" } else { "lines" })?;
+        if self.too_long > 0 {
+            writeln!(out, "skipped, since it is longer than 1 MiB: {}", self.too_long)?;
+        }
         let health: BTreeMap<_, _> =
             self.health.iter().map(|(health, count)| (health.to_string(), *count)).collect();
         for (title, counts) in [

@@ -29,7 +29,8 @@ Exit status:
   1    at least one error
   2    wrong usage, or the input cannot be read: no such file, not YAML, no document in it")]
 pub(super) struct Args {
-    /// Documents: YAML files or folders of them (not recursively), - for standard input; repeatable.
+    /// Documents: YAML files or folders of them (not recursively), - for standard input; repeatable. A file has at most 64
+    /// MiB; of a longer one nothing is judged, and the exit status is 2.
     #[arg(short, long, value_name = "PATH", num_args = 1.., required = true)]
     filename: Vec<PathBuf>,
 
@@ -61,7 +62,7 @@ pub(super) fn run(args: &Args) -> ExitCode {
         Ok((texts, findings)) => match write(args.output, &texts, &findings) {
             // Who closed the pipe has read enough; the verdict is in the exit status.
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-                exit::report(&error, None, exit::FAILED)
+                exit::report(&exit::unwritten(&error), None, exit::FAILED)
             }
             _ => status(&findings),
         },

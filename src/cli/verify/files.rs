@@ -54,7 +54,7 @@ pub(super) fn run(command: &Command) -> ExitCode {
         },
         Command::Schema { format } => match print_schema(*format) {
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-                exit::report(&error, None, exit::FAILED)
+                exit::report(&exit::unwritten(&error), None, exit::FAILED)
             }
             _ => ExitCode::from(exit::OK),
         },

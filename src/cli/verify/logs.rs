@@ -1,14 +1,14 @@
 //! `verify --log`: judging what real proxies wrote.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
 use super::super::exit;
 use super::reports::{self, Report};
 use super::{failed, status};
-use crate::access_log::LineFormat;
+use crate::access_log::{GivenUp, LineFormat, MOST_WAITING};
 use crate::verify::report::Reporter;
 use crate::verify::{
     Expectation, LogsConfig, LogsOutcome, Place, Side, Summary, VerifyError, VerifyEvent, judge_logs, select,
@@ -26,6 +26,9 @@ pub(super) struct Args {
     /// Of the client's sidecar client=FILE, of the server's server=FILE. Lines are joined by request id, a line without one
     /// by the connection between the sidecars. Exit status 0 when all expectations hold for every joined session, 1 when
     /// one does not, 2 when there was nothing to judge.
+    ///
+    /// At most 100000 lines of each side wait for their other side; of more the oldest go. A line of more than 1 MiB is
+    /// skipped. Both are counted and said, and where a session may have been missed so, the exit status is 2 instead of 0.
     #[arg(long = "log", value_name = "SIDE=FILE", value_parser = log,
         conflicts_with_all = ["filename", "envoy", "compare", "kubernetes", "keep"])]
     logs: Vec<(Side, PathBuf)>,
@@ -56,8 +59,8 @@ impl Args {
     }
 }
 
-pub(super) fn run(args: Args, scenarios: &[String], asked: &[Report]) -> ExitCode {
-    let config = match config(args, scenarios) {
+pub(super) fn run(args: Args, scenarios: &[String], root: Option<&Path>, asked: &[Report]) -> ExitCode {
+    let config = match config(args, scenarios, root) {
         Ok(config) => config,
         Err(error) => return failed(&error),
     };
@@ -79,7 +82,9 @@ pub(super) fn run(args: Args, scenarios: &[String], asked: &[Report]) -> ExitCod
     };
     match report(&outcome, started, &mut reporters, &mut reports::talk(asked)) {
         // Who closed the pipe has read enough.
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => exit::report(&error, None, exit::FAILED),
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            exit::report(&exit::unreported(&error), None, exit::FAILED)
+        }
         _ if outcome.sessions == 0 || outcome.verdict.cases.iter().all(|case| case.checks.is_empty()) => {
             exit::report(
                 &NothingJudged { other_lines: outcome.other_lines, alone: outcome.alone.len() },
@@ -87,6 +92,11 @@ pub(super) fn run(args: Args, scenarios: &[String], asked: &[Report]) -> ExitCod
                 exit::USAGE,
             )
         }
+        _ if outcome.verdict.holds() && outcome.may_lack_sessions() => exit::report(
+            &SessionsMissed,
+            Some("give logs of the same time, in files whose lines are in its order"),
+            exit::USAGE,
+        ),
         _ => status(outcome.verdict.holds()),
     }
 }
@@ -106,10 +116,15 @@ struct NothingJudged {
     alone: usize,
 }
 
-fn config(args: Args, scenarios: &[String]) -> Result<LogsConfig, VerifyError> {
+/// What was judged holds, and is not all.
+#[derive(Debug, thiserror::Error)]
+#[error("there may be sessions that were not judged, since lines were given up or skipped")]
+struct SessionsMissed;
+
+fn config(args: Args, scenarios: &[String], root: Option<&Path>) -> Result<LogsConfig, VerifyError> {
     let of =
         |wanted| args.logs.iter().filter(|(side, _)| *side == wanted).map(|(_, path)| path.clone()).collect();
-    let chosen = if scenarios.is_empty() { Vec::new() } else { select(scenarios)? };
+    let chosen = if scenarios.is_empty() { Vec::new() } else { select(scenarios, root)? };
     let names: Vec<&str> = chosen.iter().map(|scenario| scenario.name.as_str()).collect();
     let file = match chosen.as_slice() {
         [scenario] => scenario.file.clone(),
@@ -121,6 +136,7 @@ fn config(args: Args, scenarios: &[String]) -> Result<LogsConfig, VerifyError> {
         client: of(Side::Client),
         server: of(Side::Server),
         format: args.log_format.unwrap_or_default(),
+        most_waiting: MOST_WAITING,
         expectations: args.expectations,
         scenarios: chosen.into_iter().map(|scenario| scenario.expect).collect(),
     })
@@ -143,6 +159,16 @@ fn report(
     }
     let (sessions, alone) = (counted(outcome.sessions, "session"), counted(outcome.alone.len(), "line"));
     writeln!(out, "{sessions} joined; {alone} did not join")?;
+    let GivenUp { client, server } = outcome.given_up;
+    for (side, given_up) in [(Side::Client, client), (Side::Server, server)] {
+        if given_up > 0 {
+            let more = counted(given_up, "more line");
+            writeln!(out, "{more} of the {side} log did not join the {MOST_WAITING} that may wait at once")?;
+        }
+    }
+    if outcome.too_long > 0 {
+        writeln!(out, "{} skipped: longer than 1 MiB", counted(outcome.too_long, "line"))?;
+    }
     for what in &outcome.not_judged {
         writeln!(out, "{what}")?;
     }

@@ -49,7 +49,7 @@ pub(super) async fn run(
     };
     match ended {
         Ok(closed) => {
-            say(&format!("Connection closed: {}.", render::escape(&closed.status.to_string())));
+            say(&closed.told());
             Ok(failure.try_recv().map_or(Outcome::Closed(closed), Outcome::BadInput))
         }
         // Who reads the output has seen enough, as with `| head`.

@@ -85,7 +85,7 @@ pub(super) async fn run(
         };
         match end {
             End::Closed(closed) if running.connection.take_reconnecting() => {
-                screen.say(&closing_line(&closed));
+                screen.say(&format!("{}\n", closed.told()));
             }
             end => break end,
         }
@@ -109,7 +109,7 @@ pub(super) async fn run(
             Err(error.into())
         }
         End::Closed(closed) => {
-            write!(io::stdout(), "{erase}{}{}", config.narrator.take(), closing_line(&closed))?;
+            writeln!(io::stdout(), "{erase}{}{}", config.narrator.take(), closed.told())?;
             Ok(Outcome::Closed(closed))
         }
     }
@@ -139,10 +139,6 @@ async fn drive(
             }
         }
     }
-}
-
-fn closing_line(closed: &Closed) -> String {
-    format!("Connection closed: {}.\n", render::escape(&closed.status.to_string()))
 }
 
 /// Both heads of the opening handshake, without control characters.

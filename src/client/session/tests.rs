@@ -69,7 +69,7 @@ async fn session<F: Future>(
 
 fn closed(code: u16, by_us: bool) -> Closed {
     let own = by_us.then_some(close_code::NORMAL);
-    Closed { status: CloseStatus { code, reason: String::new() }, own, wanting: false }
+    Closed { status: CloseStatus { code, reason: String::new() }, own, wanting: false, too_long: None }
 }
 
 const WAIT: Until = Until::Answered(Duration::from_secs(2));

@@ -58,16 +58,8 @@ pub(super) fn run(admin: Admin, listener: std::net::TcpListener) -> std::io::Res
         let listener = TcpListener::from_std(listener)?;
         let serving = async {
             loop {
-                match net::accept(&listener).await {
-                    Ok((socket, _)) => {
-                        tokio::task::spawn_local(Rc::clone(&admin).serve(socket));
-                    }
-                    Err(error) => {
-                        // Out of file descriptors, most likely: others have to end before more can begin.
-                        tracing::warn!("accept on the admin port: {error}");
-                        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-                    }
-                }
+                let (socket, _) = net::accept(&listener).await;
+                tokio::task::spawn_local(Rc::clone(&admin).serve(socket));
             }
         };
         admin.drain.forced.run_until_cancelled(serving).await;

@@ -1,6 +1,6 @@
 //! Judging access logs that came from elsewhere: lines that a real proxy wrote, read as they come, joined, and held against
 //! expectations, one verdict over all sessions. Nothing is started; what is kept are the lines that have not met their
-//! other side, and a few of those that are not as expected.
+//! other side, of each side at most so many, and a few of those that are not as expected.
 
 mod claim;
 mod source;
@@ -14,7 +14,7 @@ use super::evidence::Joined;
 use super::expect::{Expectations, Side};
 use super::expression::Expectation;
 use super::judge::{CaseVerdict, Verdict};
-use crate::access_log::{Joiner, LineFormat, ParsedLine, Waiting};
+use crate::access_log::{GivenUp, Joiner, LineFormat, ParsedLine, Waiting};
 use claim::Claims;
 pub use claim::NotJudged;
 use source::Source;
@@ -36,6 +36,8 @@ pub struct LogsConfig {
     pub server: Vec<PathBuf>,
     /// How their lines are read.
     pub format: LineFormat,
+    /// How many lines of each side wait for their other side; of more the oldest are given up.
+    pub most_waiting: usize,
     /// What is expected of every session.
     pub expectations: Vec<Expectation>,
     /// What scenarios expect, so far as that can be said of any log.
@@ -80,6 +82,23 @@ pub struct LogsOutcome {
     pub alone: Vec<Place>,
     /// How many lines were no access-log lines.
     pub other_lines: usize,
+    /// How many lines are longer than what is read.
+    pub too_long: usize,
+    /// How many lines were given up before they met their other side.
+    pub given_up: GivenUp,
+}
+
+impl LogsOutcome {
+    /// Whether there may be sessions that were not judged: a line was too long, or both lines of a session may be among those
+    /// that did not join, and one of them was given up.
+    #[must_use]
+    pub fn may_lack_sessions(&self) -> bool {
+        let unjoined = |side, given_up| given_up > 0 || self.alone.iter().any(|place| place.side == side);
+        let GivenUp { client, server } = self.given_up;
+        let missed =
+            client > 0 && unjoined(Side::Server, server) || server > 0 && unjoined(Side::Client, client);
+        missed || self.too_long > 0
+    }
 }
 
 /// Where a line is.
@@ -125,7 +144,7 @@ pub fn judge_logs(config: &LogsConfig) -> Result<LogsOutcome, LogsError> {
     };
     let mut sources = Side::BOTH.map(|side| Source::new(side, config.of(side)));
     let both = Side::BOTH.iter().all(|side| !config.of(*side).is_empty());
-    let mut joiner = Joiner::default();
+    let mut joiner = Joiner::keeping(config.most_waiting);
     let mut other_lines = 0;
     // In turn, so that the lines of a session are never far apart.
     loop {
@@ -156,6 +175,7 @@ pub fn judge_logs(config: &LogsConfig) -> Result<LogsOutcome, LogsError> {
             break;
         }
     }
+    let given_up = joiner.given_up();
     let rest = joiner.finish();
     for (client, server) in &rest.by_connection {
         if let Some(client) = config.format.read(&client.text) {
@@ -165,7 +185,8 @@ pub fn judge_logs(config: &LogsConfig) -> Result<LogsOutcome, LogsError> {
     let alone = rest.client.into_iter().map(|line| (Side::Client, line));
     let alone = alone.chain(rest.server.into_iter().map(|line| (Side::Server, line)));
     let alone = alone.map(|(side, line)| config.place(side, &line)).collect();
-    Ok(judging.outcome(alone, other_lines))
+    let too_long = sources.iter().map(|source| source.too_long).sum();
+    Ok(judging.outcome(alone, other_lines, too_long, given_up))
 }
 
 fn joined(side: Side, line: ParsedLine, other: Option<ParsedLine>) -> Joined {
@@ -202,7 +223,13 @@ impl Judging<'_> {
         }
     }
 
-    fn outcome(self, alone: Vec<Place>, other_lines: usize) -> LogsOutcome {
+    fn outcome(
+        self,
+        alone: Vec<Place>,
+        other_lines: usize,
+        too_long: usize,
+        given_up: GivenUp,
+    ) -> LogsOutcome {
         let mut not_judged = self.not_judged;
         if self.sessions > 0 {
             not_judged.extend(self.tallies.iter().filter_map(Tally::not_judged).map(NotJudged::OfARun));
@@ -226,6 +253,8 @@ impl Judging<'_> {
             not_judged,
             alone,
             other_lines,
+            too_long,
+            given_up,
         }
     }
 }

@@ -2,15 +2,11 @@
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
-use std::fs::File;
-use std::io::{self, BufRead, BufReader};
 use std::path::PathBuf;
 
 use super::{LogsError, STANDARD_INPUT};
+use crate::access_log::Lines;
 use crate::verify::expect::Side;
-
-/// Room for a few hundred lines.
-const BUFFER_BYTES: usize = 256 * 1024;
 
 /// Which file of this side, and which line of it.
 pub(super) type Number = (usize, usize);
@@ -21,18 +17,20 @@ pub(super) struct Source {
     waiting: VecDeque<(usize, PathBuf)>,
     open: Option<Open>,
     buffer: Vec<u8>,
+    /// How many lines of the files that were read are longer than what is read.
+    pub(super) too_long: usize,
 }
 
 struct Open {
     index: usize,
     path: PathBuf,
-    reader: Box<dyn BufRead>,
-    line: usize,
+    lines: Lines,
 }
 
 impl Source {
     pub(super) fn new(side: Side, paths: &[PathBuf]) -> Self {
-        Self { side, waiting: paths.iter().cloned().enumerate().collect(), open: None, buffer: Vec::new() }
+        let waiting = paths.iter().cloned().enumerate().collect();
+        Self { side, waiting, open: None, buffer: Vec::new(), too_long: 0 }
     }
 
     /// The next line; none at the end of the last file. Bytes that are no UTF-8 are replaced.
@@ -43,13 +41,11 @@ impl Source {
                 self.open = Some(Open::new(index, path)?);
                 continue;
             };
-            self.buffer.clear();
-            let read = open.reader.read_until(b'\n', &mut self.buffer);
-            if read.map_err(|source| LogsError::Read { path: open.path.clone(), source })? > 0 {
-                open.line += 1;
-                let number = (open.index, open.line);
-                return Ok(Some((String::from_utf8_lossy(&self.buffer), number)));
+            let read = open.lines.next(&mut self.buffer);
+            if let Some(line) = read.map_err(|source| LogsError::Read { path: open.path.clone(), source })? {
+                return Ok(Some((String::from_utf8_lossy(&self.buffer), (open.index, line))));
             }
+            self.too_long += open.lines.too_long();
             self.open = None;
         }
     }
@@ -57,14 +53,14 @@ impl Source {
 
 impl Open {
     fn new(index: usize, path: PathBuf) -> Result<Self, LogsError> {
-        let reader: Box<dyn BufRead> = if path.as_os_str() == STANDARD_INPUT {
-            Box::new(io::stdin().lock())
+        let lines = if path.as_os_str() == STANDARD_INPUT {
+            Lines::standard_input()
         } else {
-            match File::open(&path) {
-                Ok(file) => Box::new(BufReader::with_capacity(BUFFER_BYTES, file)),
+            match Lines::open(&path) {
+                Ok(lines) => lines,
                 Err(source) => return Err(LogsError::Read { path, source }),
             }
         };
-        Ok(Self { index, path, reader, line: 0 })
+        Ok(Self { index, path, lines })
     }
 }

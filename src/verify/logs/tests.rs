@@ -5,6 +5,7 @@ use std::io::Write;
 use tempfile::NamedTempFile;
 
 use super::*;
+use crate::access_log::{LONGEST_LINE, MOST_WAITING};
 
 fn file(lines: &[&str]) -> NamedTempFile {
     let mut file = NamedTempFile::new().expect("a file");
@@ -31,6 +32,7 @@ fn expecting(expectations: &[&str]) -> LogsConfig {
         client: Vec::new(),
         server: Vec::new(),
         format: LineFormat::default(),
+        most_waiting: MOST_WAITING,
         expectations: expectations.iter().map(|text| text.parse().expect("an expectation")).collect(),
         scenarios: Vec::new(),
     }
@@ -144,4 +146,44 @@ fn what_only_a_run_knows_is_not_judged_and_said() {
     assert_eq!(not_judged.len(), 2, "{not_judged:?}");
     assert!(not_judged[0].starts_with("client.authority was not judged"), "{not_judged:?}");
     assert!(not_judged[1].starts_with("the number of the client's lines was not judged"), "{not_judged:?}");
+}
+
+/// The outcome of these lines where at most two of a side wait for the other.
+fn with_two_waiting(client: &[String], server: &[String]) -> LogsOutcome {
+    let text = |lines: &[String]| file(&lines.iter().map(String::as_str).collect::<Vec<_>>());
+    let (client, server) = (text(client), text(server));
+    let outcome = judge_logs(&LogsConfig {
+        client: vec![client.path().to_owned()],
+        server: vec![server.path().to_owned()],
+        most_waiting: 2,
+        ..expecting(&["client.response_code == 101"])
+    });
+    outcome.expect("readable")
+}
+
+#[test]
+fn of_more_lines_than_may_wait_the_oldest_are_given_up_and_counted() {
+    let lines = |of: &str, ids: &[&str]| -> Vec<String> {
+        ids.iter().map(|id| of.replace("\"a\"", &format!("\"{id}\""))).collect()
+    };
+    // The client's other traffic, of which the server's log has nothing, hides no session.
+    let outcome =
+        with_two_waiting(&lines(CLIENT, &["a", "1", "2", "3", "4", "b"]), &lines(SERVER, &["a", "b"]));
+    assert_eq!(outcome.given_up, GivenUp { client: 2, server: 0 });
+    assert_eq!((outcome.sessions, outcome.alone.len()), (2, 2));
+    assert!(!outcome.may_lack_sessions());
+    // The first line of the client is given up before its other side comes.
+    let outcome =
+        with_two_waiting(&lines(CLIENT, &["a", "1", "2", "3"]), &lines(SERVER, &["4", "5", "6", "7", "a"]));
+    assert_eq!(outcome.given_up, GivenUp { client: 2, server: 3 });
+    assert_eq!((outcome.sessions, outcome.alone.len()), (0, 4));
+    assert!(outcome.may_lack_sessions());
+}
+
+#[test]
+fn a_line_that_is_too_long_may_be_a_session_and_is_counted() {
+    let long = CLIENT.replace("\"a\"", &format!("\"{}\"", "a".repeat(LONGEST_LINE)));
+    let outcome = outcome(&[&long, CLIENT], &[SERVER], &["client.response_code == 101"]).expect("readable");
+    assert!(outcome.verdict.holds() && outcome.may_lack_sessions());
+    assert_eq!((outcome.sessions, outcome.too_long, outcome.other_lines), (1, 1, 0));
 }

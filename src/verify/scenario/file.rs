@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_saphyr::{Location, MessageFormatter, UserMessageFormatter};
 
+use super::root::{Refused, Roots};
 use super::{Application, Scenario, Step};
 use crate::verify::placed::Placed;
 
@@ -22,6 +23,14 @@ pub enum ScenarioError {
         /// What the system said.
         #[source]
         source: io::Error,
+    },
+    /// It is not where a scenario's files are, or one that it names is not.
+    #[error("{}: a scenario reads what is in its folder, and {} is not", path.display(), file.display())]
+    Outside {
+        /// The scenario's file.
+        path: PathBuf,
+        /// The file that is elsewhere.
+        file: PathBuf,
     },
     /// The file is no scenario.
     #[error("{}:{line}:{column}: {problem}", path.display())]
@@ -51,22 +60,36 @@ pub enum ScenarioError {
 const STEPS: [&str; 10] =
     ["connect", "send", "receive", "ping", "wait", "close", "closed", "drop", "request", "repeat"];
 
-/// Reads a scenario. The files that it names are beside it.
+/// Reads a scenario. The files that it names are in its folder, or in `root`.
 ///
 /// # Errors
 /// [`ScenarioError`].
-pub fn load(path: &Path) -> Result<Scenario, ScenarioError> {
+pub fn load(path: &Path, root: Option<&Path>) -> Result<Scenario, ScenarioError> {
     let unreadable = |path: &Path, source| ScenarioError::Read { path: path.to_owned(), source };
+    let beside = path.parent().unwrap_or(Path::new(""));
+    let folder = if beside.as_os_str().is_empty() { Path::new(".") } else { beside };
+    std::fs::metadata(path).map_err(|source| unreadable(path, source))?;
+    let roots = [Some(folder), root].into_iter().flatten();
+    let roots = Roots::new(roots).map_err(|source| unreadable(root.unwrap_or(folder), source))?;
+    let admit = |file: &Path| {
+        roots.admit(file).map_err(|refused| match refused {
+            Refused::Outside => ScenarioError::Outside { path: path.to_owned(), file: file.to_owned() },
+            Refused::Unreadable(source) => unreadable(file, source),
+        })
+    };
+    // What a shell hands over there is not the scenario's to choose.
+    if !path.starts_with("/dev") {
+        admit(path)?;
+    }
     let text = std::fs::read_to_string(path).map_err(|source| unreadable(path, source))?;
     let options = serde_saphyr::options! { with_snippet: false };
     let mut scenario: Scenario = serde_saphyr::from_str_with_options(&text, options)
         .map_err(|error| malformed(path, error.without_snippet()))?;
     scenario.file = Some(path.to_owned());
     check(&scenario).map_err(|problem| ScenarioError::Unfit { path: path.to_owned(), problem })?;
-    let folder = path.parent().unwrap_or(Path::new(""));
     for file in scenario.files() {
-        *file = folder.join(&*file);
-        std::fs::metadata(&*file).map_err(|source| unreadable(file, source))?;
+        *file = beside.join(&*file);
+        admit(file)?;
     }
     Ok(scenario)
 }
@@ -147,7 +170,7 @@ mod tests {
         let path = folder.path().join("it.yaml");
         let text = format!("name: it\ndescription: a test\nexpect: {{}}\nsessions:\n  - steps:\n{sessions}");
         std::fs::write(&path, text).expect("a file");
-        load(&path).map_err(|error| {
+        load(&path, None).map_err(|error| {
             let hint = match &error {
                 ScenarioError::Malformed { hint, .. } => hint.clone(),
                 _ => None,
@@ -192,6 +215,18 @@ mod tests {
             ("      - connect: {headers: {a b: c}}\n", "it.yaml:6:", "no name of a field"),
             ("      - release\n", "it.yaml: ", "nothing to release"),
             ("      - send: {file: nowhere.bin}\n", "read nowhere.bin: ", "No such file"),
+            ("      - send: {file: ../it.bin}\n", "it.yaml: ", "../it.bin is not"),
+            (
+                "      - send: {text_file: /etc/passwd}\n",
+                "it.yaml: ",
+                "in its folder, and /etc/passwd is not",
+            ),
+            ("      - receive: {file: /dev/null}\n", "it.yaml: ", "in its folder, and /dev/null is not"),
+            (
+                "      - repeat: {times: 1, steps: [{receive: {text_file: ../../etc/passwd}}]}\n",
+                "it.yaml: ",
+                "../../etc/passwd is not",
+            ),
         ] {
             let (error, _) = read(sessions).expect_err(sessions);
             assert!(error.starts_with(place) && error.contains(part), "{sessions}{error}");

@@ -42,6 +42,10 @@ pub(super) struct Inflating {
     is_corrupt: bool,
     /// Whether that is still to be said, after what came before it.
     is_unreported: bool,
+    /// How much of the message there is so far, inflated, or as its frames announce it where it passes.
+    message_bytes: u64,
+    /// The most that there was of one.
+    longest_message: u64,
 }
 
 /// Which message has begun and not ended.
@@ -95,7 +99,21 @@ impl Inflating {
             is_amid: false,
             is_corrupt: false,
             is_unreported: false,
+            message_bytes: 0,
+            longest_message: 0,
         }
+    }
+
+    /// How long the longest message is that has come, and whether all messages have come whole.
+    pub(super) fn longest_message(&self) -> (u64, bool) {
+        (self.longest_message, self.message == Message::None)
+    }
+
+    /// So much more of a message has come, or the first of one.
+    fn measure(&mut self, opcode: u8, bytes: u64) {
+        let before = if opcode == CONTINUATION { self.message_bytes } else { 0 };
+        self.message_bytes = before.saturating_add(bytes);
+        self.longest_message = self.longest_message.max(self.message_bytes);
     }
 
     /// Takes from `input`, and writes plain frames to `out` until there is no more of one of them. Returns how much was
@@ -189,6 +207,7 @@ impl Inflating {
     /// Follows the messages that are not compressed.
     fn note_plain(&mut self, header: &FrameHeader) {
         if matches!(header.opcode(), TEXT | BINARY | CONTINUATION) {
+            self.measure(header.opcode(), header.length);
             self.message = if header.first & FIN == 0 { Message::Plain } else { Message::None };
         }
     }
@@ -208,6 +227,7 @@ impl Inflating {
             Stop::Full | Stop::Starved | Stop::FrameEnded => 0,
         };
         room.write_header(out, fin | opcode, self.mask, made);
+        self.measure(opcode, made as u64);
         self.message = if fin == 0 { Message::Compressed(CONTINUATION) } else { Message::None };
         Ok(room.header + made)
     }

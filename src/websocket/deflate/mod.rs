@@ -70,6 +70,11 @@ impl<S> Deflate<S> {
         &self.stream
     }
 
+    /// See [`Inflating::longest_message`].
+    pub(super) fn longest_message(&self) -> (u64, bool) {
+        self.inflating.longest_message()
+    }
+
     pub(super) fn get_mut(&mut self) -> &mut S {
         &mut self.stream
     }

@@ -100,6 +100,9 @@ fn a_message_over_one_mebibyte_is_refused_with_1009_and_one_of_that_size_is_not(
     });
     let (status, stdout, stderr) = client(&["--wait", "1h", &server.uri], "one\ntwo\n");
     assert_eq!((status, stdout.len()), (Some(3), (1 << 20) + 1));
+    let told =
+        "The server sent a message of 1048577 bytes, over the limit of 1048576 bytes: --max-message-size";
+    assert!(stderr.contains(told), "{stderr}");
     assert!(stderr.ends_with("Connection closed: 1006 (abnormal closure [internal]).\n"), "{stderr}");
     assert_eq!(server.result(), Some(CloseCode::Size));
 }
@@ -192,4 +195,36 @@ fn input_that_is_not_text_is_named_after_what_came_before_it() {
     program.wait_for("error: line 2 of standard input is not UTF-8");
     let (status, stdout) = program.output();
     assert_eq!((status.code(), stdout.as_str()), (Some(2), "fine\n"));
+}
+
+#[test]
+fn a_compressed_message_over_the_limit_is_told_with_its_whole_size_and_in_jsonl_with_the_close() {
+    let (_server, address) = Program::listening(&["server", "--listen", "127.0.0.1:0"]);
+    let line = "x".repeat(2_000_000);
+    let (status, stdout, stderr) = client(&["--output", "jsonl", &format!("ws://{address}")], &line);
+    assert_eq!(status, Some(3));
+    let told =
+        "The server sent a message of 2000000 bytes, over the limit of 1048576 bytes: --max-message-size";
+    assert!(stderr.contains(told), "{stderr}");
+    let closes: Vec<serde_json::Value> = stdout
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .filter(|record: &serde_json::Value| record["opcode"] == "close" && record["direction"] == "sent")
+        .collect();
+    assert_eq!(closes.len(), 1, "{closes:?}");
+    assert_eq!(closes[0]["close_code"], 1009);
+    let reason = closes[0]["payload"].as_str().expect("a text");
+    assert!(reason.contains("over the limit of 1048576 bytes"), "{reason}");
+}
+
+#[test]
+fn what_the_server_does_not_take_is_told_with_its_code_and_its_reason() {
+    let limited = ["server", "--listen", "127.0.0.1:0", "--max-message-size", "1000"];
+    let (_server, address) = Program::listening(&limited);
+    let (status, _, stderr) = client(&[&format!("ws://{address}")], &"x".repeat(2000));
+    assert_eq!(status, Some(3));
+    assert!(
+        stderr.contains("Connection closed: 1009 (message too big) ") && stderr.contains("> 1000"),
+        "{stderr}"
+    );
 }
