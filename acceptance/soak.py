@@ -36,6 +36,7 @@ PATIENCE = 120  # seconds that one step of a session may take, on a busy machine
 UNWRITTEN = 5  # seconds for which a line may wait to be written when SIGKILL comes
 AFTERMATH = 5  # seconds after a restart in which sessions may still meet what it left
 FLAT_MEMORY = 20 << 20  # bytes by which a program may grow between the beginning and the end of the second half
+FEWEST_SAMPLES = 9  # of which each third has some
 FLAT_DESCRIPTORS = 64  # of as many as there are sessions, which come and go
 LARGE = 2 << 20
 SESSIONS = "sessions end as they should, with the payloads that were sent"
@@ -272,7 +273,7 @@ async def disturb(pairs, seconds):
 async def watch(programs, seconds):
     """Samples what they take while nobody disturbs them."""
     until = time.monotonic() + seconds
-    while time.monotonic() < until:
+    while time.monotonic() < until or len(programs[0].samples) < FEWEST_SAMPLES:
         for program in programs:
             program.sample()
         await asyncio.sleep(min(1, seconds / 30))
