@@ -49,324 +49,287 @@ TEXT_FORMAT = (
     "%DOWNSTREAM_REMOTE_ADDRESS% %REQUESTED_SERVER_NAME% %ROUTE_NAME%\n"
 )
 T = "type.googleapis.com/"
+HTTP_PROTOCOL_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+UNLIMITED = 4294967295
+# istio: pilot/pkg/xds/filters/filters.go, what istio.alpn puts before the ALPN of the protocol
+ALPN = {"HTTP/2": ["istio-h2", "istio", "h2"], "HTTP/1.1": ["istio-http/1.1", "istio", "http/1.1"]}
+SERVER_IDENTITY = "spiffe://cluster.local/ns/default/sa/websockets-server"
 
 
-def addr(a):
-    h, p = a.rsplit(":", 1)
-    return {"socket_address": {"address": h, "port_value": int(p)}}
+# ---------------------------------------------------------------- parts
+def addr(address):
+    host, port = address.rsplit(":", 1)
+    return {"socket_address": {"address": host, "port_value": int(port)}}
 
 
-def access_log(o, path):
-    fmt = (
-        {"json_format": JSON_KEYS, "json_format_options": {"sort_properties": False}}
-        if o.log_encoding == "JSON"
-        else {"text_format_source": {"inline_string": TEXT_FORMAT}}
-    )
-    return [
-        {
-            "name": "envoy.access_loggers.file",
-            "typed_config": {
-                "@type": T + "envoy.extensions.access_loggers.file.v3.FileAccessLog",
-                "path": path,
-                "log_format": fmt,
-            },
-        }
-    ]
+def typed(name, message, **fields):
+    """An extension of Envoy's with its configuration."""
+    return {"name": name, "typed_config": {"@type": T + message, **fields}}
 
 
-def hcm(o, side, log, routes, **extra):
-    # istio: pilot/pkg/networking/core/listener_builder.go, buildHTTPConnectionManager
-    f = lambda n, t: {"name": n, "typed_config": {"@type": T + t}}
-    sit = o.stream_idle_timeout
-    if side == "server" and o.server_stream_idle_timeout:
-        sit = o.server_stream_idle_timeout
-    c = {
-        "@type": T + "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+def access_log(options, path):
+    text = {"text_format_source": {"inline_string": TEXT_FORMAT}}
+    as_json = {"json_format": JSON_KEYS, "json_format_options": {"sort_properties": False}}
+    log_format = as_json if options.log_encoding == "JSON" else text
+    message = "envoy.extensions.access_loggers.file.v3.FileAccessLog"
+    return [typed("envoy.access_loggers.file", message, path=path, log_format=log_format)]
+
+
+def hcm(options, side, log, routes, **extra):
+    """The HTTP connection manager (listener_builder.go, buildHTTPConnectionManager)."""
+    idle_timeout = options.stream_idle_timeout
+    if side == "server" and options.server_stream_idle_timeout:
+        idle_timeout = options.server_stream_idle_timeout
+    fields = {
         "codec_type": "AUTO",
         "route_config": routes,
         "use_remote_address": False,
         "normalize_path": True,
         "path_with_escaped_slashes_action": "KEEP_UNCHANGED",
-        "upgrade_configs": [{"upgrade_type": u} for u in o.upgrades.split(",") if u],
-        "stream_idle_timeout": sit,
+        "upgrade_configs": [{"upgrade_type": name} for name in options.upgrades.split(",") if name],
+        "stream_idle_timeout": idle_timeout,
         "proxy_100_continue": True,
-        "access_log": access_log(o, log),
+        "access_log": access_log(options, log),
         "http_filters": [
-            f("envoy.filters.http.grpc_stats", "envoy.extensions.filters.http.grpc_stats.v3.FilterConfig"),
-            f("envoy.filters.http.fault", "envoy.extensions.filters.http.fault.v3.HTTPFault"),
-            f("envoy.filters.http.cors", "envoy.extensions.filters.http.cors.v3.Cors"),
-            f("envoy.filters.http.router", "envoy.extensions.filters.http.router.v3.Router"),
+            typed("envoy.filters.http.grpc_stats", "envoy.extensions.filters.http.grpc_stats.v3.FilterConfig"),
+            typed("envoy.filters.http.fault", "envoy.extensions.filters.http.fault.v3.HTTPFault"),
+            typed("envoy.filters.http.cors", "envoy.extensions.filters.http.cors.v3.Cors"),
+            typed("envoy.filters.http.router", "envoy.extensions.filters.http.router.v3.Router"),
         ],
         **extra,
     }
-    if o.delayed_close:
-        c["delayed_close_timeout"] = o.delayed_close
-    return {"name": "envoy.filters.network.http_connection_manager", "typed_config": c}
+    if options.delayed_close:
+        fields["delayed_close_timeout"] = options.delayed_close
+    message = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+    return typed("envoy.filters.network.http_connection_manager", message, **fields)
 
 
 def cluster(name, address, **extra):
-    big = 4294967295
+    limits = ("max_connections", "max_pending_requests", "max_requests", "max_retries")
+    threshold = {**dict.fromkeys(limits, UNLIMITED), "track_remaining": True}
+    endpoint = {"endpoint": {"address": addr(address)}}
     return {
         "name": name,
         "type": "STATIC",
         "connect_timeout": "10s",
-        "load_assignment": {
-            "cluster_name": name,
-            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": addr(address)}}]}],
-        },
-        "circuit_breakers": {
-            "thresholds": [
-                {
-                    "max_connections": big,
-                    "max_pending_requests": big,
-                    "max_requests": big,
-                    "max_retries": big,
-                    "track_remaining": True,
-                }
-            ]
-        },
+        "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [endpoint]}]},
+        "circuit_breakers": {"thresholds": [threshold]},
         **extra,
     }
 
 
-def bootstrap(o, side, admin, listeners, clusters):
+def http_protocol_options(**fields):
+    """How a cluster speaks HTTP to its hosts."""
+    return {HTTP_PROTOCOL_OPTIONS: {"@type": T + HTTP_PROTOCOL_OPTIONS, **fields}}
+
+
+def bootstrap(options, side, admin, listeners, clusters):
+    # istio: pkg/bootstrap/config.go, extractRuntimeFlags
+    flags = {
+        "re2.max_program_size.error_level": 32768,
+        "envoy.reloadable_features.http_reject_path_with_fragment": False,
+    }
+    layers = [{"name": "global config", "static_layer": flags}, {"name": "admin", "admin_layer": {}}]
     return {
         "node": {"id": f"sidecar~{side}", "cluster": f"{side}.default"},
         "admin": {"address": addr(admin)},
-        # istio: pkg/bootstrap/config.go, extractRuntimeFlags
-        "layered_runtime": {
-            "layers": [
-                {
-                    "name": "global config",
-                    "static_layer": {
-                        "re2.max_program_size.error_level": 32768,
-                        "envoy.reloadable_features.http_reject_path_with_fragment": False,
-                    },
-                },
-                {"name": "admin", "admin_layer": {}},
-            ]
-        },
+        "layered_runtime": {"layers": layers},
         "static_resources": {"listeners": listeners, "clusters": clusters},
     }
 
 
+# ---------------------------------------------------------------- mutual TLS
 def tls_common(folder, who, alpn):
+    certificate = {
+        "certificate_chain": {"filename": f"{folder}/{who}.crt"},
+        "private_key": {"filename": f"{folder}/{who}.key"},
+    }
     return {
         "alpn_protocols": alpn,
         "tls_params": {"tls_minimum_protocol_version": "TLSv1_2", "tls_maximum_protocol_version": "TLSv1_3"},
-        "tls_certificates": [
-            {"certificate_chain": {"filename": f"{folder}/{who}.crt"}, "private_key": {"filename": f"{folder}/{who}.key"}}
-        ],
+        "tls_certificates": [certificate],
     }
 
 
-def client_config(o, folder):
-    """Client sidecar: outbound listener for an http-* Service port, route, cluster (httproute.go, cluster_builder.go)."""
-    name = f"outbound|8080||{HOST}"
-    h2 = o.h2_upgrade == "UPGRADE"
-    po = {}
-    if h2:  # setH2Options(): http2_protocol_options: {}
-        po["explicit_http_config"] = {"http2_protocol_options": {}}
-        if o.upstream_allow_connect == "on":
-            po["explicit_http_config"]["http2_protocol_options"]["allow_connect"] = True
-        if o.upstream_max_streams:
-            po["explicit_http_config"]["http2_protocol_options"]["max_concurrent_streams"] = o.upstream_max_streams
-    else:
-        po["explicit_http_config"] = {"http_protocol_options": {}}
-    ch = {}
-    if o.tcp_idle_timeout:
-        ch["idle_timeout"] = o.tcp_idle_timeout
-    if o.max_conn_duration:
-        ch["max_connection_duration"] = o.max_conn_duration
-    if ch:
-        po["common_http_protocol_options"] = ch
-    extra = {
-        "lb_policy": "LEAST_REQUEST",
-        "typed_extension_protocol_options": {
-            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
-                "@type": T + "envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
-                **po,
-            }
-        },
+def tls_to_server(folder, who, alpn, port):
+    """The transport socket towards the server's sidecar: it has to show the server's identity."""
+    context = tls_common(folder, who, alpn)
+    context["validation_context"] = {
+        "trusted_ca": {"filename": f"{folder}/ca.crt"},
+        "match_typed_subject_alt_names": [{"san_type": "URI", "matcher": {"exact": SERVER_IDENTITY}}],
     }
-    if o.mtls:
-        # istio.alpn's override: istio-h2 or istio-http/1.1 first (pilot/pkg/xds/filters/filters.go)
-        alpn = ["istio-h2", "istio", "h2"] if h2 else ["istio-http/1.1", "istio", "http/1.1"]
-        ctx = tls_common(folder, "client", alpn)
-        ctx["validation_context"] = {
-            "trusted_ca": {"filename": f"{folder}/ca.crt"},
-            "match_typed_subject_alt_names": [
-                {"san_type": "URI", "matcher": {"exact": "spiffe://cluster.local/ns/default/sa/websockets-server"}}
-            ],
-        }
-        extra["transport_socket"] = {
-            "name": "envoy.transport_sockets.tls",
-            "typed_config": {
-                "@type": T + "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
-                "common_tls_context": ctx,
-                "sni": f"outbound_.8080_._.{HOST}",
-            },
-        }
-    r = {"cluster": name, "timeout": o.route_timeout, "max_grpc_timeout": "0s"}
-    if o.retry == "on":
-        r["retry_policy"] = {
-            "retry_on": "connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes",
-            "num_retries": 2,
-            "host_selection_retry_max_attempts": "5",
-            "retry_host_predicate": [
-                {
-                    "name": "envoy.retry_host_predicates.previous_hosts",
-                    "typed_config": {
-                        "@type": T + "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"
-                    },
-                }
-            ],
-        }
-    vip = o.outbound.rsplit(":", 1)[0]
-    vhosts = [
-        {
-            "name": f"{HOST}:8080",
-            "include_request_attempt_count": True,
-            "domains": [HOST, "websockets-server", "websockets-server.default.svc", "websockets-server.default", vip],
-            "routes": [
-                {"name": "default", "match": {"prefix": "/"}, "route": r, "decorator": {"operation": f"{HOST}:8080/*"}}
-            ],
-        }
-    ]
-    clusters = [cluster(name, o.upstream or o.inbound, **extra)]
-    if o.outbound_policy == "ALLOW_ANY":
-        vhosts.append(
-            {
-                "name": "allow_any",
-                "domains": ["*"],
-                "include_request_attempt_count": True,
-                "routes": [
-                    {
-                        "name": "allow_any",
-                        "match": {"prefix": "/"},
-                        "route": {"cluster": "PassthroughCluster", "timeout": "0s", "max_grpc_timeout": "0s"},
-                    }
-                ],
-            }
-        )
-        clusters.append(
-            cluster(
-                "PassthroughCluster",
-                o.passthrough,
-                typed_extension_protocol_options={
-                    "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
-                        "@type": T + "envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
-                        "common_http_protocol_options": {"idle_timeout": "300s"},
-                        "use_downstream_protocol_config": {"http_protocol_options": {}, "http2_protocol_options": {}},
-                    }
-                },
-            )
-        )
-    elif o.outbound_policy == "REGISTRY_ONLY":
-        vhosts.append(
-            {
-                "name": "block_all",
-                "domains": ["*"],
-                "include_request_attempt_count": True,
-                "routes": [{"name": "block_all", "match": {"prefix": "/"}, "direct_response": {"status": 502}}],
-            }
-        )
+    message = "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
+    sni = f"outbound_.{port}_._.{HOST}"
+    return typed("envoy.transport_sockets.tls", message, common_tls_context=context, sni=sni)
+
+
+def tls_from_clients(folder):
+    """The transport socket of the server's sidecar: any identity of the mesh may come."""
+    context = tls_common(folder, "server", ["h2", "http/1.1"])  # util.ALPNHttp; istio-* names only match filter chains
+    context["validation_context"] = {
+        "trusted_ca": {"filename": f"{folder}/ca.crt"},
+        "match_typed_subject_alt_names": [{"san_type": "URI", "matcher": {"prefix": "spiffe://cluster.local/"}}],
+    }
+    message = "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext"
+    fields = {"common_tls_context": context, "require_client_certificate": True}
+    return typed("envoy.transport_sockets.tls", message, **fields)
+
+
+# ---------------------------------------------------------------- the client's sidecar
+def client_config(options, folder):
+    """Outbound listener for an http-* Service port, route, cluster (httproute.go, cluster_builder.go)."""
+    service = service_cluster(options, folder)
+    clusters, virtual_hosts = [service], [service_host(options, service["name"])]
+    if options.outbound_policy == "ALLOW_ANY":
+        clusters.append(passthrough_cluster(options))
+        virtual_hosts.append(allow_any())
+    elif options.outbound_policy == "REGISTRY_ONLY":
+        virtual_hosts.append(block_all())
     routes = {
         "name": "8080",
-        "virtual_hosts": vhosts,
+        "virtual_hosts": virtual_hosts,
         "validate_clusters": False,
         "max_direct_response_body_size_bytes": 1048576,
         "ignore_port_in_host_matching": True,
     }
-    x = {"stat_prefix": "outbound_0.0.0.0_8080;"}
-    if o.outbound_allow_connect == "on":
-        x["http2_protocol_options"] = {"allow_connect": True}
-    lst = {
+    extra = {"stat_prefix": "outbound_0.0.0.0_8080;"}
+    if options.outbound_allow_connect == "on":
+        extra["http2_protocol_options"] = {"allow_connect": True}
+    manager = hcm(options, "client", f"{folder}/client-sidecar.jsonl", routes, **extra)
+    listener = {
         "name": "0.0.0.0_8080",
-        "address": addr(o.outbound),
+        "address": addr(options.outbound),
         "traffic_direction": "OUTBOUND",
-        "filter_chains": [{"filters": [hcm(o, "client", f"{folder}/client-sidecar.jsonl", routes, **x)]}],
+        "filter_chains": [{"filters": [manager]}],
     }
-    return bootstrap(o, "client", o.client_admin, [lst], clusters)
+    return bootstrap(options, "client", options.client_admin, [listener], clusters)
 
 
-def server_config(o, folder):
-    """Server sidecar: virtualInbound chain for target port 80 (listener_inbound.go)."""
+def service_cluster(options, folder):
+    is_http2 = options.h2_upgrade == "UPGRADE"
+    protocol = {}
+    if is_http2 and options.upstream_allow_connect == "on":
+        protocol["allow_connect"] = True
+    if is_http2 and options.upstream_max_streams:
+        protocol["max_concurrent_streams"] = options.upstream_max_streams
+    # setH2Options(): http2_protocol_options: {}
+    fields = {"explicit_http_config": {"http2_protocol_options" if is_http2 else "http_protocol_options": protocol}}
+    common = {"idle_timeout": options.tcp_idle_timeout, "max_connection_duration": options.max_conn_duration}
+    if common := {name: value for name, value in common.items() if value}:
+        fields["common_http_protocol_options"] = common
+    extra = {"lb_policy": "LEAST_REQUEST", "typed_extension_protocol_options": http_protocol_options(**fields)}
+    if options.mtls:
+        alpn = ALPN["HTTP/2" if is_http2 else "HTTP/1.1"]
+        extra["transport_socket"] = tls_to_server(folder, "client", alpn, 8080)
+    return cluster(f"outbound|8080||{HOST}", options.upstream or options.inbound, **extra)
+
+
+def service_host(options, cluster_name):
+    route = {"cluster": cluster_name, "timeout": options.route_timeout, "max_grpc_timeout": "0s"}
+    if options.retry == "on":
+        previous_hosts = "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"
+        route["retry_policy"] = {
+            "retry_on": "connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes",
+            "num_retries": 2,
+            "host_selection_retry_max_attempts": "5",
+            "retry_host_predicate": [typed("envoy.retry_host_predicates.previous_hosts", previous_hosts)],
+        }
+    names = [HOST, "websockets-server", "websockets-server.default.svc", "websockets-server.default"]
+    decorator = {"operation": f"{HOST}:8080/*"}
+    return {
+        "name": f"{HOST}:8080",
+        "include_request_attempt_count": True,
+        "domains": [*names, options.outbound.rsplit(":", 1)[0]],
+        "routes": [{"name": "default", "match": {"prefix": "/"}, "route": route, "decorator": decorator}],
+    }
+
+
+def allow_any():
+    route = {"cluster": "PassthroughCluster", "timeout": "0s", "max_grpc_timeout": "0s"}
+    return {
+        "name": "allow_any",
+        "domains": ["*"],
+        "include_request_attempt_count": True,
+        "routes": [{"name": "allow_any", "match": {"prefix": "/"}, "route": route}],
+    }
+
+
+def block_all():
+    return {
+        "name": "block_all",
+        "domains": ["*"],
+        "include_request_attempt_count": True,
+        "routes": [{"name": "block_all", "match": {"prefix": "/"}, "direct_response": {"status": 502}}],
+    }
+
+
+def passthrough_cluster(options):
+    as_downstream = {"http_protocol_options": {}, "http2_protocol_options": {}}
+    fields = {
+        "common_http_protocol_options": {"idle_timeout": "300s"},
+        "use_downstream_protocol_config": as_downstream,
+    }
+    extra = {"typed_extension_protocol_options": http_protocol_options(**fields)}
+    return cluster("PassthroughCluster", options.passthrough, **extra)
+
+
+# ---------------------------------------------------------------- the server's sidecar
+def server_config(options, folder):
+    """The virtualInbound chain for target port 80 (listener_inbound.go)."""
     name = "inbound|80||"
-    r = {
-        "cluster": name,
-        "timeout": "0s",
-        "max_stream_duration": {"max_stream_duration": "0s", "grpc_timeout_header_max": "0s"},
-    }
-    if o.retry == "on":
-        r["retry_policy"] = {"retry_on": "reset-before-request", "num_retries": 2}
-    routes = {
-        "name": name,
-        "validate_clusters": False,
-        "virtual_hosts": [
-            {
-                "name": "inbound|http|8080",
-                "domains": ["*"],
-                "routes": [
-                    {
-                        "name": "default",
-                        "match": {"prefix": "/"},
-                        "route": r,
-                        "decorator": {"operation": f"{HOST}:8080/*"},
-                    }
-                ],
-            }
-        ],
-    }
-    x = {
+    extra = {
         "stat_prefix": "inbound_0.0.0.0_80;",
         "server_name": "istio-envoy",
         "forward_client_cert_details": "APPEND_FORWARD",
         "set_current_client_cert_details": {"subject": True, "dns": True, "uri": True},
     }
-    h2 = {}
-    if o.allow_connect == "on":  # what the guide's EnvoyFilter MERGE adds
-        h2["allow_connect"] = True
-    if o.max_concurrent_streams:
-        h2["max_concurrent_streams"] = o.max_concurrent_streams
-    if h2:
-        x["http2_protocol_options"] = h2
-    chain = {"name": "0.0.0.0_80", "filters": [hcm(o, "server", f"{folder}/server-sidecar.jsonl", routes, **x)]}
-    lst = {
+    http2 = {}
+    if options.allow_connect == "on":  # what the guide's EnvoyFilter MERGE adds
+        http2["allow_connect"] = True
+    if options.max_concurrent_streams:
+        http2["max_concurrent_streams"] = options.max_concurrent_streams
+    if http2:
+        extra["http2_protocol_options"] = http2
+    manager = hcm(options, "server", f"{folder}/server-sidecar.jsonl", inbound_routes(options, name), **extra)
+    chain = {"name": "0.0.0.0_80", "filters": [manager]}
+    listener = {
         "name": "virtualInbound",
-        "address": addr(o.inbound),
+        "address": addr(options.inbound),
         "traffic_direction": "INBOUND",
         "filter_chains": [chain],
     }
-    if o.mtls:
-        ctx = tls_common(folder, "server", ["h2", "http/1.1"])  # util.ALPNHttp; istio-* names only match filter chains
-        ctx["validation_context"] = {
-            "trusted_ca": {"filename": f"{folder}/ca.crt"},
-            "match_typed_subject_alt_names": [{"san_type": "URI", "matcher": {"prefix": "spiffe://cluster.local/"}}],
-        }
-        chain["transport_socket"] = {
-            "name": "envoy.transport_sockets.tls",
-            "typed_config": {
-                "@type": T + "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
-                "common_tls_context": ctx,
-                "require_client_certificate": True,
-            },
-        }
+    if options.mtls:
+        chain["transport_socket"] = tls_from_clients(folder)
         chain["filter_chain_match"] = {
             "transport_protocol": "tls",
             "application_protocols": ["istio-http/1.0", "istio-http/1.1", "istio-h2"],
         }
-        lst["listener_filters"] = [
-            {
-                "name": "envoy.filters.listener.tls_inspector",
-                "typed_config": {"@type": T + "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector"},
-            }
-        ]
+        inspector = "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector"
+        listener["listener_filters"] = [typed("envoy.filters.listener.tls_inspector", inspector)]
     # Istio's inbound cluster is ORIGINAL_DST with the magic source address 127.0.0.6
-    c = cluster(name, o.app, upstream_bind_config={"source_address": {"address": "127.0.0.6", "port_value": 0}})
-    return bootstrap(o, "server", o.server_admin, [lst], [c])
+    source = {"source_address": {"address": "127.0.0.6", "port_value": 0}}
+    application = cluster(name, options.app, upstream_bind_config=source)
+    return bootstrap(options, "server", options.server_admin, [listener], [application])
 
 
+def inbound_routes(options, cluster_name):
+    route = {
+        "cluster": cluster_name,
+        "timeout": "0s",
+        "max_stream_duration": {"max_stream_duration": "0s", "grpc_timeout_header_max": "0s"},
+    }
+    if options.retry == "on":
+        route["retry_policy"] = {"retry_on": "reset-before-request", "num_retries": 2}
+    decorator = {"operation": f"{HOST}:8080/*"}
+    virtual_host = {
+        "name": "inbound|http|8080",
+        "domains": ["*"],
+        "routes": [{"name": "default", "match": {"prefix": "/"}, "route": route, "decorator": decorator}],
+    }
+    return {"name": cluster_name, "validate_clusters": False, "virtual_hosts": [virtual_host]}
+
+
+# ---------------------------------------------------------------- the pair
 class EnvoyPair(Pair):
     """Two Envoys 1.40, each with one worker."""
 

@@ -15,7 +15,20 @@ import subprocess
 import sys
 
 sys.path.insert(1, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "envoy"))
-from envoy_pair import EnvoyPair, T, access_log, addr, bootstrap, cluster, hcm, server_config, tls_common  # noqa: E402
+from envoy_pair import (  # noqa: E402
+    ALPN,
+    SERVER_IDENTITY,
+    EnvoyPair,
+    T,
+    access_log,
+    addr,
+    bootstrap,
+    cluster,
+    hcm,
+    http_protocol_options,
+    server_config,
+    tls_to_server,
+)
 from pair import HOST as SERVICE_HOST  # noqa: E402
 from pair import moved  # noqa: E402
 
@@ -27,7 +40,6 @@ HTTPS_SERVER = {
     "tls": {"mode": "SIMPLE", "credentialName": "ws-example-com"},
 }
 DESTINATION = {"destination": {"host": "websockets-server", "port": {"number": 8080}}}
-SERVER_IDENTITY = "spiffe://cluster.local/ns/default/sa/websockets-server"
 GATEWAY_IDENTITY = "spiffe://cluster.local/ns/istio-system/sa/istio-ingressgateway-service-account"
 
 
@@ -345,33 +357,17 @@ def gateway_listeners(o, folder):
 def upstream_protocol(o, h2):
     """The protocol towards the upstream hosts, as a cluster's extension options."""
     if o.use_client_protocol:
-        protocol = {"use_downstream_protocol_config": {"http_protocol_options": {}, "http2_protocol_options": {}}}
-    else:
-        protocol = {"explicit_http_config": {"http2_protocol_options" if h2 else "http_protocol_options": {}}}
-    kind = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
-    return {kind: {"@type": T + kind, **protocol}}
+        as_downstream = {"http_protocol_options": {}, "http2_protocol_options": {}}
+        return http_protocol_options(use_downstream_protocol_config=as_downstream)
+    return http_protocol_options(explicit_http_config={"http2_protocol_options" if h2 else "http_protocol_options": {}})
 
 
 def service_cluster(o, folder, port):
-    name = f"outbound|{port}||{SERVICE_HOST}"
     h2 = o.h2_upgrade == "UPGRADE"
     extra = {"lb_policy": "LEAST_REQUEST", "typed_extension_protocol_options": upstream_protocol(o, h2)}
     if o.mtls:
-        alpn = ["istio-h2", "istio", "h2"] if h2 else ["istio-http/1.1", "istio", "http/1.1"]
-        context = tls_common(folder, "gateway", alpn)
-        context["validation_context"] = {
-            "trusted_ca": {"filename": f"{folder}/ca.crt"},
-            "match_typed_subject_alt_names": [{"san_type": "URI", "matcher": {"exact": SERVER_IDENTITY}}],
-        }
-        extra["transport_socket"] = {
-            "name": "envoy.transport_sockets.tls",
-            "typed_config": {
-                "@type": T + "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
-                "common_tls_context": context,
-                "sni": f"outbound_.{port}_._.{SERVICE_HOST}",
-            },
-        }
-    return cluster(name, o.upstream or o.inbound, **extra)
+        extra["transport_socket"] = tls_to_server(folder, "gateway", ALPN["HTTP/2" if h2 else "HTTP/1.1"], port)
+    return cluster(f"outbound|{port}||{SERVICE_HOST}", o.upstream or o.inbound, **extra)
 
 
 def gateway_config(o, folder):
