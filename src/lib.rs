@@ -17,6 +17,7 @@ pub mod access_log;
 pub mod cli;
 pub mod client;
 pub mod drain;
+pub mod escape;
 pub mod http1;
 pub mod mesh;
 pub mod net;

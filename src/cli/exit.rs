@@ -4,6 +4,8 @@ use std::error::Error;
 use std::io;
 use std::process::ExitCode;
 
+use crate::escape::escape;
+
 /// Done, and every check passed.
 pub(super) const OK: u8 = 0;
 /// A check failed, connecting failed, or standard output cannot be written to.
@@ -43,9 +45,15 @@ pub(super) fn unreported(error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("write the report: {error}"))
 }
 
-/// Prints `error: what: why` with the whole chain of sources on standard error, and `hint: …` if there is advice.
-#[expect(clippy::print_stderr, reason = "the one place where an error meets the user")]
+/// Prints `error: what: why` with the whole chain of sources on standard error, and `hint: …` if there is advice. Each is
+/// one line.
 pub(super) fn report(error: &dyn Error, hint: Option<&str>, status: u8) -> ExitCode {
+    report_quoting(error, "", hint, status)
+}
+
+/// As [`report`], with what another program said below the error, each of its lines marked as such.
+#[expect(clippy::print_stderr, reason = "the one place where an error meets the user")]
+pub(super) fn report_quoting(error: &dyn Error, said: &str, hint: Option<&str>, status: u8) -> ExitCode {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
@@ -57,9 +65,12 @@ pub(super) fn report(error: &dyn Error, hint: Option<&str>, status: u8) -> ExitC
         }
         source = cause.source();
     }
-    eprintln!("error: {text}");
+    eprintln!("error: {}", escape(&text));
+    for line in said.lines() {
+        eprintln!("  | {}", escape(line));
+    }
     if let Some(hint) = hint {
-        eprintln!("hint: {hint}");
+        eprintln!("hint: {}", escape(hint));
     }
     ExitCode::from(status)
 }

@@ -14,6 +14,7 @@ use crate::access_log::explain::{
     Explanation, Sidecar, explain, explain_session, particulars, session_particulars,
 };
 use crate::access_log::{Joiner, LineFormat, MOST_WAITING, ParsedLine};
+use crate::escape::{escape_line, to_json};
 use input::Inputs;
 use summary::Summary;
 use wrap::wrapped;
@@ -116,18 +117,19 @@ fn explained(args: Args, mut out: impl Write, width: Option<usize>) -> Result<()
         })?;
         match args.output {
             Output::Text => write!(out, "{}", fitting(summary.to_string()))?,
-            Output::Json => writeln!(out, "{}", summary.json(VERSION))?,
+            Output::Json => writeln!(out, "{}", to_json(&summary.json(VERSION)).map_err(io::Error::from)?)?,
         }
     } else if args.output == Output::Json {
         let mut before = format!("{{\"version\":{VERSION},\"explanations\":[\n");
         let too_long = each(input, &format, |found| {
-            write!(out, "{before}{}", json(&found))?;
+            write!(out, "{before}{}", to_json(&json(&found))?)?;
             ",\n".clone_into(&mut before);
             Ok(())
         })?;
         writeln!(out, "\n],\"lines_too_long\":{too_long}}}")?;
     } else if args.verbose {
-        each(input, &format, |found| writeln!(out, "{}", fitting(words(&found, true))))?;
+        // An empty line between paragraphs.
+        each(input, &format, |found| writeln!(out, "{}\n", fitting(words(&found, true))))?;
     } else {
         each(input, &format, |found| writeln!(out, "{}", words(&found, false)))?;
     }
@@ -209,21 +211,23 @@ fn particulars_of(found: &Found<'_>) -> Vec<String> {
     }
 }
 
+/// What was found, in one line.
 fn words(found: &Found<'_>, verbose: bool) -> String {
     let explanation = explanation(found);
     let paragraph = || explanation.paragraph(&particulars_of(found));
-    match found {
-        Found::Line(_) if verbose => format!("{}\n", paragraph()),
+    let words = match found {
+        Found::Line(_) if verbose => paragraph(),
         Found::Line(_) => explanation.to_string(),
         Found::Session(client, _) => {
             let id = client.text_of("request_id").unwrap_or("without a request id");
             if verbose {
-                format!("session {id}, both sides: {}\n", paragraph())
+                format!("session {id}, both sides: {}", paragraph())
             } else {
                 format!("session {id}, both sides, told by the {explanation}")
             }
         }
-    }
+    };
+    escape_line(&words).into_owned()
 }
 
 fn json(found: &Found<'_>) -> serde_json::Value {

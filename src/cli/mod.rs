@@ -1,6 +1,7 @@
 //! The command line: one file a subcommand, each turning arguments into a plain configuration and an outcome into an
 //! [`ExitCode`]. The only module that knows clap, and the only one that prints errors.
 
+mod arguments;
 mod client;
 mod connection;
 mod duration;
@@ -57,7 +58,10 @@ pub fn main() -> ExitCode {
         crate::telemetry::install();
         return sidecar::run_prepared(sidecar);
     }
-    let cli = Cli::parse();
+    let cli: Cli = match arguments::parse() {
+        Ok(cli) => cli,
+        Err(status) => return status,
+    };
     crate::telemetry::install();
     if cli.command.writes_data()
         && let Err(error) = standard_output::check()

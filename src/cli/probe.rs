@@ -8,6 +8,7 @@ use clap::ValueEnum;
 use super::connection::ConnectionArgs;
 use super::exit;
 use crate::client::UriError;
+use crate::escape::to_json_pretty;
 use crate::probe::{self, Report};
 
 /// Says what a WebSocket endpoint can do.
@@ -68,7 +69,7 @@ fn try_run(args: Args, uri: crate::client::WebSocketUri) -> io::Result<Report> {
     runtime.shutdown_background();
     let text = match args.output {
         OutputForm::Human => probe::render(&report),
-        OutputForm::Json => format!("{}\n", serde_json::to_string_pretty(&report)?),
+        OutputForm::Json => format!("{}\n", to_json_pretty(&report)?),
     };
     io::stdout().write_all(text.as_bytes()).map_err(|error| exit::unwritten(&error))?;
     Ok(report)

@@ -15,6 +15,7 @@ use tokio::sync::mpsc::unbounded_channel;
 use self::reports::Report;
 use super::{exit, lint, mesh_config};
 use crate::drain::{EndSignal, EndSignals};
+use crate::escape::escape_line;
 use crate::mesh::{Documents, MeshDefaults, Source};
 use crate::verify::report::Reporter;
 use crate::verify::{
@@ -152,8 +153,10 @@ pub(super) fn run(args: Args) -> ExitCode {
 /// The scenarios, a line each.
 fn list(scenarios: &[Scenario], out: &mut impl Write) -> ExitCode {
     let width = scenarios.iter().map(|scenario| scenario.name.len()).max().unwrap_or_default();
-    let line = |scenario: &Scenario| format!("{:width$}  {}\n", scenario.name, scenario.description);
-    let text: String = scenarios.iter().map(line).collect();
+    let line = |scenario: &Scenario| format!("{:width$}  {}", scenario.name, scenario.description);
+    let lines: Vec<_> =
+        scenarios.iter().map(|scenario| escape_line(&line(scenario)).into_owned() + "\n").collect();
+    let text = lines.concat();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Ok(()) => ExitCode::from(exit::OK),
         Err(error) => exit::report(&exit::unwritten(&error), None, exit::FAILED),
@@ -303,5 +306,9 @@ fn failed(error: &VerifyError) -> ExitCode {
         }
         _ => None,
     };
-    exit::report(error, hint.as_deref(), exit::USAGE)
+    let said = match error {
+        VerifyError::Envoy(EnvoyError::Start { log, .. }) => log,
+        _ => "",
+    };
+    exit::report_quoting(error, said, hint.as_deref(), exit::USAGE)
 }

@@ -14,7 +14,7 @@ use tungstenite::{Error, Message};
 
 use super::connect::{Event, Observer};
 use super::keepalive::PingTimeout;
-use super::render;
+use crate::escape::Escaped;
 use crate::websocket::close_code::{self, CloseStatus};
 use crate::websocket::{Frames, failure};
 
@@ -88,7 +88,7 @@ impl Closed {
 
     /// The transcript's last lines: what this side did not take, and the end as Python's client shows it.
     pub(super) fn told(&self) -> String {
-        let end = format!("Connection closed: {}.", render::escape(&self.status.to_string()));
+        let end = format!("Connection closed: {}.", Escaped(&self.status));
         match self.too_long {
             Some(too_long) => {
                 format!("The server sent {too_long}: --max-message-size allows more.\n{end}")

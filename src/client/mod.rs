@@ -30,7 +30,6 @@ pub use keepalive::{KeepaliveConfig, PING_INTERVAL, PING_TIMEOUT};
 pub use meaning::Meaning;
 pub use narration::Narrator;
 pub use pipe::InputError;
-pub use render::escape;
 
 use crate::drain::{EndSignal, EndSignals};
 

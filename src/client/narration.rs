@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::connect::{Direction, Event, Observer, response_lines};
-use super::render::escape;
+use crate::escape::escape;
 use crate::tls::TlsFacts;
 use crate::websocket::close_code;
 use crate::websocket::frame_header::{FIN, FrameHeader};

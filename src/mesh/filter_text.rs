@@ -5,6 +5,7 @@ use std::fmt;
 
 use super::connection_manager_patch::HTTP_CONNECTION_MANAGER_TYPE;
 use super::document::HTTP_CONNECTION_MANAGER;
+use super::scalar::scalar;
 
 /// The `EnvoyFilter` that merges options into HTTP connection managers. Its text is the document in YAML.
 #[derive(Debug)]
@@ -30,15 +31,16 @@ impl fmt::Display for ConnectionManagerFilter<'_> {
 kind: EnvoyFilter
 metadata:
   name: {name}
-  namespace: {namespace}
+  namespace: {}
 spec:
-"
+",
+            scalar(namespace)
         )?;
         if !labels.is_empty() {
             writeln!(f, "  workloadSelector:\n    labels:")?;
         }
         for (label, value) in *labels {
-            writeln!(f, "      {label}: {value}")?;
+            writeln!(f, "      {}: {}", scalar(label), scalar(value))?;
         }
         write!(
             f,

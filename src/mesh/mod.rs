@@ -23,6 +23,7 @@ mod mesh_config;
 mod outbound;
 mod patches;
 mod place;
+mod scalar;
 mod source;
 mod traffic_policy;
 mod virtual_host;

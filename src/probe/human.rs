@@ -1,9 +1,9 @@
-//! The report as lines for people, without control characters, whatever the server sent.
+//! The report as lines for people, of which a terminal obeys nothing, whatever the server sent.
 
 use std::fmt::Write;
 
 use super::report::{Attempt, Outcome, Report, Timings};
-use crate::client::escape;
+use crate::escape::escape_line;
 
 /// How much of a refusal's body is shown.
 const SHOWN_BODY_CHARACTERS: usize = 500;
@@ -14,7 +14,7 @@ pub fn render(report: &Report) -> String {
     let mut text = String::new();
     // Writing to a string cannot fail.
     let mut line = |name: &str, value: &str| {
-        let _ = writeln!(text, "{}", escape(format!("{name:<21}{value}").trim_end()));
+        let _ = writeln!(text, "{}", escape_line(format!("{name:<21}{value}").trim_end()));
     };
     line(&report.uri, "");
     line("  address", report.address.as_deref().unwrap_or("none"));
@@ -48,9 +48,9 @@ pub fn render(report: &Report) -> String {
     for attempt in &report.attempts {
         render_attempt(attempt, &mut line);
     }
-    let _ = writeln!(text, "\n{}", escape(&report.verdict));
+    let _ = writeln!(text, "\n{}", escape_line(&report.verdict));
     for sentence in &report.advice {
-        let _ = writeln!(text, "hint: {}", escape(sentence));
+        let _ = writeln!(text, "{}", escape_line(&format!("hint: {sentence}")));
     }
     text
 }

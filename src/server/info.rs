@@ -7,6 +7,7 @@ use http::Version;
 use serde::Serialize;
 
 use super::config::Pod;
+use crate::escape::to_json_pretty;
 use crate::http1::RequestHead;
 use crate::tls::server::ServerFacts;
 
@@ -54,7 +55,7 @@ pub(super) fn render(head: &RequestHead, peer: &Peer, pod: &Pod) -> String {
         tls: peer.tls.as_ref(),
         pod,
     };
-    let mut text = serde_json::to_string_pretty(&info).unwrap_or_else(|_| unreachable!("its keys are text"));
+    let mut text = to_json_pretty(&info).unwrap_or_else(|_| unreachable!("its keys are text"));
     text.push('\n');
     text
 }

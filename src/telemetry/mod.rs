@@ -5,11 +5,14 @@ mod counter;
 
 use std::io::{self, IsTerminal};
 
+use tracing_subscriber::field::MakeExt;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt;
 use tracing_subscriber::prelude::*;
 
 pub use counter::Counter;
+
+use crate::escape::Escaped;
 
 /// Installs the subscriber; warnings and errors unless `RUST_LOG` says otherwise: `LEVEL` or `MODULE=LEVEL`, several with
 /// commas. A second call does nothing.
@@ -24,7 +27,16 @@ pub fn install() {
     };
     let colour =
         io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let events = fmt::layer().with_writer(io::stderr).with_ansi(colour).with_target(false);
+    // What is told may be of a stranger's: the log line, document or peer that it is about.
+    let fields = fmt::format::debug_fn(|writer, field, value| match field.name() {
+        "message" => write!(writer, "{}", Escaped(format_args!("{value:?}"))),
+        name => write!(writer, "{name}={}", Escaped(format_args!("{value:?}"))),
+    });
+    let events = fmt::layer()
+        .fmt_fields(fields.delimited(" "))
+        .with_writer(io::stderr)
+        .with_ansi(colour)
+        .with_target(false);
     // Fails only where a subscriber is installed already, as in a test that runs two commands.
     let _ = tracing_subscriber::registry().with(events).with(filter).try_init();
     if let Some(error) = refused {

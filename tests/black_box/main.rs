@@ -12,6 +12,7 @@ mod sidecar;
 mod sidecar_access_log;
 mod sidecar_admin;
 mod standard_output;
+mod strangers;
 mod support;
 mod verify;
 mod verify_envoy;

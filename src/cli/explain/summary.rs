@@ -6,6 +6,7 @@ use std::fmt;
 use super::{Found, explanation};
 use crate::access_log::ParsedLine;
 use crate::access_log::explain::{Explanation, Health, explain, flag_meaning};
+use crate::escape::{Escaped, escape_line};
 
 /// The width of the longest bar, in columns.
 const BAR: usize = 40;
@@ -140,9 +141,9 @@ impl fmt::Display for Summary {
         for (ended, worth) in self.by_frequency() {
             let id = worth.request_id.as_deref().map(|id| format!(", first {id}")).unwrap_or_default();
             let times = if worth.times == 1 { "once".to_owned() } else { format!("{} times", worth.times) };
-            writeln!(out, "  {times}{id}: {ended}")?;
+            writeln!(out, "  {}", Escaped(format_args!("{times}{id}: {ended}")))?;
             if let Some(change) = &worth.first.change {
-                writeln!(out, "    {change}")?;
+                writeln!(out, "    {}", escape_line(change))?;
             }
         }
         Ok(())
@@ -152,9 +153,9 @@ impl fmt::Display for Summary {
 /// A bar for each count, the largest as wide as bars get, none that counts something empty.
 fn chart(out: &mut fmt::Formatter<'_>, counts: &BTreeMap<String, usize>) -> fmt::Result {
     let most = counts.values().copied().max().unwrap_or(1).max(1);
-    let width = counts.keys().map(String::len).max().unwrap_or_default();
     let digits = most.to_string().len();
-    let mut sorted: Vec<_> = counts.iter().collect();
+    let mut sorted: Vec<_> = counts.iter().map(|(name, count)| (escape_line(name), count)).collect();
+    let width = sorted.iter().map(|(name, _)| name.chars().count()).max().unwrap_or_default();
     sorted.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
     for (name, count) in sorted {
         let bar = "█".repeat((count * BAR).div_ceil(most));

@@ -2,6 +2,8 @@
 
 use textwrap::{Options, WordSeparator, WordSplitter};
 
+use crate::escape::escape_line;
+
 /// What the rest of a broken line of a list stands further in than its beginning.
 const HANGING: usize = 2;
 
@@ -21,9 +23,10 @@ pub(super) fn wrapped(text: &str, width: usize) -> String {
             .word_separator(WordSeparator::AsciiSpace)
             .word_splitter(WordSplitter::NoHyphenation)
             .break_words(false);
-        textwrap::fill(words, options)
+        // A word of the log's may begin a line now.
+        textwrap::wrap(words, options).iter().map(|line| escape_line(line).into_owned()).collect::<Vec<_>>()
     });
-    lines.collect::<Vec<_>>().join("\n")
+    lines.flatten().collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]
@@ -38,6 +41,7 @@ mod tests {
             ("  once upon a time\n    there was", "  once upon\n    a time\n    there\n      was"),
             ("incomprehensibilities", "incomprehensibilities"),
             ("a\n\nb\n", "a\n\nb\n"),
+            ("once ::error::x", "once\n\\x3a:error::x"),
         ] {
             assert_eq!(wrapped(text, 11), expected);
         }

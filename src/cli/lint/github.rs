@@ -2,33 +2,26 @@
 
 use std::io::{self, Write};
 
+use crate::escape::WorkflowCommand;
 use crate::mesh::lint::{Finding, Severity};
 
 pub(super) fn write(out: &mut impl Write, findings: &[Finding]) -> io::Result<()> {
     for Finding { rule, place, message, yaml } in findings {
-        let command = match rule.severity {
+        let name = match rule.severity {
             Severity::Error => "error",
             Severity::Warning => "warning",
             Severity::Note => "notice",
         };
-        let mut text = format!("{message}\nwhy: {}\nfix: {}", rule.why, rule.fix);
-        if !yaml.is_empty() {
-            text.push('\n');
-            text.push_str(yaml);
-        }
-        let (file, line, column) = (property(&place.file), place.line, place.column);
-        let (title, text) = (property(rule.code), data(&text));
-        writeln!(out, "::{command} file={file},line={line},col={column},title={title}::{text}")?;
+        let command = WorkflowCommand::new(name)
+            .property("file", &place.file)
+            .property("line", place.line)
+            .property("col", place.column)
+            .property("title", rule.code)
+            .line(message)
+            .line(&format!("why: {}", rule.why))
+            .line(&format!("fix: {}", rule.fix));
+        let command = yaml.lines().fold(command, WorkflowCommand::line);
+        writeln!(out, "{command}")?;
     }
     Ok(())
-}
-
-/// Escapes what would end a command.
-fn data(text: &str) -> String {
-    text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
-}
-
-/// Escapes what would end a property.
-fn property(text: &str) -> String {
-    data(text).replace(':', "%3A").replace(',', "%2C")
 }

@@ -5,11 +5,13 @@ use std::io::IsTerminal;
 use std::os::fd::AsFd;
 
 use miette::{
-    Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, SourceCode, SourceSpan,
+    Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteError, MietteSpanContents,
+    SourceCode, SourceSpan, SpanContents,
 };
 use terminal_size::{Width, terminal_size_of};
 
 use super::is_coloured;
+use crate::escape::{Excerpt, escape, escape_line};
 use crate::mesh::Text;
 use crate::mesh::lint::{Finding, Severity};
 
@@ -42,15 +44,20 @@ impl Human {
     /// All findings, an empty line after each.
     pub(in crate::cli) fn render(&self, texts: &[Text], findings: &[Finding]) -> String {
         let mut rendered = String::new();
+        // Findings come file by file.
+        let mut last: Option<(&str, Excerpt)> = None;
         for finding in findings {
-            let text = texts.iter().find(|text| *text.name == *finding.place.file);
-            let text = text.map_or("", |text| &text.text);
-            let source = NamedSource::new(&finding.place.file, text.to_owned());
+            let file = &*finding.place.file;
+            if last.as_ref().is_none_or(|(name, _)| *name != file) {
+                let text = texts.iter().find(|text| text.name == file).map_or("", |text| &text.text);
+                last = Some((file, Excerpt::of(text)));
+            }
+            let Some((_, excerpt)) = &last else { continue };
             // Writing to a String does not fail.
-            let _ = self.handler.render_report(&mut rendered, &Report { finding, source });
+            let _ = self.handler.render_report(&mut rendered, &Report { finding, excerpt });
             // Not part of the report, which would break long lines, and then it would be YAML no more.
             for line in finding.yaml.lines() {
-                rendered.extend([YAML_MARGIN, line, "\n"]);
+                rendered.extend([YAML_MARGIN, &escape_line(line), "\n"]);
             }
             rendered.push('\n');
         }
@@ -62,12 +69,12 @@ impl Human {
 #[derive(Debug)]
 struct Report<'f> {
     finding: &'f Finding,
-    source: NamedSource<String>,
+    excerpt: &'f Excerpt,
 }
 
 impl fmt::Display for Report<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.finding.message)
+        formatter.write_str(&escape(&self.finding.message))
     }
 }
 
@@ -93,12 +100,37 @@ impl Diagnostic for Report<'_> {
     }
 
     fn source_code(&self) -> Option<&dyn SourceCode> {
-        Some(&self.source)
+        Some(self)
     }
 
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
-        let span = &self.finding.place.span;
+        let span = self.excerpt.range(&self.finding.place.span);
         let span = SourceSpan::from((span.start, span.len()));
         Some(Box::new(std::iter::once(LabeledSpan::new_with_span(None, span))))
+    }
+}
+
+impl SourceCode for Report<'_> {
+    fn read_span<'a>(
+        &'a self,
+        span: &SourceSpan,
+        lines_before: usize,
+        lines_after: usize,
+    ) -> Result<Box<dyn SpanContents<'a> + 'a>, MietteError> {
+        let contents = self.excerpt.text.read_span(span, lines_before, lines_after)?;
+        let place = &self.finding.place;
+        // The column of a span without context is the one that is shown, and miette counts bytes.
+        let column = match (lines_before, usize::try_from(place.column)) {
+            (0, Ok(column)) => column.saturating_sub(1),
+            _ => contents.column(),
+        };
+        Ok(Box::new(MietteSpanContents::new_named(
+            escape(&place.file).into_owned(),
+            contents.data(),
+            *contents.span(),
+            contents.line(),
+            column,
+            contents.line_count(),
+        )))
     }
 }

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use super::count;
+use crate::escape::to_json_pretty;
 use crate::mesh::lint::{Finding, Severity};
 
 /// Raised when a field goes or changes its meaning; a new one does not raise it.
@@ -60,8 +61,7 @@ pub(super) fn write(out: &mut impl Write, findings: &[Finding]) -> io::Result<()
             notes: count(findings, Severity::Note),
         },
     };
-    serde_json::to_writer_pretty(&mut *out, &report)?;
-    writeln!(out)
+    writeln!(out, "{}", to_json_pretty(&report)?)
 }
 
 fn entry(finding: &Finding) -> Entry<'_> {

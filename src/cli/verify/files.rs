@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use crate::cli::exit;
+use crate::escape::Escaped;
 use crate::verify::{EXAMPLE, report, scenario_schema};
 
 /// What verify does beside verifying.
@@ -66,7 +67,8 @@ fn init(path: &Path) -> Result<(), WriteError> {
     let mut file = OpenOptions::new().write(true).create_new(true).open(path).map_err(named)?;
     file.write_all(EXAMPLE.as_bytes()).map_err(named)?;
     // Where nobody reads standard error, nobody misses it.
-    let _ = writeln!(io::stderr(), "run it with: websockets-cli verify --scenario {}", path.display());
+    let file = Escaped(path.display());
+    let _ = writeln!(io::stderr(), "run it with: websockets-cli verify --scenario {file}");
     Ok(())
 }
 

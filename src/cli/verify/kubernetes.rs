@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::escape::escape_line;
 use crate::mesh::Documents;
 use crate::verify::{Change, KubernetesConfig, LiveMesh, VerifyError};
 
@@ -117,7 +118,7 @@ impl Kubernetes {
     fn tell(&self, changes: &[Change]) {
         let would = if self.args.dry_run { " (dry run)" } else { "" };
         for Change { title, kind } in changes {
-            let line = format!("{title} {kind}{would}");
+            let line = escape_line(&format!("{title} {kind}{would}")).into_owned();
             // Who does not listen any more does not want to know.
             let _ = if self.is_to_be_verified() {
                 writeln!(io::stderr(), "{line}")

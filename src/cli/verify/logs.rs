@@ -9,6 +9,7 @@ use super::super::exit;
 use super::reports::{self, Report};
 use super::{failed, status};
 use crate::access_log::{GivenUp, LineFormat, MOST_WAITING};
+use crate::escape::{Escaped, escape_line};
 use crate::verify::report::Reporter;
 use crate::verify::{
     Expectation, LogsConfig, LogsOutcome, Place, Side, Summary, VerifyError, VerifyEvent, judge_logs, select,
@@ -170,15 +171,16 @@ fn report(
         writeln!(out, "{} skipped: longer than 1 MiB", counted(outcome.too_long, "line"))?;
     }
     for what in &outcome.not_judged {
-        writeln!(out, "{what}")?;
+        writeln!(out, "{}", escape_line(&what.to_string()))?;
     }
     for place in outcome.alone.iter().take(NAMED_ALONE) {
         let id =
             place.request_id.as_deref().map_or("no request id".to_owned(), |id| format!("request id {id}"));
-        writeln!(out, "{} log {}:{} did not join: {id}", place.side, place.path.display(), place.number)?;
+        let file = Escaped(place.path.display());
+        writeln!(out, "{} log {file}:{} did not join: {}", place.side, place.number, Escaped(id))?;
     }
     for line in ranges(outcome.alone.get(NAMED_ALONE..).unwrap_or_default()) {
-        writeln!(out, "{line}")?;
+        writeln!(out, "{}", escape_line(&line))?;
     }
     out.flush()
 }

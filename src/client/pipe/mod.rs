@@ -16,8 +16,9 @@ pub use input::InputError;
 use super::config::ClientConfig;
 use super::connect::Connection;
 use super::session::{Output, Session};
-use super::{Outcome, deadline_passes, render};
+use super::{Outcome, deadline_passes};
 use crate::drain::EndSignals;
+use crate::escape::Escaped;
 
 /// How long the records of a session that is given up may take to be written.
 const LAST_RECORDS: Duration = Duration::from_millis(500);
@@ -76,7 +77,7 @@ where
 
 /// The transcript's first line.
 pub(super) fn say_connected(config: &ClientConfig) {
-    say(&format!("Connected to {}.", render::escape(&config.connect.uri.to_string())));
+    say(&format!("Connected to {}.", Escaped(&config.connect.uri)));
 }
 
 /// A line of talk. That nobody reads it is no reason to end.

@@ -1,6 +1,7 @@
 //! Standard output of a script: messages as lines, as bytes, or as records.
 
-use std::io;
+use std::borrow::Cow;
+use std::io::{self, IsTerminal};
 
 use tokio::io::{AsyncWriteExt, Stdout};
 use tungstenite::Message;
@@ -9,6 +10,7 @@ use super::record::{Direction, Record};
 use crate::client::config::Format;
 use crate::client::render;
 use crate::client::session::Output;
+use crate::escape::{escape_controls, escape_line};
 
 /// How much is gathered before it is written: what a pipe holds on Linux.
 const CHUNK_BYTES: usize = 64 * 1024;
@@ -17,12 +19,16 @@ const CHUNK_BYTES: usize = 64 * 1024;
 pub(super) struct Messages {
     stdout: Stdout,
     format: Format,
+    /// How the texts of [`Format::Lines`] are escaped.
+    escape: fn(&str) -> Cow<'_, str>,
     gathered: Vec<u8>,
 }
 
 impl Messages {
     pub(super) fn new(format: Format) -> Self {
-        Self { stdout: tokio::io::stdout(), format, gathered: Vec::new() }
+        // In a pipe they are data, which stays as it is but for what would make more than one line of a message.
+        let escape = if io::stdout().is_terminal() { escape_line } else { escape_controls };
+        Self { stdout: tokio::io::stdout(), format, escape, gathered: Vec::new() }
     }
 }
 
@@ -37,7 +43,7 @@ impl Output for Messages {
         match (self.format, message) {
             (Format::Jsonl, _) => Record::new(Direction::Received, message).write(&mut self.gathered),
             (Format::Lines, _) => {
-                if let Some(text) = render::data(message) {
+                if let Some(text) = render::data(message, self.escape) {
                     self.gathered.extend_from_slice(text.as_bytes());
                     self.gathered.push(b'\n');
                 }

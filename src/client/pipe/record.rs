@@ -9,6 +9,7 @@ use serde::Serialize;
 use tungstenite::Message;
 
 use crate::client::closing::code_of;
+use crate::escape::to_json;
 use crate::websocket::close_code;
 
 /// The version of the form.
@@ -111,18 +112,9 @@ impl<'a> Record<'a> {
         Self { close_code, ..Self::new(Direction::Received, &Message::Close(None)) }
     }
 
-    /// Appends the line. JSON lets DEL and C1 stand as they are, and a terminal obeys them; here they are escaped too.
+    /// Appends the line.
     pub(super) fn write(&self, out: &mut Vec<u8>) {
-        let line = serde_json::to_string(self).expect("plain data");
-        let mut rest = line.as_str();
-        while let Some(at) = rest.find(char::is_control) {
-            let mut characters = rest[at..].chars();
-            let control = characters.next().map_or(0, u32::from);
-            out.extend_from_slice(&rest.as_bytes()[..at]);
-            out.extend_from_slice(format!("\\u{control:04x}").as_bytes());
-            rest = characters.as_str();
-        }
-        out.extend_from_slice(rest.as_bytes());
+        out.extend_from_slice(to_json(self).expect("plain data").as_bytes());
         out.push(b'\n');
     }
 }

@@ -12,7 +12,6 @@ use rustyline::completion::unescape;
 use tungstenite::Message;
 use tungstenite::protocol::CloseFrame;
 
-use crate::client::render::escape;
 use crate::websocket::close_code;
 
 /// The command that takes a path.
@@ -56,7 +55,7 @@ pub(super) enum CommandError {
     Hex(String),
     #[error("not base64: {0}")]
     Base64(base64::DecodeError),
-    #[error("{}: {source}", escape(path))]
+    #[error("{path}: {source}")]
     File { path: String, source: io::Error },
     #[error("at most {limit} bytes fit, and these are {size}")]
     TooLong { limit: usize, size: usize },

@@ -10,20 +10,18 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use nix::sys::signal::{SigSet, Signal, raise};
-use rustyline::completion::{Completer, FilenameCompleter, Pair};
 use rustyline::error::ReadlineError;
-use rustyline::highlight::Highlighter;
-use rustyline::hint::Hinter;
 use rustyline::history::DefaultHistory;
-use rustyline::validate::{ValidationContext, ValidationResult, Validator};
-use rustyline::{CompletionType, Config, Context, ExternalPrinter, Helper};
+use rustyline::{ColorMode, CompletionType, Config, ExternalPrinter};
 use tokio::sync::{mpsc, oneshot};
 use tungstenite::Message;
 use unicode_width::UnicodeWidthChar;
 
+use super::callbacks::Callbacks;
 use super::command::{self, Command};
 use crate::client::config::TerminalConfig;
 use crate::client::session::Batch;
+use crate::escape::escape_line;
 
 /// The guide's prompt, Python websockets'.
 const PROMPT: &str = "> ";
@@ -86,7 +84,7 @@ impl SharedConnection {
 }
 
 #[derive(Debug, Clone, Default)]
-struct SharedStage(Arc<(Mutex<Stage>, Condvar)>);
+pub(super) struct SharedStage(Arc<(Mutex<Stage>, Condvar)>);
 
 impl SharedStage {
     fn lock(&self) -> MutexGuard<'_, Stage> {
@@ -96,6 +94,14 @@ impl SharedStage {
     fn change(&self, change: impl FnOnce(&mut Stage)) {
         change(&mut self.lock());
         self.0.1.notify_all();
+    }
+
+    /// A line is being edited, of which this has been typed.
+    pub(super) fn edit_line(&self, typed: &str) {
+        self.change(|stage| {
+            stage.editing = true;
+            typed.clone_into(&mut stage.typed);
+        });
     }
 
     /// Waits until a line is edited and marks the handover; false when there will be no more.
@@ -108,66 +114,12 @@ impl SharedStage {
 
     /// Leaves the line that was being edited, but not while a message is handed over: the printer would take the
     /// terminal for free and write into the line.
-    fn leave_line(&self) {
+    pub(super) fn leave_line(&self) {
         let mut stage = self.lock();
         stage.editing = false;
         drop(self.0.1.wait_timeout_while(stage, HANDOVER, |stage| stage.printing));
     }
 }
-
-/// rustyline's callbacks, which run on the editor's thread.
-struct Callbacks {
-    stage: SharedStage,
-    /// Whether lines may be commands.
-    commands: bool,
-    files: FilenameCompleter,
-}
-
-impl Hinter for Callbacks {
-    type Hint = String;
-
-    /// Called before the prompt is painted and whenever the text changes.
-    fn hint(&self, line: &str, _: usize, _: &Context<'_>) -> Option<String> {
-        self.stage.change(|stage| {
-            stage.editing = true;
-            line.clone_into(&mut stage.typed);
-        });
-        None
-    }
-}
-
-impl Validator for Callbacks {
-    /// Called on Enter, while the terminal is still the editor's.
-    fn validate(&self, _: &mut ValidationContext<'_>) -> rustyline::Result<ValidationResult> {
-        self.stage.leave_line();
-        Ok(ValidationResult::Valid(None))
-    }
-}
-
-impl Completer for Callbacks {
-    type Candidate = Pair;
-
-    /// Commands, and the path after one that takes a path.
-    fn complete(&self, line: &str, at: usize, _: &Context<'_>) -> rustyline::Result<(usize, Vec<Pair>)> {
-        let before = &line[..at];
-        if !self.commands || !before.starts_with('/') {
-            Ok((at, Vec::new()))
-        } else if before.contains(' ') {
-            let takes_path = before.starts_with(command::FILE);
-            if takes_path { self.files.complete_path(line, at) } else { Ok((at, Vec::new())) }
-        } else {
-            let pair = |name: &&str| Pair { display: (*name).to_owned(), replacement: format!("{name} ") };
-            Ok((
-                0,
-                command::names().filter(|name| name.starts_with(before)).map(|name| pair(&name)).collect(),
-            ))
-        }
-    }
-}
-
-impl Highlighter for Callbacks {}
-
-impl Helper for Callbacks {}
 
 type LineEditor = rustyline::Editor<Callbacks, DefaultHistory>;
 
@@ -182,6 +134,8 @@ impl Editor {
     pub(in crate::client) fn open(config: &TerminalConfig) -> Option<Self> {
         let editing = Config::builder()
             .completion_type(CompletionType::List)
+            // What is highlighted here has no colour, and has to be whatever `NO_COLOR` says.
+            .color_mode(ColorMode::Forced)
             .max_history_size(HISTORY_LINES)
             .ok()?
             .build();
@@ -189,11 +143,7 @@ impl Editor {
         let printer = Box::new(editor.create_external_printer().ok()?);
         let stage = SharedStage::default();
         let commands = !config.raw;
-        editor.set_helper(Some(Callbacks {
-            stage: stage.clone(),
-            commands,
-            files: FilenameCompleter::new(),
-        }));
+        editor.set_helper(Some(Callbacks::new(stage.clone(), commands)));
         let history = config.history.clone().filter(|path| remember(&mut editor, path));
         Some(Self {
             lines: Lines { editor, stage, connection: SharedConnection::default(), history, commands },
@@ -327,7 +277,7 @@ impl Lines {
             }
             Ok(Command::Help) => command::help(),
             Ok(Command::Headers) => self.connection.lock().heads.clone(),
-            Err(error) => format!("{error}\n"),
+            Err(error) => format!("{}\n", escape_line(&error.to_string())),
         };
         // Between two lines the terminal is this thread's. Without one there is nobody to tell.
         let _ = io::stdout().write_all(answer.as_bytes());

@@ -1,5 +1,6 @@
 //! The client on a terminal: what is typed is sent, or is a command; messages are shown above the prompt.
 
+mod callbacks;
 mod command;
 mod editor;
 
@@ -19,6 +20,7 @@ use super::narration::Narrator;
 use super::session::{Batch, Output, Session, Until};
 use super::{ClientConfig, Outcome, RunError, deadline_passes, render};
 use crate::drain::{EndSignal, EndSignals};
+use crate::escape::{Escaped, escape, escape_line};
 use crate::net::Transport;
 
 /// What goes before a received message: Python websockets' mark.
@@ -51,7 +53,7 @@ pub(super) async fn run(
     deadline: Option<Instant>,
     signals: &mut EndSignals,
 ) -> Result<Outcome, RunError> {
-    let connected = format!("Connected to {}.\n", render::escape(&config.connect.uri.to_string()));
+    let connected = format!("Connected to {}.\n", Escaped(&config.connect.uri));
     io::stdout().write_all(connected.as_bytes())?;
     let (typed, mut input) = mpsc::channel(TYPED_AHEAD);
     let (pieces, to_print) = mpsc::channel(PRINTED_AHEAD);
@@ -141,12 +143,12 @@ async fn drive(
     }
 }
 
-/// Both heads of the opening handshake, without control characters.
+/// Both heads of the opening handshake, as lines.
 fn heads(connection: &Connection) -> String {
     let response = response_lines(&connection.response);
     let mut heads = String::new();
     for line in connection.request.iter().chain([&String::new()]).chain(&response) {
-        heads.push_str(&render::escape(line));
+        heads.push_str(&escape_line(line));
         heads.push('\n');
     }
     heads
@@ -177,7 +179,7 @@ impl Screen {
         let text = String::from_utf8_lossy(payload);
         let space = if text.is_empty() { "" } else { " " };
         let milliseconds = sent.elapsed().as_secs_f64() * 1000.0;
-        self.say(&format!("pong{space}{} in {milliseconds:.1} ms\n", render::escape(&text)));
+        self.say(&format!("pong{space}{} in {milliseconds:.1} ms\n", escape(&text)));
     }
 }
 
@@ -191,7 +193,7 @@ impl Output for Screen {
     fn received(&mut self, message: &Message) {
         if let Message::Pong(payload) = message {
             self.pong(payload);
-        } else if let Some(text) = render::data(message) {
+        } else if let Some(text) = render::data(message, escape) {
             self.gathered.push_str(&self.narrator.take());
             self.gathered.push_str(RECEIVED);
             self.gathered.push_str(&text);

@@ -18,6 +18,7 @@ use crate::mesh::document::{
 };
 use crate::mesh::inbound::target_port;
 use crate::mesh::patches::{Direction, is_for_version};
+use crate::mesh::scalar::scalar;
 
 /// How many listeners a message names.
 const MAX_SHOWN: usize = 8;
@@ -69,7 +70,7 @@ fn without_pods(set: &Set, filter: &EnvoyFilter, written: &Manifest) -> Option<F
             "no pod of the namespace {namespace} is in these documents; the pods of {} are in {}",
             meant.name, meant.namespace
         );
-        let yaml = format!("metadata:\n  namespace: {}", meant.namespace);
+        let yaml = format!("metadata:\n  namespace: {}", scalar(&meant.namespace));
         return Some(ENVOY_FILTER_NAMESPACE.at(place, message, yaml));
     }
     let selected = if set.knows_pods_of(namespace) {

@@ -7,6 +7,7 @@ use super::manifest::{Node, Set};
 use super::rules::UNKNOWN_FIELD;
 use super::schema::{self, Message};
 use crate::mesh::field::snake_case;
+use crate::mesh::scalar::scalar;
 
 /// How similar (Jaro-Winkler) a name must be to be what was meant.
 const SIMILAR: f64 = 0.8;
@@ -51,7 +52,7 @@ fn check_message(node: &Node<'_>, message: &Message, path: &str, findings: &mut 
 /// The field's value as it is to be written again; what is longer than a word stays as it is.
 fn value(entry: &Node<'_>) -> String {
     match entry.field().to_exact_json() {
-        Value::String(text) => text,
+        Value::String(text) => scalar(&text).into_owned(),
         word @ (Value::Bool(_) | Value::Number(_)) => word.to_string(),
         _ => "…".to_owned(),
     }

@@ -10,6 +10,7 @@ use super::rules::{DUPLICATE_DESTINATION_RULE, DUPLICATE_VIRTUAL_SERVICE, UNKNOW
 use crate::mesh::document::{DEFAULT_NAMESPACE, DestinationRule, Service, VirtualService};
 use crate::mesh::host::{resolve, service_host};
 use crate::mesh::place::Place;
+use crate::mesh::scalar::scalar;
 
 /// How similar (Jaro-Winkler) a host must be to be what was meant.
 const SIMILAR: f64 = 0.9;
@@ -45,12 +46,12 @@ pub(super) fn unknown(set: &Set, host: &str, namespace: &str, place: Place, key:
         let full = service.host();
         let message =
             format!("the host {host} {means}, and no Service has that name: {full} has a similar one");
-        return Some(UNKNOWN_HOST.at(place, message, format!("{key}{full}")));
+        return Some(UNKNOWN_HOST.at(place, message, format!("{key}{}", scalar(&full))));
     }
     let message = format!("the host {host} {means}, and no Service in these documents has that name");
-    let full = format!("{key}{}.svc.cluster.local", host.trim_end_matches(".svc"));
     if is_short_form(set, host, namespace) {
-        return Some(UNKNOWN_HOST.at(place, message, full));
+        let full = format!("{}.svc.cluster.local", host.trim_end_matches(".svc"));
+        return Some(UNKNOWN_HOST.at(place, message, format!("{key}{}", scalar(&full))));
     }
     let is_there = |(name, namespace): (&str, &str)| {
         set.services_by_namespace.contains_key(namespace) && resolved == service_host(name, namespace)

@@ -6,6 +6,7 @@ use super::manifest::{Manifest, Set};
 use super::rules::{DIRECT_RESPONSE, UNKNOWN_DESTINATION};
 use crate::mesh::document::{Documents, HttpAction, Service, VirtualService};
 use crate::mesh::host::resolve;
+use crate::mesh::scalar::scalar;
 
 pub(super) fn check(set: &Set, findings: &mut Vec<Finding>) {
     for service in set.documents.virtual_services() {
@@ -52,6 +53,7 @@ fn check_destinations(set: &Set, service: &VirtualService, written: &Manifest, f
             && !has_subset(documents, target, name)
         {
             let message = format!("no DestinationRule for {resolved} has the subset {name}");
+            let name = scalar(name);
             let yaml = format!("subsets:\n- name: {name}\n  labels:\n    version: {name}");
             findings.push(UNKNOWN_DESTINATION.at(subset.place(), message, yaml));
         }

@@ -6,6 +6,7 @@ use super::finding::Finding;
 use super::manifest::{Manifest, Set};
 use super::rules::{SERVICE_SELECTOR, TCP_PORT, UNDECLARED_NAMED_PORT, UNDECLARED_PORT, UNDECLARED_PROTOCOL};
 use crate::mesh::document::{Deployment, PortProtocol, Service, ServicePort, TargetPort};
+use crate::mesh::scalar::scalar;
 
 /// Protocols that nobody speaks WebSocket over; a port that says one of these is meant to be no HTTP port.
 const NEVER_HTTP: [&str; 4] = ["udp", "mongo", "mysql", "redis"];
@@ -48,7 +49,7 @@ fn check_protocol(written: &Manifest, index: usize, port: &ServicePort, findings
     } else {
         // What is before the hyphen is the protocol that Istio took it for, and says nothing that should stay.
         let rest = name.and_then(|name| name.split_once('-')).map_or(name, |(_, rest)| Some(rest));
-        format!("name: http-{}", rest.unwrap_or("websocket"))
+        format!("name: {}", scalar(&format!("http-{}", rest.unwrap_or("websocket"))))
     };
     let number = port.number;
     match port.protocol {
@@ -80,7 +81,7 @@ fn without_pods(set: &Set, service: &Service, written: &Manifest) -> Finding {
 
 /// A mapping of labels as YAML.
 pub(super) fn labels<'l>(name: &str, labels: impl IntoIterator<Item = (&'l String, &'l String)>) -> String {
-    let lines = labels.into_iter().map(|(label, value)| format!("\n  {label}: {value}"));
+    let lines = labels.into_iter().map(|(label, value)| format!("\n  {}: {}", scalar(label), scalar(value)));
     format!("{name}:{}", lines.collect::<String>())
 }
 
@@ -100,7 +101,7 @@ fn check_target(
         match &port.target {
             TargetPort::Name(name) if !pod.ports.contains_key(name) => {
                 let message = format!("no container of the {kind} {workload} has a port named {name}");
-                let yaml = format!("ports:\n- name: {name}\n  containerPort: {}", port.number);
+                let yaml = format!("ports:\n- name: {}\n  containerPort: {}", scalar(name), port.number);
                 findings.push(UNDECLARED_NAMED_PORT.at(place(), message, yaml));
             }
             TargetPort::Number(number) if !pod.port_numbers.contains(number) => {

@@ -27,6 +27,7 @@ use super::drain_manager::DrainManager;
 use super::stats::{self, Reading, Scope, Snapshot, WorkerStats};
 use crate::access_log::Reopen;
 use crate::drain::Drain;
+use crate::escape::to_json_pretty;
 use crate::net;
 
 /// Envoy's type for what is not JSON.
@@ -305,8 +306,8 @@ impl Answer {
     }
 
     fn json(value: &serde_json::Value) -> Self {
-        // Its keys are strings, so that writing it does not fail.
-        let body = format!("{value:#}\n");
+        let mut body = to_json_pretty(value).unwrap_or_else(|_| unreachable!("its keys are strings"));
+        body.push('\n');
         Self { status: StatusCode::OK, content_type: "application/json", body, ends: false }
     }
 

@@ -6,6 +6,7 @@ use std::fmt::Write;
 use serde_json::json;
 
 use super::super::stats::{Kind, Reading, Scope, Snapshot};
+use crate::escape::escape_line;
 
 /// Envoy's `format` parameter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +48,7 @@ fn sorted(snapshot: &Snapshot) -> BTreeMap<String, Reading> {
 pub(super) fn text(snapshot: &Snapshot) -> String {
     sorted(snapshot).iter().fold(String::new(), |mut text, (name, reading)| {
         // Writing to a string does not fail.
-        let _ = writeln!(text, "{name}: {}", reading.value);
+        let _ = writeln!(text, "{}: {}", escape_line(name), reading.value);
         text
     })
 }

@@ -6,6 +6,7 @@ use std::io::{self, Write};
 
 use super::Reporter;
 use super::findings::{Finding, findings, said};
+use crate::escape::{WorkflowCommand, escape};
 use crate::verify::event::{Summary, VerifyEvent};
 use crate::verify::judge::Verdict;
 
@@ -27,7 +28,7 @@ impl<W: Write, S: Write> Github<W, S> {
 
     fn annotate(&mut self, verdict: &Verdict) -> io::Result<()> {
         for finding in verdict.cases.iter().flat_map(findings) {
-            self.commands.write_all(annotation(verdict, &finding).as_bytes())?;
+            writeln!(self.commands, "{}", annotation(verdict, &finding))?;
         }
         self.commands.flush()
     }
@@ -53,26 +54,16 @@ impl<W: Write, S: Write> Reporter for Github<W, S> {
     }
 }
 
-fn annotation(verdict: &Verdict, finding: &Finding<'_>) -> String {
-    let mut properties = Vec::new();
+fn annotation(verdict: &Verdict, finding: &Finding<'_>) -> WorkflowCommand {
+    let mut command = WorkflowCommand::new("error");
     if let Some(file) = &verdict.file {
-        properties.push(format!("file={}", property(&file.display().to_string())));
+        command = command.property("file", file.display());
         if let Some(line) = finding.checks.iter().find_map(|check| check.at) {
-            properties.push(format!("line={line}"));
+            command = command.property("line", line);
         }
     }
-    properties.push(format!("title={}", property(&format!("verify: {}", verdict.scenario))));
-    format!("::error {}::{}\n", properties.join(","), data(&finding.lines().join("\n")))
-}
-
-/// What a command says, in one line (`escapeData` in GitHub's toolkit).
-fn data(text: &str) -> String {
-    text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
-}
-
-/// The value of a property of a command (`escapeProperty` in GitHub's toolkit).
-fn property(text: &str) -> String {
-    data(text).replace(':', "%3A").replace(',', "%2C")
+    command = command.property("title", format_args!("verify: {}", verdict.scenario));
+    finding.lines().iter().fold(command, |command, line| command.line(line))
 }
 
 fn markdown(verdicts: &[Verdict], summary: &Summary) -> String {
@@ -98,11 +89,10 @@ fn markdown(verdicts: &[Verdict], summary: &Summary) -> String {
 /// A text as the cell of a table: nothing of it is markup.
 fn cell(text: &str) -> String {
     let mut cell = String::with_capacity(text.len());
-    for char in text.chars() {
+    for char in escape(text).chars() {
         match char {
             '&' => cell.push_str("&amp;"),
             '<' => cell.push_str("&lt;"),
-            '\r' | '\n' => cell.push(' '),
             '|' | '\\' | '`' | '*' | '_' | '[' | ']' => cell.extend(['\\', char]),
             _ => cell.push(char),
         }

@@ -8,6 +8,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::Reporter;
 use super::findings::{Finding, findings};
+use crate::escape::{escape, escape_line};
 use crate::verify::event::{Summary, VerifyEvent};
 use crate::verify::expect::Side;
 use crate::verify::judge::{Decisive, Verdict};
@@ -50,10 +51,10 @@ impl<W: Write> Human<W> {
         let mut text = String::new();
         // Both as wide, so that the names stand in one column.
         let status = if verdict.holds() { self.painted(GREEN, "ok  ") } else { self.painted(RED, "FAIL") };
-        writeln!(text, "{status}  {}", self.painted(BOLD, &verdict.scenario))?;
+        writeln!(text, "{status}  {}", self.painted(BOLD, &escape(&verdict.scenario)))?;
         for case in &verdict.cases {
             if let Some(label) = &case.label {
-                writeln!(text, "      {label}")?;
+                writeln!(text, "      {}", escape_line(label))?;
             }
             for side in Side::BOTH {
                 let decided_by: Vec<_> = case.decided_by.iter().filter(|it| it.field.side == side).collect();
@@ -63,7 +64,7 @@ impl<W: Write> Human<W> {
                 let has_lines = decided_by.iter().any(|decisive| decisive.lines > 0);
                 let said: Vec<String> = decided_by.into_iter().map(said).collect();
                 let said = if has_lines { said.join("  ") } else { "no line".to_owned() };
-                writeln!(text, "        {side}  {said}")?;
+                writeln!(text, "        {side}  {}", escape(&said))?;
             }
             for finding in findings(case) {
                 self.finding(&mut text, &verdict.scenario, &finding)?;
@@ -74,14 +75,15 @@ impl<W: Write> Human<W> {
 
     fn finding(&self, text: &mut String, scenario: &str, finding: &Finding<'_>) -> fmt::Result {
         for check in &finding.checks {
-            let what = self.painted(RED, &format!("{scenario}: {}: {}:", check.subject, check.field));
-            writeln!(text, "      {what} expected {}, was {}", check.expected, check.actual)?;
+            let what = format!("{scenario}: {}: {}:", check.subject, check.field);
+            let found = format!("expected {}, was {}", check.expected, check.actual);
+            writeln!(text, "      {} {}", self.painted(RED, &escape_line(&what)), escape(&found))?;
         }
         if let Some(line) = finding.line {
-            writeln!(text, "        {}", self.painted(FAINT, line))?;
+            writeln!(text, "        {}", self.painted(FAINT, &escape_line(line)))?;
         }
         for more in finding.explanation.map(str::to_owned).into_iter().chain(finding.more()) {
-            writeln!(text, "        {more}")?;
+            writeln!(text, "        {}", escape_line(&more))?;
         }
         Ok(())
     }

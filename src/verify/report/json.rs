@@ -7,6 +7,7 @@ use schemars::{JsonSchema, Schema, schema_for};
 use serde::Serialize;
 
 use super::Reporter;
+use crate::escape::to_json_pretty;
 use crate::verify::event::{Summary, VerifyEvent};
 use crate::verify::expect::Side;
 use crate::verify::judge::{CaseVerdict, Check, Decisive, Subject, Verdict};
@@ -173,8 +174,7 @@ impl<W: Write> Json<W> {
             seconds: summary.elapsed.as_secs_f64(),
             scenarios: &self.scenarios,
         };
-        serde_json::to_writer_pretty(&mut self.out, &document)?;
-        self.out.write_all(b"\n")?;
+        writeln!(self.out, "{}", to_json_pretty(&document)?)?;
         self.out.flush()
     }
 }

@@ -1,4 +1,5 @@
 //! The report for CI servers: JUnit's XML, in the form of Jenkins. A scenario is a test suite, each of its cases a test.
+//! XML has no way to write most control characters: what is escaped is written as in JSON.
 
 use std::io::{self, Write};
 
@@ -6,6 +7,7 @@ use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
 use super::Reporter;
 use super::findings::{Finding, findings, said};
+use crate::escape::escape_line_as_json;
 use crate::verify::event::VerifyEvent;
 use crate::verify::judge::{CaseVerdict, Verdict};
 
@@ -42,11 +44,13 @@ impl<W: Write> Reporter for Junit<W> {
 }
 
 fn suite(verdict: &Verdict) -> TestSuite {
-    let mut suite = TestSuite::new(verdict.scenario.as_str());
+    let name = escape_line_as_json(&verdict.scenario);
+    let mut suite = TestSuite::new(&*name);
     suite.set_time(verdict.elapsed);
     for case in &verdict.cases {
-        let mut test = TestCase::new(case.label.as_deref().unwrap_or(&verdict.scenario), status(case));
-        test.set_classname(verdict.scenario.as_str());
+        let mut test =
+            TestCase::new(case.label.as_deref().map_or(name.clone(), escape_line_as_json), status(case));
+        test.set_classname(&*name);
         test.set_assertions(case.checks.len());
         suite.add_test_case(test);
     }
@@ -59,8 +63,9 @@ fn status(case: &CaseVerdict) -> TestCaseStatus {
         return TestCaseStatus::success();
     };
     let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
-    status.set_message(said(first)).set_type(first.field.as_str());
-    let lines: Vec<String> = findings.iter().flat_map(Finding::lines).collect();
+    status.set_message(escape_line_as_json(&said(first))).set_type(escape_line_as_json(&first.field));
+    let lines = findings.iter().flat_map(Finding::lines);
+    let lines: Vec<String> = lines.map(|line| escape_line_as_json(&line).into_owned()).collect();
     status.set_description(lines.join("\n"));
     status
 }

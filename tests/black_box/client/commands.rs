@@ -130,6 +130,27 @@ fn another_connection_takes_the_place_of_this_one() {
 }
 
 #[test]
+fn a_line_of_the_history_is_shown_and_not_obeyed() {
+    let state = tempfile::tempdir().expect("a folder");
+    let folder = state.path().join("websockets-cli");
+    std::fs::create_dir(&folder).expect("a folder");
+    std::fs::write(folder.join("history"), "a\x1b[2Jb\n").expect("a file");
+    let server = Server::start(|mut peer| {
+        let line = read_text(&mut peer);
+        close(&mut peer, CloseCode::Normal, "");
+        line
+    });
+    let mut terminal = Terminal::with(80, &[&server.uri], state.path());
+    let connected = format!("Connected to {}.\n> ", server.uri);
+    terminal.shows(&connected);
+    terminal.type_keys("\x1b[A");
+    terminal.shows(&format!("{connected}a␛[2Jb"));
+    terminal.type_keys("\r");
+    assert_eq!(server.result(), "a\x1b[2Jb");
+    terminal.ends();
+}
+
+#[test]
 fn the_next_session_knows_the_lines_of_the_one_before() {
     let state = tempfile::tempdir().expect("a folder");
     for (keys, expected) in [("remembered\r", "remembered"), ("\x1b[A\r", "remembered")] {

@@ -263,13 +263,15 @@ fn binary_is_shown_as_hex_and_control_characters_are_escaped() {
         peer.send(Message::binary(vec![0x00, 0x1b, 0xff])).expect("the client reads");
         peer.send(Message::text("tab\there nl\nline2 esc\x1b[31mred nel\u{85} 你好"))
             .expect("the client reads");
+        peer.send(Message::text("\u{202e}evil\u{2028}\u{2069}")).expect("the client reads");
         peer.send(Message::text("")).expect("the client reads");
         echo(peer)
     });
     let uri = server.uri.clone();
     let mut terminal = Terminal::start(&uri);
     let shown = format!(
-        "Connected to {uri}.\n< (binary) 001bff\n< tab\\there nl\\nline2 esc\\x1b[31mred nel\\x85 你好\n<\n"
+        "Connected to {uri}.\n< (binary) 001bff\n< tab\\there nl\\nline2 esc\\x1b[31mred nel\\x85 你好\n\
+         < \\u202eevil\\u2028\\u2069\n<\n"
     );
     terminal.shows(&format!("{shown}> "));
     terminal.type_keys("\x04");

@@ -58,11 +58,11 @@ pub enum EnvoyError {
         reason: String,
     },
     /// It did not come up.
-    #[error("start Envoy: {reason}{}", tail(log))]
+    #[error("start Envoy: {reason}{}", if log.is_empty() { "" } else { "; its log ends with" })]
     Start {
         /// What happened.
         reason: String,
-        /// The end of its own log.
+        /// The end of its own log, which may have several lines.
         log: String,
     },
     /// The application has nowhere to listen.
@@ -72,10 +72,6 @@ pub enum EnvoyError {
 
 fn at(place: Option<&Place>) -> String {
     place.map_or_else(String::new, |place| format!("{}:{}: ", place.file, place.line))
-}
-
-fn tail(log: &str) -> String {
-    if log.is_empty() { String::new() } else { format!("; its log ends with:\n{log}") }
 }
 
 /// The program, and how many pairs of it may run at once.
