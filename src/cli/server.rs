@@ -26,7 +26,7 @@ use crate::tls::{self, CredentialsError};
 /// environment's `POD_NAME`, `POD_NAMESPACE` and `NODE_NAME`).
 ///
 /// SIGTERM or SIGINT drains it: it is not ready any more, refuses new sessions with 503, answers what has come, closes all
-/// sessions with 1001, and ends with status 0. A second signal ends it at once.
+/// sessions with 1001, and ends with status 0. A second signal ends it at once. SIGHUP and SIGUSR1 are ignored, with a warning.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Where to listen; port 0 lets the system choose one.
@@ -244,6 +244,7 @@ pub(super) fn run(args: Args) -> ExitCode {
 /// Serves until a signal ends it.
 async fn serve(server: Server, drain_timeout: Duration) -> Result<(), ServeError> {
     let mut signals = EndSignals::install()?;
+    let outlived = outlive_signals()?;
     let drain = Drain::new();
     let address = server.local_addr();
     let serving = server.serve(drain.clone());
@@ -260,7 +261,23 @@ async fn serve(server: Server, drain_timeout: Duration) -> Result<(), ServeError
     tokio::select! {
         ended = serving => ended,
         () = draining => Ok(()),
+        () = outlived => Ok(()),
     }
+}
+
+/// Takes over the signals that would end the process by the system's default and are not meant to: SIGHUP, of which Envoy too
+/// only says that it came, and SIGUSR1, which a sidecar reopens its access log for. The future never ends.
+fn outlive_signals() -> std::io::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut hangup, mut user) = (signal(SignalKind::hangup())?, signal(SignalKind::user_defined1())?);
+    Ok(async move {
+        loop {
+            tokio::select! {
+                _ = hangup.recv() => tracing::warn!("SIGHUP is ignored; SIGTERM ends the server"),
+                _ = user.recv() => tracing::warn!("SIGUSR1 is ignored; the server has no log to reopen"),
+            }
+        }
+    })
 }
 
 #[cfg(test)]

@@ -43,6 +43,9 @@ const KEEP_ALIVE: Duration = Duration::from_secs(30);
 /// How long a peer without streams may take to end a connection after GOAWAY, and how long its answers may take to leave.
 const LINGER: Duration = Duration::from_secs(1);
 
+/// How much of a request's body is waited for before the request is answered: what one window holds.
+const MOST_BODY: usize = SETTINGS.initial_stream_window_size as usize;
+
 /// What the first bytes of a connection are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Opening {
@@ -140,10 +143,15 @@ impl Connection {
                 Err(rejection) => reply(stream, &mut respond, rejection.response(), true).await,
             }
         } else {
-            let (path, head) = (request.uri().path(), request_head(&request));
-            let asked = Asked { path, head: &head, peer: &self.peer, worker: &self.worker };
-            let has_body = *request.method() != Method::HEAD;
-            reply(stream, &mut respond, routes::respond(&asked), has_body).await
+            match self.read_body(&mut stream).await {
+                Ok(()) => {
+                    let (path, head) = (request.uri().path(), request_head(&request));
+                    let asked = Asked { path, head: &head, peer: &self.peer, worker: &self.worker };
+                    let has_body = *request.method() != Method::HEAD;
+                    reply(stream, &mut respond, routes::respond(&asked), has_body).await
+                }
+                Err(error) => Err(error),
+            }
         };
         if answered.is_err() {
             self.reset.update(|reset| reset + 1);
@@ -153,6 +161,22 @@ impl Connection {
                 self.abused.cancel();
             }
         }
+    }
+
+    /// Throws the body of a request away. No route wants one, but an answer before its end would also end the stream, and what is
+    /// malformed behind the head (RFC 9113 section 8.1.1) would never be judged. A body that is long or slow is not waited for.
+    async fn read_body(&self, stream: &mut Stream) -> Result<(), StreamError> {
+        let limit = self.worker.shared.config.handshake_timeout;
+        let reading = async {
+            let mut read = 0;
+            while read < MOST_BODY {
+                let Some(data) = poll_fn(|cx| stream.poll_data(cx)).await? else { break };
+                stream.release(data.len());
+                read += data.len();
+            }
+            Ok(())
+        };
+        tokio::time::timeout(limit, reading).await.unwrap_or(Ok(()))
     }
 }
 

@@ -68,6 +68,21 @@ fn expect_going_away(session: &mut WebSocket<TcpStream>) {
 }
 
 #[test]
+fn signals_that_end_nothing_are_ignored_with_a_warning() {
+    let (mut server, address) = server(&[]);
+    let mut session = session(address);
+    for signal in [Signal::SIGHUP, Signal::SIGUSR1] {
+        server.signal(signal);
+        server.wait_for(&format!("{signal} is ignored"));
+        session.send(Message::text("hello")).unwrap();
+        assert_eq!(session.read().unwrap(), Message::text("hello"));
+    }
+    server.signal(Signal::SIGTERM);
+    expect_going_away(&mut session);
+    assert!(server.end().success());
+}
+
+#[test]
 fn text_binary_and_empty_messages_come_back() {
     let (_server, address) = server(&[]);
     let mut session = session(address);

@@ -2,6 +2,7 @@
 
 mod drain;
 mod http2;
+mod malformed;
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
