@@ -27,6 +27,25 @@ pub trait ByteStream: AsyncRead + AsyncWrite + Unpin + Debug {}
 
 impl<T: AsyncRead + AsyncWrite + Unpin + Debug> ByteStream for T {}
 
+/// A byte stream that may hold bytes which it has taken, in either direction, beyond the system's own buffers.
+pub trait Holding {
+    /// How many.
+    fn held(&self) -> usize;
+}
+
+impl Holding for TcpStream {
+    fn held(&self) -> usize {
+        0
+    }
+}
+
+#[cfg(test)]
+impl Holding for tokio::io::DuplexStream {
+    fn held(&self) -> usize {
+        0
+    }
+}
+
 /// A connection whose kind is known at run time only, as a client's is.
 pub type Transport = Box<dyn ByteStream>;
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 use http::{HeaderValue, StatusCode};
 
 use super::connection::parse_token;
-use super::{duration, exit};
+use super::{allocator, duration, exit};
 use crate::drain::{Drain, EndSignals};
 use crate::net;
 use crate::server::{CloseAfter, Config, Ping, Pod, ServeError, Server};
@@ -97,6 +97,12 @@ struct Limits {
     /// a message makes it].
     #[arg(long, value_name = "BYTES")]
     max_frame_size: Option<NonZeroUsize>,
+
+    /// How many bytes of messages all sessions may hold together: messages that have come in part, and answers that clients do
+    /// not take. At the bound new sessions get 503, and a message longer than 16 KiB is not read on until there is room; a
+    /// session that holds memory then and does not move for 5 s is ended (1013). A longer message is closed with 1009.
+    #[arg(long, value_name = "BYTES", default_value_t = Config::MAX_BUFFERED_BYTES)]
+    max_buffered_bytes: usize,
 
     /// How long a client may take for the head of its first request.
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration::parse)]
@@ -200,6 +206,7 @@ impl Args {
             max_connections: limits.max_connections,
             max_message_size: limits.max_message_size,
             max_frame_size: limits.max_frame_size.map(NonZeroUsize::get),
+            max_buffered_bytes: limits.max_buffered_bytes,
             handshake_timeout: limits.handshake_timeout,
             idle_timeout: limits.idle_timeout,
             ping: limits.ping_interval.map(|interval| Ping { interval, timeout: limits.ping_timeout }),
@@ -217,6 +224,7 @@ pub(super) fn run(args: Args) -> ExitCode {
     if args.health {
         return health::run(args);
     }
+    allocator::begin_with_settings();
     net::raise_open_file_limit();
     let drain_timeout = args.drain_timeout;
     let config = match args.into_config() {

@@ -56,6 +56,9 @@ fn judge(
     if !comes_from_one_of(&config.origins, fields) {
         return Err(Rejection::Origin);
     }
+    if worker.shared.buffers.is_full() {
+        return Err(Rejection::Buffers);
+    }
     let place = match &worker.shared.places {
         None => None,
         Some(places) => Some(places.clone().try_acquire_owned().map_err(|_| Rejection::Full)?),

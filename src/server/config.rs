@@ -25,6 +25,10 @@ pub struct Config {
     pub max_message_size: usize,
     /// The longest frame that it takes, in bytes; the same. None: whatever such a message comes in.
     pub max_frame_size: Option<usize>,
+    /// How many bytes of messages all sessions may hold together, those that have come in part and those whose answers wait for
+    /// their peers. Beyond it new sessions are refused with 503, and no more is read of messages; one that is longer by itself
+    /// is closed with 1009.
+    pub max_buffered_bytes: usize,
     /// How long a client may take for the head of its first request.
     pub handshake_timeout: Duration,
     /// How long a session may go without a message before it is closed with 1001.
@@ -78,6 +82,10 @@ impl Config {
     /// The limit of a message where nothing else is said: tungstenite's default too.
     pub const MAX_MESSAGE_SIZE: usize = 64 << 20;
 
+    /// What sessions may hold where nothing else is said: sixteen of the longest messages. Few servers see as many at once, and
+    /// the smallest of the usual nodes (2 GiB) still has room for it.
+    pub const MAX_BUFFERED_BYTES: usize = 16 * Self::MAX_MESSAGE_SIZE;
+
     /// One worker that answers at once.
     #[must_use]
     pub fn new(listen: SocketAddr) -> Self {
@@ -89,6 +97,7 @@ impl Config {
             max_connections: None,
             max_message_size: Self::MAX_MESSAGE_SIZE,
             max_frame_size: None,
+            max_buffered_bytes: Self::MAX_BUFFERED_BYTES,
             // Long for a client that means it, short for one that holds connections open.
             handshake_timeout: Duration::from_secs(5),
             idle_timeout: None,
@@ -100,5 +109,11 @@ impl Config {
             test_routes: false,
             pod: Pod::default(),
         }
+    }
+
+    /// The longest message that can be taken: one alone must not be more than all may be together.
+    #[must_use]
+    pub fn longest_message(&self) -> usize {
+        self.max_message_size.min(self.max_buffered_bytes)
     }
 }

@@ -18,6 +18,7 @@ use super::rejection::Rejection;
 use super::worker::Worker;
 use super::{http1, session};
 use crate::http1::{RequestHead, parse_request};
+use crate::net::Holding;
 use crate::tls;
 use crate::websocket::opening::server as opening;
 
@@ -48,7 +49,7 @@ async fn decrypt(socket: TcpStream, address: SocketAddr, tls: &tls::server::Serv
 /// Serves what a connection carries.
 pub(super) async fn carry<S>(stream: S, peer: Peer, worker: &Rc<Worker>)
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: AsyncRead + AsyncWrite + Holding + Unpin + Send + 'static,
 {
     // Boxed, as every stage before the session: what a session does not need is not to be held while it lasts.
     let Some(opened) = Box::pin(open(stream, peer, worker)).await else { return };

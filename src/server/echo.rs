@@ -8,9 +8,9 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes, BytesMut};
 use futures_util::{SinkExt, StreamExt};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::task::coop;
 use tokio::time::{Instant, Sleep};
 use tokio_tungstenite::WebSocketStream;
@@ -19,17 +19,20 @@ use tungstenite::error::Error;
 use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::protocol::{CloseFrame, Message, Role, WebSocketConfig};
 
+use super::buffers::{Ledger, Stalled};
 use super::config::{CloseAfter, Config};
 use super::keepalive::{GivenUp, Keepalive};
-use super::read_ahead::ReadAhead;
+use super::metered::Metered;
 use super::stats;
+use crate::net::Holding;
 use crate::websocket::close_code::{ABNORMAL_CLOSURE, NO_STATUS_RECEIVED};
-use crate::websocket::{Frames, failure};
+use crate::websocket::failure;
+use crate::websocket::frame_header::{BINARY, FIN, FrameHeader, MAX_HEADER_BYTES, TEXT};
 
 /// What tungstenite holds to read into, also while a session is idle. Small, because a connection reads ahead.
-const READ_BUFFER: usize = 2 * 1024;
+pub(super) const READ_BUFFER: usize = 2 * 1024;
 
-/// How much is queued before it is written without waiting for the batch to end.
+/// How much is queued before it is written without waiting for the batch to end. A message that is longer is not queued.
 const WRITE_BUFFER: usize = 16 * 1024;
 
 /// How much a session may answer before it is another's turn, in bytes: a fraction of a millisecond.
@@ -44,36 +47,64 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a draining server goes on with a peer that never pauses, or has begun a message and does not end it.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
-/// The frames of a session, read ahead.
-type Carrier<S> = ReadAhead<Frames<S>>;
+/// A session over the byte stream that it is given, which outlives it.
+type Session<'m, 'l, S> = WebSocketStream<&'m mut Metered<'l, S>>;
 
-/// Echoes until the session is over and returns the stream, on which nothing more is to be sent.
+/// Echoes until the session is over. Nothing more is to be sent then.
 pub(super) async fn serve<S>(
-    stream: Carrier<S>,
+    frames: &mut Metered<'_, S>,
     config: &Config,
     draining: &CancellationToken,
     counted: &stats::Session<'_>,
-) -> Carrier<S>
-where
-    S: AsyncRead + AsyncWrite + Unpin,
+    ledger: &Ledger<'_>,
+) where
+    S: AsyncRead + AsyncWrite + Holding + Unpin,
 {
+    let longest = config.longest_message();
     let limits = WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER)
         .write_buffer_size(WRITE_BUFFER)
-        .max_message_size(Some(config.max_message_size))
-        .max_frame_size(config.max_frame_size.or(Some(config.max_message_size)));
-    let mut session = WebSocketStream::from_raw_socket(stream, Role::Server, Some(limits)).await;
-    let end = match Keepalive::new(config) {
-        None => echo(&mut session, config, draining, counted, None).await,
-        Some(keepalive) => Box::pin(watched(&mut session, config, draining, counted, &keepalive)).await,
+        .max_message_size(Some(longest))
+        .max_frame_size(config.max_frame_size.or(Some(longest)));
+    let keepalive = Keepalive::new(config);
+    let cancelled = pin!(draining.cancelled());
+    let mut echo = Echo {
+        config,
+        counted,
+        ledger,
+        keepalive: keepalive.as_ref(),
+        draining: Draining { token: draining, cancelled, last_answers: None },
+        answered: 0,
     };
-    let (farewell, patience) = Farewell::of(&end);
-    if let Some(code) = farewell.code() {
-        counted.closes_with(code);
+    loop {
+        let mut session = WebSocketStream::from_raw_socket(&mut *frames, Role::Server, Some(limits)).await;
+        let ended = {
+            let echoing = pin!(echo.answer(&mut session));
+            let watched = ledger.watch(echoing);
+            match &keepalive {
+                None => watched.await,
+                Some(keepalive) => Box::pin(keepalive.watch(watched))
+                    .await
+                    .unwrap_or_else(|given_up| Ok(Ok(Some(End::GivenUp(given_up))))),
+            }
+        };
+        let end = match ended.unwrap_or_else(|stalled| Ok(Some(End::Stalled(stalled)))) {
+            Ok(Some(end)) => Ok(end),
+            Ok(None) => {
+                drop(session);
+                frames.note_new_reader();
+                continue;
+            }
+            Err(error) => Err(error),
+        };
+        let (farewell, patience) = Farewell::of(&end);
+        if let Some(code) = farewell.code() {
+            counted.closes_with(code);
+        }
+        // Where this fails the peer is gone.
+        let _ = Box::pin(tokio::time::timeout(patience, close(&mut session, farewell))).await;
+        return;
     }
-    // Where this fails the peer is gone.
-    let _ = Box::pin(tokio::time::timeout(patience, close(&mut session, farewell))).await;
-    session.into_inner()
 }
 
 /// Why a session ended that did not break.
@@ -87,91 +118,162 @@ enum End {
     Enough(CloseAfter),
     /// The peer was silent for too long.
     GivenUp(GivenUp),
+    /// It held memory that other sessions waited for.
+    Stalled(Stalled),
 }
 
-/// Answers messages until the session ends or is given up.
-async fn watched<S>(
-    session: &mut WebSocketStream<Carrier<S>>,
-    config: &Config,
-    draining: &CancellationToken,
-    counted: &stats::Session<'_>,
-    keepalive: &Keepalive,
-) -> Result<End, Error>
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    let echo = echo(session, config, draining, counted, Some(keepalive));
-    keepalive.watch(echo).await.unwrap_or_else(|given_up| Ok(End::GivenUp(given_up)))
+/// What a session keeps when its buffers are replaced.
+struct Echo<'a, 'pin, 'token> {
+    config: &'a Config,
+    counted: &'a stats::Session<'a>,
+    ledger: &'a Ledger<'a>,
+    keepalive: Option<&'a Keepalive>,
+    draining: Draining<'pin, 'token>,
+    /// How many messages were.
+    answered: u64,
 }
 
-/// Answers messages until the session ends.
-async fn echo<S>(
-    session: &mut WebSocketStream<Carrier<S>>,
-    config: &Config,
-    draining: &CancellationToken,
-    counted: &stats::Session<'_>,
-    keepalive: Option<&Keepalive>,
-) -> Result<End, Error>
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    let cancelled = pin!(draining.cancelled());
-    let mut draining = Draining { token: draining, cancelled, last_answers: None };
-    let (mut answered, mut turn, mut is_sure) = (0, 0, false);
-    loop {
-        if let Some(limit) = config.close_after.filter(|limit| answered >= limit.messages) {
-            return Ok(End::Enough(limit));
-        }
-        let next = std::future::poll_fn(|cx| poll_next(session, &mut draining, keepalive, cx));
-        let message = match next.await? {
-            Next::Message(message) => {
-                is_sure = false;
-                message
+impl Echo<'_, '_, '_> {
+    /// Answers messages until the session ends; `None` if it goes on with new buffers: these have outgrown what an idle session is
+    /// to hold, and nothing is in them.
+    async fn answer<S>(&mut self, session: &mut Session<'_, '_, S>) -> Result<Option<End>, Error>
+    where
+        S: AsyncRead + AsyncWrite + Holding + Unpin,
+    {
+        let (mut turn, mut is_sure, mut is_closing) = (0, false, false);
+        loop {
+            if let Some(limit) = self.config.close_after.filter(|limit| self.answered >= limit.messages) {
+                return Ok(Some(End::Enough(limit)));
             }
-            // Over HTTP/2, what has come may still be with the connection's task, which has not had its turn.
-            Next::End(End::Drained) if !std::mem::replace(&mut is_sure, true) => {
-                tokio::task::yield_now().await;
-                tokio::task::yield_now().await;
-                continue;
-            }
-            Next::End(end) => return Ok(end),
-        };
-        turn += message.len() + MESSAGE_COST;
-        match message {
-            Message::Text(_) | Message::Binary(_) => {
-                let length = message.len();
-                counted.received(length);
-                if let Some(delay) = config.delay {
-                    session.flush().await?;
-                    Box::pin(tokio::time::sleep(delay)).await;
+            let next = std::future::poll_fn(|cx| self.poll_next(session, is_closing, cx));
+            let message = match next.await? {
+                Next::Message(message) => {
+                    is_sure = false;
+                    message
                 }
-                session.feed(message).await?;
-                counted.sent(length);
-                answered += 1;
-                if let Some(keepalive) = keepalive {
-                    keepalive.note_message();
+                // Over HTTP/2, what has come may still be with the connection's task, which has not had its turn.
+                Next::Stop(Some(End::Drained)) if !std::mem::replace(&mut is_sure, true) => {
+                    tokio::task::yield_now().await;
+                    tokio::task::yield_now().await;
+                    continue;
                 }
+                Next::Stop(end) => return Ok(end),
+            };
+            turn += message.len() + MESSAGE_COST;
+            let mut is_behind_long = false;
+            match message {
+                Message::Text(_) | Message::Binary(_) => {
+                    let length = message.len();
+                    self.counted.received(length);
+                    if let Some(delay) = self.config.delay {
+                        session.flush().await?;
+                        Box::pin(tokio::time::sleep(delay)).await;
+                    }
+                    if length > WRITE_BUFFER {
+                        Box::pin(self.write_through(session, message)).await?;
+                        is_behind_long = session.get_ref().is_behind_long();
+                    } else {
+                        let leaving = self.ledger.leaving.get() + length + MAX_HEADER_BYTES;
+                        self.ledger.leaving.set(leaving.min(2 * WRITE_BUFFER));
+                        session.feed(message).await?;
+                    }
+                    self.counted.sent(length);
+                    self.answered += 1;
+                    if let Some(keepalive) = self.keepalive {
+                        keepalive.note_message();
+                    }
+                }
+                // The pong is queued. Waiting until it is written keeps a peer that sends pings and reads nothing at bay.
+                Message::Ping(_) => session.flush().await?,
+                Message::Pong(_) => self.keepalive.into_iter().for_each(Keepalive::note_pong),
+                // The next read sends the answer.
+                Message::Close(frame) => {
+                    is_closing = true;
+                    let frames = session.get_mut().frames_mut();
+                    let frame = frame.map(|frame| frames.as_sent(frame));
+                    frames.answer_as_sent();
+                    self.counted.closes_with(frame.map_or(NO_STATUS_RECEIVED, |frame| frame.code.into()));
+                }
+                // Frames are never read alone.
+                Message::Frame(_) => {}
             }
-            // The pong is queued. Waiting until it is written keeps a peer that sends pings and reads nothing at bay.
-            Message::Ping(_) => session.flush().await?,
-            Message::Pong(_) => keepalive.into_iter().for_each(Keepalive::note_pong),
-            // The next read sends the answer.
-            Message::Close(frame) => {
-                let frames = session.get_mut().get_mut();
-                let frame = frame.map(|frame| frames.as_sent(frame));
-                frames.answer_as_sent();
-                counted.closes_with(frame.map_or(NO_STATUS_RECEIVED, |frame| frame.code.into()));
+            if turn > TURN {
+                if self.draining.is_overdue() {
+                    return Ok(Some(End::Drained));
+                }
+                turn = 0;
+                tokio::task::yield_now().await;
             }
-            // Frames are never read alone.
-            Message::Frame(_) => {}
+            if is_behind_long {
+                return Ok(None);
+            }
         }
-        if turn > TURN {
-            if draining.is_overdue() {
-                return Ok(End::Drained);
-            }
-            turn = 0;
-            tokio::task::yield_now().await;
+    }
+
+    /// Writes a message without a copy in tungstenite's buffer, which would be held beside the message while the peer does not
+    /// read, and kept behind it. One with a long frame has left before anything else is read.
+    async fn write_through<S>(
+        &mut self,
+        session: &mut Session<'_, '_, S>,
+        message: Message,
+    ) -> Result<(), Error>
+    where
+        S: AsyncRead + AsyncWrite + Holding + Unpin,
+    {
+        session.flush().await?;
+        let length = message.len();
+        self.ledger.leaving.set(length);
+        let opcode = if message.is_text() { TEXT } else { BINARY };
+        let mut header = BytesMut::with_capacity(MAX_HEADER_BYTES);
+        FrameHeader { first: FIN | opcode, mask: None, length: length as u64 }.write(&mut header);
+        let mut frame = header.chain(message.into_data());
+        session.get_mut().write_all_buf(&mut frame).await?;
+        drop(frame);
+        if session.get_ref().is_behind_long() {
+            session.flush().await?;
         }
+        self.ledger.leaving.set(0);
+        Ok(())
+    }
+
+    /// The next message; where there is none, writes what is queued, and only then looks at the drain: what was received
+    /// before it is answered, and of what was received in part the rest is awaited.
+    fn poll_next<S>(
+        &mut self,
+        session: &mut Session<'_, '_, S>,
+        is_closing: bool,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Next, Error>>
+    where
+        S: AsyncRead + AsyncWrite + Holding + Unpin,
+    {
+        if let Poll::Ready(message) = session.poll_next_unpin(cx) {
+            return Poll::Ready(match message {
+                Some(message) => message.map(Next::Message),
+                None => Ok(Next::Stop(Some(End::Closed))),
+            });
+        }
+        if !coop::has_budget_remaining() {
+            // tokio interrupts a task that reads for long: there may be more.
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        ready!(session.poll_flush_unpin(cx))?;
+        if self.ledger.leaving.replace(0) > READ_BUFFER {
+            self.ledger.has_outgrown.set(true);
+        }
+        if self.keepalive.is_some_and(Keepalive::take_ping) {
+            session.start_send_unpin(Message::Ping(Bytes::new()))?;
+            ready!(session.poll_flush_unpin(cx))?;
+        }
+        if self.ledger.is_to_shrink() && !is_closing && session.get_ref().is_between_messages() {
+            return Poll::Ready(Ok(Next::Stop(None)));
+        }
+        ready!(self.draining.cancelled.as_mut().poll(cx));
+        if session.get_ref().frames().is_amid_message() {
+            ready!(self.draining.poll_overdue(cx));
+        }
+        Poll::Ready(Ok(Next::Stop(Some(End::Drained))))
     }
 }
 
@@ -203,41 +305,8 @@ impl Draining<'_, '_> {
 /// What a session does next.
 enum Next {
     Message(Message),
-    End(End),
-}
-
-/// The next message; where there is none, writes what is queued, and only then looks at the drain: what was received
-/// before it is answered, and of what was received in part the rest is awaited.
-fn poll_next<S>(
-    session: &mut WebSocketStream<Carrier<S>>,
-    draining: &mut Draining<'_, '_>,
-    keepalive: Option<&Keepalive>,
-    cx: &mut Context<'_>,
-) -> Poll<Result<Next, Error>>
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    if let Poll::Ready(message) = session.poll_next_unpin(cx) {
-        return Poll::Ready(match message {
-            Some(message) => message.map(Next::Message),
-            None => Ok(Next::End(End::Closed)),
-        });
-    }
-    if !coop::has_budget_remaining() {
-        // tokio interrupts a task that reads for long: there may be more.
-        cx.waker().wake_by_ref();
-        return Poll::Pending;
-    }
-    ready!(session.poll_flush_unpin(cx))?;
-    if keepalive.is_some_and(Keepalive::take_ping) {
-        session.start_send_unpin(Message::Ping(Bytes::new()))?;
-        ready!(session.poll_flush_unpin(cx))?;
-    }
-    ready!(draining.cancelled.as_mut().poll(cx));
-    if session.get_ref().get_ref().is_amid_message() {
-        ready!(draining.poll_overdue(cx));
-    }
-    Poll::Ready(Ok(Next::End(End::Drained)))
+    /// To end, or to go on with new buffers.
+    Stop(Option<End>),
 }
 
 /// How a session is left.
@@ -269,6 +338,11 @@ impl Farewell {
             Ok(End::GivenUp(GivenUp::NoPong(limit))) => {
                 // It has shown already that it does not answer.
                 return (close(CloseCode::Error, format!("no pong within {limit:?}")), LAST_ANSWERS);
+            }
+            Ok(End::Stalled(Stalled { is_amid_answer: true })) => return (Self::Vanish, Duration::ZERO),
+            Ok(End::Stalled(Stalled { is_amid_answer: false })) => {
+                let reason = "the server holds as much for its sessions as it may".to_owned();
+                return (close(CloseCode::Again, reason), LAST_ANSWERS);
             }
             Err(error) => match failure::close_code(error) {
                 Some(code) => close(code, error.to_string()),

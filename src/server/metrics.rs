@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::{Display, Write};
 use std::sync::Arc;
 
+use super::buffers::Buffers;
 use super::rejection::Reason;
 use super::stats::{BUCKETS, Stats};
 
@@ -11,7 +12,7 @@ use super::stats::{BUCKETS, Stats};
 pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// The page.
-pub(super) fn render(workers: &[Arc<Stats>]) -> String {
+pub(super) fn render(workers: &[Arc<Stats>], buffers: &Buffers) -> String {
     let sum = |of: &dyn Fn(&Stats) -> u64| workers.iter().map(|stats| of(stats)).sum::<u64>();
     let mut page = Page::default();
 
@@ -30,6 +31,26 @@ pub(super) fn render(workers: &[Arc<Stats>]) -> String {
         ("received_bytes_total", "Bytes of messages received.", sum(&|stats| stats.received.bytes.get())),
         ("sent_messages_total", "Messages sent.", sum(&|stats| stats.sent.messages.get())),
         ("sent_bytes_total", "Bytes of messages sent.", sum(&|stats| stats.sent.bytes.get())),
+    ] {
+        page.family(name, "counter", help);
+        page.sample(name, "", count);
+    }
+
+    page.family("buffered_bytes", "gauge", "Bytes that sessions hold of messages.");
+    page.sample("buffered_bytes", "", buffers.held());
+    page.family("buffered_bytes_limit", "gauge", "How many they may hold, --max-buffered-bytes.");
+    page.sample("buffered_bytes_limit", "", buffers.limit());
+    for (name, help, count) in [
+        (
+            "buffer_waits_total",
+            "How often a session was not read from because sessions held as much as they may.",
+            sum(&|stats| stats.waits_for_room.get()),
+        ),
+        (
+            "buffer_evictions_total",
+            "Sessions that were ended because they held memory and did not move while others waited for it.",
+            sum(&|stats| stats.ended_for_room.get()),
+        ),
     ] {
         page.family(name, "counter", help);
         page.sample(name, "", count);
@@ -107,7 +128,7 @@ mod tests {
         ended.closes_with(1000);
         drop(ended);
         workers[1].refuse(Reason::Origin);
-        let page = render(&workers);
+        let page = render(&workers, &Buffers::new(1000));
         for line in [
             "# TYPE websockets_server_sessions_open gauge",
             "websockets_server_sessions_open 1",
@@ -116,6 +137,10 @@ mod tests {
             "websockets_server_received_messages_total 2",
             "websockets_server_received_bytes_total 10",
             "websockets_server_sent_bytes_total 14",
+            "websockets_server_buffered_bytes 0",
+            "websockets_server_buffered_bytes_limit 1000",
+            "websockets_server_buffer_waits_total 0",
+            "websockets_server_buffer_evictions_total 0",
             "websockets_server_closes_total{code=\"4321\"} 1",
             "websockets_server_handshake_refusals_total{reason=\"origin\"} 1",
             "websockets_server_handshake_refusals_total{reason=\"key\"} 0",
@@ -132,6 +157,6 @@ mod tests {
     fn a_session_that_is_dropped_ended_abnormally() {
         let stats = Arc::<Stats>::default();
         drop(stats.open(Version::HTTP_11));
-        assert!(render(&[stats]).contains("closes_total{code=\"1006\"} 1\n"));
+        assert!(render(&[stats], &Buffers::new(1000)).contains("closes_total{code=\"1006\"} 1\n"));
     }
 }

@@ -9,9 +9,11 @@
 //! ```
 //!
 //! A worker is a listener of its own on the one address (`SO_REUSEPORT`) and a runtime of its own on a thread of its own:
-//! what they share is looked at when a session begins or ends, so no session waits for a lock.
+//! what they share is looked at when a session begins or ends, and when one has to wait with a part of a message; there is no
+//! lock to wait for.
 
 mod admission;
+mod buffers;
 mod config;
 mod connection;
 mod echo;
@@ -20,6 +22,7 @@ mod http1;
 mod http2;
 mod info;
 mod keepalive;
+mod metered;
 mod metrics;
 mod read_ahead;
 mod rejection;

@@ -34,6 +34,11 @@ impl<S> ReadAhead<S> {
         Self { stream, ahead }
     }
 
+    /// How much was read and not yet asked for.
+    pub(super) fn ahead(&self) -> usize {
+        self.ahead.len()
+    }
+
     /// The stream beneath.
     pub(super) fn get_ref(&self) -> &S {
         &self.stream

@@ -24,6 +24,8 @@ pub(super) enum Rejection {
     Origin,
     #[error("too many sessions are open")]
     Full,
+    #[error("the open sessions hold as much memory as they may")]
+    Buffers,
     #[error("the server is shutting down")]
     Draining,
     #[error("every session is refused, as this server was told to")]
@@ -49,7 +51,7 @@ impl Rejection {
             Self::Head(HeadError::Malformed(_)) => StatusCode::BAD_REQUEST,
             Self::Handshake(refusal) => refusal.status(),
             Self::Origin => StatusCode::FORBIDDEN,
-            Self::Full | Self::Draining => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Full | Self::Buffers | Self::Draining => StatusCode::SERVICE_UNAVAILABLE,
             Self::OnPurpose(status) => status,
         }
     }
@@ -64,6 +66,7 @@ impl Rejection {
             Self::Handshake(refusal) => Reason::of(refusal),
             Self::Origin => Reason::Origin,
             Self::Full => Reason::MaxConnections,
+            Self::Buffers => Reason::MaxBufferedBytes,
             Self::Draining => Reason::Draining,
             Self::OnPurpose(_) => Reason::OnPurpose,
         }
@@ -120,13 +123,14 @@ pub(super) enum Reason {
     Key,
     Origin,
     MaxConnections,
+    MaxBufferedBytes,
     Draining,
     OnPurpose,
 }
 
 impl Reason {
     /// All of them, in the order of their numbers.
-    pub(super) const ALL: [Self; 18] = [
+    pub(super) const ALL: [Self; 19] = [
         Self::Timeout,
         Self::Malformed,
         Self::HeadTooLarge,
@@ -143,6 +147,7 @@ impl Reason {
         Self::Key,
         Self::Origin,
         Self::MaxConnections,
+        Self::MaxBufferedBytes,
         Self::Draining,
         Self::OnPurpose,
     ];
@@ -181,6 +186,7 @@ impl Reason {
             Self::Key => "key",
             Self::Origin => "origin",
             Self::MaxConnections => "max_connections",
+            Self::MaxBufferedBytes => "max_buffered_bytes",
             Self::Draining => "draining",
             Self::OnPurpose => "on_purpose",
         }

@@ -37,7 +37,10 @@ const PAGES: &[(&str, Page)] = &[
         // A server that drains is well, it only takes no more sessions.
         if asked.worker.draining.is_cancelled() { Rejection::Draining.response() } else { page(TEXT, "OK\n") }
     }),
-    ("/metrics", |asked| page(metrics::CONTENT_TYPE, metrics::render(&asked.worker.shared.stats))),
+    ("/metrics", |asked| {
+        let Shared { stats, buffers, .. } = &*asked.worker.shared;
+        page(metrics::CONTENT_TYPE, metrics::render(stats, buffers))
+    }),
     ("/info", |asked| {
         let pod = &asked.worker.shared.config.pod;
         page("application/json", info::render(asked.head, asked.peer, pod))

@@ -6,10 +6,13 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tungstenite::protocol::Role;
 
+use super::buffers::Ledger;
 use super::connection::Opened;
 use super::echo;
+use super::metered::Metered;
 use super::read_ahead::ReadAhead;
 use super::worker::Worker;
+use crate::net::Holding;
 use crate::websocket::{Frames, longest_frame};
 
 /// How long a connection that we ended is read from, so that the peer finds our last bytes and not a reset. As long as
@@ -17,23 +20,29 @@ use crate::websocket::{Frames, longest_frame};
 const LINGER: Duration = Duration::from_secs(1);
 
 /// Serves a session to its end.
-pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(opened: Opened<S>, worker: &Worker) {
+pub(super) async fn serve<S: AsyncRead + AsyncWrite + Holding + Unpin>(opened: Opened<S>, worker: &Worker) {
     let Opened { stream, early, admitted } = opened;
     let config = &worker.shared.config;
     let counted = worker.stats.open(admitted.version);
     let longest_frame =
-        config.max_frame_size.unwrap_or_else(|| longest_frame(config.max_message_size, admitted.deflate));
+        config.max_frame_size.unwrap_or_else(|| longest_frame(config.longest_message(), admitted.deflate));
     let frames = Frames::new(stream, early, Role::Server, admitted.deflate, longest_frame);
-    let frames = ReadAhead::new(frames, Bytes::new());
-    let echoed = echo::serve(frames, config, &worker.draining, &counted).await;
+    let ledger = Ledger::new(&worker.shared.buffers, &counted);
+    let mut frames = Metered::new(ReadAhead::new(frames, Bytes::new()), &ledger);
+    echo::serve(&mut frames, config, &worker.draining, &counted, &ledger).await;
+    let echoed = frames.into_inner();
+    drop(ledger);
     drop(counted);
     Box::pin(finish(echoed)).await;
 }
 
 /// Ends a connection as the first of the two ends, which is the server's part (RFC 6455 section 7.1.1).
 pub(super) async fn finish<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) {
-    if stream.shutdown().await.is_ok() {
+    let ending = async {
+        // What is still to be written waits for a peer that may never take it.
+        stream.shutdown().await?;
         // Closing with bytes unread would send a reset, which overtakes what the peer has not read yet.
-        let _ = tokio::time::timeout(LINGER, tokio::io::copy(&mut stream, &mut tokio::io::sink())).await;
-    }
+        tokio::io::copy(&mut stream, &mut tokio::io::sink()).await
+    };
+    let _ = tokio::time::timeout(LINGER, ending).await;
 }

@@ -30,6 +30,9 @@ pub(super) struct Stats {
     pub(super) lasted_microseconds: Counter,
     /// Sessions by how long they lasted; the last is for those that lasted longer than all buckets.
     pub(super) lasted: [Counter; BUCKETS.len() + 1],
+    /// How often a session was not read from because all of them held too much, and how many were ended for it.
+    pub(super) waits_for_room: Counter,
+    pub(super) ended_for_room: Counter,
     closes: Box<[Counter]>,
     refusals: [Counter; Reason::ALL.len()],
 }
@@ -57,6 +60,8 @@ impl Default for Stats {
             ended: Counter::default(),
             lasted_microseconds: Counter::default(),
             lasted: Default::default(),
+            waits_for_room: Counter::default(),
+            ended_for_room: Counter::default(),
             closes: std::iter::repeat_with(Counter::default).take(CODES).collect(),
             refusals: Default::default(),
         }
@@ -106,6 +111,16 @@ impl Session<'_> {
     /// A message went.
     pub(super) fn sent(&self, length: usize) {
         self.stats.sent.count(length);
+    }
+
+    /// It is not read from until there is room for what it sends.
+    pub(super) fn waits_for_room(&self) {
+        self.stats.waits_for_room.increment();
+    }
+
+    /// It is ended so that there is room for others.
+    pub(super) fn was_ended_for_room(&self) {
+        self.stats.ended_for_room.increment();
     }
 
     /// The session ends with this code, the first that either side said; without one it ends abnormally.

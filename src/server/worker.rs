@@ -11,6 +11,7 @@ use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::buffers::Buffers;
 use super::rejection::Rejection;
 use super::stats::Stats;
 use super::{Config, connection};
@@ -19,7 +20,8 @@ use crate::net;
 /// How long `/inemuri` makes the server unresponsive.
 const INEMURI: Duration = Duration::from_secs(10);
 
-/// What all workers have in common. Sessions look at it when they begin and end, never in between.
+/// What all workers have in common. Sessions look at it when they begin and end, and in between when they have to wait with
+/// something in their hands.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) config: Config,
@@ -29,6 +31,8 @@ pub(super) struct Shared {
     pub(super) sessions: TaskTracker,
     /// The places for sessions, where they are limited.
     pub(super) places: Option<Arc<Semaphore>>,
+    /// What sessions hold.
+    pub(super) buffers: Buffers,
     /// Asks every worker to be unresponsive.
     pub(super) inemuri: Notify,
     /// Cancelled when the process is to end at once.
@@ -41,6 +45,7 @@ impl Shared {
             stats: std::iter::repeat_with(Arc::default).take(config.workers.get()).collect(),
             sessions: TaskTracker::new(),
             places: config.max_connections.map(|places| Arc::new(Semaphore::new(places))),
+            buffers: Buffers::new(config.max_buffered_bytes),
             inemuri: Notify::new(),
             seppuku: CancellationToken::new(),
             config,

@@ -11,6 +11,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::stream::{Stream, StreamError};
+use crate::net::Holding;
 
 /// One write takes up to this: several DATA frames.
 const MAX_WRITE_BYTES: usize = 64 * 1024;
@@ -50,6 +51,13 @@ impl ByteStream {
                 Err(error) => self.ended = Some(Err(error)),
             }
         }
+    }
+}
+
+/// What has come and is not read, and what is written and has not left.
+impl Holding for ByteStream {
+    fn held(&self) -> usize {
+        self.unread.len() + self.stream.queued()
     }
 }
 

@@ -61,9 +61,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Server<T> {
     }
 
     /// Leaves malformed requests to `h2`, which resets their streams: the others live on. Otherwise the connection ends
-    /// with one, as in Envoy.
+    /// with one, as in Envoy. Nothing is held back either: a peer whose first frames end the connection gets the GOAWAY.
     #[must_use]
     pub fn lenient(self) -> Self {
+        self.wire.release();
         Self { is_strict: false, ..self }
     }
 

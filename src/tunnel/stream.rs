@@ -192,6 +192,12 @@ impl Stream {
         self.outstanding.cost() == 0
     }
 
+    /// What the data that was sent and has not left `h2` costs, in bytes.
+    #[must_use]
+    pub fn queued(&self) -> usize {
+        self.outstanding.cost()
+    }
+
     /// Waits until everything that was sent has left `h2`, the head too, or until the peer has taken nothing for
     /// `patience`.
     pub async fn drained(&mut self, patience: Duration) {

@@ -67,6 +67,23 @@ impl FrameHeader {
         Some((Self { first, mask, length }, bytes.len() - rest.len()))
     }
 
+    /// How many bytes of a header are certainly still to come behind `bytes`, which are no whole one.
+    #[must_use]
+    pub fn missing(bytes: &[u8]) -> usize {
+        let size = match bytes.get(1) {
+            None => 2,
+            Some(second) => {
+                let length = match second & !MASKED {
+                    LENGTH_16 => 2,
+                    LENGTH_64 => 8,
+                    _ => 0,
+                };
+                2 + length + if second & MASKED == 0 { 0 } else { 4 }
+            }
+        };
+        size - bytes.len()
+    }
+
     /// Whether this is a Close, a Ping or a Pong.
     #[must_use]
     pub fn is_control(&self) -> bool {
@@ -170,6 +187,8 @@ mod tests {
                 bytes.put_slice(b"payload");
                 assert_eq!(FrameHeader::parse(&bytes), Some((header, size)));
                 assert!((0..size).all(|size| FrameHeader::parse(&bytes[..size]).is_none()));
+                assert!((2..size).all(|part| FrameHeader::missing(&bytes[..part]) == size - part));
+                assert!((0..2).all(|part| FrameHeader::missing(&bytes[..part]) == 2 - part));
             }
         }
     }

@@ -6,7 +6,7 @@
 //!                 └─ Frames::Deflated ── Deflate ──────── PromptText ── any byte stream
 //! ```
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -147,6 +147,28 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Frames<S> {
         match &mut self.kind {
             Kind::Plain(frames) => Pin::new(frames).poll_write(cx, bytes),
             Kind::Deflated(frames) => Pin::new(frames).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let is_patched = self.answer_length.is_some();
+        match &mut self.kind {
+            Kind::Plain(frames) if !is_patched => Pin::new(frames).poll_write_vectored(cx, slices),
+            _ => {
+                let first = slices.iter().find(|slice| !slice.is_empty());
+                self.poll_write(cx, first.map_or(&[], |slice| &**slice))
+            }
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match &self.kind {
+            Kind::Plain(frames) => frames.is_write_vectored(),
+            Kind::Deflated(_) => false,
         }
     }
 

@@ -8,7 +8,7 @@
 //! The one payload that is read is the code of a Close. tungstenite takes 1014 (IANA's registry, bad gateway) for a wrong
 //! one and says 1002 in its place; here it becomes its neighbour, and [`Frames`](super::Frames) knows what it was.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -247,6 +247,18 @@ fn too_small() -> io::Error {
 impl<S: AsyncWrite + Unpin> AsyncWrite for PromptText<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -1,6 +1,7 @@
 //! `websockets-cli server`.
 
 mod health;
+mod memory;
 mod pod;
 mod tls;
 

@@ -8,9 +8,14 @@ use bytes::Bytes;
 use http::Version;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadBuf, duplex};
 
+use super::super::buffers::Buffers;
+use super::super::buffers::STEP;
+use super::super::metered::LONG;
+use super::super::read_ahead::ReadAhead;
 use super::*;
 use crate::server::config::Ping;
 use crate::server::stats::Stats;
+use crate::websocket::Frames;
 
 /// More than any script needs, so that only the server's own limits are met.
 const PIPE: usize = 1 << 20;
@@ -29,13 +34,18 @@ async fn run(near: DuplexStream, config: Config, draining: CancellationToken) {
 
 async fn run_counted(near: DuplexStream, config: Config, draining: CancellationToken, stats: &Stats) {
     let counted = stats.open(Version::HTTP_11);
-    let stream = serve(carrier(near, &config), &config, &draining, &counted).await;
-    drop(stream);
+    let buffers = buffers();
+    let ledger = Ledger::new(&buffers, &counted);
+    serve(&mut carrier(near, &config, &ledger), &config, &draining, &counted, &ledger).await;
 }
 
-fn carrier<S>(near: S, config: &Config) -> Carrier<S> {
+fn buffers() -> Buffers {
+    Buffers::new(Config::MAX_BUFFERED_BYTES)
+}
+
+fn carrier<'l, S>(near: S, config: &Config, ledger: &'l Ledger<'l>) -> Metered<'l, S> {
     let frames = Frames::new(near, Bytes::new(), Role::Server, None, config.max_message_size);
-    ReadAhead::new(frames, Bytes::new())
+    Metered::new(ReadAhead::new(frames, Bytes::new()), ledger)
 }
 
 /// What comes back for `script`, up to the end of the stream.
@@ -331,6 +341,12 @@ impl AsyncRead for Counted {
     }
 }
 
+impl Holding for Counted {
+    fn held(&self) -> usize {
+        0
+    }
+}
+
 impl AsyncWrite for Counted {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.1.fetch_add(1, Ordering::Relaxed);
@@ -352,23 +368,215 @@ async fn all_that_was_received_is_answered_with_one_write() {
     peer.write_all(&b"\x81\x81\0\0\0\0a".repeat(64)).await.unwrap();
     let writes = Arc::new(AtomicUsize::new(0));
     let (config, draining, expected) = (config(), CancellationToken::new(), b"\x81\x01a".repeat(64));
-    let stream = carrier(Counted(near, Arc::clone(&writes)), &config);
-    let stats = Stats::default();
+    let (stats, buffers) = (Stats::default(), buffers());
     let counted = stats.open(Version::HTTP_11);
+    let ledger = Ledger::new(&buffers, &counted);
+    let mut stream = carrier(Counted(near, Arc::clone(&writes)), &config, &ledger);
     tokio::select! {
-        _ = serve(stream, &config, &draining, &counted) => panic!("the session ended"),
+        () = serve(&mut stream, &config, &draining, &counted, &ledger) => panic!("the session ended"),
         () = expect(&mut peer, &expected) => {}
     }
     assert_eq!(writes.load(Ordering::Relaxed), 1);
+}
+
+/// A frame under a mask of zeros.
+fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mut frame = BytesMut::new();
+    FrameHeader { first, mask: Some([0; 4]), length: payload.len() as u64 }.write(&mut frame);
+    frame.extend_from_slice(payload);
+    frame.into()
+}
+
+/// The answer to it.
+fn answer(opcode: u8, payload: &[u8]) -> Vec<u8> {
+    let mut frame = BytesMut::new();
+    FrameHeader { first: FIN | opcode, mask: None, length: payload.len() as u64 }.write(&mut frame);
+    frame.extend_from_slice(payload);
+    frame.into()
+}
+
+/// Lets the clock move on, which it does when all others wait.
+async fn pass(time: Duration) {
+    tokio::time::interval_at(Instant::now() + time, time).tick().await;
+}
+
+fn for_long_messages() -> Config {
+    Config { max_message_size: PIPE, ..config() }
+}
+
+#[tokio::test]
+async fn messages_of_every_length_are_answered_in_their_order_with_what_stands_around_them() {
+    let long = usize::try_from(LONG).unwrap();
+    let (mut script, mut expected) = (Vec::new(), Vec::new());
+    for (number, length) in
+        [READ_BUFFER, READ_BUFFER + 1, WRITE_BUFFER, WRITE_BUFFER + 1, long, long + 1, 3 * long, PIPE]
+            .into_iter()
+            .enumerate()
+    {
+        let payload = vec![b'a' + u8::try_from(number).unwrap(); length];
+        let (first, rest) = payload.split_at(length / 3);
+        let (second, third) = rest.split_at(length / 3);
+        for (opcode, short) in [(TEXT, b"short".as_slice()), (BINARY, b"")] {
+            script.extend(frame(FIN | TEXT, short));
+            script.extend(frame(FIN | opcode, &payload));
+            script.extend(frame(FIN | 9, b"ping"));
+            script.extend(frame(opcode, first));
+            script.extend(frame(0, second));
+            script.extend(frame(FIN | 9, b""));
+            script.extend(frame(FIN, third));
+            expected.extend(answer(TEXT, short));
+            expected.extend(answer(opcode, &payload));
+            expected.extend(answer(10, b"ping"));
+            expected.extend(answer(10, b""));
+            expected.extend(answer(opcode, &payload));
+        }
+    }
+    script.extend(CLOSE_NORMAL);
+    expected.extend(b"\x88\x02\x03\xe8");
+    for pipe in [1000, PIPE] {
+        let (peer, near) = duplex(pipe);
+        let (mut reading, mut writing) = tokio::io::split(peer);
+        let mut answers = Vec::new();
+        let ((), sent, received) = tokio::join!(
+            run(near, for_long_messages(), CancellationToken::new()),
+            writing.write_all(&script),
+            reading.read_to_end(&mut answers),
+        );
+        sent.unwrap();
+        received.unwrap();
+        assert!(answers == expected, "{} bytes instead of {}", answers.len(), expected.len());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_session_whose_buffers_have_grown_goes_on_with_new_ones() {
+    let (mut peer, near) = duplex(PIPE);
+    let (length, long) = (WRITE_BUFFER, usize::try_from(LONG).unwrap() + 1);
+    let script = async {
+        for pause in [LAST_ANSWERS / 2, LAST_ANSWERS * 3] {
+            for length in [length, long, 1] {
+                peer.write_all(&frame(FIN | BINARY, &vec![7; length])).await.unwrap();
+                expect(&mut peer, &answer(BINARY, &vec![7; length])).await;
+            }
+            // Of a message that has begun nothing is lost.
+            peer.write_all(b"\x01\x83\0\0").await.unwrap();
+            pass(pause).await;
+            peer.write_all(b"\0\0one").await.unwrap();
+            pass(pause).await;
+            peer.write_all(b"\x80\x83\0\0\0\0two").await.unwrap();
+            expect(&mut peer, b"\x81\x06onetwo").await;
+            pass(pause).await;
+        }
+        peer.write_all(CLOSE_NORMAL).await.unwrap();
+        expect(&mut peer, b"\x88\x02\x03\xe8").await;
+    };
+    tokio::join!(run(near, for_long_messages(), CancellationToken::new()), script);
+}
+
+/// Runs a session of those that share `buffers`.
+async fn run_sharing(near: DuplexStream, buffers: &Buffers, stats: &Stats) {
+    let (config, counted) = (for_long_messages(), stats.open(Version::HTTP_11));
+    let ledger = Ledger::new(buffers, &counted);
+    let mut frames = carrier(near, &config, &ledger);
+    serve(&mut frames, &config, &CancellationToken::new(), &counted, &ledger).await;
+}
+
+const HALF: usize = 300 * 1024;
+
+/// The first half of a message.
+fn half() -> Vec<u8> {
+    frame(FIN | BINARY, &vec![7; 2 * HALF])[..HALF].into()
+}
+
+#[tokio::test(start_paused = true)]
+async fn at_the_bound_a_message_waits_for_room_and_is_answered_when_there_is_some() {
+    let (buffers, stats) = (Buffers::new(2 * HALF), Stats::default());
+    let ((mut first, first_near), (second, second_near)) = (duplex(1000), duplex(1000));
+    let (mut reading, mut writing) = tokio::io::split(second);
+    let message = frame(FIN | BINARY, &vec![7; 2 * HALF]);
+    let script = async {
+        first.write_all(&frame(FIN | BINARY, &vec![7; HALF])).await.unwrap();
+        let mut sending = pin!(writing.write_all(&message));
+        tokio::time::timeout(Duration::from_secs(2), &mut sending).await.expect_err("nobody reads more");
+        assert_eq!(stats.waits_for_room.get(), 1);
+        assert!(buffers.is_full() && buffers.held() < buffers.limit() + STEP);
+        // What is short passes.
+        let (mut third, third_near) = duplex(1000);
+        let short = async {
+            third.write_all(&frame(FIN | BINARY, b"short")).await.unwrap();
+            expect(&mut third, &answer(BINARY, b"short")).await;
+            drop(third);
+        };
+        tokio::join!(run_sharing(third_near, &buffers, &stats), short);
+        drop(first);
+        let echo = answer(BINARY, &vec![7; 2 * HALF]);
+        let (sent, ()) = tokio::join!(sending, expect_long(&mut reading, &echo));
+        sent.unwrap();
+        drop((reading, writing));
+    };
+    let sessions = [first_near, second_near].map(|near| run_sharing(near, &buffers, &stats));
+    tokio::join!(futures_util::future::join_all(sessions), script);
+    assert_eq!((buffers.held(), stats.ended_for_room.get()), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn at_the_bound_sessions_that_do_not_move_end_one_after_the_other_until_there_is_room() {
+    let (buffers, stats) = (Buffers::new(2 * HALF), Stats::default());
+    let message = frame(FIN | BINARY, &vec![7; 2 * HALF]);
+    let ((mut silent, silent_near), (deaf, deaf_near)) = (duplex(1000), duplex(1000));
+    let (mut deaf_reading, mut deaf_writing) = tokio::io::split(deaf);
+    let (mut good, good_near) = duplex(1000);
+    let script = async {
+        // One that does not end its message, and one that does not take its answer.
+        silent.write_all(&half()).await.unwrap();
+        deaf_writing.write_all(&frame(FIN | BINARY, &vec![7; HALF])).await.unwrap();
+        let begun = Instant::now();
+        let (mut good_reading, mut good_writing) = tokio::io::split(&mut good);
+        let echo = answer(BINARY, &vec![7; 2 * HALF]);
+        let (sent, ()) =
+            tokio::join!(good_writing.write_all(&message), expect_long(&mut good_reading, &echo));
+        sent.unwrap();
+        assert!(begun.elapsed() <= Duration::from_secs(7), "{:?}", begun.elapsed());
+        let mut said = Vec::new();
+        silent.read_to_end(&mut said).await.unwrap();
+        assert_eq!(close_code(&said), 1013);
+        let mut cut = Vec::new();
+        deaf_reading.read_to_end(&mut cut).await.unwrap();
+        assert!(cut.len() < HALF, "{} bytes", cut.len());
+        good.write_all(CLOSE_NORMAL).await.unwrap();
+    };
+    let sessions = [silent_near, deaf_near, good_near].map(|near| run_sharing(near, &buffers, &stats));
+    let sessions = futures_util::future::join_all(sessions);
+    tokio::join!(sessions, script);
+    assert_eq!((buffers.held(), stats.ended_for_room.get()), (0, 2));
+}
+
+async fn expect_long(reading: &mut (impl AsyncRead + Unpin), bytes: &[u8]) {
+    let mut read = vec![0; bytes.len()];
+    reading.read_exact(&mut read).await.unwrap();
+    assert!(read == bytes);
+}
+
+#[tokio::test]
+async fn a_message_that_is_longer_than_all_may_hold_is_too_long() {
+    let (mut peer, near) = duplex(PIPE);
+    peer.write_all(&[frame(FIN | BINARY, &[7; 501]), CLOSE_NORMAL.to_vec()].concat()).await.unwrap();
+    run(near, Config { max_buffered_bytes: 500, ..config() }, CancellationToken::new()).await;
+    let mut said = Vec::new();
+    peer.read_to_end(&mut said).await.unwrap();
+    assert_eq!(close_code(&said), 1009);
 }
 
 #[tokio::test]
 async fn an_idle_session_is_small() {
     let (_peer, near) = duplex(1);
     let (config, draining) = (config(), CancellationToken::new());
-    let (stats, stream) = (Stats::default(), carrier(near, &config));
+    let (stats, buffers) = (Stats::default(), buffers());
     let counted = stats.open(Version::HTTP_11);
-    let size = size_of_val(&serve(stream, &config, &draining, &counted));
+    let ledger = Ledger::new(&buffers, &counted);
+    let mut frames = carrier(near, &config, &ledger);
+    let around = size_of_val(&frames) + size_of_val(&ledger);
+    let size = around + size_of_val(&serve(&mut frames, &config, &draining, &counted, &ledger));
     // Beside it, a session holds tungstenite's read buffer.
     assert!(size < 1536, "{size} bytes");
 }

@@ -1,6 +1,6 @@
 //! What is malformed behind a request over HTTP/2 (RFC 9113): it is judged, and the request has no answer then. The cases are
-//! those of `h2spec` that depend on who is faster, each with all frames at once, and with a pause after the head in which a
-//! server that does not wait for the end of a request answers it.
+//! those of `h2spec` that depend on who is faster, each with all frames at once, also with the preface, and with a pause after
+//! the head in which a server that does not wait for the end of a request answers it.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -66,9 +66,10 @@ fn code(payload: &[u8]) -> Reason {
 struct Peer(TcpStream);
 
 impl Peer {
-    async fn new(server: &Serving) -> Self {
+    /// One that sends `frames` with its preface.
+    async fn new(server: &Serving, frames: &[u8]) -> Self {
         let mut stream = TcpStream::connect(server.address).await.unwrap();
-        stream.write_all(&[PREFACE, &frame(SETTINGS, 0, 0, b"")].concat()).await.unwrap();
+        stream.write_all(&[PREFACE, &frame(SETTINGS, 0, 0, b""), frames].concat()).await.unwrap();
         Self(stream)
     }
 
@@ -115,17 +116,18 @@ impl Peer {
     }
 }
 
-/// What a peer hears that sends `head` and then `rest`, both ways.
-async fn heard(server: &Serving, head: &[u8], rest: &[&[u8]]) -> [Said; 2] {
+/// What a peer hears that sends `head` and then `rest`, all three ways.
+async fn heard(server: &Serving, head: &[u8], rest: &[&[u8]]) -> [Said; 3] {
     let rest = rest.concat();
-    let mut at_once = Peer::new(server).await;
-    at_once.send(&[head, &rest].concat()).await;
-    let mut with_a_pause = Peer::new(server).await;
-    with_a_pause.send(head).await;
+    let frames = [head, &rest].concat();
+    let mut with_preface = Peer::new(server, &frames).await;
+    let mut at_once = Peer::new(server, b"").await;
+    at_once.send(&frames).await;
+    let mut with_a_pause = Peer::new(server, head).await;
     assert!(!with_a_pause.pause().await, "it was answered before its end");
     with_a_pause.send(&rest).await;
-    let heard = async { [at_once.hear().await, with_a_pause.hear().await] };
-    tokio::time::timeout(PATIENCE, heard).await.expect("in time")
+    let hearing = async { [with_preface.hear().await, at_once.hear().await, with_a_pause.hear().await] };
+    tokio::time::timeout(PATIENCE, hearing).await.expect("in time")
 }
 
 async fn expect(head: &[u8], rest: &[&[u8]], expected: Said) {
@@ -187,11 +189,9 @@ async fn what_is_malformed_behind_the_head_of_a_session_is_refused_before_the_an
         ([update.as_slice(), &update].concat(), Reason::FLOW_CONTROL_ERROR),
         (headers(0, &[("x-test", "ok")]), Reason::PROTOCOL_ERROR),
     ] {
-        let mut peer = Peer::new(&server).await;
-        peer.send(&[headers(0, &fields), rest.clone()].concat()).await;
+        let mut peer = Peer::new(&server, &[headers(0, &fields), rest.clone()].concat()).await;
         assert_eq!(peer.hear().await, Said::Reset(reason));
-        let mut peer = Peer::new(&server).await;
-        peer.send(&headers(0, &fields)).await;
+        let mut peer = Peer::new(&server, &headers(0, &fields)).await;
         assert!(peer.pause().await, "a session is answered at once");
         peer.send(&rest).await;
         assert_eq!(peer.hear().await, Said::Reset(reason));
@@ -206,8 +206,7 @@ async fn a_request_is_answered_when_it_is_whole_and_one_without_an_end_all_the_s
     for rest in
         [data(END_STREAM), [data(0), data(END_STREAM)].concat(), [data(0), trailers].concat(), Vec::new()]
     {
-        let mut peer = Peer::new(&server).await;
-        peer.send(&[post(&[]), rest].concat()).await;
+        let mut peer = Peer::new(&server, &[post(&[]), rest].concat()).await;
         assert_eq!(peer.hear().await, Said::Answer);
     }
     server.task.abort();

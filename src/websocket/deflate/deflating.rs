@@ -1,6 +1,6 @@
 //! The sending half: the data frames that tungstenite writes go out compressed, each as one frame.
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use flate2::{Compress, FlushCompress};
 
 use super::Sending;
@@ -43,6 +43,7 @@ struct Data {
     left: u64,
     /// The key as the rest needs it.
     mask: Option<[u8; 4]>,
+    /// What will be the frame, behind room for its header.
     deflated: Vec<u8>,
 }
 
@@ -63,7 +64,7 @@ impl Deflating {
                         Place::Passing { left: header.length }
                     } else {
                         let (left, mask) = (header.length, header.mask);
-                        Place::Data(Data { header, left, mask, deflated: Vec::new() })
+                        Place::Data(Data { header, left, mask, deflated: vec![0; MAX_HEADER_BYTES] })
                     };
                 }
                 Place::Passing { left } => {
@@ -148,12 +149,23 @@ impl Data {
         if self.header.opcode() != CONTINUATION {
             self.header.first |= RSV1;
         }
-        self.header.length = self.deflated.len() as u64;
-        self.header.write(out);
+        let mut frame = std::mem::take(&mut self.deflated);
+        let (room, payload) = frame.split_at_mut(MAX_HEADER_BYTES);
+        self.header.length = payload.len() as u64;
         if let Some(mut mask) = self.header.mask {
-            apply_mask(&mut self.deflated, &mut mask);
+            apply_mask(payload, &mut mask);
         }
-        out.extend_from_slice(&self.deflated);
+        let mut header = BytesMut::with_capacity(MAX_HEADER_BYTES);
+        self.header.write(&mut header);
+        let start = room.len() - header.len();
+        room[start..].copy_from_slice(&header);
+        if out.is_empty() {
+            // Without a copy: a long one would be held twice.
+            *out = Bytes::from(frame).into();
+            out.advance(start);
+        } else {
+            out.extend_from_slice(&frame[start..]);
+        }
     }
 }
 
