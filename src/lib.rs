@@ -24,6 +24,7 @@ pub mod net;
 pub mod probe;
 pub mod server;
 pub mod sidecar;
+pub mod signals;
 pub mod telemetry;
 pub mod tls;
 pub mod tunnel;

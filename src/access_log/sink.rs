@@ -1,19 +1,14 @@
 //! Where lines go: one thread that formats and writes them in batches, so that no session ever waits for a disk.
 //!
-//! A line that cannot be written is lost and said so on standard error; the session it tells of is not touched. Lines are
-//! lost whole: a disk that is full in the middle of one gets the rest of it first when there is room again.
+//! A line that cannot be written is lost and said so on standard error; the session it tells of is not touched. How lines
+//! stay whole is the business of `output`.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
-use std::os::fd::AsFd;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
+use super::output::{Output, SinkError, Target};
 use super::{Entry, Format};
 
 /// A batch is written when it has this many bytes, even if more lines wait: bounds the memory of a burst.
@@ -22,26 +17,6 @@ const BATCH_BYTES: usize = 256 * 1024;
 /// So many lines wait for the disk or a reader; what comes then is lost. Each takes about 1 KiB, so this is 32 MiB, and
 /// some seconds of a sidecar under full load.
 const MOST_WAITING: usize = 32 * 1024;
-
-/// Where the lines are written.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Target {
-    /// Standard output.
-    Stdout,
-    /// A file, appended to, made if it is not there.
-    File(PathBuf),
-}
-
-/// The log could not be opened.
-#[derive(Debug, thiserror::Error)]
-#[error("open the access log {path}: {source}", path = path.display())]
-pub struct SinkError {
-    /// The file.
-    pub path: PathBuf,
-    /// What the system said.
-    #[source]
-    pub source: io::Error,
-}
 
 /// The data path's end of the log. Clones write to the same log; the thread ends, everything written, after the last
 /// one is dropped.
@@ -117,7 +92,7 @@ impl Sink {
     /// # Panics
     /// If the system can start no thread.
     pub fn open(target: Target, format: Format) -> Result<(Self, Writer), SinkError> {
-        let output = Output { file: open(&target)?, rest: Vec::new(), failing: false, lost: 0 };
+        let output = Output::open(&target)?;
         let (messages, queue) = channel();
         let requests = Arc::new(Requests::default());
         let seen = Arc::clone(&requests);
@@ -151,86 +126,6 @@ impl Sink {
             tracing::error!("the access log is not written fast enough: lines are lost");
         }
     }
-}
-
-/// Unbuffered: a batch is buffer enough, and it has to be known what was written.
-fn open(target: &Target) -> Result<File, SinkError> {
-    let named = |path: &PathBuf, source| SinkError { path: path.clone(), source };
-    match target {
-        Target::Stdout => {
-            let own = io::stdout().as_fd().try_clone_to_owned();
-            own.map(File::from).map_err(|source| named(&PathBuf::from("-"), source))
-        }
-        Target::File(path) => {
-            OpenOptions::new().create(true).append(true).open(path).map_err(|source| named(path, source))
-        }
-    }
-}
-
-/// Where the thread writes.
-struct Output {
-    file: File,
-    /// Of a line whose beginning is written.
-    rest: Vec<u8>,
-    failing: bool,
-    /// Lines since it began to fail.
-    lost: usize,
-}
-
-impl Output {
-    /// Writes whole lines.
-    fn write(&mut self, batch: &[u8], lines: usize) {
-        match self.try_write(batch) {
-            Ok(()) => {
-                if std::mem::take(&mut self.failing) {
-                    let lost = std::mem::take(&mut self.lost);
-                    tracing::warn!("the access log is written again; {lost} lines were lost");
-                }
-            }
-            Err((error, left)) => {
-                self.lost += left.min(lines);
-                if !std::mem::replace(&mut self.failing, true) {
-                    let lost = self.lost;
-                    tracing::error!(
-                        "the access log cannot be written ({error}): lost {lost} lines, more may follow"
-                    );
-                }
-            }
-        }
-    }
-
-    /// The error comes with the number of lines of which nothing was written.
-    fn try_write(&mut self, batch: &[u8]) -> Result<(), (io::Error, usize)> {
-        let count = |lines: &[u8]| memchr::memchr_iter(b'\n', lines).count();
-        let rest = std::mem::take(&mut self.rest);
-        if let Err((error, written)) = write(&mut self.file, &rest) {
-            self.rest = rest[written..].to_vec();
-            return Err((error, count(batch)));
-        }
-        write(&mut self.file, batch).map_err(|(error, written)| {
-            let (done, left) = batch.split_at(written);
-            if !done.is_empty() && !done.ends_with(b"\n") {
-                let end = memchr::memchr(b'\n', left).map_or(left.len(), |end| end + 1);
-                self.rest = left[..end].to_vec();
-                return (error, count(&left[end..]));
-            }
-            (error, count(left))
-        })
-    }
-}
-
-/// Writes all of it. The error comes with how much was written before.
-fn write(file: &mut File, bytes: &[u8]) -> Result<(), (io::Error, usize)> {
-    let mut written = 0;
-    while written < bytes.len() {
-        match file.write(&bytes[written..]) {
-            Ok(0) => return Err((io::ErrorKind::WriteZero.into(), written)),
-            Ok(more) => written += more,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err((error, written)),
-        }
-    }
-    Ok(())
 }
 
 fn write_all(
@@ -268,10 +163,7 @@ fn write_all(
             tracing::warn!("the access log has caught up; {lost} lines were lost");
         }
         if requests.reopen.swap(false, Ordering::Acquire) {
-            match open(target) {
-                Ok(opened) => (output.file, output.rest) = (opened, Vec::new()),
-                Err(error) => tracing::error!("{error}; lines go where they went before"),
-            }
+            output.reopen(target);
         }
     }
 }
@@ -283,6 +175,8 @@ fn append(entry: &Entry, format: Format, batch: &mut Vec<u8>) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::super::Record;
     use super::*;
 

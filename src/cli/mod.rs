@@ -20,6 +20,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::signals;
+
 /// Does WebSocket work through this service mesh, over HTTP/1.1 and over HTTP/2, and if not, why?
 #[derive(Debug, Parser)]
 #[command(name = "websockets-cli", version, after_help = exit::HELP, max_term_width = 100)]
@@ -59,10 +61,14 @@ pub fn main() -> ExitCode {
         crate::telemetry::install();
         return sidecar::run_prepared(sidecar);
     }
+    let held_back = signals::hold_back();
     let cli: Cli = match arguments::parse() {
         Ok(cli) => cli,
         Err(status) => return status,
     };
+    if !matches!(cli.command, Command::Sidecar(_)) {
+        held_back.release();
+    }
     crate::telemetry::install();
     if cli.command.writes_data()
         && let Err(error) = standard_output::check()

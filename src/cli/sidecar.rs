@@ -10,7 +10,6 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tokio::signal::unix::{SignalKind, signal};
 
 use super::{duration, exit, mesh_config};
 use crate::access_log::{Format, Target};
@@ -21,6 +20,7 @@ use crate::mesh::{
 };
 use crate::net;
 use crate::sidecar::{Config, Direction, Sidecar, StartError};
+use crate::signals::Survived;
 use crate::tls::{MutualTls, PemFiles};
 
 /// Runs one Envoy-like sidecar proxy of a pair.
@@ -283,11 +283,12 @@ pub(super) fn run_prepared(Prepared { mut config, mutual_tls }: Prepared) -> Exi
     }
 }
 
-/// Serves until SIGTERM or SIGINT, which end it at once, as they end Envoy. SIGUSR1 has the access log opened again.
+/// Serves until SIGTERM or SIGINT, which end it at once, as they end Envoy. SIGUSR1 has the access log opened again, and
+/// SIGHUP is ignored.
 #[tokio::main(flavor = "current_thread")]
 async fn serve(sidecar: Sidecar) -> std::io::Result<()> {
     let mut signals = EndSignals::install()?;
-    let mut rotations = signal(SignalKind::user_defined1())?;
+    let mut survived = Survived::install()?;
     let (drain, access_log) = (Drain::new(), sidecar.access_log());
     // Written whole, so that two programs with one standard error do not mix their lines.
     let admin = sidecar.admin_addr().map(|address| format!("admin listening on {address}\n"));
@@ -297,7 +298,7 @@ async fn serve(sidecar: Sidecar) -> std::io::Result<()> {
     loop {
         tokio::select! {
             () = &mut serving => return Ok(()),
-            _ = rotations.recv() => access_log.reopen(),
+            () = survived.user_defined1() => access_log.reopen(),
             _ = signals.next() => {
                 drain.graceful.cancel();
                 drain.forced.cancel();

@@ -11,6 +11,7 @@ mod server;
 mod sidecar;
 mod sidecar_access_log;
 mod sidecar_admin;
+mod sidecar_signals;
 mod standard_output;
 mod strangers;
 mod support;

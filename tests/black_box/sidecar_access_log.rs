@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 
 use nix::sys::signal::Signal;
 
-use crate::support::{PATIENCE, Program};
+use crate::support::{PATIENCE, Program, eventually};
 
 const SESSIONS: usize = 20;
 
@@ -79,4 +79,74 @@ fn a_reader_that_does_not_read_holds_up_neither_sessions_nor_the_end() {
     sidecar.stdout().read_to_string(&mut log).unwrap();
     let whole = log.lines().filter(|line| line.ends_with('}')).count();
     assert!(whole > 10 && whole < LINES, "{whole} lines");
+}
+
+/// How many lines a log has, each of which has to be whole.
+fn whole_lines(log: &str) -> usize {
+    for line in log.lines() {
+        serde_json::from_str::<serde_json::Value>(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+    }
+    log.lines().count()
+}
+
+/// A sidecar whose files may have so many blocks of 512 bytes: like a disk that is full in the middle of a line.
+fn on_a_small_disk(blocks: usize, log: &str) -> (Program, SocketAddr) {
+    let limited = format!("ulimit -f {blocks}; exec \"$@\"");
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", &limited, "sh", env!("CARGO_BIN_EXE_websockets-cli")]).args(args(log));
+    let mut program = Program::spawn(&mut command);
+    let ready = program.wait_for("listening on ");
+    (program, ready.rsplit(' ').next().unwrap().parse().unwrap())
+}
+
+#[test]
+fn what_was_written_to_a_full_disk_is_whole_lines_and_so_is_what_comes_next() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("access.log");
+    let log = path.to_str().unwrap();
+    let whole = || {
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.is_empty() || text.ends_with('\n'), "{text}");
+        whole_lines(&text)
+    };
+    let (mut sidecar, address) = on_a_small_disk(4, log);
+    ask(address, SESSIONS);
+    sidecar.wait_for("the access log cannot be written (File too large");
+    sidecar.signal(Signal::SIGTERM);
+    assert!(sidecar.end().success());
+    let before = whole();
+    assert!(before > 0 && before < SESSIONS, "{before} lines");
+    // What other writers left: half a line, and a line without its end.
+    let text = std::fs::read_to_string(&path).unwrap();
+    let line = text.lines().next().unwrap();
+    for (left, kept) in [(&line[..line.len() / 2], 0), (line, 1)] {
+        std::fs::write(&path, format!("{text}{left}")).unwrap();
+        let (mut sidecar, address) = Program::listening(&args(log));
+        ask(address, 1);
+        eventually("a line", || std::fs::read_to_string(&path).unwrap().ends_with("}\n").then_some(()));
+        sidecar.signal(Signal::SIGTERM);
+        assert!(sidecar.end().success());
+        assert_eq!(whole(), before + kept + 1);
+    }
+}
+
+#[test]
+fn two_sidecars_that_share_a_log_leave_whole_lines_on_a_full_disk_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("access.log");
+    let log = path.to_str().unwrap();
+    let mut sidecars = [on_a_small_disk(64, log), on_a_small_disk(64, log)];
+    std::thread::scope(|scope| {
+        for (_, address) in &sidecars {
+            scope.spawn(|| ask(*address, 4 * SESSIONS));
+        }
+    });
+    for (sidecar, _) in &mut sidecars {
+        sidecar.signal(Signal::SIGTERM);
+        assert!(sidecar.end().success());
+    }
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert!(text.ends_with('\n'));
+    let lines = whole_lines(&text);
+    assert!(lines > SESSIONS && lines < 8 * SESSIONS, "{lines} lines");
 }
