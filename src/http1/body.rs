@@ -8,7 +8,7 @@ use http::{Method, StatusCode};
 
 use super::{Fields, MAX_HEAD_BYTES};
 
-/// A chunk-size line with its extensions is never longer than this (Envoy's codec allows as little).
+/// A chunk-size line with its extensions is never longer than this. Envoy has no bound; nobody needs so long a line.
 const MAX_CHUNK_LINE: usize = 4 * 1024;
 
 /// How the end of a body is known.
@@ -78,9 +78,12 @@ impl Framing {
         if length.is_some() {
             return Err(FramingError::Both);
         }
-        let mut codings = fields.elements(&TRANSFER_ENCODING);
+        // As in Envoy: one coding, and no list, not even one whose other elements are empty.
+        let mut codings = fields.get_all(&TRANSFER_ENCODING);
         match (codings.next(), codings.next()) {
-            (Some(coding), None) if coding.eq_ignore_ascii_case("chunked") => Ok(Some(Self::Chunked)),
+            (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => {
+                Ok(Some(Self::Chunked))
+            }
             _ => Err(FramingError::TransferEncoding),
         }
     }
@@ -189,14 +192,12 @@ impl BodyDecoder {
                     self.state = if left == 0 { State::ChunkEnd } else { State::ChunkData(left) };
                     return Ok(Decoded::Data(data));
                 }
-                State::ChunkSize => match httparse::parse_chunk_size(buffer) {
-                    Ok(httparse::Status::Complete((length, size))) if length <= MAX_CHUNK_LINE => {
+                State::ChunkSize => match chunk_size(buffer)? {
+                    Some((size, length)) if length <= MAX_CHUNK_LINE => {
                         buffer.advance(length);
                         self.state = if size == 0 { State::Trailers } else { State::ChunkData(size) };
                     }
-                    Ok(httparse::Status::Partial) if buffer.len() <= MAX_CHUNK_LINE => {
-                        return Ok(Decoded::NeedMore);
-                    }
+                    None if buffer.len() <= MAX_CHUNK_LINE => return Ok(Decoded::NeedMore),
                     _ => return Err(ChunkError),
                 },
                 State::ChunkEnd => {
@@ -224,6 +225,31 @@ impl BodyDecoder {
                 }
             }
         }
+    }
+}
+
+/// The size in a chunk's first line (RFC 9112 section 7.1) and the length of that line, `None` if the line is not all
+/// there. Extensions, and what follows a blank, are skipped, whatever bytes they are made of; but the line ends with CR LF.
+/// A proxy that took a lone CR or LF for its end would see other chunks than the next hop does.
+fn chunk_size(buffer: &[u8]) -> Result<Option<(u64, usize)>, ChunkError> {
+    let digits = buffer.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
+    let mut size: u64 = 0;
+    for digit in buffer[..digits].iter().filter_map(|byte| char::from(*byte).to_digit(16)) {
+        if size >> 60 != 0 {
+            return Err(ChunkError);
+        }
+        size = size << 4 | u64::from(digit);
+    }
+    let rest = &buffer[digits..];
+    match rest.first() {
+        Some(b';' | b' ' | b'\t' | b'\r') if digits > 0 => {}
+        None => return Ok(None),
+        Some(_) => return Err(ChunkError),
+    }
+    match memchr::memchr2(b'\r', b'\n', rest).map(|end| (end, &rest[end..])) {
+        None | Some((_, [b'\r'])) => Ok(None),
+        Some((end, [b'\r', b'\n', ..])) => Ok(Some((size, digits + end + 2))),
+        Some(_) => Err(ChunkError),
     }
 }
 
@@ -272,6 +298,19 @@ mod tests {
             (&[("content-length", "99999999999999999999")], Err(FramingError::ContentLength)),
             (&[("transfer-encoding", "Chunked")], Ok(Framing::Chunked)),
             (&[("transfer-encoding", "gzip, chunked")], Err(FramingError::TransferEncoding)),
+            (&[("transfer-encoding", "chunked, identity")], Err(FramingError::TransferEncoding)),
+            (&[("transfer-encoding", "chunked,")], Err(FramingError::TransferEncoding)),
+            (&[("transfer-encoding", ", chunked")], Err(FramingError::TransferEncoding)),
+            (&[("transfer-encoding", "xchunked")], Err(FramingError::TransferEncoding)),
+            (&[("transfer-encoding", "chunked;q=1")], Err(FramingError::TransferEncoding)),
+            (&[("transfer-encoding", "")], Err(FramingError::TransferEncoding)),
+            (
+                &[("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")],
+                Err(FramingError::TransferEncoding),
+            ),
+            (&[("content-length", "5, 5")], Err(FramingError::ContentLength)),
+            (&[("content-length", "0x5")], Err(FramingError::ContentLength)),
+            (&[("content-length", "05")], Ok(Framing::Length(5))),
             (&[("transfer-encoding", "chunked"), ("content-length", "5")], Err(FramingError::Both)),
         ];
         for (lines, expected) in cases {
@@ -303,6 +342,55 @@ mod tests {
     fn a_chunk_without_its_end_is_malformed() {
         assert_eq!(decode_all(&[b"3\r\nabcX\r\n"]), Err(ChunkError));
         assert_eq!(decode_all(&[b"zz\r\n"]), Err(ChunkError));
+    }
+
+    #[test]
+    fn a_chunk_size_is_hexadecimal_digits_on_a_line_that_ends_with_cr_lf() {
+        let decode = |line: &str| {
+            let wire = format!("{line}hello\r\n0\r\n\r\n");
+            let whole = decode_all(&[wire.as_bytes()]);
+            let bytes: Vec<_> = wire.as_bytes().chunks(1).collect();
+            assert_eq!(decode_all(&bytes), whole, "{line:?}");
+            whole.map(|(body, end, left)| {
+                assert_eq!((body.as_slice(), end, left), (&b"hello"[..], true, 0), "{line:?}");
+            })
+        };
+        for line in [
+            "5\r\n",
+            "0005\r\n",
+            "00000000000000000000005\r\n",
+            "5 \r\n",
+            "5\t\r\n",
+            "5;\r\n",
+            "5;a=b\r\n",
+            "5 ; a = \"b;c\"\r\n",
+            "5;a\0b\r\n",
+            "5;\u{e4}\r\n",
+        ] {
+            assert_eq!(decode(line), Ok(()), "{line:?}");
+        }
+        for line in [
+            "5\n",
+            "5\r",
+            "5\r\r\n",
+            "5;a\n",
+            "5;a\nb\r\n",
+            "5;\n\r\n",
+            "5;a\rb\r\n",
+            "5 \n\r\n",
+            "0x5\r\n",
+            "+5\r\n",
+            "-5\r\n",
+            " 5\r\n",
+            "5.0\r\n",
+            "5,5\r\n",
+            "5_\r\n",
+            ";a\r\n",
+            "\r\n",
+            "10000000000000005\r\n",
+        ] {
+            assert_eq!(decode(line), Err(ChunkError), "{line:?}");
+        }
     }
 
     #[test]

@@ -70,6 +70,18 @@ impl Fields {
         self.0.retain(|(candidate, _)| *name != *candidate);
     }
 
+    /// Makes one field of all of that name, at the place of the first: their values, separated by commas.
+    pub fn join(&mut self, name: &HeaderName) {
+        if self.get_all(name).nth(1).is_none() {
+            return;
+        }
+        let values: Vec<&[u8]> = self.get_all(name).map(HeaderValue::as_bytes).collect();
+        // Values with a comma between them are a value.
+        if let Ok(joined) = HeaderValue::from_bytes(&values.join(&b","[..])) {
+            self.set(name.clone(), joined);
+        }
+    }
+
     /// Keeps the fields that the predicate wants.
     pub fn retain(&mut self, mut keep: impl FnMut(&HeaderName, &HeaderValue) -> bool) {
         self.0.retain(|(name, value)| keep(name, value));
@@ -131,6 +143,19 @@ mod tests {
             [(SERVER, value("a")), (DATE, value("now")), (SERVER, value("b"))].into_iter().collect();
         fields.set(SERVER, value("envoy"));
         let expected: Fields = [(SERVER, value("envoy")), (DATE, value("now"))].into_iter().collect();
+        assert_eq!(fields, expected);
+    }
+
+    #[test]
+    fn joined_fields_are_one_at_the_place_of_the_first() {
+        let mut fields: Fields =
+            [(UPGRADE, value("a")), (DATE, value("now")), (UPGRADE, value("")), (UPGRADE, value("b"))]
+                .into_iter()
+                .collect();
+        fields.join(&UPGRADE);
+        fields.join(&DATE);
+        fields.join(&SERVER);
+        let expected: Fields = [(UPGRADE, value("a,,b")), (DATE, value("now"))].into_iter().collect();
         assert_eq!(fields, expected);
     }
 

@@ -146,9 +146,7 @@ fn unfold(buffer: &mut BytesMut) -> bool {
 pub fn parse_request(buffer: &mut BytesMut) -> Result<Option<RequestHead>, HeadError> {
     let mut slots = [httparse::EMPTY_HEADER; MAX_FIELDS];
     let mut parsed = httparse::Request::new(&mut slots);
-    let outcome = parsed
-        .parse(buffer)
-        .map_err(|error| if is_simple_request(buffer) { httparse::Error::Version } else { error });
+    let outcome = parsed.parse(buffer).map_err(|error| request_error(buffer, error));
     let Some(length) = complete(buffer.len(), MAX_HEAD_BYTES, outcome)? else { return Ok(None) };
     let base = buffer.as_ptr() as usize;
     let target = span(base, parsed.path.unwrap_or_default().as_bytes());
@@ -170,6 +168,10 @@ pub fn parse_request(buffer: &mut BytesMut) -> Result<Option<RequestHead>, HeadE
 /// # Errors
 /// [`HeadError`]; the connection is of no use any more.
 pub fn parse_response(buffer: &mut BytesMut) -> Result<Option<ResponseHead>, HeadError> {
+    // Empty lines, which a server skips, are what a response that was smuggled in may begin with (RFC 9112 section 2.2).
+    if matches!(buffer.first(), Some(b'\r' | b'\n')) {
+        return Err(HeadError::Malformed(httparse::Error::Status));
+    }
     let mut slots = [httparse::EMPTY_HEADER; MAX_FIELDS];
     let mut parsed = httparse::Response::new(&mut slots);
     let Some(length) = complete(buffer.len(), MAX_RESPONSE_HEAD_BYTES, parsed.parse(buffer))? else {
@@ -183,10 +185,32 @@ pub fn parse_response(buffer: &mut BytesMut) -> Result<Option<ResponseHead>, Hea
     Ok(Some(ResponseHead { status, version, fields: slice_fields(&head, &spans)? }))
 }
 
+/// What is wrong with the first line of a request: its version, if nothing else is. A target with a blank in it is no
+/// version of HTTP.
+fn request_error(buffer: &[u8], error: httparse::Error) -> httparse::Error {
+    if is_simple_request(buffer) {
+        return httparse::Error::Version;
+    }
+    if error != httparse::Error::Version {
+        return error;
+    }
+    let line = buffer.split(|byte| matches!(byte, b'\r' | b'\n')).find(|line| !line.is_empty());
+    let mut words = line.unwrap_or_default().split(|byte| *byte == b' ').skip(2);
+    match (words.next(), words.next()) {
+        (Some([b'H', b'T', b'T', b'P', b'/', major, b'.', minor]), None)
+            if major.is_ascii_digit() && minor.is_ascii_digit() =>
+        {
+            error
+        }
+        _ => httparse::Error::Token,
+    }
+}
+
 /// Whether the first line is a method and a target without a version, HTTP/0.9's request.
 fn is_simple_request(buffer: &[u8]) -> bool {
-    let line = buffer.split(|byte| matches!(byte, b'\r' | b'\n')).next().unwrap_or_default();
-    let mut words = line.split(|byte| *byte == b' ');
+    let line = buffer.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    let mut words = line.split(|byte| *byte == b' ').filter(|_| !line.contains(&b'\r'));
     words.next().is_some_and(|method| !method.is_empty() && method.iter().all(u8::is_ascii_uppercase))
         && words.next().is_some_and(|target| target.starts_with(b"/"))
         && words.next().is_none()
@@ -301,6 +325,44 @@ mod tests {
         let head = parse_response(&mut buffer).unwrap().unwrap();
         assert_eq!((head.status.as_u16(), head.version), (426, Version::HTTP_11));
         assert_eq!(&buffer[..], b"body");
+    }
+
+    #[test]
+    fn a_wrong_version_is_told_from_a_wrong_line() {
+        let error = |line: &str| {
+            let text = format!("{line}\r\nHost: a\r\n\r\n");
+            parse_request(&mut BytesMut::from(text.as_str())).unwrap_err()
+        };
+        for line in ["GET / HTTP/2.0", "GET / HTTP/1.2", "GET / HTTP/0.9", "GET /", "\r\nGET / HTTP/3.0"] {
+            assert_eq!(error(line), HeadError::Malformed(httparse::Error::Version), "{line}");
+        }
+        for line in [
+            "GET /a b HTTP/1.1",
+            "GET /a\rb HTTP/1.1",
+            "GET /a b HTTP/2.0",
+            "GET / http/1.1",
+            "GET / HTTP/1",
+            "GET / HTTP/2",
+            "GET / HTTP/1.10",
+            "GET / HTTP/+1.1",
+            "GET / HTTPS/1.1",
+            "GET  / HTTP/1.1",
+            "GET /  HTTP/1.1",
+            "GET / HTTP/1.1 ",
+            " GET / HTTP/1.1",
+        ] {
+            let error = error(line);
+            assert_ne!(error, HeadError::Malformed(httparse::Error::Version), "{line}");
+            assert!(matches!(error, HeadError::Malformed(_)), "{line}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_response_begins_with_its_status_line() {
+        for before in ["\r\n", "\n", "\r", " "] {
+            let text = format!("{before}HTTP/1.1 200 OK\r\n\r\n");
+            assert!(parse_response(&mut BytesMut::from(text.as_str())).is_err(), "{before:?}");
+        }
     }
 
     #[test]

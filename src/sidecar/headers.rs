@@ -24,12 +24,30 @@ const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection")
 const X_ENVOY_ORIGINAL_PATH: HeaderName = HeaderName::from_static("x-envoy-original-path");
 const X_FORWARDED_CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+/// Fields of which Envoy's header map has one, so that several are one list (its inline headers), as far as they decide
+/// something here, are logged, or are believed by an application.
+const JOINED: [HeaderName; 10] = [
+    CONNECTION,
+    TE,
+    UPGRADE,
+    USER_AGENT,
+    X_ENVOY_ORIGINAL_PATH,
+    X_FORWARDED_CLIENT_CERT,
+    X_FORWARDED_FOR,
+    X_FORWARDED_HOST,
+    X_FORWARDED_PROTO,
+    X_REQUEST_ID,
+];
+
+/// So many names in `Connection` are too many (`MAX_ALLOWED_NOMINATED_HEADERS` in Envoy's `sanitizeConnectionHeader`).
+const TOO_MANY_NOMINATED: usize = 10;
+
 /// What only a proxy at the edge of the mesh may be told (Envoy's `cleanInternalHeaders`).
-const INTERNAL: [HeaderName; 15] = [
-    HeaderName::from_static("x-envoy-decorator-operation"),
+const INTERNAL: [HeaderName; 16] = [
     HeaderName::from_static("x-envoy-expected-rq-timeout-ms"),
     HeaderName::from_static("x-envoy-force-trace"),
     HeaderName::from_static("x-envoy-hedge-on-per-try-timeout"),
@@ -43,16 +61,28 @@ const INTERNAL: [HeaderName; 15] = [
     HeaderName::from_static("x-envoy-retry-on"),
     HeaderName::from_static("x-envoy-upstream-alt-stat-name"),
     HeaderName::from_static("x-envoy-upstream-rq-per-try-timeout-ms"),
+    HeaderName::from_static("x-envoy-upstream-rq-timeout-alt-response"),
     HeaderName::from_static("x-envoy-upstream-rq-timeout-ms"),
+    HeaderName::from_static("x-envoy-upstream-stream-duration-ms"),
 ];
 
 /// A request that is not served, before anything was done with it: the status and the details.
 pub(super) type Rejection = (StatusCode, &'static str);
 
+/// Makes one field of several where Envoy has one.
+pub(super) fn join_lists(fields: &mut Fields) {
+    for name in &JOINED {
+        fields.join(name);
+    }
+}
+
 /// Checks the authority and normalises the path (the first part of Envoy's `decodeHeaders`).
 pub(super) fn check_request(request: &mut RequestParts) -> Result<(), Rejection> {
     if request.authority.is_none() {
         return Err((StatusCode::BAD_REQUEST, "missing_host_header"));
+    }
+    if request.method.as_str() == "QUERY" && !request.fields.contains(&CONTENT_TYPE) {
+        return Err((StatusCode::BAD_REQUEST, "query_missing_content_type"));
     }
     let Some(path) = &mut request.path else { return Ok(()) };
     if !path.as_bytes().starts_with(b"/") {
@@ -68,7 +98,6 @@ pub(super) fn check_request(request: &mut RequestParts) -> Result<(), Rejection>
 pub(super) fn prepare_request(request: &mut RequestParts, upgrade: bool, tls: Option<&DownstreamTls>) {
     let fields = &mut request.fields;
     if !upgrade {
-        remove_nominated(fields);
         fields.remove(&CONNECTION);
         fields.remove(&UPGRADE);
     }
@@ -76,7 +105,9 @@ pub(super) fn prepare_request(request: &mut RequestParts, upgrade: bool, tls: Op
     fields.remove(&PROXY_CONNECTION);
     fields.remove(&TRANSFER_ENCODING);
     // Envoy passes on `trailers` alone of what the client would accept.
-    if fields.contains(&TE) && !fields.has_element(&TE, "trailers") {
+    if fields.elements(&TE).any(|element| element == "trailers") {
+        fields.set(TE, HeaderValue::from_static("trailers"));
+    } else {
         fields.remove(&TE);
     }
     fields.retain(|name, _| !INTERNAL.contains(name));
@@ -85,9 +116,9 @@ pub(super) fn prepare_request(request: &mut RequestParts, upgrade: bool, tls: Op
         let scheme = if tls.is_some() { "https" } else { "http" };
         fields.append(X_FORWARDED_PROTO, HeaderValue::from_static(scheme));
     }
-    if !fields.contains(&X_REQUEST_ID) {
+    if fields.get(&X_REQUEST_ID).is_none_or(HeaderValue::is_empty) {
         let id = Bytes::from(uuid::Uuid::new_v4().hyphenated().to_string());
-        fields.append(X_REQUEST_ID, HeaderValue::from_maybe_shared(id).expect("a UUID is visible ASCII"));
+        fields.set(X_REQUEST_ID, HeaderValue::from_maybe_shared(id).expect("a UUID is visible ASCII"));
     }
     forward_client_cert(fields, tls);
 }
@@ -109,16 +140,39 @@ fn forward_client_cert(fields: &mut Fields, tls: Option<&DownstreamTls>) {
     }
 }
 
-/// Removes the fields that `Connection` names (RFC 9110 section 7.6.1).
-fn remove_nominated(fields: &mut Fields) {
-    let nominated: Vec<HeaderName> = fields
-        .elements(&CONNECTION)
-        .filter_map(|option| HeaderName::from_bytes(option.as_bytes()).ok())
-        .filter(|name| *name != TE)
-        .collect();
-    if !nominated.is_empty() {
-        fields.retain(|name, _| *name == CONNECTION || !nominated.contains(name));
+/// `Connection` names what a client cannot have removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct NominationRejected;
+
+/// Removes the fields that `Connection` names (RFC 9110 section 7.6.1), as Envoy's `sanitizeConnectionHeader` does.
+///
+/// # Errors
+/// A request that has the fields removed which say where it comes from, or names a pseudo-header field, or very many
+/// fields, is refused.
+pub(super) fn remove_nominated(fields: &mut Fields) -> Result<(), NominationRejected> {
+    let Some(connection) = fields.get(&CONNECTION).cloned() else { return Ok(()) };
+    let options: Vec<&[u8]> =
+        connection.as_bytes().split(|byte| *byte == b',').filter(|option| !option.is_empty()).collect();
+    if options.len() >= TOO_MANY_NOMINATED {
+        return Err(NominationRejected);
     }
+    for option in options {
+        let option = option.trim_ascii();
+        if option.starts_with(b":") {
+            return Err(NominationRejected);
+        }
+        // Something that is no name names no field.
+        let Ok(name) = HeaderName::from_bytes(option) else { continue };
+        match name.as_str() {
+            "close" | "connection" | "http2-settings" | "keep-alive" | "upgrade" => {}
+            "x-forwarded-for" | "x-forwarded-host" | "x-forwarded-proto" => return Err(NominationRejected),
+            "te" if fields.has_element(&TE, "trailers") => {
+                fields.set(TE, HeaderValue::from_static("trailers"));
+            }
+            _ => fields.remove(&name),
+        }
+    }
+    Ok(())
 }
 
 /// Puts what the access log shows of a request into the record.

@@ -125,7 +125,7 @@ impl ActiveStream {
     ) -> Result<Answered, Ending> {
         let worker = Rc::clone(&self.worker);
         if let Err((status, details)) = checked {
-            self.close = true;
+            self.close |= status == StatusCode::BAD_REQUEST;
             return Err(self.local_reply(status, "", details));
         }
         let Some(route) = worker.routes.find(request) else {

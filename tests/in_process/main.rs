@@ -17,5 +17,6 @@ mod resets;
 mod retries;
 mod routing;
 mod sessions;
+mod smuggling;
 mod support;
 mod timeouts;

@@ -17,6 +17,11 @@ const SNI: &str = "outbound_.8080_._.websockets-server.default.svc.cluster.local
 
 /// Credentials for each identity, all of one new CA.
 fn credentials<const N: usize>(identities: [&str; N]) -> [Option<MutualTls>; N] {
+    credentials_of(identities.map(|identity| vec![SanType::URI(identity.try_into().unwrap())]))
+}
+
+/// The same with names of every kind.
+fn credentials_of<const N: usize>(names: [Vec<SanType>; N]) -> [Option<MutualTls>; N] {
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.distinguished_name = DistinguishedName::new();
@@ -29,10 +34,10 @@ fn credentials<const N: usize>(identities: [&str; N]) -> [Option<MutualTls>; N] 
         ca: folder.path().join("ca.crt"),
     };
     std::fs::write(&files.ca, issuer.pem()).unwrap();
-    identities.map(|identity| {
+    names.map(|names| {
         let mut params = CertificateParams::default();
         params.distinguished_name = DistinguishedName::new();
-        params.subject_alt_names = vec![SanType::URI(identity.try_into().unwrap())];
+        params.subject_alt_names = names;
         let key = KeyPair::generate().unwrap();
         std::fs::write(&files.certificate, params.signed_by(&key, &issuer).unwrap().pem()).unwrap();
         std::fs::write(&files.key, key.serialize_pem()).unwrap();
@@ -174,4 +179,48 @@ async fn a_server_that_demands_tls_resets_a_client_without() {
     let (answer, line) = refused(Hop::Http1, [None, server]).await;
     assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
     assert_eq!(line["response_flags"], "UC");
+}
+
+#[tokio::test]
+async fn one_right_uri_of_a_certificate_is_enough_and_all_of_them_are_told() {
+    let uri = |uri: &str| SanType::URI(uri.try_into().unwrap());
+    let elsewhere = "spiffe://other.domain/ns/default/sa/default";
+    for (client, shown) in [
+        (vec![uri(elsewhere), uri(CLIENT)], format!("URI={elsewhere};URI={CLIENT}")),
+        (vec![uri(CLIENT), uri(elsewhere)], format!("URI={CLIENT};URI={elsewhere}")),
+        (
+            vec![SanType::DnsName("other.example".try_into().unwrap()), uri(CLIENT)],
+            format!("URI={CLIENT};DNS=other.example"),
+        ),
+    ] {
+        let server = vec![uri(elsewhere), uri(SERVER)];
+        let application = Application::answering("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
+        let credentials = credentials_of([client, server]);
+        let pair = Pair::with_mutual_tls(Hop::Http2, application.address, credentials, |outbound, _| {
+            sni(outbound);
+        });
+        let mut client = send(pair.outbound, get("/")).await;
+        assert!(read_head(&mut client).await.starts_with("HTTP/1.1 200 "));
+        let head = application.head();
+        let by = format!("\r\nx-forwarded-client-cert: By={elsewhere};By={SERVER};Hash=");
+        assert!(head.contains(&by), "{head}");
+        assert!(head.contains(&format!(";Subject=\"\";{shown}\r\n")), "{head}");
+    }
+}
+
+#[tokio::test]
+async fn a_right_name_that_is_no_uri_or_only_begins_elsewhere_does_not_count() {
+    let uri = |uri: &str| SanType::URI(uri.try_into().unwrap());
+    for names in [
+        vec![],
+        vec![SanType::DnsName(CLIENT.try_into().unwrap())],
+        vec![uri("spiffe://other.domain/spiffe://cluster.local/ns/default/sa/default")],
+        vec![uri("spiffe://cluster.local.evil/ns/default/sa/default")],
+        vec![uri("SPIFFE://cluster.local/ns/default/sa/default")],
+    ] {
+        let server = vec![uri(SERVER)];
+        let (answer, line) = refused(Hop::Http1, credentials_of([names, server])).await;
+        assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+        assert_eq!(line["response_flags"], "UC");
+    }
 }

@@ -5,7 +5,7 @@
 use std::rc::Rc;
 use std::task::Poll;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use http::header::{CONNECTION, HOST};
 use http::{HeaderName, HeaderValue, Method, StatusCode, Version};
 
@@ -14,6 +14,7 @@ use super::super::http1::{CODEC_ERROR, HeadOutcome, Http1};
 use super::super::reset::Gone;
 use super::super::stream;
 use super::super::worker::{ConnectionInfo, CountedRecord, Worker};
+use super::target::split_target;
 use super::{Downstream, Incoming};
 use crate::access_log::Protocol;
 use crate::http1::{self, Fields, Framing, FramingError, HeadError, RequestHead, ResponseHead};
@@ -33,7 +34,6 @@ const METHODS: [&str; 34] = [
     "HEAD",
     "LINK",
     "LOCK",
-    "M-SEARCH",
     "MERGE",
     "MKACTIVITY",
     "MKCALENDAR",
@@ -47,6 +47,7 @@ const METHODS: [&str; 34] = [
     "PROPPATCH",
     "PURGE",
     "PUT",
+    "QUERY",
     "REBIND",
     "REPORT",
     "SEARCH",
@@ -121,7 +122,7 @@ async fn request(
 }
 
 /// A request that is answered without being one (Envoy's codec errors).
-struct Refusal {
+pub(super) struct Refusal {
     status: StatusCode,
     body: &'static str,
     details: &'static str,
@@ -156,8 +157,13 @@ impl From<FramingError> for Refusal {
 }
 
 impl Refusal {
-    fn bad_request(details: &'static str) -> Self {
+    pub(super) fn bad_request(details: &'static str) -> Self {
         Self { status: StatusCode::BAD_REQUEST, body: "Bad Request", details }
+    }
+
+    #[cfg(test)]
+    pub(super) fn details(&self) -> &'static str {
+        self.details
     }
 
     fn too_large(details: &'static str) -> Self {
@@ -181,15 +187,21 @@ fn accept(head: RequestHead, connection: &mut Http1) -> Result<(RequestParts, bo
         return Err(Refusal::bad_request(CODEC_ERROR));
     }
     let close = fields.has_element(&CONNECTION, "close") || fields.has_element(&PROXY_CONNECTION, "close");
+    headers::join_lists(&mut fields);
+    headers::ignore_h2c(&mut fields);
+    let mut framing = Framing::of_request(&fields)?;
+    if extended_connect::is_upgrade(&fields) {
+        framing = Framing::Raw;
+    } else {
+        // The body has the length that was declared, even if `Connection` names the field that declares it.
+        headers::remove_nominated(&mut fields)
+            .map_err(|_| Refusal::bad_request("http1.connection_header_rejected"))?;
+    }
+    if method == Method::CONNECT {
+        framing = Framing::Raw;
+    }
     let (authority, path) = split_target(&method, target, joined_hosts(&fields))?;
     fields.remove(&HOST);
-    headers::ignore_h2c(&mut fields);
-    let framing = match Framing::of_request(&fields) {
-        // A length that is none is refused everywhere.
-        Err(error @ FramingError::ContentLength) => return Err(error.into()),
-        _ if extended_connect::is_upgrade(&fields) || method == Method::CONNECT => Framing::Raw,
-        framing => framing?,
-    };
     connection.expect_body(framing);
     Ok((RequestParts { method, scheme: "http", authority, path, fields }, close))
 }
@@ -198,43 +210,6 @@ fn accept(head: RequestHead, connection: &mut Http1) -> Result<(RequestParts, bo
 fn joined_hosts(fields: &Fields) -> Option<HeaderValue> {
     let hosts: Vec<&[u8]> = fields.get_all(&HOST).map(HeaderValue::as_bytes).collect();
     if hosts.is_empty() { None } else { HeaderValue::from_bytes(&hosts.join(&b","[..])).ok() }
-}
-
-type Target = (Option<HeaderValue>, Option<HeaderValue>);
-
-/// The authority and the path of a request target (RFC 9112 section 3.2).
-fn split_target(method: &Method, target: Bytes, host: Option<HeaderValue>) -> Result<Target, Refusal> {
-    let malformed = || Refusal::bad_request(CODEC_ERROR);
-    let value = |bytes: Bytes| HeaderValue::from_maybe_shared(bytes).map_err(|_| malformed());
-    if !target.iter().all(u8::is_ascii_graphic) {
-        return Err(malformed());
-    }
-    let (authority, path) = if *method == Method::CONNECT {
-        (Some(value(target)?), None)
-    } else if target.starts_with(b"/") || target.as_ref() == b"*" {
-        (host, Some(value(target)?))
-    } else {
-        let scheme = memchr::memmem::find(&target, b"://").ok_or_else(malformed)?;
-        if !matches!(&target[..scheme], b"http" | b"https") {
-            return Err(Refusal::bad_request("http1.invalid_scheme"));
-        }
-        let rest = target.slice(scheme + 3..);
-        let end = rest.iter().position(|byte| matches!(byte, b'/' | b'?' | b'#')).unwrap_or(rest.len());
-        let path = if end == rest.len() { Bytes::from_static(b"/") } else { rest.slice(end..) };
-        (Some(value(rest.slice(..end))?), Some(value(path)?))
-    };
-    if authority
-        .as_ref()
-        .is_some_and(|authority| !authority.as_bytes().iter().all(|byte| is_authority(*byte)))
-    {
-        return Err(Refusal::bad_request("http.invalid_authority"));
-    }
-    Ok((authority, path))
-}
-
-/// Unreserved characters, sub-delimiters and what separates the parts of an authority (RFC 3986 section 3.2).
-fn is_authority(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:[]@".contains(&byte)
 }
 
 /// Answers what is no request, leaves its line, and closes.

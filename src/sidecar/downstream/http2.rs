@@ -5,8 +5,11 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use bytes::BytesMut;
-use http::Request;
+use http::header::{CONTENT_LENGTH, HOST};
+use http::uri::{Authority, PathAndQuery};
+use http::{HeaderName, HeaderValue, Method, Request};
 
+use super::super::headers;
 use super::super::http1;
 use super::super::reset::Gone;
 use super::super::socket::Socket;
@@ -116,14 +119,28 @@ pub(in crate::sidecar) async fn serve(
 
 /// What of a request breaks the protocol in Envoy's eyes, if anything.
 fn violation(request: &Request<()>, allow_connect: bool) -> Option<&'static str> {
-    let protocol = extended_connect::protocol(request)?;
-    if !allow_connect || protocol.is_empty() {
-        Some(INVALID_FIELD)
-    } else if request.uri().authority().is_none() {
-        Some(VIOLATION)
-    } else {
-        None
+    let protocol = extended_connect::protocol(request);
+    let mut lengths = request.headers().get_all(CONTENT_LENGTH).iter();
+    let is_number =
+        |length: &HeaderValue| !length.is_empty() && length.as_bytes().iter().all(u8::is_ascii_digit);
+    let uri = request.uri();
+    let authority = uri.authority().map(Authority::as_str);
+    let hosts = request.headers().get_all(HOST).iter().count();
+    let has_scheme =
+        uri.scheme_str().is_none_or(|scheme| scheme.starts_with(|c: char| c.is_ascii_alphabetic()));
+    if protocol.is_some_and(|protocol| !allow_connect || HeaderName::from_bytes(protocol.as_bytes()).is_err())
+        || lengths.next().is_some_and(|length| !is_number(length))
+        || lengths.next().is_some()
+        || authority.is_some_and(|authority| authority.contains('@'))
+        || (authority.is_none() && hosts > 1)
+        || !has_scheme
+    {
+        return Some(INVALID_FIELD);
     }
+    let is_options = request.method() == Method::OPTIONS;
+    let is_path = |path: &PathAndQuery| path.as_str().starts_with('/') || (path == "*" && is_options);
+    let is_nobodys = authority.is_none() && (protocol.is_some() || hosts == 0);
+    (is_nobodys || !uri.path_and_query().is_none_or(is_path)).then_some(VIOLATION)
 }
 
 /// What of a request is more than Envoy takes, if anything: its line has nothing else, and no connection ends for it.
@@ -147,7 +164,8 @@ fn serve_stream(
 ) -> impl Future<Output = ()> + use<> {
     let counted = Active::begin(&worker.stats.http2, |stats| &stats.streams);
     let record = worker.record(info, Protocol::Http2);
-    let request = extended_connect::request_from_http2(request);
+    let mut request = extended_connect::request_from_http2(request);
+    headers::join_lists(&mut request.fields);
     let tls = info.tls.clone();
     let incoming = Incoming { request, protocol: Protocol::Http2, tls, close: false, record };
     let served = stream::serve(Rc::clone(worker), Downstream::Http2(Box::new(stream)), incoming);

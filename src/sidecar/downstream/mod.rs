@@ -2,6 +2,7 @@
 
 pub(super) mod http1;
 pub(super) mod http2;
+mod target;
 
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};

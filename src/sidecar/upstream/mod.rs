@@ -275,6 +275,11 @@ impl Http1Stream {
         }
         headers::ignore_h2c(&mut fields);
         let answer = self.answer(status, &fields);
+        // What it says of its length has to hold together even where that decides nothing.
+        let declared = match answer {
+            Answer::Interim | Answer::Switching => Framing::None,
+            _ => Framing::of_response(&self.method, status, &fields).map_err(|_| Reset::ProtocolError)?,
+        };
         let framing = match answer {
             Answer::Interim => Framing::None,
             Answer::Switching => {
@@ -294,9 +299,7 @@ impl Http1Stream {
             }
             // A refusal that has an upgrade's fields: to Envoy's codec every byte after it is data, whatever length it says.
             Answer::Final if self.is_agreed(&fields) => Framing::Raw,
-            Answer::Final => {
-                Framing::of_response(&self.method, status, &fields).map_err(|_| Reset::ProtocolError)?
-            }
+            Answer::Final => declared,
         };
         self.connection.expect_body(framing);
         let persistent = match version {
