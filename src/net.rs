@@ -1,11 +1,12 @@
 //! Binding and dialling: errors that name the address, and `TCP_NODELAY` on every socket; and how many there can be. What is
-//! read into ([`arena`]), and what waits to be written.
+//! read into ([`arena`]), what waits to be written, and how much of it there can be ([`Budget`]).
 //!
 //! Nagle's algorithm against small HTTP/2 frames costs two orders of magnitude (a 4 MiB echo: 11 s instead of 0.1 s),
 //! so no socket of this program is ever without `TCP_NODELAY`.
 
 mod accept;
 pub mod arena;
+mod budget;
 mod stalled;
 mod write_queue;
 
@@ -19,6 +20,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpSocket, TcpStream};
 
 pub use accept::accept;
+pub use budget::{Account, Budget, Watcher};
 pub use stalled::Stalled;
 pub use write_queue::WriteQueue;
 

@@ -37,6 +37,8 @@ pub enum ResponseFlag {
     UpstreamProtocolError,
     /// `DR`: the downstream reset the stream.
     DownstreamRemoteReset,
+    /// `OM`: the overload manager ended the stream.
+    OverloadManager,
 }
 
 impl ResponseFlag {
@@ -60,6 +62,7 @@ impl ResponseFlag {
             Self::UpstreamMaxStreamDurationReached => "UMSDR",
             Self::UpstreamProtocolError => "UPE",
             Self::DownstreamRemoteReset => "DR",
+            Self::OverloadManager => "OM",
         }
     }
 }

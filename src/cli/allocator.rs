@@ -10,6 +10,7 @@ const GLIBC_TUNABLES: &str = "GLIBC_TUNABLES";
 
 /// From this size on, which is glibc's own first value, the system is asked for memory, and it goes back there when it is
 /// freed. Unless it is set, glibc makes it larger with what is freed, up to 32 MiB, and keeps what long messages have needed.
+/// `net::arena` takes memory in this size.
 const MMAP_THRESHOLD: &str = "glibc.malloc.mmap_threshold";
 
 /// So much at the end of a heap is kept, so that it is not given back and taken again all the time.
@@ -26,6 +27,11 @@ fn settings(users: Option<OsString>) -> OsString {
         all.push(users);
     }
     all
+}
+
+/// The environment that a new image of the program gets for it: a variable and its value.
+pub(super) fn environment() -> (&'static str, OsString) {
+    (GLIBC_TUNABLES, settings(std::env::var_os(GLIBC_TUNABLES)))
 }
 
 /// Starts the program anew with the settings, unless it was started with them. Returns where it was, and where that cannot be

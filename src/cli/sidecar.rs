@@ -19,7 +19,7 @@ use crate::mesh::{
     Workload,
 };
 use crate::net;
-use crate::sidecar::{Config, Direction, Sidecar, StartError};
+use crate::sidecar::{Config, Direction, MAX_BUFFERED_BYTES, Sidecar, StartError};
 use crate::signals::Survived;
 use crate::tls::{MutualTls, PemFiles};
 
@@ -254,6 +254,7 @@ fn start(args: CommonArgs, direction: Direction) -> ExitCode {
         mutual_tls: None,
         admin: args.admin,
         drain_time: args.drain_time,
+        max_buffered_bytes: MAX_BUFFERED_BYTES,
     };
     let prepared = Prepared { config, mutual_tls };
     let error = hand_over::to_new_image(&prepared);

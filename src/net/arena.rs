@@ -10,8 +10,9 @@ use bytes::{Bytes, BytesMut};
 use tokio::io::AsyncRead;
 
 /// How much a worker reads into before it takes new memory: what was read is handed on as parts of this, without a
-/// copy, and the memory is used again as soon as all parts are gone.
-const ARENA_BYTES: usize = 128 * 1024;
+/// copy, and the memory is used again as soon as all parts are gone. Large enough for the allocator to ask the system for
+/// it, and to give it back there at once.
+pub(super) const ARENA_BYTES: usize = 128 * 1024;
 
 /// A read is not tried with less room than this: HTTP/2's frame size, so that bulk data moves in few system calls.
 const LEAST_ROOM: usize = 16 * 1024;
@@ -46,10 +47,21 @@ impl Arena {
             self.used.pop_front();
             return;
         }
+        let next = self.take();
+        let full = std::mem::replace(&mut self.current, next);
+        self.put(full);
+    }
+
+    /// Memory of which nothing is used: old if there is any, else new.
+    fn take(&mut self) -> BytesMut {
         let again = self.used.iter_mut().position(|arena| arena.try_reclaim(ARENA_BYTES));
         let next = again.and_then(|index| self.used.remove(index));
-        let next = next.unwrap_or_else(|| BytesMut::with_capacity(ARENA_BYTES));
-        self.used.push_back(std::mem::replace(&mut self.current, next));
+        next.unwrap_or_else(|| BytesMut::with_capacity(ARENA_BYTES))
+    }
+
+    /// Keeps memory until the parts of it that are on their way are gone.
+    fn put(&mut self, full: BytesMut) {
+        self.used.push_back(full);
         if self.used.len() > MOST_USED {
             self.used.pop_front();
         }
@@ -58,6 +70,16 @@ impl Arena {
 
 thread_local! {
     static ARENA: RefCell<Arena> = RefCell::default();
+}
+
+/// [`ARENA_BYTES`] for one owner alone.
+pub(super) fn take() -> BytesMut {
+    ARENA.with_borrow_mut(Arena::take)
+}
+
+/// Gives back what [`take`] gave, when parts of it are on their way.
+pub(super) fn put(full: BytesMut) {
+    ARENA.with_borrow_mut(|arena| arena.put(full));
 }
 
 /// Reads what is there, behind a copy of `carried`: what the reader was given last and could not make anything of yet.

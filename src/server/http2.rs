@@ -20,6 +20,7 @@ use super::routes::{self, Asked};
 use super::session;
 use super::worker::Worker;
 use crate::http1::{Fields, RequestHead};
+use crate::net::Budget;
 use crate::tunnel::frame_header::{self, PREFACE, TYPE_AT};
 use crate::tunnel::{ByteStream, Respond, Server, Settings, Stream, StreamError};
 use crate::websocket::extended_connect::{request_from_http2, response_to_http2};
@@ -90,7 +91,8 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let limit = worker.shared.config.handshake_timeout;
-    let shaking_hands = tokio::time::timeout(limit, Server::handshake(io, read, &SETTINGS));
+    let shaking_hands = Server::handshake(io, read, &SETTINGS, Budget::unlimited());
+    let shaking_hands = tokio::time::timeout(limit, shaking_hands);
     let Ok(Ok(server)) = shaking_hands.await else { return };
     let mut server = server.lenient();
     let (accepted, reset, abused) = (Cell::default(), Cell::default(), CancellationToken::new());

@@ -53,6 +53,8 @@ pub(super) enum Failure {
     Expired(Expired),
     /// The route's timeout.
     TimedOut,
+    /// The stream holds most of the memory that all may hold.
+    Overloaded,
 }
 
 /// What the attempts for one request need.
@@ -199,6 +201,10 @@ impl Attempts<'_> {
                     return Ok(Ok((upstream, head)));
                 }
                 Ok(Err(reset)) => return Ok(Err((reset, true))),
+                Err(Failure::Overloaded) => {
+                    upstream.abandon_now();
+                    return Err(Failure::Overloaded);
+                }
                 Err(failure) => {
                     upstream.abandon();
                     return Err(failure);
@@ -220,6 +226,7 @@ impl Attempts<'_> {
             Err(End::Reset(reset)) => Ok(Err(reset)),
             Err(End::Gone(gone)) => Err(Failure::Gone(gone)),
             Err(End::Expired(expired)) => Err(Failure::Expired(expired)),
+            Err(End::Overloaded) => Err(Failure::Overloaded),
         }
     }
 
@@ -227,6 +234,9 @@ impl Attempts<'_> {
     async fn until<T>(&mut self, event: impl Future<Output = T>, replay: &mut Replay) -> Result<T, Failure> {
         let mut event = std::pin::pin!(event);
         std::future::poll_fn(|cx| {
+            if self.downstream.poll_condemned(cx).is_ready() {
+                return Poll::Ready(Err(Failure::Overloaded));
+            }
             // The downstream first: who is gone already needs no connection.
             if let Poll::Ready(failure) = self.poll_downstream(replay, cx) {
                 return Poll::Ready(Err(failure));

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::drain_manager::DrainManager;
+use super::overload::MAX_BUFFERED_BYTES;
 use crate::access_log::{Format, Target};
 use crate::mesh;
 use crate::tls::MutualTls;
@@ -33,6 +34,9 @@ pub struct Config {
     pub mutual_tls: Option<MutualTls>,
     /// Where the admin port is, if there is one.
     pub admin: Option<SocketAddr>,
+    /// How many bytes all streams together may hold in memory for peers that do not take them, before those that hold most are
+    /// reset; each worker has its share. [`super::MAX_BUFFERED_BYTES`] unless there is a reason.
+    pub max_buffered_bytes: usize,
     /// How long a graceful drain takes before the listener closes (Envoy's `--drain-time-s`).
     pub drain_time: Duration,
 }
@@ -100,6 +104,7 @@ impl Config {
             "listen": self.listen,
             "endpoint": self.endpoint,
             "concurrency": self.concurrency,
+            "max_buffered_bytes": self.max_buffered_bytes,
             "drain_time": format!("{}s", self.drain_time.as_secs_f64()),
             self.direction.name(): mesh,
         }] })
@@ -116,6 +121,8 @@ pub(super) struct Proxy {
     pub(super) bind_source: Option<IpAddr>,
     pub(super) mint_websocket_key: bool,
     pub(super) drain_manager: Arc<DrainManager>,
+    /// What the streams of one worker may hold.
+    pub(super) buffered_bytes: usize,
     /// The listener takes TLS alone.
     pub(super) downstream_tls: Option<MutualTls>,
     /// For clusters that have a server name.
@@ -139,6 +146,7 @@ impl Proxy {
                 bind_source: None,
                 mint_websocket_key: false,
                 drain_manager,
+                buffered_bytes: MAX_BUFFERED_BYTES,
                 downstream_tls: None,
                 upstream_tls: mutual_tls,
             },
@@ -150,6 +158,7 @@ impl Proxy {
                 bind_source: bind_source.filter(|source| can_bind(*source)),
                 mint_websocket_key,
                 drain_manager,
+                buffered_bytes: MAX_BUFFERED_BYTES,
                 downstream_tls: mutual_tls,
                 upstream_tls: None,
             },

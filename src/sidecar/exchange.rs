@@ -34,6 +34,9 @@ pub(super) trait Leg {
     /// merged; their sender's window bounds them.
     fn is_framed(&self) -> bool;
 
+    /// Says whether the other side lets data wait, at the beginning and whenever it takes some.
+    fn note_waiting(&mut self, is_waiting: bool);
+
     /// Says that the other side has taken so many bytes of the data.
     fn release(&mut self, length: usize);
 
@@ -93,6 +96,7 @@ impl Flow {
             if ready && let Some(data) = self.stalled.pop() {
                 // Not sooner: the sender's window is what bounds the memory of a stalled session.
                 from.release(data.len());
+                from.note_waiting(!self.stalled.is_empty());
                 moved += data.len();
                 if let Err(end) = to.send(data) {
                     return Poll::Ready(Stop::To(end));
@@ -105,6 +109,9 @@ impl Flow {
                     self.moved = true;
                     moved += data.len();
                     if !ready {
+                        if self.stalled.is_empty() {
+                            from.note_waiting(true);
+                        }
                         self.stalled.push(&data);
                         continue;
                     }
@@ -161,6 +168,8 @@ pub(super) enum End {
     Reset(Reset),
     /// A timer fired.
     Expired(Expired),
+    /// The stream holds most of the memory that all may hold.
+    Overloaded,
 }
 
 /// The two sides of one stream, joined.
@@ -197,6 +206,9 @@ impl<'a> Exchange<'a> {
     /// Passes on the request until the next response head is there. `sent` is told of every part of the request's body.
     pub(super) async fn head(&mut self, mut sent: impl FnMut(&Bytes)) -> Result<ResponseParts, End> {
         std::future::poll_fn(|cx| {
+            if self.is_overloaded(cx) {
+                return Poll::Ready(Err(End::Overloaded));
+            }
             // The upstream first: an answer that is there already counts, whatever the downstream did since.
             match self.upstream.poll_head(cx) {
                 Poll::Ready(Ok(head)) => return Poll::Ready(Ok(head)),
@@ -216,6 +228,9 @@ impl<'a> Exchange<'a> {
     /// Passes on both bodies until the response is complete and on its way.
     pub(super) async fn bodies(&mut self) -> Result<(), End> {
         std::future::poll_fn(|cx| {
+            if self.is_overloaded(cx) {
+                return Poll::Ready(Err(End::Overloaded));
+            }
             let record = &mut *self.record;
             let count = |data: &Bytes| record.bytes_sent += data.len() as u64;
             match self.response.pump(self.upstream, self.downstream, count, cx) {
@@ -254,6 +269,10 @@ impl<'a> Exchange<'a> {
             }
             Poll::Pending => Poll::Pending,
         }
+    }
+
+    fn is_overloaded(&mut self, cx: &mut Context<'_>) -> bool {
+        self.downstream.poll_condemned(cx).is_ready() || self.upstream.poll_condemned(cx).is_ready()
     }
 
     fn poll_timers(&mut self, cx: &mut Context<'_>) -> Poll<End> {

@@ -12,6 +12,7 @@ mod drain_manager;
 mod exchange;
 mod headers;
 mod http1;
+mod overload;
 mod path;
 mod reset;
 mod routes;
@@ -28,6 +29,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 pub use config::{Config, Direction};
+pub use overload::MAX_BUFFERED_BYTES;
 
 use crate::access_log::{Reopen, Sink, SinkError, Writer};
 use crate::drain::Drain;
@@ -98,8 +100,10 @@ impl Sidecar {
         let local_addr = listeners[0].local_addr().map_err(named)?;
         let admin = config.admin.map(|address| AdminPort::bind(address, &config)).transpose()?;
         let (sink, log_writer) = Sink::open(config.access_log, config.access_log_format)?;
-        let proxy =
-            Arc::new(Proxy::new(config.direction, config.endpoint, config.drain_time, config.mutual_tls));
+        let proxy = Arc::new(Proxy {
+            buffered_bytes: overload::share(config.max_buffered_bytes, listeners.len()),
+            ..Proxy::new(config.direction, config.endpoint, config.drain_time, config.mutual_tls)
+        });
         let stats = listeners.iter().map(|_| Arc::new(WorkerStats::new(&proxy.virtual_hosts))).collect();
         Ok(Self { proxy, listeners, local_addr, stats, admin, sink, log_writer })
     }

@@ -11,6 +11,7 @@ use super::config::Proxy;
 use super::stats::WorkerStats;
 use super::upstream::cluster::Cluster;
 use crate::mesh::{self, ClusterKind, RetryPolicy, RouteAction};
+use crate::net::Budget;
 use crate::websocket::extended_connect::RequestParts;
 
 /// A route, with a cluster that has connections.
@@ -43,11 +44,13 @@ pub(super) struct Routes {
 }
 
 impl Routes {
-    pub(super) fn new(proxy: &Proxy, stats: &WorkerStats) -> Self {
+    pub(super) fn new(proxy: &Proxy, stats: &WorkerStats, budget: &Rc<Budget>) -> Self {
         let routes = proxy
             .virtual_hosts
             .iter()
-            .filter_map(|virtual_host| Some((virtual_host.name.clone(), route(virtual_host, proxy, stats)?)))
+            .filter_map(|virtual_host| {
+                Some((virtual_host.name.clone(), route(virtual_host, proxy, stats, budget)?))
+            })
             .collect();
         Self { virtual_hosts: Arc::clone(&proxy.virtual_hosts), routes }
     }
@@ -61,7 +64,12 @@ impl Routes {
     }
 }
 
-fn route(virtual_host: &mesh::VirtualHost, proxy: &Proxy, stats: &WorkerStats) -> Option<Route> {
+fn route(
+    virtual_host: &mesh::VirtualHost,
+    proxy: &Proxy,
+    stats: &WorkerStats,
+    budget: &Rc<Budget>,
+) -> Option<Route> {
     let route = virtual_host.routes.first()?;
     let action = match &route.action {
         RouteAction::DirectResponse { status, body } => {
@@ -76,7 +84,8 @@ fn route(virtual_host: &mesh::VirtualHost, proxy: &Proxy, stats: &WorkerStats) -
             };
             let stats = stats.cluster(&cluster.name);
             let (cluster, tls) = ((**cluster).clone(), proxy.upstream_tls.as_ref());
-            let cluster = Rc::new(Cluster::new(cluster, host, proxy.bind_source, tls, stats));
+            let budget = Rc::clone(budget);
+            let cluster = Rc::new(Cluster::new(cluster, host, proxy.bind_source, tls, stats, budget));
             Action::Forward { cluster, timeout: *timeout, retry: retry.clone() }
         }
     };

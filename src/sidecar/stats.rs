@@ -176,6 +176,14 @@ scope! {
 }
 
 scope! {
+    /// The overload manager.
+    OverloadStats {
+        reset_high_memory_stream: Counter("envoy.overload_actions.reset_high_memory_stream.count");
+        strained: Lifetimes("overload.envoy.overload_actions.reset_high_memory_stream.active");
+    }
+}
+
+scope! {
     /// `cluster.NAME.`
     ClusterStats {
         cx: Lifetimes("upstream_cx_active", "upstream_cx_total", "upstream_cx_destroy");
@@ -202,6 +210,7 @@ scope! {
 pub(super) struct WorkerStats {
     pub(super) connection_manager: Arc<ConnectionManagerStats>,
     pub(super) http2: Arc<Http2Stats>,
+    pub(super) overload: Arc<OverloadStats>,
     clusters: BTreeMap<String, Arc<ClusterStats>>,
 }
 
@@ -255,6 +264,8 @@ pub(super) enum Scope {
     ConnectionManager(String),
     /// `http2.`
     Http2,
+    /// The overload manager's, under two prefixes: the names are whole.
+    Overload,
     /// `server.`
     Server,
 }
@@ -269,6 +280,7 @@ pub(super) fn snapshot(workers: &[Arc<WorkerStats>], stat_prefix: &str) -> Snaps
         let connection_manager = Scope::ConnectionManager(stat_prefix.to_owned());
         worker.connection_manager.visit(&mut add(&mut snapshot, connection_manager));
         worker.http2.visit(&mut add(&mut snapshot, Scope::Http2));
+        worker.overload.visit(&mut add(&mut snapshot, Scope::Overload));
         for (name, cluster) in &worker.clusters {
             cluster.visit(&mut add(&mut snapshot, Scope::Cluster(name.clone())));
         }

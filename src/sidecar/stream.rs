@@ -82,6 +82,8 @@ enum Ending {
     Complete,
     /// Nobody is there to answer.
     Gone(Gone),
+    /// The stream was reset for the memory that it held.
+    Overloaded,
     /// The response was cut off; an HTTP/2 stream is reset with this code.
     Cut(Reason),
 }
@@ -265,6 +267,10 @@ impl ActiveStream {
                 cluster.note_reset(&reset);
                 self.cut_off(&reset)
             }
+            Err(End::Overloaded) => {
+                upstream.abandon_now();
+                self.give_way()
+            }
             Err(End::Expired(expired)) => {
                 upstream.abandon();
                 let details = expired.note(&mut self.record, &self.worker.stats.connection_manager);
@@ -272,6 +278,14 @@ impl ActiveStream {
                 Ending::Cut(Reason::INTERNAL_ERROR)
             }
         }
+    }
+
+    /// Envoy's `StreamResetReason::OverloadManager`: nothing is answered, and what waits is not sent any more.
+    fn give_way(&mut self) -> Ending {
+        self.record.response_flags.set(ResponseFlag::OverloadManager);
+        self.record.response_code_details = Some(Cow::Borrowed("overload"));
+        self.downstream.reset_now(Reason::INTERNAL_ERROR);
+        Ending::Overloaded
     }
 
     fn cut_off(&mut self, reset: &Reset) -> Ending {
@@ -349,7 +363,7 @@ impl ActiveStream {
         record.finish();
         match (ending, downstream) {
             // Where the request is not complete, `h2` follows the end with RST_STREAM NO_ERROR, as Envoy does.
-            (Ending::Gone(_), _) | (Ending::Complete, Downstream::Http2(_)) => None,
+            (Ending::Gone(_), _) | (Ending::Complete | Ending::Overloaded, Downstream::Http2(_)) => None,
             (Ending::Complete, Downstream::Http1(connection)) if !close && connection.is_body_end() => {
                 Some(connection)
             }

@@ -15,13 +15,14 @@ use super::config::Proxy;
 use super::downstream;
 use super::drain_manager::DrainManager;
 use super::http1::Http1;
+use super::overload;
 use super::routes::Routes;
 use super::socket::Socket;
 use super::stats::{Active, ConnectionManagerStats, WorkerStats};
 use crate::access_log::{Entry, Protocol, Record, Sink};
 use crate::drain::Drain;
 use crate::mesh::HttpConnectionManager;
-use crate::net::{self, arena};
+use crate::net::{self, Budget, arena};
 use crate::tls::MutualTls;
 use crate::tunnel::frame_header::PREFACE;
 
@@ -32,6 +33,8 @@ pub(super) struct Worker {
     pub(super) routes: Routes,
     pub(super) stats: Arc<WorkerStats>,
     pub(super) drain_manager: Arc<DrainManager>,
+    /// What its streams hold.
+    pub(super) budget: Rc<Budget>,
     pub(super) mint_websocket_key: bool,
     mutual_tls: Option<MutualTls>,
     sink: Sink,
@@ -39,9 +42,11 @@ pub(super) struct Worker {
 
 impl Worker {
     pub(super) fn new(proxy: &Proxy, stats: Arc<WorkerStats>, sink: Sink) -> Self {
+        let budget = overload::budget(proxy.buffered_bytes, Arc::clone(&stats.overload));
         Self {
             connection_manager: proxy.connection_manager.clone(),
-            routes: Routes::new(proxy, &stats),
+            routes: Routes::new(proxy, &stats, &budget),
+            budget,
             stats,
             drain_manager: Arc::clone(&proxy.drain_manager),
             mint_websocket_key: proxy.mint_websocket_key,
@@ -200,6 +205,7 @@ pub(super) fn run(
         .build_local(tokio::runtime::LocalOptions::default())?;
     runtime.block_on(async {
         let worker = Rc::new(Worker::new(proxy, stats, sink));
+        tokio::task::spawn_local(overload::refresh(Rc::clone(&worker.budget)));
         worker.run(TcpListener::from_std(listener)?, drain).await;
         Ok(())
     })

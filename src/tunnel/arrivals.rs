@@ -4,6 +4,7 @@
 //! `h2` keeps everything else: the states of the streams, their heads, resets and ends, and what they send. It does not know
 //! of these bytes, so the windows that they were charged to (RFC 9113 section 5.2) are given back here: a stream's own when
 //! its reader has taken them, the connection's when they arrive, so that a stalled stream takes nothing from the others.
+//! What streams hold meanwhile is charged to their accounts ([`crate::net::Budget`]).
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
@@ -13,9 +14,10 @@ use std::task::{Context, Waker};
 use bytes::{Bytes, BytesMut};
 
 use super::frame_header::{FrameHeader, WINDOW_UPDATE};
-use super::held::MOST_HELD;
+use super::held::Held;
 use super::settings::Settings;
-use crate::net::Stalled;
+use super::stream_window::StreamWindow;
+use crate::net::{Account, Budget, Stalled};
 
 /// So many parts of one stream wait as they came, as many as one write takes; what comes behind them is copied, so that many
 /// small frames are few parts.
@@ -29,14 +31,18 @@ const SPARE_PARTS: usize = 8;
 pub(super) struct Arrivals {
     inboxes: RefCell<HashMap<u32, Rc<Inbox>>>,
     /// The windows that this side announced.
-    stream_window: usize,
+    stream_window: StreamWindow,
     connection_window: usize,
+    /// What streams have that comes by way of `h2`.
+    pub(super) by_h2: Held,
     /// Arrived and not yet released.
     held: Cell<usize>,
     /// Arrived and not yet given back to the connection's window.
     owed: Cell<usize>,
     /// Streams whose windows are to be given back, and how much of them.
     updates: RefCell<Vec<(u32, usize)>>,
+    /// The peer has agreed to the stream window that was announced, and `h2` does not know it yet.
+    agreed: Cell<bool>,
     driver: RefCell<Option<Waker>>,
 }
 
@@ -48,6 +54,7 @@ pub(super) struct Inbox {
     /// Behind them.
     merged: RefCell<Stalled>,
     reader: RefCell<Option<Waker>>,
+    account: Rc<Account>,
     /// Arrived, and not yet given back to the stream's window.
     charged: Cell<usize>,
     /// Of these, what has been released.
@@ -60,25 +67,28 @@ pub(super) struct Inbox {
 }
 
 impl Arrivals {
-    pub(super) fn new(settings: &Settings) -> Self {
+    pub(super) fn new(settings: &Settings, budget: Rc<Budget>) -> Self {
         Self {
             inboxes: RefCell::default(),
-            stream_window: settings.initial_stream_window_size as usize,
+            stream_window: StreamWindow::new(settings.initial_stream_window_size, budget),
             connection_window: settings.initial_connection_window_size as usize,
+            by_h2: Held::new(settings.initial_connection_window_size),
             held: Cell::default(),
             owed: Cell::default(),
             updates: RefCell::default(),
+            agreed: Cell::default(),
             driver: RefCell::default(),
         }
     }
 
     /// From here on the stream's DATA comes to this inbox. What `h2` has of it came before.
-    pub(super) fn take_over(self: &Rc<Self>, stream: u32) -> Rc<Inbox> {
+    pub(super) fn take_over(self: &Rc<Self>, stream: u32, account: &Rc<Account>) -> Rc<Inbox> {
         let inbox = Rc::new(Inbox {
             stream,
             parts: RefCell::default(),
             merged: RefCell::default(),
             reader: RefCell::default(),
+            account: Rc::clone(account),
             charged: Cell::default(),
             released: Cell::default(),
             is_exceeded: Cell::default(),
@@ -119,7 +129,40 @@ impl Arrivals {
 
     /// Half of the window at a time, as `h2` does and Envoy.
     fn is_connection_due(&self) -> bool {
-        self.owed.get() >= self.connection_window / 2 && self.held.get() < MOST_HELD
+        self.owed.get() >= self.connection_window / 2
+    }
+
+    pub(super) fn stream_window(&self) -> &StreamWindow {
+        &self.stream_window
+    }
+
+    /// The window of the streams was set. Of a smaller one more than half may have been released already.
+    pub(super) fn set_stream_window(&self, window: u32) {
+        self.stream_window.set(window);
+        for inbox in self.inboxes.borrow().values() {
+            inbox.give_back(0);
+        }
+    }
+
+    /// The peer agrees to the stream window, with a frame that `h2` looks at next.
+    pub(super) fn note_agreement(&self) {
+        self.agreed.set(true);
+    }
+
+    /// To be called when `h2` has looked at everything that came.
+    pub(super) fn end_turn(&self, cx: &Context<'_>) {
+        if self.agreed.take() && self.stream_window.agree() {
+            // Streams that get their DATA from `h2` have windows to give back.
+            self.stream_window.budget().wake_all();
+        }
+        if self.stream_window.change().is_some() {
+            cx.waker().wake_by_ref();
+        }
+    }
+
+    /// How much streams have taken or could take, and have not yet released.
+    pub(super) fn held(&self) -> usize {
+        self.held.get() + self.by_h2.bytes()
     }
 
     fn wake_driver(&self) {
@@ -149,6 +192,7 @@ impl Inbox {
         let length = part.len();
         if self.charge(length) {
             self.all.held.update(|held| held + length);
+            self.account.charge(length);
             let (mut parts, mut merged) = (self.parts.borrow_mut(), self.merged.borrow_mut());
             if merged.is_empty() && parts.len() < MOST_PARTS {
                 if parts.capacity() == 0 {
@@ -177,7 +221,8 @@ impl Inbox {
             return false;
         }
         let charged = self.charged.get() + length;
-        if charged > self.all.stream_window {
+        // Before the peer has agreed to a smaller window it goes by the larger one.
+        if charged > self.all.stream_window.largest() {
             self.is_exceeded.set(true);
             return false;
         }
@@ -216,16 +261,14 @@ impl Inbox {
     /// Gives `length` bytes that were popped back to the peer.
     pub(super) fn release(&self, length: usize) {
         self.all.held.update(|held| held - length);
+        self.account.credit(length);
         self.give_back(length);
-        if self.all.is_connection_due() {
-            self.all.wake_driver();
-        }
     }
 
     fn give_back(&self, length: usize) {
         let released = self.released.get() + length;
         self.released.set(released);
-        if released >= self.all.stream_window / 2 {
+        if released > 0 && released >= self.all.stream_window.now() / 2 {
             self.released.set(0);
             self.charged.update(|charged| charged - released);
             self.all.updates.borrow_mut().push((self.stream, released));
@@ -239,9 +282,7 @@ impl Inbox {
         self.all.hand_back(self.stream);
         let left: usize = std::iter::from_fn(|| self.pop()).map(|part| part.len()).sum();
         self.all.held.update(|held| held - left - taken);
-        if self.all.is_connection_due() {
-            self.all.wake_driver();
-        }
+        self.account.credit(left + taken);
     }
 
     fn wake(&self) {
@@ -260,12 +301,17 @@ mod tests {
 
     fn arrivals() -> Rc<Arrivals> {
         let (stream, connection) = (WINDOW.try_into().unwrap(), (2 * WINDOW).try_into().unwrap());
-        Rc::new(Arrivals::new(&Settings {
+        let settings = Settings {
             allow_connect: true,
             max_concurrent_streams: 100,
             initial_stream_window_size: stream,
             initial_connection_window_size: connection,
-        }))
+        };
+        Rc::new(Arrivals::new(&settings, Budget::unlimited()))
+    }
+
+    fn inbox(arrivals: &Rc<Arrivals>, stream: u32) -> Rc<Inbox> {
+        arrivals.take_over(stream, &arrivals.stream_window().budget().open())
     }
 
     /// The streams whose windows are given back, and how much of them.
@@ -284,7 +330,7 @@ mod tests {
     #[test]
     fn a_streams_window_is_given_back_as_it_is_read_and_the_connections_as_bytes_arrive() {
         let arrivals = arrivals();
-        let (read, stalled) = (arrivals.take_over(1), arrivals.take_over(3));
+        let (read, stalled) = (inbox(&arrivals, 1), inbox(&arrivals, 3));
         stalled.deliver(Bytes::from(vec![0; WINDOW]));
         assert_eq!(updates(&arrivals), [(0, 1000)], "a stalled stream takes nothing from the others");
         for _ in 0..3 {
@@ -300,7 +346,7 @@ mod tests {
     #[test]
     fn many_small_frames_become_few_parts_in_their_order() {
         let arrivals = arrivals();
-        let inbox = arrivals.take_over(1);
+        let inbox = inbox(&arrivals, 1);
         let all: Vec<u8> = (0..u8::MAX).collect();
         for _ in 0..2 {
             for byte in &all {
@@ -313,22 +359,45 @@ mod tests {
     }
 
     #[test]
-    fn stalled_streams_hold_the_others_up_only_when_they_hold_very_much() {
-        let (arrivals, part) = (arrivals(), Bytes::from(vec![0; WINDOW]));
-        let mut stalled: Vec<_> = (0..=MOST_HELD / WINDOW).map(|_| arrivals.take_over(1)).collect();
-        for inbox in &stalled {
-            inbox.deliver(part.clone());
+    fn what_streams_hold_is_on_their_accounts_until_it_is_released() {
+        let arrivals = arrivals();
+        let account = arrivals.stream_window().budget().open();
+        let inbox = arrivals.take_over(1, &account);
+        inbox.deliver(Bytes::from(vec![0; 700]));
+        inbox.deliver_padding(100);
+        assert_eq!((arrivals.held(), account.held()), (700, 700));
+        inbox.deliver(Bytes::from(vec![0; 100]));
+        inbox.pop();
+        inbox.release(500);
+        assert_eq!((arrivals.held(), account.held()), (300, 300));
+        inbox.close(200);
+        assert_eq!((arrivals.held(), account.held()), (0, 0));
+    }
+
+    #[test]
+    fn a_window_that_shrinks_gives_back_what_was_released_before() {
+        let arrivals = arrivals();
+        let (flowing, stalled) = (inbox(&arrivals, 1), inbox(&arrivals, 3));
+        for inbox in [&flowing, &stalled] {
+            inbox.deliver(Bytes::from(vec![0; 400]));
         }
+        flowing.pop();
+        flowing.release(400);
         assert_eq!(updates(&arrivals), []);
-        stalled.pop().unwrap().close(0);
-        stalled.pop().unwrap().close(0);
-        assert_eq!(updates(&arrivals).len(), 1);
+        arrivals.set_stream_window(100);
+        assert_eq!(updates(&arrivals), [(1, 400)]);
+        flowing.deliver(Bytes::from(vec![0; 50]));
+        flowing.pop();
+        flowing.release(50);
+        assert_eq!(updates(&arrivals), [(1, 50)], "half of the new window");
+        stalled.deliver(Bytes::from(vec![0; 600]));
+        assert!(!stalled.is_exceeded(), "the peer may not know yet");
     }
 
     #[test]
     fn more_than_the_window_is_not_kept_and_nothing_is_for_a_reader_that_has_gone() {
         let arrivals = arrivals();
-        let inbox = arrivals.take_over(1);
+        let inbox = inbox(&arrivals, 1);
         inbox.deliver(Bytes::from(vec![0; WINDOW]));
         assert!(!inbox.is_exceeded());
         inbox.deliver(Bytes::from_static(b"1"));

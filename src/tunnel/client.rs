@@ -12,33 +12,33 @@ use http::{Request, Response};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::arrivals::Arrivals;
-use super::held::Held;
 use super::outgoing::Outgoing;
 use super::settings::Settings;
 use super::stream::{Stream, StreamError};
 use super::wire::Wire;
+use crate::net::Budget;
 
 /// A connection that streams can be opened on. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Client {
     requests: SendRequest<Outgoing>,
-    held: Rc<Held>,
     arrivals: Rc<Arrivals>,
 }
 
 /// Opens the connection: the preface and SETTINGS go out with the first turn of the returned driver, which has to run
-/// until it ends for anything to move. Does not wait for the peer.
+/// until it ends for anything to move. Does not wait for the peer. What its streams hold counts in `budget`.
 ///
 /// # Errors
 /// The byte stream failed.
 pub async fn connect<T>(
     io: T,
     settings: &Settings,
+    budget: Rc<Budget>,
 ) -> Result<(Client, impl Future<Output = Result<(), h2::Error>> + use<T>), StreamError>
 where
     T: AsyncRead + AsyncWrite + Unpin,
 {
-    let arrivals = Rc::new(Arrivals::new(settings));
+    let arrivals = Rc::new(Arrivals::new(settings, budget));
     let wire = Wire::client(io, settings.client_frame(), Rc::clone(&arrivals));
     let (requests, mut connection) = Builder::new()
         .enable_push(false)
@@ -52,14 +52,19 @@ where
         .max_send_buffer_size(super::outgoing::HIGH_WATERMARK * 2)
         .handshake(wire.clone())
         .await?;
-    let held = Rc::new(Held::new(settings.initial_connection_window_size));
-    let client = Client { requests, held: Rc::clone(&held), arrivals: Rc::clone(&arrivals) };
+    let client = Client { requests, arrivals: Rc::clone(&arrivals) };
     let driver = std::future::poll_fn(move |cx| {
         arrivals.set_driver(cx);
-        if let Some(window) = held.poll_window(cx) {
+        if let Some(window) = arrivals.by_h2.poll_window(cx) {
             connection.set_target_window_size(window);
         }
+        if let Some(window) = arrivals.stream_window().change()
+            && connection.set_initial_window_size(window).is_ok()
+        {
+            arrivals.set_stream_window(window);
+        }
         let ended = Pin::new(&mut connection).poll(cx);
+        arrivals.end_turn(cx);
         // An error shows with the next read.
         let _ = wire.poll_settle(cx);
         wire.end_turn();
@@ -89,6 +94,12 @@ impl Client {
         !matches!(requests.poll_ready(&mut Context::from_waker(Waker::noop())), Poll::Ready(Err(_)))
     }
 
+    /// Whether its streams alone hold so much for peers that do not take it that new ones are better off elsewhere.
+    #[must_use]
+    pub fn is_strained(&self) -> bool {
+        self.arrivals.held() > self.arrivals.stream_window().budget().strained_from()
+    }
+
     /// Opens a stream with this request; `end` is END_STREAM on its head.
     ///
     /// # Errors
@@ -100,8 +111,7 @@ impl Client {
     ) -> Result<(Stream, AwaitedResponse), StreamError> {
         let is_session = request.extensions().get::<Protocol>().is_some();
         let (response, send) = self.requests.send_request(request, end)?;
-        let arrivals = is_session.then(|| Rc::clone(&self.arrivals));
-        Ok((Stream::new(Some(send), None, &self.held), AwaitedResponse { response, arrivals }))
+        Ok((Stream::new(Some(send), None, &self.arrivals), AwaitedResponse { response, is_session }))
     }
 }
 
@@ -109,8 +119,8 @@ impl Client {
 #[derive(Debug)]
 pub struct AwaitedResponse {
     response: ResponseFuture,
-    /// For an extended CONNECT.
-    arrivals: Option<Rc<Arrivals>>,
+    /// To an extended CONNECT.
+    is_session: bool,
 }
 
 impl AwaitedResponse {
@@ -129,11 +139,8 @@ impl AwaitedResponse {
         let response = std::task::ready!(Pin::new(&mut self.response).poll(cx))?;
         let (parts, receive) = response.into_parts();
         // The bytes of a session, that is; what comes with a refusal `h2` holds against its length.
-        if let Some(arrivals) = self.arrivals.take()
-            && parts.status.is_success()
-            && !parts.headers.contains_key(CONTENT_LENGTH)
-        {
-            stream.set_inbox(arrivals.take_over(receive.stream_id().as_u32()));
+        if self.is_session && parts.status.is_success() && !parts.headers.contains_key(CONTENT_LENGTH) {
+            stream.take_over(receive.stream_id().as_u32());
         }
         stream.set_receive(receive);
         Poll::Ready(Ok(Response::from_parts(parts, ())))

@@ -31,6 +31,9 @@ pub const WINDOW_UPDATE: u8 = 8;
 /// The type of CONTINUATION (section 6.10).
 pub const CONTINUATION: u8 = 9;
 
+/// A flag of SETTINGS: the peer's settings are in force.
+pub const ACK: u8 = 0x1;
+
 /// A flag of DATA and HEADERS: the last frame of its stream.
 pub const END_STREAM: u8 = 0x1;
 

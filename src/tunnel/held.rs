@@ -2,14 +2,11 @@
 //!
 //! `h2` gives bytes back to the window of the stream and of the connection together (`release_capacity`), and a stream
 //! that stalls must not get its own back. So the connection's window is made larger by what is held instead, and smaller
-//! again when that is released. Each stream stays bound by its own window, all of them together by [`MOST_HELD`].
+//! again when that is released. Each stream stays bound by its own window, all of them together by their budget
+//! ([`crate::net::Budget`]).
 
 use std::cell::{Cell, RefCell};
 use std::task::{Context, Waker};
-
-/// Beyond this stalled streams do hold up the others of their connection, as they do in Envoy from the first byte: the
-/// memory that one connection can cost. The connection's window that Envoy had by default before 1.38.
-pub(super) const MOST_HELD: usize = 256 << 20;
 
 /// The window follows in steps of this, so that streams that keep flowing never move it.
 const STEP: usize = 1 << 20;
@@ -37,6 +34,10 @@ impl Held {
         self.set(self.bytes.get() - length);
     }
 
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes.get()
+    }
+
     fn set(&self, bytes: usize) {
         self.bytes.set(bytes);
         if self.target() != self.window.get()
@@ -47,9 +48,10 @@ impl Held {
     }
 
     fn target(&self) -> u32 {
-        let extra = self.bytes.get().min(MOST_HELD) / STEP * STEP;
-        // Below 2^31, the largest window there is.
-        self.initial.saturating_add(u32::try_from(extra).unwrap_or(0)).min(i32::MAX.cast_unsigned())
+        let extra = self.bytes.get() / STEP * STEP;
+        // 2^31-1 is the largest window there is.
+        let largest = i32::MAX.cast_unsigned();
+        self.initial.saturating_add(u32::try_from(extra).unwrap_or(largest)).min(largest)
     }
 
     /// The window to set if it has changed. Wakes the task that drives the connection when it changes again.
@@ -65,17 +67,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_window_grows_by_what_is_held_and_not_without_bound() {
+    fn the_window_grows_by_what_is_held_up_to_the_largest_there_is() {
         let held = Held::new(24 << 20);
         let cx = Context::from_waker(Waker::noop());
         held.take(STEP - 1);
         assert_eq!(held.poll_window(&cx), None);
         held.take(1);
         assert_eq!(held.poll_window(&cx), Some(25 << 20));
-        held.take(2 * MOST_HELD);
-        assert_eq!(held.poll_window(&cx), Some(280 << 20));
+        held.take(8 << 30);
+        assert_eq!(held.poll_window(&cx), Some((1 << 31) - 1));
         assert_eq!(held.poll_window(&cx), None);
-        held.release(2 * MOST_HELD + STEP);
+        held.release((8 << 30) + STEP);
         assert_eq!(held.poll_window(&cx), Some(24 << 20));
     }
 }

@@ -7,7 +7,9 @@ use bytes::{Buf, Bytes};
 use tokio::io::ReadBuf;
 
 use super::arrivals::{Arrivals, Inbox};
-use super::frame_header::{DATA, END_STREAM, FRAME_HEADER_BYTES, FrameHeader, HEADERS, PADDED, RST_STREAM};
+use super::frame_header::{
+    ACK, DATA, END_STREAM, FRAME_HEADER_BYTES, FrameHeader, HEADERS, PADDED, RST_STREAM, SETTINGS,
+};
 
 /// The largest frame that this side allows, `SETTINGS_MAX_FRAME_SIZE`'s first value: `h2` refuses what is larger.
 const MAX_FRAME_BYTES: usize = 16 * 1024;
@@ -108,6 +110,9 @@ impl Incoming {
         let header = FrameHeader::parse(header);
         let passing = Within::Passing(FRAME_HEADER_BYTES + header.length);
         let is_last = header.flags & END_STREAM != 0;
+        if header.kind == SETTINGS && header.flags & ACK != 0 {
+            self.arrivals.note_agreement();
+        }
         if !matches!(header.kind, DATA | HEADERS | RST_STREAM) {
             return Some(passing);
         }
@@ -138,9 +143,10 @@ impl Incoming {
 mod tests {
     use std::mem::MaybeUninit;
 
-    use super::super::frame_header::{END_HEADERS, SETTINGS};
+    use super::super::frame_header::END_HEADERS;
     use super::super::settings::Settings;
     use super::*;
+    use crate::net::Budget;
 
     fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
         let header = FrameHeader { length: payload.len(), kind, flags, stream };
@@ -177,12 +183,17 @@ mod tests {
 
     fn arrivals() -> Rc<Arrivals> {
         let window = 1 << 20;
-        Rc::new(Arrivals::new(&Settings {
+        let settings = Settings {
             allow_connect: true,
             max_concurrent_streams: 100,
             initial_stream_window_size: window,
             initial_connection_window_size: window,
-        }))
+        };
+        Rc::new(Arrivals::new(&settings, Budget::unlimited()))
+    }
+
+    fn inbox(arrivals: &Rc<Arrivals>) -> Rc<Inbox> {
+        arrivals.take_over(3, &arrivals.stream_window().budget().open())
     }
 
     #[test]
@@ -207,7 +218,7 @@ mod tests {
             [b"preface", &settings[..], &of_others, &more, &frame(DATA, END_STREAM, 3, b""), &after_the_end];
         for (piece, part) in (1..bytes.len()).flat_map(|piece| [(piece, 1), (piece, 5), (piece, 1000)]) {
             let arrivals = arrivals();
-            let inbox = arrivals.take_over(3);
+            let inbox = inbox(&arrivals);
             let mut incoming = Incoming::new(b"preface".len(), arrivals);
             let (for_h2, arrived) = sorted(&mut incoming, &inbox, &bytes, piece, part);
             assert_eq!(arrived, b"first, second, last", "read {piece}, given {part}");
@@ -223,7 +234,7 @@ mod tests {
             frame(DATA, 0, 3, &vec![0; MAX_FRAME_BYTES + 1]),
         ] {
             let arrivals = arrivals();
-            let inbox = arrivals.take_over(3);
+            let inbox = inbox(&arrivals);
             // So that the byte that says how much padding there is can be looked for.
             let bytes = [wrong, frame(SETTINGS, 0, 0, b"")].concat();
             let (for_h2, arrived) = sorted(&mut Incoming::new(0, arrivals), &inbox, &bytes, 1000, 100_000);
@@ -237,7 +248,7 @@ mod tests {
             [frame(RST_STREAM, 0, 3, &[0; 4]), frame(HEADERS, END_STREAM | END_HEADERS, 3, b"trailer")]
         {
             let arrivals = arrivals();
-            let inbox = arrivals.take_over(3);
+            let inbox = inbox(&arrivals);
             let bytes = [ended, frame(DATA, 0, 3, b"late")].concat();
             let (for_h2, arrived) = sorted(&mut Incoming::new(0, arrivals), &inbox, &bytes, 4, 100);
             assert!(for_h2 == bytes && arrived.is_empty());
@@ -247,7 +258,7 @@ mod tests {
     #[test]
     fn what_is_cut_off_by_the_end_is_given_to_h2() {
         let arrivals = arrivals();
-        let inbox = arrivals.take_over(3);
+        let inbox = inbox(&arrivals);
         let mut incoming = Incoming::new(0, arrivals);
         assert_eq!(sorted(&mut incoming, &inbox, b"\0\0\x05", 10, 10), (Vec::new(), Vec::new()));
         let mut read = Bytes::from_static(b"\0\0\x05");

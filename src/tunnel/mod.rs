@@ -15,6 +15,7 @@ mod peer_settings;
 mod server;
 mod settings;
 mod stream;
+mod stream_window;
 mod wire;
 mod written;
 

@@ -7,6 +7,8 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::{Buf, Bytes};
 
+use crate::net::Account;
+
 /// A stream takes more data while less than this waits: enough to keep a fast connection busy between two turns of
 /// its task, little enough that a stalled peer costs a bounded amount.
 pub(super) const HIGH_WATERMARK: usize = 256 * 1024;
@@ -36,18 +38,29 @@ pub(super) fn lent(slice: &[u8]) -> Option<Bytes> {
 }
 
 /// What `h2` still holds of one stream.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Outstanding {
     /// In bytes of memory.
     cost: Cell<usize>,
     waiting: RefCell<Option<Waker>>,
+    /// Where it is charged.
+    account: Rc<Account>,
 }
 
 impl Outstanding {
+    pub(super) fn new(account: Rc<Account>) -> Self {
+        Self { cost: Cell::default(), waiting: RefCell::default(), account }
+    }
+
+    pub(super) fn account(&self) -> &Rc<Account> {
+        &self.account
+    }
+
     /// Wraps data so that it is counted until `h2` lets go of it.
     pub(super) fn lease(self: &Rc<Self>, data: Bytes) -> Outgoing {
         let cost = data.len() + FRAME_COST;
         self.cost.set(self.cost.get() + cost);
+        self.account.charge(cost);
         let lease = Lease { cost, outstanding: Rc::clone(self) };
         Outgoing { data, _lease: Some(lease) }
     }
@@ -86,6 +99,7 @@ impl Drop for Lease {
     fn drop(&mut self) {
         let outstanding = &self.outstanding;
         outstanding.cost.set(outstanding.cost.get() - self.cost);
+        outstanding.account.credit(self.cost);
         // Not within the borrow: whom it wakes is not known here.
         let waiting = outstanding.waiting.take();
         if let Some(waker) = waiting {

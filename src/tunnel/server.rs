@@ -13,11 +13,11 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::Reason;
 use super::arrivals::Arrivals;
 use super::client::UNBOUNDED;
-use super::held::Held;
 use super::outgoing::Outgoing;
 use super::settings::Settings;
 use super::stream::{Stream, StreamError};
 use super::wire::Wire;
+use crate::net::Budget;
 
 /// Streams that the peer opened and reset before they were accepted; `h2`'s own bound (20) would close the connection
 /// of all the other sessions. One turn of the connection's task reads fewer, and then accepts them all; each costs some
@@ -32,17 +32,22 @@ pub struct Server<T> {
     last_accepted: u32,
     /// A malformed request ends the connection.
     is_strict: bool,
-    held: Rc<Held>,
     arrivals: Rc<Arrivals>,
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Server<T> {
-    /// Reads the preface, of which `read` has been read already. Nothing is sent yet.
+    /// Reads the preface, of which `read` has been read already. Nothing is sent yet. What its streams hold counts in
+    /// `budget`.
     ///
     /// # Errors
     /// The peer is gone, or what it sent is not HTTP/2.
-    pub async fn handshake(io: T, read: BytesMut, settings: &Settings) -> Result<Self, StreamError> {
-        let arrivals = Rc::new(Arrivals::new(settings));
+    pub async fn handshake(
+        io: T,
+        read: BytesMut,
+        settings: &Settings,
+        budget: Rc<Budget>,
+    ) -> Result<Self, StreamError> {
+        let arrivals = Rc::new(Arrivals::new(settings, budget));
         let wire = Wire::server(io, read, settings.server_frame(), Rc::clone(&arrivals));
         let connection = Builder::new()
             // What is announced is the wire's business; see there.
@@ -56,8 +61,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Server<T> {
             .max_send_buffer_size(super::outgoing::HIGH_WATERMARK * 2)
             .handshake(wire.clone())
             .await?;
-        let held = Rc::new(Held::new(settings.initial_connection_window_size));
-        Ok(Self { connection, wire, last_accepted: 0, is_strict: true, held, arrivals })
+        Ok(Self { connection, wire, last_accepted: 0, is_strict: true, arrivals })
     }
 
     /// Leaves malformed requests to `h2`, which resets their streams: the others live on. Otherwise the connection ends
@@ -82,10 +86,15 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Server<T> {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<(Request<()>, Stream, Respond), StreamError>>> {
-        if let Some(window) = self.held.poll_window(cx) {
+        self.arrivals.set_driver(cx);
+        if let Some(window) = self.arrivals.by_h2.poll_window(cx) {
             self.connection.set_target_window_size(window);
         }
-        self.arrivals.set_driver(cx);
+        if let Some(window) = self.arrivals.stream_window().change()
+            && self.connection.set_initial_window_size(window).is_ok()
+        {
+            self.arrivals.set_stream_window(window);
+        }
         let accepted = self.connection.poll_accept(cx);
         if let Poll::Ready(Some(Ok((_, respond)))) = &accepted {
             self.last_accepted = self.last_accepted.max(respond.stream_id().as_u32());
@@ -95,6 +104,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Server<T> {
         if accepted.is_pending() {
             self.wire.release();
             self.wire.end_turn();
+            self.arrivals.end_turn(cx);
         }
         // An error shows with the next read.
         let _ = self.wire.poll_settle(cx);
@@ -108,9 +118,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Server<T> {
                 let is_tunnel = parts.extensions.get::<Protocol>().is_some()
                     && !parts.headers.contains_key(CONTENT_LENGTH);
                 let id = receive.stream_id().as_u32();
-                let mut stream = Stream::new(None, Some(receive), &self.held);
+                let mut stream = Stream::new(None, Some(receive), &self.arrivals);
                 if is_tunnel {
-                    stream.set_inbox(self.arrivals.take_over(id));
+                    stream.take_over(id);
                 }
                 Poll::Ready(Some(Ok((Request::from_parts(parts, ()), stream, Respond { response }))))
             }

@@ -7,9 +7,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::{Reason, RecvStream, SendStream};
 
-use super::arrivals::Inbox;
-use super::held::Held;
+use super::arrivals::{Arrivals, Inbox};
 use super::outgoing::{Outgoing, Outstanding};
+use crate::net::Account;
 
 /// Why a stream ended before its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -52,7 +52,9 @@ pub struct Stream {
     head_followed: bool,
     /// Taken off `h2` and not yet released.
     held: usize,
-    held_in_all: Rc<Held>,
+    /// The windows were smaller than before so often when this stream last gave its own back.
+    shrunk: u32,
+    connection: Rc<Arrivals>,
     arriving: Option<Arriving>,
 }
 
@@ -77,10 +79,12 @@ impl Arriving {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        self.held_in_all.release(self.held);
+        self.connection.by_h2.release(self.held);
+        self.account().credit(self.held);
         if let Some(arriving) = &self.arriving {
             arriving.inbox.close(arriving.held);
         }
+        self.account().close();
     }
 }
 
@@ -88,15 +92,39 @@ impl Stream {
     pub(super) fn new(
         send: Option<SendStream<Outgoing>>,
         receive: Option<RecvStream>,
-        held: &Rc<Held>,
+        connection: &Rc<Arrivals>,
     ) -> Self {
-        let (outstanding, held_in_all) = (Rc::default(), Rc::clone(held));
-        Self { send, receive, outstanding, head_followed: false, held: 0, held_in_all, arriving: None }
+        let window = connection.stream_window();
+        Self {
+            send,
+            receive,
+            outstanding: Rc::new(Outstanding::new(window.budget().open())),
+            head_followed: false,
+            held: 0,
+            shrunk: window.shrunk(),
+            connection: Rc::clone(connection),
+            arriving: None,
+        }
     }
 
-    /// From here on DATA comes to `inbox`.
-    pub(super) fn set_inbox(&mut self, inbox: Rc<Inbox>) {
+    fn account(&self) -> &Account {
+        self.outstanding.account()
+    }
+
+    /// From here on the DATA of this stream does not come by way of `h2`.
+    pub(super) fn take_over(&mut self, id: u32) {
+        let inbox = self.connection.take_over(id, self.outstanding.account());
         self.arriving = Some(Arriving { inbox, h2_first: true, held: 0 });
+    }
+
+    /// What was taken and not yet released waits for a peer that does not take it, or does not wait any more.
+    pub fn note_waiting(&mut self, is_waiting: bool) {
+        self.account().note_waiting(is_waiting);
+    }
+
+    /// Ready when the stream holds so much memory that it has to be reset for it.
+    pub fn poll_condemned(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.account().poll_condemned(cx)
     }
 
     pub(super) fn set_send(&mut self, send: SendStream<Outgoing>) {
@@ -146,13 +174,19 @@ impl Stream {
     /// What comes by way of `h2`.
     fn poll_h2(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, StreamError>> {
         let Some(receive) = &mut self.receive else { return Poll::Pending };
+        let shrunk = self.connection.stream_window().shrunk();
+        if std::mem::replace(&mut self.shrunk, shrunk) != shrunk {
+            // So that `h2` sees that of the smaller window enough has been released to give it back.
+            let _ = receive.flow_control().release_capacity(0);
+        }
         loop {
             match std::task::ready!(receive.poll_data(cx)) {
                 // An empty frame carries nothing but perhaps END_STREAM, which is told apart.
                 Some(Ok(data)) if data.is_empty() => {}
                 Some(Ok(data)) => {
                     self.held += data.len();
-                    self.held_in_all.take(data.len());
+                    self.connection.by_h2.take(data.len());
+                    self.outstanding.account().charge(data.len());
                     return Poll::Ready(Ok(Some(data)));
                 }
                 Some(Err(error)) => return Poll::Ready(Err(error.into())),
@@ -167,7 +201,8 @@ impl Stream {
         let of_h2 = length.min(self.held);
         if of_h2 > 0 {
             self.held -= of_h2;
-            self.held_in_all.release(of_h2);
+            self.connection.by_h2.release(of_h2);
+            self.account().credit(of_h2);
             if let Some(receive) = &mut self.receive {
                 // Fails only for more than was received.
                 let _ = receive.flow_control().release_capacity(of_h2);

@@ -162,6 +162,83 @@ async fn an_application_that_reads_nothing_holds_up_nobody() {
     }
 }
 
+/// So little that one stalled stream is too much, with its socket.
+const LITTLE_MEMORY: usize = 4 << 20;
+
+/// What Envoy 1.40 logs for `envoy.overload_actions.reset_high_memory_stream`, and its counterpart for what it sees of it.
+fn assert_reset_for_memory(resetting: &serde_json::Value, other: &serde_json::Value, of_other: [&str; 2]) {
+    assert_eq!(ending(resetting).as_array().unwrap()[..3], [json!(101), json!("OM"), json!("overload")]);
+    assert_eq!(ending(other).as_array().unwrap()[..3], [json!(101), json!(of_other[0]), json!(of_other[1])]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stalled_reader_is_reset_when_memory_is_short_and_its_neighbours_on_the_connection_are_not() {
+    let pair = Pair::with_memory(Hop::Http2, application().await, LITTLE_MEMORY);
+    let mut neighbour = open(pair.outbound, ECHO).await;
+    let mut stalled = open(pair.outbound, FLOOD).await;
+    pair.wait_until_lines("client", 1).await;
+    pair.wait_until_lines("server", 1).await;
+    let (client, server) = (pair.lines("client"), pair.lines("server"));
+    assert_reset_for_memory(&client[0], &server[0], ["DR", "http2.remote_reset"]);
+    let action = "envoy.overload_actions.reset_high_memory_stream";
+    crate::admin::wait_for(pair.outbound_admin, action, &[("count", 1)]).await;
+    // What was in the sockets by then still comes; it is not the whole message.
+    let mut rest = Vec::new();
+    let _ = patiently(stalled.read_to_end(&mut rest)).await;
+    assert!(rest.len() < FLOOD_BYTES);
+    neighbour.write_all(b"still here").await.unwrap();
+    assert_eq!(read_exactly(&mut neighbour, 10).await, b"still here");
+    echoes(pair.outbound).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_whose_application_stalls_is_reset_when_memory_is_short() {
+    let pair = Pair::with_memory(Hop::Http2, application().await, LITTLE_MEMORY);
+    let mut neighbour = open(pair.outbound, ECHO).await;
+    let mut client = open(pair.outbound, STALL).await;
+    let writer = tokio::spawn(async move { while client.write_all(&vec![7; 65536]).await.is_ok() {} });
+    pair.wait_until_lines("client", 1).await;
+    pair.wait_until_lines("server", 1).await;
+    let (client, server) = (pair.lines("client"), pair.lines("server"));
+    let of_client = ["UR", "upstream_reset_after_response_started{remote_reset}"];
+    assert_reset_for_memory(&server[0], &client[0], of_client);
+    patiently(writer).await.unwrap();
+    neighbour.write_all(b"still here").await.unwrap();
+    assert_eq!(read_exactly(&mut neighbour, 10).await, b"still here");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sessions_go_on_with_smaller_windows_and_new_ones_get_another_connection_while_readers_stall() {
+    // Each holds what it takes to strain a quarter of it, and then no more: too little to be reset for.
+    let pair = Pair::with_memory(Hop::Http2, application().await, 64 << 20);
+    let mut old = open(pair.outbound, ECHO).await;
+    let mut stalled = Vec::new();
+    for _ in 0..3 {
+        stalled.push(open(pair.outbound, FLOOD).await);
+    }
+    let action = "overload.envoy.overload_actions.reset_high_memory_stream";
+    crate::admin::wait_for(pair.outbound_admin, action, &[("active", 1)]).await;
+    echoes(pair.outbound).await;
+    for _ in 0..8 {
+        old.write_all(&vec![7; 1 << 16]).await.unwrap();
+        assert_eq!(read_exactly(&mut old, 1 << 16).await.len(), 1 << 16);
+    }
+    for client in &mut stalled {
+        read_exactly(client, 10).await;
+        let message = read_exactly(client, FLOOD_BYTES).await;
+        assert!(message.iter().all(|byte| *byte == 7));
+    }
+    // The windows are as before again.
+    old.write_all(b"still here").await.unwrap();
+    assert_eq!(read_exactly(&mut old, 10).await, b"still here");
+    crate::admin::wait_for(pair.outbound_admin, action, &[("active", 0)]).await;
+    drop((old, stalled));
+    let lines = pair.wait_for_lines("client", 5).await;
+    let connections: std::collections::BTreeSet<&str> =
+        lines.iter().map(|line| line["upstream_local_address"].as_str().unwrap()).collect();
+    assert_eq!(connections.len(), 2, "{lines:#?}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_peer_that_resets_thousands_of_streams_does_not_cost_the_others_their_connection() {
     let pair = Pair::start(Hop::Http2, application().await);

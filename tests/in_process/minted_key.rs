@@ -58,6 +58,7 @@ impl Server {
             listen: "127.0.0.1:0".parse().unwrap(),
             endpoint,
             concurrency: 1,
+            max_buffered_bytes: sidecar::MAX_BUFFERED_BYTES,
             access_log: Target::File(logs.path().join("log")),
             access_log_format: Format::Json,
             admin: None,

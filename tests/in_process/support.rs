@@ -69,7 +69,7 @@ impl Pair {
         application: SocketAddr,
         configure: impl FnOnce(&mut Outbound, &mut Inbound),
     ) -> Self {
-        Self::start_all(hop, application, Duration::from_secs(5), [None, None], configure)
+        Self::start_all(hop, application, |_| {}, [None, None], configure)
     }
 
     /// With the credentials of the client's and of the server's sidecar.
@@ -79,18 +79,25 @@ impl Pair {
         credentials: [Option<MutualTls>; 2],
         configure: impl FnOnce(&mut Outbound, &mut Inbound),
     ) -> Self {
-        Self::start_all(hop, application, Duration::from_secs(5), credentials, configure)
+        Self::start_all(hop, application, |_| {}, credentials, configure)
     }
 
     /// A pair whose drains take no time: every response that is sent in one asks for the end of its connection.
     pub(crate) fn draining_at_once(hop: Hop, application: SocketAddr) -> Self {
-        Self::start_all(hop, application, Duration::ZERO, [None, None], |_, _| {})
+        let at_once = |config: &mut sidecar::Config| config.drain_time = Duration::ZERO;
+        Self::start_all(hop, application, at_once, [None, None], |_, _| {})
+    }
+
+    /// A pair whose streams may hold so many bytes.
+    pub(crate) fn with_memory(hop: Hop, application: SocketAddr, max_buffered_bytes: usize) -> Self {
+        let little = |config: &mut sidecar::Config| config.max_buffered_bytes = max_buffered_bytes;
+        Self::start_all(hop, application, little, [None, None], |_, _| {})
     }
 
     fn start_all(
         hop: Hop,
         application: SocketAddr,
-        drain_time: Duration,
+        both: impl Fn(&mut sidecar::Config),
         [client_tls, server_tls]: [Option<MutualTls>; 2],
         configure: impl FnOnce(&mut Outbound, &mut Inbound),
     ) -> Self {
@@ -98,8 +105,9 @@ impl Pair {
         configure(&mut outbound, &mut inbound);
         let start = |direction, endpoint, mutual_tls| {
             let (sidecar, log) = Log::of(|target| {
-                let config = config(direction, endpoint, target);
-                Sidecar::bind(sidecar::Config { mutual_tls, drain_time, ..config }).unwrap()
+                let mut config = sidecar::Config { mutual_tls, ..config(direction, endpoint, target) };
+                both(&mut config);
+                Sidecar::bind(config).unwrap()
             });
             let (address, admin) = (sidecar.local_addr(), sidecar.admin_addr().unwrap());
             let drain = Drain::new();
@@ -172,6 +180,7 @@ fn config(direction: Direction, endpoint: SocketAddr, access_log: Target) -> sid
         listen: "127.0.0.1:0".parse().unwrap(),
         endpoint,
         concurrency: 1,
+        max_buffered_bytes: sidecar::MAX_BUFFERED_BYTES,
         access_log,
         access_log_format: Format::Json,
         admin: Some("127.0.0.1:0".parse().unwrap()),

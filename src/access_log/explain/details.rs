@@ -209,7 +209,7 @@ const DETAILS: [DetailMeaning; 54] = [
     detail(
         "overload",
         Here,
-        "the proxy is overloaded and takes no more",
+        "the proxy is overloaded: it takes no more, or has reset the stream since that held most memory",
         "give the proxy more memory or spread the load",
     ),
     detail(

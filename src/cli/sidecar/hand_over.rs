@@ -3,6 +3,8 @@
 //! A sidecar serves for as long as its pod lives, on a small budget of memory. What parses options and YAML is most of the
 //! program's code, is needed for a moment, and would stay mapped for all that time. So the program is started anew
 //! (`execve`: same process, arguments, standard streams and signals to come), with what was made of them.
+//!
+//! That is also when glibc is told how its allocator is to give memory back ([`allocator`]).
 
 use std::io;
 use std::os::unix::process::CommandExt;
@@ -10,6 +12,7 @@ use std::process::Command;
 
 use serde::{Deserialize, Serialize};
 
+use super::super::allocator;
 use super::Prepared;
 
 /// The environment variable by which the new image knows what it has to do.
@@ -34,7 +37,8 @@ pub(super) fn to_new_image(prepared: &Prepared) -> io::Error {
         if let Some(name) = arguments.next() {
             command.arg0(name);
         }
-        Ok(command.args(arguments).env(VARIABLE, handed_over).exec())
+        let (name, settings) = allocator::environment();
+        Ok(command.args(arguments).env(VARIABLE, handed_over).env(name, settings).exec())
     };
     start().unwrap_or_else(|error| error)
 }
@@ -70,6 +74,7 @@ mod tests {
             listen,
             endpoint: "[::1]:15006".parse().unwrap(),
             concurrency: 3,
+            max_buffered_bytes: 1 << 20,
             access_log: Target::File("/var/log/access.log".into()),
             access_log_format: Format::Text,
             mutual_tls: None,

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::PATIENCE;
 use super::http2::{SETTINGS, ask, websocket};
+use crate::net::Budget;
 use crate::server::info::Peer;
 use crate::server::worker::{Shared, Worker};
 use crate::server::{Config, connection};
@@ -110,7 +111,7 @@ async fn what_arrives_over_http2_with_the_drain_is_answered_before_the_close() {
     let (sent, answers) = messages();
     let test = async {
         let opening = async {
-            let (mut client, driver) = tunnel::connect(stream, &SETTINGS).await.unwrap();
+            let (mut client, driver) = tunnel::connect(stream, &SETTINGS, Budget::unlimited()).await.unwrap();
             tokio::task::spawn_local(driver);
             ask(&mut client, websocket("/")).await.1
         };

@@ -10,6 +10,7 @@ use tokio::task::LocalSet;
 
 use super::{PATIENCE, Serving, end_of, serve};
 use crate::drain::Drain;
+use crate::net::Budget;
 use crate::server::Config;
 use crate::tunnel::{self, ByteStream, Client, Settings};
 
@@ -29,7 +30,7 @@ async fn with_server<F: Future>(
     let stream = TcpStream::connect(address).await.unwrap();
     let tasks = LocalSet::new();
     let test = async {
-        let (client, driver) = tunnel::connect(stream, &SETTINGS).await.unwrap();
+        let (client, driver) = tunnel::connect(stream, &SETTINGS, Budget::unlimited()).await.unwrap();
         tokio::task::spawn_local(driver);
         test(client, drain.clone()).await;
     };

@@ -36,6 +36,7 @@ pub(super) fn full_name(scope: &Scope, name: &str) -> String {
         Scope::Cluster(cluster) => format!("cluster.{cluster}.{name}"),
         Scope::ConnectionManager(prefix) => format!("http.{prefix}.{name}"),
         Scope::Http2 => format!("http2.{name}"),
+        Scope::Overload => name.to_owned(),
         Scope::Server => format!("server.{name}"),
     }
 }
@@ -106,6 +107,7 @@ fn series(scope: &Scope, name: &str) -> (String, String) {
             "http"
         }
         Scope::Http2 => "http2",
+        Scope::Overload => return (format!("envoy_{name}"), labels.join(",")),
         Scope::Server => "server",
     };
     (format!("envoy_{scope}_{name}"), labels.join(","))

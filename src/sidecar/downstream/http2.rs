@@ -78,7 +78,8 @@ pub(in crate::sidecar) async fn serve(
         initial_stream_window_size: manager.initial_stream_window_size,
         initial_connection_window_size: manager.initial_connection_window_size,
     };
-    let Ok(mut server) = Server::handshake(socket, read, &settings).await else { return };
+    let budget = Rc::clone(&worker.budget);
+    let Ok(mut server) = Server::handshake(socket, read, &settings, budget).await else { return };
     let state = Rc::new(ConnectionState::default());
     let mut gone_away = false;
     loop {

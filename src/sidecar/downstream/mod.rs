@@ -79,6 +79,14 @@ impl Downstream {
         }
     }
 
+    /// Ready when the stream holds so much that it has to be reset for it.
+    pub(super) fn poll_condemned(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self {
+            Self::Http1(_) => Poll::Pending,
+            Self::Http2(http2) => http2.stream.poll_condemned(cx),
+        }
+    }
+
     /// Whether the peer still opens streams here; an HTTP/1.1 connection drains with its one request.
     pub(super) fn is_draining(&self) -> bool {
         matches!(self, Self::Http2(http2) if http2.connection.is_draining())
@@ -165,6 +173,12 @@ impl Downstream {
     pub(super) async fn reset(&mut self, code: Reason, patience: Duration) {
         let Self::Http2(http2) = self else { return };
         http2.stream.drained(patience).await;
+        self.reset_now(code);
+    }
+
+    /// Ends an HTTP/2 stream with everything that was sent and has not gone out.
+    pub(super) fn reset_now(&mut self, code: Reason) {
+        let Self::Http2(http2) = self else { return };
         if http2.head_sent {
             http2.stream.reset(code);
         } else {
@@ -191,6 +205,12 @@ impl Leg for Downstream {
 
     fn is_framed(&self) -> bool {
         matches!(self, Self::Http2(_))
+    }
+
+    fn note_waiting(&mut self, is_waiting: bool) {
+        if let Self::Http2(http2) = self {
+            http2.stream.note_waiting(is_waiting);
+        }
     }
 
     fn release(&mut self, length: usize) {

@@ -24,6 +24,7 @@ impl ActiveStream {
                 self.local_reply(StatusCode::BAD_REQUEST, "Bad Request", details)
             }
             Failure::Gone(gone) => Ending::Gone(gone),
+            Failure::Overloaded => self.give_way(),
             Failure::NoHost => {
                 self.record.response_flags.set(ResponseFlag::NoHealthyUpstream);
                 let status = StatusCode::SERVICE_UNAVAILABLE;

@@ -18,7 +18,7 @@ use super::http1_pool::Http1Pool;
 use super::http2_pool::{Dialled, Http2Pool, Lifetime};
 use crate::access_log::Protocol;
 use crate::mesh::{self, UpstreamProtocol};
-use crate::net::{self, ConnectError};
+use crate::net::{self, Budget, ConnectError};
 use crate::tls::{self, HandshakeError, MutualTls};
 use crate::tunnel::{self, Settings};
 
@@ -38,6 +38,8 @@ pub(in crate::sidecar) struct Cluster {
     pub(in crate::sidecar) host: Option<SocketAddr>,
     /// What it has counted.
     pub(in crate::sidecar) stats: Arc<ClusterStats>,
+    /// Where what its HTTP/2 streams hold counts.
+    budget: Rc<Budget>,
     config: mesh::Cluster,
     bind_source: Option<IpAddr>,
     /// With mutual TLS.
@@ -53,6 +55,7 @@ impl Cluster {
         bind_source: Option<IpAddr>,
         mutual_tls: Option<&MutualTls>,
         stats: Arc<ClusterStats>,
+        budget: Rc<Budget>,
     ) -> Self {
         let tls = mutual_tls.zip(config.sni.as_deref());
         let tls = tls.map(|(mutual_tls, sni)| mutual_tls.upstream(sni, &config.subject_alt_names));
@@ -61,6 +64,7 @@ impl Cluster {
             name: config.name.as_str().into(),
             host,
             stats,
+            budget,
             config,
             bind_source,
             http1: Http1Pool::default(),
@@ -111,7 +115,7 @@ impl Cluster {
         host: SocketAddr,
     ) -> impl Future<Output = Result<Dialled<impl Future<Output = ()> + use<>>, Reset>> + use<> {
         let (source, limit) = (self.bind_source, self.config.connect_timeout);
-        let (stats, tls) = (Arc::clone(&self.stats), self.tls.clone());
+        let (stats, tls, budget) = (Arc::clone(&self.stats), self.tls.clone(), Rc::clone(&self.budget));
         async move {
             let counted = Active::begin(&stats, |stats| &stats.cx);
             stats.cx_http2_total.increment();
@@ -123,7 +127,7 @@ impl Cluster {
                 initial_stream_window_size: STREAM_WINDOW,
                 initial_connection_window_size: CONNECTION_WINDOW,
             };
-            let (client, driver) = tunnel::connect(socket, &settings).await?;
+            let (client, driver) = tunnel::connect(socket, &settings, budget).await?;
             // How it ended, every stream on it has been told.
             let driver = async move {
                 let _counted = counted;

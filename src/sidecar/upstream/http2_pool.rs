@@ -1,5 +1,5 @@
 //! HTTP/2 connections of a cluster: one carries all streams until the peer's limit, then another is dialled, as Envoy
-//! does (`h2` itself would queue).
+//! does (`h2` itself would queue); so it is while its streams hold very much for peers that do not read.
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
@@ -44,7 +44,8 @@ struct Connection {
 
 impl Connection {
     fn has_room(&self) -> bool {
-        self.active.get() < self.most.min(self.client.borrow().max_streams())
+        let client = self.client.borrow();
+        self.active.get() < self.most.min(client.max_streams()) && !client.is_strained()
     }
 
     fn set_active(&self, active: usize) {

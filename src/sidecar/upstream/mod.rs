@@ -31,6 +31,9 @@ use crate::websocket::opening::client as opening;
 /// `delayed_close_timeout`, which is what an HTTP/1.1 peer gets.
 const LAST_BYTES_PATIENCE: Duration = Duration::from_secs(1);
 
+/// What Envoy's codec sends for a local reset.
+const LOCAL_RESET: Reason = Reason::INTERNAL_ERROR;
+
 /// The head of a response, as HTTP/1.1 has it.
 #[derive(Debug)]
 pub(super) struct ResponseParts {
@@ -230,6 +233,22 @@ impl Upstream {
         (reusable && in_order).then_some((connection, local_address))
     }
 
+    /// Ready when the stream holds so much that it has to be reset for it.
+    pub(super) fn poll_condemned(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self {
+            Self::Http1(_) => Poll::Pending,
+            Self::Http2(http2) => http2.stream.poll_condemned(cx),
+        }
+    }
+
+    /// Gives the request up at once, with everything that was sent and has not gone out.
+    pub(super) fn abandon_now(self) {
+        if let Self::Http2(mut http2) = self {
+            http2.counted.rq_tx_reset.increment();
+            http2.stream.reset(LOCAL_RESET);
+        }
+    }
+
     /// Gives the request up: the connection closes, the stream is reset; after what was sent before, if the peer takes
     /// it.
     pub(super) fn abandon(self) {
@@ -240,14 +259,12 @@ impl Upstream {
             }
             Self::Http2(mut http2) => {
                 http2.counted.rq_tx_reset.increment();
-                // What Envoy's codec sends for a local reset.
-                let code = Reason::INTERNAL_ERROR;
                 if http2.stream.is_drained() {
-                    return http2.stream.reset(code);
+                    return http2.stream.reset(LOCAL_RESET);
                 }
                 tokio::task::spawn_local(async move {
                     http2.stream.drained(LAST_BYTES_PATIENCE).await;
-                    http2.stream.reset(code);
+                    http2.stream.reset(LOCAL_RESET);
                 });
             }
         }
@@ -348,6 +365,12 @@ impl Leg for Upstream {
 
     fn is_framed(&self) -> bool {
         matches!(self, Self::Http2(_))
+    }
+
+    fn note_waiting(&mut self, is_waiting: bool) {
+        if let Self::Http2(http2) = self {
+            http2.stream.note_waiting(is_waiting);
+        }
     }
 
     fn release(&mut self, length: usize) {

@@ -34,7 +34,7 @@ async fn connected() -> (Client, DuplexStream) {
         initial_connection_window_size: 2 << 20,
     };
     let (near, mut far) = tokio::io::duplex(1 << 20);
-    let (client, driver) = connect(near, &settings).await.unwrap();
+    let (client, driver) = connect(near, &settings, Budget::unlimited()).await.unwrap();
     spawn_local(driver);
     far.write_all(&frame(SETTINGS, 0, 0, b"")).await.unwrap();
     (client, far)

@@ -3,18 +3,20 @@
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
 use super::*;
+use crate::net::Budget;
 use crate::tunnel::outgoing::Outstanding;
 use crate::tunnel::settings::Settings;
 
 const FRAME: &[u8] = &[0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 9];
 
 fn arrivals() -> Rc<Arrivals> {
-    Rc::new(Arrivals::new(&Settings {
+    let settings = Settings {
         allow_connect: true,
         max_concurrent_streams: 100,
         initial_stream_window_size: 1 << 20,
         initial_connection_window_size: 1 << 20,
-    }))
+    };
+    Rc::new(Arrivals::new(&settings, Budget::unlimited()))
 }
 
 async fn settle(wire: &Wire<DuplexStream>) {
@@ -63,7 +65,7 @@ async fn payloads_are_kept_without_a_copy_in_their_place_among_what_is_copied() 
     let (near, mut far) = tokio::io::duplex(64 * 1024);
     let mut wire = Wire::client(near, Bytes::new(), arrivals());
     wire.write_all(&[PREFACE, FRAME].concat()).await.unwrap();
-    let outstanding = Rc::new(Outstanding::default());
+    let outstanding = Rc::new(Outstanding::new(Budget::unlimited().open()));
     let payload = |byte, length| outstanding.lease(Bytes::from(vec![byte; length]));
     let (large, small, last) = (payload(b'l', 16 * 1024), payload(b's', 10), payload(b'e', 9 * 1024));
     let mut sent = PREFACE.to_vec();

@@ -57,6 +57,7 @@ fn start_sidecar(
         listen: ANY_PORT,
         endpoint,
         concurrency: 1,
+        max_buffered_bytes: sidecar::MAX_BUFFERED_BYTES,
         access_log: access_log::Target::File(log.to_owned()),
         access_log_format: access_log::Format::Json,
         admin: None,
