@@ -4,7 +4,6 @@
 
 use std::collections::HashMap;
 use std::fmt::{self, Display, Formatter};
-use std::net::IpAddr;
 use std::str::FromStr;
 
 use base64::Engine;
@@ -12,6 +11,7 @@ use base64::prelude::BASE64_STANDARD;
 use bytes::{Bytes, BytesMut};
 use http::header::{HOST, PROXY_AUTHORIZATION, USER_AGENT};
 use http::{HeaderValue, Method, Version};
+use hyper_util::client::proxy::matcher::Matcher;
 
 use super::endpoint::{HostPort, Peer};
 use super::error::ConnectError;
@@ -139,25 +139,23 @@ impl Environment {
         order.iter().find_map(|scheme| self.0.get(*scheme)).map(|proxy| proxy.parse()).transpose()
     }
 
-    /// Whether `NO_PROXY` lists the host: `*`, names that are it or end it, addresses and networks, with a port or without.
+    /// Whether `NO_PROXY` lists the host: `*`, names that are it or end it, addresses and networks. As Python has it, an entry
+    /// may have a port, of which hyper's matcher knows nothing, and `*` means addresses too.
     fn is_exempt(&self, uri: &WebSocketUri) -> bool {
         let Some(list) = self.0.get("no") else { return false };
-        let host = uri.host.to_ascii_lowercase();
-        let with_port = HostPort { host: host.clone(), port: uri.port }.to_string();
-        let address: Option<IpAddr> = host.parse().ok();
-        list.split(',').map(|entry| entry.trim().to_ascii_lowercase()).any(|entry| {
-            let suffix = entry.trim_start_matches('.');
-            let ends = |text: &str| {
-                text.strip_suffix(suffix).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
-            };
-            let network: Option<ipnet::IpNet> = entry.parse().ok();
-            !suffix.is_empty()
-                && (entry == "*"
-                    || ends(&host)
-                    || ends(&with_port)
-                    || entry.trim_matches(['[', ']']) == host
-                    || address.zip(network).is_some_and(|(address, network)| network.contains(&address)))
-        })
+        let port = format!(":{}", uri.port);
+        let entries = list.split(',').map(|entry| {
+            let entry = entry.trim();
+            let host = entry.strip_suffix(&port).filter(|host| host.ends_with(']') || !host.contains(':'));
+            host.unwrap_or(entry).trim_matches(['[', ']'])
+        });
+        let entries: Vec<&str> = entries.collect();
+        let place = HostPort { host: uri.host.clone(), port: uri.port };
+        let proxied = format!("http://{place}").parse().ok().and_then(|uri| {
+            // Which proxy is asked is not its decision, but without one it is never asked.
+            Matcher::builder().all("http://proxy").no(entries.join(",")).build().intercept(&uri)
+        });
+        entries.contains(&"*") || proxied.is_none()
     }
 }
 
@@ -250,7 +248,7 @@ mod tests {
     #[test]
     fn no_proxy_exempts_hosts_their_subdomains_addresses_and_networks() {
         let exempt =
-            |list: &str, uri: &str| chosen(&[("HTTP_PROXY", "p:1"), ("NO_PROXY", list)], uri).is_none();
+            |list: &str, uri: &str| chosen(&[("ALL_PROXY", "p:1"), ("NO_PROXY", list)], uri).is_none();
         for (list, uri) in [
             ("*", "ws://h"),
             ("a, example.com", "ws://example.com"),
@@ -260,6 +258,11 @@ mod tests {
             ("10.0.0.0/8", "ws://10.1.2.3"),
             ("127.0.0.1", "ws://127.0.0.1:9000"),
             ("::1", "ws://[::1]:9000"),
+            ("[::1]", "ws://[::1]:9000"),
+            ("[::1]:9000", "ws://[::1]:9000"),
+            ("fd00::/8", "wss://[fd00::1]"),
+            ("*", "ws://127.0.0.1"),
+            ("a,, 127.0.0.1:80 ,b", "ws://127.0.0.1"),
         ] {
             assert!(exempt(list, uri), "{list} {uri}");
         }
@@ -268,6 +271,9 @@ mod tests {
             ("example.com", "ws://notexample.com"),
             ("example.com:81", "ws://example.com:8080"),
             ("10.0.0.0/8", "ws://11.1.2.3"),
+            ("[::1]:9001", "ws://[::1]:9000"),
+            ("::1", "ws://[::]:1"),
+            ("host.of.example.com", "ws://example.com"),
         ] {
             assert!(!exempt(list, uri), "{list} {uri}");
         }
