@@ -10,7 +10,7 @@ mod budget;
 mod stalled;
 mod write_queue;
 
-use std::fmt::Debug;
+use std::fmt::{self, Debug, Formatter};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -25,9 +25,15 @@ pub use stalled::Stalled;
 pub use write_queue::WriteQueue;
 
 /// Bytes both ways, whatever carries them: a socket, TLS, a stream of HTTP/2.
-pub trait ByteStream: AsyncRead + AsyncWrite + Unpin + Debug {}
+pub trait ByteStream: AsyncRead + AsyncWrite + Unpin {}
 
-impl<T: AsyncRead + AsyncWrite + Unpin + Debug> ByteStream for T {}
+impl<T: AsyncRead + AsyncWrite + Unpin> ByteStream for T {}
+
+impl Debug for dyn ByteStream {
+    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
+        formatter.write_str("ByteStream")
+    }
+}
 
 /// A byte stream that may hold bytes which it has taken, in either direction, beyond the system's own buffers.
 pub trait Holding {

@@ -22,7 +22,7 @@ mod written;
 pub use byte_stream::ByteStream;
 pub use client::{AwaitedResponse, Client, connect};
 pub use h2::Reason;
-pub use peer_settings::{Noted, Opening, PeerSettings};
+pub use peer_settings::{Opening, PeerSettings, noted};
 pub use server::{Respond, Server};
 pub use settings::Settings;
 pub use stream::{Stream, StreamError};

@@ -2,12 +2,10 @@
 
 use std::cell::RefCell;
 use std::fmt::{self, Display, Formatter};
-use std::io;
-use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_util::io::InspectReader;
 
 use super::frame_header::{FRAME_HEADER_BYTES, FrameHeader, SETTINGS};
 use super::settings::ID_ENABLE_CONNECT_PROTOCOL;
@@ -96,46 +94,13 @@ impl Opening {
     }
 }
 
-/// A byte stream that notes how the peer opens; to be given to [`super::connect`].
-#[derive(Debug)]
-pub struct Noted<T> {
+/// A byte stream that notes how the peer opens, to be given to [`super::connect`]; and where the note will be.
+pub fn noted<T: AsyncRead + AsyncWrite + Unpin>(
     io: T,
-    opening: Rc<RefCell<Opening>>,
-}
-
-impl<T> Noted<T> {
-    /// The stream, and where the note will be.
-    pub fn new(io: T) -> (Self, Rc<RefCell<Opening>>) {
-        let opening = Rc::new(RefCell::new(Opening::Awaited(Vec::new())));
-        (Self { io, opening: Rc::clone(&opening) }, opening)
-    }
-}
-
-impl<T: AsyncRead + Unpin> AsyncRead for Noted<T> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.io).poll_read(cx, buffer))?;
-        self.opening.borrow_mut().feed(&buffer.filled()[before..]);
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl<T: AsyncWrite + Unpin> AsyncWrite for Noted<T> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
-    }
+) -> (impl AsyncRead + AsyncWrite + Unpin, Rc<RefCell<Opening>>) {
+    let opening = Rc::new(RefCell::new(Opening::Awaited(Vec::new())));
+    let note = Rc::clone(&opening);
+    (InspectReader::new(io, move |bytes: &[u8]| note.borrow_mut().feed(bytes)), opening)
 }
 
 #[cfg(test)]

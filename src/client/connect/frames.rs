@@ -1,13 +1,10 @@
 //! The heads of WebSocket frames (RFC 6455 section 5.2) as they pass, told to an [`Observer`]: a byte stream beneath the
 //! WebSocket that changes nothing. It is there only where somebody wants to see frames.
 
-use std::io::{self, IoSlice};
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
-
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_util::io::{InspectReader, InspectWriter};
 
 use super::event::{Event, Observer};
+use crate::net::Transport;
 use crate::websocket::frame_header::{FrameHeader, MAX_HEADER_BYTES};
 
 /// Which way a frame goes.
@@ -48,68 +45,18 @@ impl Heads {
     }
 }
 
-/// A byte stream whose frames are told.
-#[derive(Debug)]
-pub(super) struct Observed<T> {
-    io: T,
-    observer: Observer,
-    sent: Heads,
-    received: Heads,
+/// The stream, with the heads of its frames told; of the server's frames `early` was read already.
+pub(super) fn observed(stream: Transport, observer: &Observer, early: &[u8]) -> Transport {
+    let mut received = heads_told(Direction::Received, observer.clone());
+    received(early);
+    let stream = InspectReader::new(stream, received);
+    Box::new(InspectWriter::new(stream, heads_told(Direction::Sent, observer.clone())))
 }
 
-impl<T> Observed<T> {
-    /// Of the server's frames `early` was read already.
-    pub(super) fn new(io: T, observer: Observer, early: &[u8]) -> Self {
-        let mut stream = Self { io, observer, sent: Heads::default(), received: Heads::default() };
-        stream.saw(Direction::Received, early);
-        stream
-    }
-
-    fn saw(&mut self, direction: Direction, bytes: &[u8]) {
-        let heads = match direction {
-            Direction::Sent => &mut self.sent,
-            Direction::Received => &mut self.received,
-        };
-        heads.feed(bytes, |head| self.observer.notice(&Event::Frame(direction, head)));
-    }
-}
-
-impl<T: AsyncRead + Unpin> AsyncRead for Observed<T> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.io).poll_read(cx, buffer))?;
-        self.saw(Direction::Received, &buffer.filled()[before..]);
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl<T: AsyncWrite + Unpin> AsyncWrite for Observed<T> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let written = ready!(Pin::new(&mut self.io).poll_write(cx, bytes))?;
-        self.saw(Direction::Sent, &bytes[..written]);
-        Poll::Ready(Ok(written))
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let first = slices.iter().find(|slice| !slice.is_empty()).map_or(&[][..], |slice| slice);
-        self.poll_write(cx, first)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
-    }
+/// Takes the bytes of one direction, piece by piece.
+fn heads_told(direction: Direction, observer: Observer) -> impl FnMut(&[u8]) + Unpin {
+    let mut heads = Heads::default();
+    move |bytes| heads.feed(bytes, |head| observer.notice(&Event::Frame(direction, head)))
 }
 
 #[cfg(test)]

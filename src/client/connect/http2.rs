@@ -18,7 +18,7 @@ use super::http1::{BODY_TIMEOUT, MAX_BODY_BYTES, Opened};
 use super::http2_stream::{Driver, Http2Stream};
 use crate::http1::{Fields, RequestHead, ResponseHead};
 use crate::net::{Budget, Transport};
-use crate::tunnel::{self, Client, Noted, Opening, PeerSettings, Settings, StreamError};
+use crate::tunnel::{self, Client, Opening, PeerSettings, Settings, StreamError};
 use crate::websocket::extended_connect::{RequestParts, request_to_http2};
 use crate::websocket::opening::client::{AnswerError, check_agreement, is_accepted};
 
@@ -75,7 +75,7 @@ pub(super) async fn open(
 
 /// Opens the connection and waits for the peer's SETTINGS, without which nothing may be asked (RFC 8441 section 3).
 pub(super) async fn shake_hands(stream: Transport) -> Result<(Client, Driver, PeerSettings), ConnectError> {
-    let (stream, opening) = Noted::new(stream);
+    let (stream, opening) = tunnel::noted(stream);
     let (client, driver) = tunnel::connect(stream, &SETTINGS, Budget::unlimited()).await?;
     let mut driver: Driver = Box::pin(driver);
     let settings = poll_fn(|cx| {

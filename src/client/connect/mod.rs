@@ -33,7 +33,6 @@ pub use heads::response as response_lines;
 pub use proxy::{Proxy, ProxyChoice, ProxyError};
 pub use uri::{UriError, UriProblem, WebSocketUri};
 
-use self::frames::Observed;
 use self::http2::Manner;
 use crate::http1::{Fields, RequestHead, ResponseHead};
 use crate::net::Transport;
@@ -250,11 +249,7 @@ async fn open(config: &ConnectConfig) -> Result<Connection, ConnectError> {
         let (opened, early) = http1::open(&request, &mut stream, &peer, observer).await?;
         (stream, early, opened, heads::request(&request))
     };
-    let stream = if config.observe_frames {
-        Box::new(Observed::new(stream, observer.clone(), &early))
-    } else {
-        stream
-    };
+    let stream = if config.observe_frames { frames::observed(stream, observer, &early) } else { stream };
     let limits = WebSocketConfig::default()
         .max_message_size(Some(config.max_message_bytes))
         .max_frame_size(Some(config.max_message_bytes));
