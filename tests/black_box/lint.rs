@@ -60,6 +60,32 @@ fn a_finding_is_shown_with_its_lines_its_reason_and_what_to_write() {
 }
 
 #[test]
+fn of_a_document_in_one_long_line_the_report_shows_a_part() {
+    let list = |items: String| format!(r#"{{"apiVersion": "v1", "kind": "List", "items": [{items}]}}"#);
+    let others =
+        r#"{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"ä": "b"}}, "#;
+    let rule = r#"{"apiVersion": "networking.istio.io/v1", "kind": "DestinationRule", "metadata": {"name": "a"},
+        "spec": {"host": "websockets-server"}}"#;
+    let document = list(others.repeat(2000) + &rule.replace('\n', " "));
+    let column = document.chars().count()
+        - document.rsplit_once("\"websockets-server").expect("there").1.len()
+        - "\"websockets-server".len()
+        + 1;
+    let output = lint(&["-f", "-"], &document);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let shown = text(&output.stdout);
+    assert!(shown.contains(&format!("--> -:1:{column}\n")), "{column}: {shown}");
+    let marked = shown.lines().find(|line| line.contains("^^^")).expect("what is meant is marked");
+    let line = shown.lines().find(|line| line.contains("websockets-server\"")).expect("its line");
+    assert!(line.contains("...") && line.chars().count() < 120, "{line}");
+    assert_eq!(
+        marked.find('^'),
+        line.find("\"websockets-server").map(|at| line[..at].chars().count()),
+        "{shown}"
+    );
+}
+
+#[test]
 fn json_has_a_version_and_all_of_a_finding() {
     let output = lint(&["-f", "-", "--output", "json"], LOST);
     assert_eq!(text(&output.stderr), "");

@@ -16,7 +16,7 @@ use crate::support::{text, websockets_cli};
 
 /// What makes commands of GitHub's runner, and of Azure's, out of a line's beginning and of any part of a line.
 const FORGED: &str = "\n::error::forged\r\n\u{a0} ::stop-commands::forged\u{2028}::error::forged ##[error]forged \
-                      ##vso[task.complete]forged \x1b]52;c;Zm9yZ2Vk\x07\u{9b}31m";
+                      ##vso[task.complete]forged #\u{200d}#[error]forged \x1b]52;c;Zm9yZ2Vk\x07\u{9b}31m";
 
 /// Whether a terminal or a reader of lines obeys the character; a line feed ends a line of ours.
 fn is_obeyed(character: char) -> bool {

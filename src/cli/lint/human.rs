@@ -1,13 +1,13 @@
-//! Findings for people: miette's report, with the lines of the document, in colour where that is wanted.
+//! Findings for people: annotate-snippets' report, as rustc draws it, with the lines of the document, in colour where that is
+//! wanted. What is drawn of a finding is bounded, whatever the document looks like: a list of ten thousand objects may be one line.
 
-use std::fmt;
+use std::collections::HashMap;
 use std::io::IsTerminal;
+use std::ops::Range;
 use std::os::fd::AsFd;
 
-use miette::{
-    Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteError, MietteSpanContents,
-    SourceCode, SourceSpan, SpanContents,
-};
+use annotate_snippets::renderer::DecorStyle;
+use annotate_snippets::{AnnotationKind, Level, Origin, Renderer, Snippet};
 use terminal_size::{Width, terminal_size_of};
 
 use super::is_coloured;
@@ -19,118 +19,169 @@ use crate::mesh::lint::{Finding, Severity};
 /// narrower, as wide as that.
 const WIDTH: usize = 100;
 
-/// What stands before the YAML of a fix: a little more than before its words.
-const YAML_MARGIN: &str = "            ";
+/// Prose is not broken into shorter lines than this, even where a narrow terminal breaks them once more.
+const MIN_PROSE_WIDTH: usize = 40;
+
+/// How many bytes of the document are looked at before and behind the beginning of what a finding is about: more than fit beside it.
+const REACH: usize = 4 * WIDTH;
+
+/// What stands before the YAML of a fix, beyond what stands before its words.
+const YAML_MARGIN: &str = "    ";
 
 /// How findings are drawn.
 #[derive(Debug)]
 pub(in crate::cli) struct Human {
-    handler: GraphicalReportHandler,
+    renderer: Renderer,
+    width: usize,
 }
 
 impl Human {
     /// As a stream takes it: a terminal gets lines and colours, everything else plain characters.
     pub(in crate::cli) fn for_stream(stream: &(impl IsTerminal + AsFd)) -> Self {
-        let theme = match (stream.is_terminal(), is_coloured(stream)) {
-            (true, true) => GraphicalTheme::unicode(),
-            (true, false) => GraphicalTheme::unicode_nocolor(),
-            (false, _) => GraphicalTheme::none(),
-        };
+        let renderer = if is_coloured(stream) { Renderer::styled() } else { Renderer::plain() };
+        let decor = if stream.is_terminal() { DecorStyle::Unicode } else { DecorStyle::Ascii };
         let width = terminal_size_of(stream).map_or(WIDTH, |(Width(width), _)| WIDTH.min(width.into()));
-        let handler = GraphicalReportHandler::new_themed(theme);
-        Self { handler: handler.with_width(width).with_links(false).with_context_lines(1) }
+        Self { renderer: renderer.decor_style(decor).term_width(width), width }
     }
 
     /// All findings, an empty line after each.
     pub(in crate::cli) fn render(&self, texts: &[Text], findings: &[Finding]) -> String {
-        let mut rendered = String::new();
-        // Findings come file by file.
-        let mut last: Option<(&str, Excerpt)> = None;
-        for finding in findings {
-            let file = &*finding.place.file;
-            if last.as_ref().is_none_or(|(name, _)| *name != file) {
-                let text = texts.iter().find(|text| text.name == file).map_or("", |text| &text.text);
-                last = Some((file, Excerpt::of(text)));
-            }
-            let Some((_, excerpt)) = &last else { continue };
-            // Writing to a String does not fail.
-            let _ = self.handler.render_report(&mut rendered, &Report { finding, excerpt });
-            // Not part of the report, which would break long lines, and then it would be YAML no more.
-            for line in finding.yaml.lines() {
-                rendered.extend([YAML_MARGIN, &escape_line(line), "\n"]);
-            }
-            rendered.push('\n');
-        }
-        rendered
-    }
-}
-
-/// A finding as miette wants it.
-#[derive(Debug)]
-struct Report<'f> {
-    finding: &'f Finding,
-    excerpt: &'f Excerpt,
-}
-
-impl fmt::Display for Report<'_> {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&escape(&self.finding.message))
-    }
-}
-
-impl std::error::Error for Report<'_> {}
-
-impl Diagnostic for Report<'_> {
-    fn code<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
-        let rule = self.finding.rule;
-        Some(Box::new(format!("{}[{}]", rule.severity, rule.code)))
+        let texts: HashMap<&str, &str> = texts.iter().map(|text| (&*text.name, &*text.text)).collect();
+        let text_of = |finding: &Finding| texts.get(&*finding.place.file).copied().unwrap_or_default();
+        findings.iter().map(|finding| self.report(finding, text_of(finding)) + "\n\n").collect()
     }
 
-    fn severity(&self) -> Option<miette::Severity> {
-        Some(match self.finding.rule.severity {
-            Severity::Error => miette::Severity::Error,
-            Severity::Warning => miette::Severity::Warning,
-            Severity::Note => miette::Severity::Advice,
-        })
-    }
-
-    fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
-        let rule = self.finding.rule;
-        Some(Box::new(format!("why: {}\nfix: {}", rule.why, rule.fix)))
-    }
-
-    fn source_code(&self) -> Option<&dyn SourceCode> {
-        Some(self)
-    }
-
-    fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
-        let span = self.excerpt.range(&self.finding.place.span);
-        let span = SourceSpan::from((span.start, span.len()));
-        Some(Box::new(std::iter::once(LabeledSpan::new_with_span(None, span))))
-    }
-}
-
-impl SourceCode for Report<'_> {
-    fn read_span<'a>(
-        &'a self,
-        span: &SourceSpan,
-        lines_before: usize,
-        lines_after: usize,
-    ) -> Result<Box<dyn SpanContents<'a> + 'a>, MietteError> {
-        let contents = self.excerpt.text.read_span(span, lines_before, lines_after)?;
-        let place = &self.finding.place;
-        // The column of a span without context is the one that is shown, and miette counts bytes.
-        let column = match (lines_before, usize::try_from(place.column)) {
-            (0, Ok(column)) => column.saturating_sub(1),
-            _ => contents.column(),
+    fn report(&self, Finding { rule, place, message, yaml }: &Finding, text: &str) -> String {
+        let level = match rule.severity {
+            Severity::Error => Level::ERROR,
+            Severity::Warning => Level::WARNING,
+            Severity::Note => Level::NOTE,
         };
-        Ok(Box::new(MietteSpanContents::new_named(
-            escape(&place.file).into_owned(),
-            contents.data(),
-            *contents.span(),
-            contents.line(),
-            column,
-            contents.line_count(),
-        )))
+        let window = Window::new(text, &place.span);
+        let excerpt = Excerpt::of(&with_joiners_seen(window.text));
+        let [line, column] =
+            [place.line, place.column].map(|counted| usize::try_from(counted).unwrap_or(usize::MAX));
+        let snippet = Snippet::source(&excerpt.text)
+            .line_start(line.saturating_sub(window.lines_before))
+            .fold(false)
+            .annotation(AnnotationKind::Primary.span(excerpt.range(&window.span)));
+        let label = format!("{}[{}]: ", rule.severity, rule.code);
+        let margin = line.to_string().len() + "  = why: ".len();
+        let mut fix = self.broken(rule.fix, margin);
+        yaml.lines().for_each(|line| fix.extend(["\n", YAML_MARGIN, &escape_line(line)]));
+        let message = self.broken(&escape(&with_joiners_seen(message)), label.len());
+        let title = level.primary_title(message).id(rule.code);
+        let file = escape(&place.file);
+        let group = if window.is_cut {
+            // The column is not that of what is left of the line.
+            title.element(Origin::path(file).line(line).char_column(column)).element(snippet)
+        } else {
+            title.element(snippet.path(file))
+        };
+        let group = group
+            .element(Level::HELP.with_name("why").message(self.broken(rule.why, margin)))
+            .element(Level::HELP.with_name("fix").message(fix));
+        self.renderer.render(&[group])
+    }
+
+    /// Prose in lines that fit beside a margin, none of which is a workflow command.
+    fn broken(&self, prose: &str, margin: usize) -> String {
+        let lines = textwrap::wrap(prose, self.width.saturating_sub(margin).max(MIN_PROSE_WIDTH));
+        lines.iter().map(|line| escape_line(line)).collect::<Vec<_>>().join("\n")
+    }
+}
+
+/// A text without zero-width joiners, which annotate-snippets leaves out: what they kept apart could then be a workflow command. What
+/// takes their place has as many bytes.
+fn with_joiners_seen(text: &str) -> String {
+    text.replace('\u{200d}', "\u{fffd}")
+}
+
+/// What is drawn of a text.
+#[derive(Debug, PartialEq, Eq)]
+struct Window<'t> {
+    /// The lines that the span touches, the one before and the one behind, cut where they are very long.
+    text: &'t str,
+    /// Whether something is missing before the span in its first line.
+    is_cut: bool,
+    /// How many of its lines stand before the span.
+    lines_before: usize,
+    /// The span within it, cut likewise.
+    span: Range<usize>,
+}
+
+impl<'t> Window<'t> {
+    /// A span that is not in the text, as of a text that is not there, is the text's end.
+    fn new(text: &'t str, span: &Range<usize>) -> Self {
+        let start = boundary(text, span.start);
+        let end = boundary(text, span.end.clamp(start, start + REACH));
+        let reach = boundary(text, start.saturating_sub(REACH));
+        let mut breaks_before = text[reach..start].rmatch_indices('\n').map(|(at, _)| reach + at + 1);
+        // The second break is before the line before.
+        let (from, is_cut) = match (breaks_before.next(), breaks_before.next()) {
+            (_, Some(line_before)) => (line_before, false),
+            (Some(line), None) if reach > 0 => (line, false),
+            (_, None) => (reach, reach > 0),
+        };
+        let reach = boundary(text, end + REACH);
+        let to = text[end..reach].match_indices('\n').nth(1).map_or(reach, |(at, _)| end + at);
+        let text = text[from..to].trim_end_matches('\r');
+        let span = start - from..(end - from).min(text.len());
+        Self { text, is_cut, lines_before: text[..span.start].matches('\n').count(), span }
+    }
+}
+
+/// `at`, or where the character begins that is there.
+fn boundary(text: &str, at: usize) -> usize {
+    (0..=at.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "a: 1\nb: ä\r\nc: 漢字\r\nd: 4\n";
+
+    #[test]
+    fn an_window_is_the_lines_of_the_span_and_those_around_them() {
+        for (marked, text, lines_before) in [
+            ("a", "a: 1\nb: ä", 0),
+            ("b", "a: 1\nb: ä\r\nc: 漢字", 1),
+            ("漢", "b: ä\r\nc: 漢字\r\nd: 4", 1),
+            ("4", "c: 漢字\r\nd: 4\n", 1),
+            ("ä\r\nc", "a: 1\nb: ä\r\nc: 漢字\r\nd: 4", 1),
+        ] {
+            let start = TEXT.find(marked).expect("there");
+            let window = Window::new(TEXT, &(start..start + marked.len()));
+            assert_eq!((window.text, window.lines_before), (text, lines_before), "{marked}");
+            assert_eq!(&window.text[window.span], marked);
+            assert!(!window.is_cut, "{marked}");
+        }
+    }
+
+    #[test]
+    fn of_a_long_line_only_what_is_near_the_span_is_looked_at() {
+        let line = "漢".repeat(10 * REACH);
+        let start = line.len() / 2;
+        let window = Window::new(&line, &(start..line.len()));
+        assert!(window.is_cut);
+        assert!(window.text.len() <= 3 * REACH, "{}", window.text.len());
+        assert!(window.span.len() <= REACH, "{}", window.span.len());
+        // The line before is left out if it is long, and its line with it counts no more.
+        let below = format!("{line}\nb: 1\n{line}");
+        let start = line.len() + 1;
+        let window = Window::new(&below, &(start..start + 1));
+        assert_eq!((window.lines_before, window.is_cut), (0, false));
+        assert!(window.text.starts_with("b: 1\n漢"));
+    }
+
+    #[test]
+    fn a_span_that_the_text_does_not_have_is_drawn_at_its_end() {
+        for text in ["", "a", "a\n", "ä", TEXT] {
+            for span in [0..0, 1..2, 3..100, 100..200] {
+                let window = Window::new(text, &span);
+                assert!(window.text.get(window.span).is_some(), "{text:?} {span:?}");
+            }
+        }
     }
 }
