@@ -1,5 +1,7 @@
 //! `websockets-cli verify`.
 
+#[cfg(feature = "kubernetes")]
+mod cluster;
 mod files;
 mod kubernetes;
 mod logs;
@@ -123,16 +125,22 @@ pub(super) fn run(args: Args) -> ExitCode {
     if args.logs.is_asked_for() {
         return logs::run(args.logs, &args.scenarios, args.scenario_root.as_deref(), &args.reports);
     }
+    #[cfg(not(feature = "kubernetes"))]
+    if args.kubernetes.is_asked_for() {
+        use self::kubernetes::WithoutKubernetes;
+        return exit::report(&WithoutKubernetes, Some(WithoutKubernetes::HINT), exit::USAGE);
+    }
     let loaded = mesh_config::load(args.mesh_config.as_deref()).map_err(VerifyError::from);
     let loaded = loaded.and_then(|mesh| Ok((documents(&args.filename, &mesh)?, mesh)));
     let (brought, mesh) = match loaded {
         Ok(loaded) => loaded,
         Err(error) => return failed(&error),
     };
+    #[cfg(feature = "kubernetes")]
     if args.kubernetes.is_asked_for() {
         return match reports::open(&args.reports) {
             Ok(reporters) => {
-                run_with(async |mut signals| verify_cluster(args, brought, reporters, &mut signals).await)
+                run_with(async |mut signals| cluster::run(args, brought, reporters, &mut signals).await)
             }
             Err(error) => exit::report(&error, None, exit::USAGE),
         };
@@ -226,39 +234,6 @@ async fn until_signal(signals: &mut EndSignals, work: impl Future<Output = ExitC
     }
 }
 
-/// Prepares the cluster as far as that is asked for, runs what its documents stand for, and cleans up; a signal ends the
-/// first two, another one the last.
-async fn verify_cluster(
-    args: Args,
-    brought: Option<Documents>,
-    reporters: Vec<Box<dyn Reporter>>,
-    signals: &mut EndSignals,
-) -> ExitCode {
-    let Args { scenarios, scenario_root, service, client_workload, keep, kubernetes, .. } = args;
-    let cluster = match kubernetes.connect(brought).await {
-        Ok(cluster) => cluster,
-        Err(error) => return failed(&error),
-    };
-    let verified = async {
-        let Some(documents) = cluster.prepare().await? else { return Ok(ExitCode::from(exit::OK)) };
-        let targets = Targets::Kubernetes(cluster.mesh());
-        let (documents, mesh) = (Some(documents), MeshDefaults::default());
-        let request =
-            Request { scenarios, scenario_root, documents, mesh, service, client_workload, keep, targets };
-        Ok(verify(Plan::new(request)?, reporters).await)
-    };
-    let verified = async { verified.await.unwrap_or_else(|error: VerifyError| failed(&error)) };
-    let status = until_signal(signals, verified).await;
-    // Whatever came of it: what was applied is taken back.
-    let cleaned = async {
-        match cluster.clean_up().await {
-            Ok(()) => status,
-            Err(error) => failed(&error),
-        }
-    };
-    until_signal(signals, cleaned).await
-}
-
 /// Runs the plan to its end.
 async fn verify(plan: Plan, mut reporters: Vec<Box<dyn Reporter>>) -> ExitCode {
     let (events, mut heard) = unbounded_channel();
@@ -295,6 +270,7 @@ fn failed(error: &VerifyError) -> ExitCode {
         VerifyError::UnknownScenario { nearest: Some(nearest), .. } => {
             Some(format!("did you mean {nearest}? --list shows all of them"))
         }
+        #[cfg(feature = "kubernetes")]
         VerifyError::Kubernetes(error) => error.hint().map(str::to_owned),
         VerifyError::UnknownScenario { nearest: None, .. } => Some("--list shows all of them".to_owned()),
         VerifyError::Scenario(ScenarioError::Malformed { hint, .. }) => hint.clone(),

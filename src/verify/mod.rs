@@ -47,6 +47,7 @@ pub use scenario::{
 };
 pub use selection::select;
 pub use target::envoy::{Envoy, EnvoyError};
+#[cfg(feature = "kubernetes")]
 pub use target::kubernetes::{Change, ChangeKind, KubernetesConfig, KubernetesError, LiveMesh};
 pub use template::{Fact, Facts, Filled, Template};
 
@@ -92,6 +93,7 @@ pub enum VerifyError {
     #[error(transparent)]
     Envoy(#[from] EnvoyError),
     /// The mesh in the cluster cannot be verified.
+    #[cfg(feature = "kubernetes")]
     #[error(transparent)]
     Kubernetes(#[from] KubernetesError),
     /// A log could not be read.

@@ -2,6 +2,7 @@
 //! input is found here, before anything is started.
 
 use std::path::PathBuf;
+#[cfg(feature = "kubernetes")]
 use std::sync::Arc;
 
 use super::VerifyError;
@@ -9,6 +10,7 @@ use super::pair::PairConfig;
 use super::scenario::{Case, Policy, Scenario};
 use super::selection::select;
 use super::target::envoy::Envoy;
+#[cfg(feature = "kubernetes")]
 use super::target::kubernetes::LiveMesh;
 use crate::mesh::{Documents, MeshDefaults, Source};
 
@@ -44,6 +46,7 @@ pub enum Targets {
     /// Both, and what they write is compared.
     Both(Envoy),
     /// A mesh in a cluster.
+    #[cfg(feature = "kubernetes")]
     Kubernetes(Arc<LiveMesh>),
 }
 

@@ -137,6 +137,7 @@ async fn run_case(
         Targets::Envoy(envoy) => {
             vec![judged(&play(planned, Target::Envoy(envoy), folder.logs(&case.folder)?).await?)]
         }
+        #[cfg(feature = "kubernetes")]
         Targets::Kubernetes(mesh) => {
             let logs = folder.logs(&case.folder)?;
             let keep = |client: &str, server: &str| {

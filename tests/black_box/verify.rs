@@ -87,6 +87,25 @@ fn an_unknown_scenario_is_refused_with_the_nearest_name() {
     assert_eq!(text(&output.stdout), "");
 }
 
+#[cfg(not(feature = "kubernetes"))]
+#[test]
+fn without_the_feature_a_cluster_is_refused_with_what_is_missing_and_how_to_get_it() {
+    for arguments in [
+        &["--kubernetes"][..],
+        &["--kubernetes", "-n", "default", "--timeout", "1"],
+        &["--kubernetes", "-f", "/nonexistent.yaml", "--apply"],
+        &["--kubernetes", "--report", "json=/nonexistent/report.json"],
+    ] {
+        let output = verify(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        let stderr = text(&output.stderr);
+        assert!(stderr.starts_with("error: verify --kubernetes: "), "{stderr}");
+        assert!(stderr.contains("built without the feature kubernetes\nhint: "), "{stderr}");
+        assert!(stderr.contains("cargo build") && stderr.lines().count() == 2, "{stderr}");
+        assert_eq!(text(&output.stdout), "");
+    }
+}
+
 #[test]
 fn every_scenario_holds_and_says_what_decided_it() {
     let output = verify(&[]);

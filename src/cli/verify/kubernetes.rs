@@ -1,13 +1,7 @@
-//! `websockets-cli verify --kubernetes`: its options, and what comes before and after the run.
+//! The options of `websockets-cli verify --kubernetes`, which a program without the feature `kubernetes` has too, so that it can
+//! say what is missing. What is done about them is in [`super::cluster`].
 
-use std::io::{self, Write};
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::Duration;
-
-use crate::escape::escape_line;
-use crate::mesh::Documents;
-use crate::verify::{Change, KubernetesConfig, LiveMesh, VerifyError};
 
 /// The options, and what they are for.
 #[derive(Debug, clap::Args)]
@@ -25,42 +19,35 @@ pub(super) struct Args {
 
     /// The context in the kubeconfig.
     #[arg(long, value_name = "NAME", requires = "kubernetes")]
-    context: Option<String>,
+    pub(super) context: Option<String>,
 
     /// The kubeconfig. [default: $KUBECONFIG, else ~/.kube/config, in a pod its service account]
     #[arg(long, value_name = "FILE", requires = "kubernetes")]
-    kubeconfig: Option<PathBuf>,
+    pub(super) kubeconfig: Option<PathBuf>,
 
     /// The namespace of what names none. [default: the context's]
     #[arg(short, long, value_name = "NAME", requires = "kubernetes")]
-    namespace: Option<String>,
+    pub(super) namespace: Option<String>,
 
     /// Apply the documents first, by server-side apply as the field manager websockets-cli.
     #[arg(long, group = "change", requires_all = ["kubernetes", "filename"])]
-    apply: bool,
+    pub(super) apply: bool,
 
     /// With --apply, take over fields that another manager has set to another value.
     #[arg(long, requires = "apply")]
-    force_conflicts: bool,
+    pub(super) force_conflicts: bool,
 
     /// Take back just what --apply did: afterwards if it is given too, else instead of verifying.
     #[arg(long, group = "change", requires_all = ["kubernetes", "filename"])]
-    cleanup: bool,
+    pub(super) cleanup: bool,
 
     /// Only show what --apply and --cleanup would do.
     #[arg(long, requires = "change")]
-    dry_run: bool,
+    pub(super) dry_run: bool,
 
     /// How long pods and the policy are awaited, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 120, requires = "kubernetes")]
-    timeout: u64,
-}
-
-/// A cluster, and what is to be done with it.
-pub(super) struct Kubernetes {
-    mesh: Arc<LiveMesh>,
-    args: Args,
-    brought: Option<Documents>,
+    pub(super) timeout: u64,
 }
 
 impl Args {
@@ -68,63 +55,17 @@ impl Args {
     pub(super) fn is_asked_for(&self) -> bool {
         self.kubernetes
     }
-
-    /// Finds the cluster, for these documents of the user's.
-    pub(super) async fn connect(self, brought: Option<Documents>) -> Result<Kubernetes, VerifyError> {
-        let config = KubernetesConfig {
-            context: self.context.clone(),
-            kubeconfig: self.kubeconfig.clone(),
-            namespace: self.namespace.clone(),
-            timeout: Duration::from_secs(self.timeout),
-        };
-        let mesh = Arc::new(LiveMesh::connect(&config).await?);
-        Ok(Kubernetes { mesh, args: self, brought })
-    }
 }
 
-impl Kubernetes {
-    /// Whether sessions are to be played.
-    pub(super) fn is_to_be_verified(&self) -> bool {
-        !self.args.dry_run && (self.args.apply || !self.args.cleanup)
-    }
+/// The program cannot ask a cluster anything.
+#[cfg(not(feature = "kubernetes"))]
+#[derive(Debug, thiserror::Error)]
+#[error("verify --kubernetes: this program was built without the feature kubernetes")]
+pub(super) struct WithoutKubernetes;
 
-    /// The mesh.
-    pub(super) fn mesh(&self) -> Arc<LiveMesh> {
-        Arc::clone(&self.mesh)
-    }
-
-    /// Applies what is to be applied; returns the documents that are in force then.
-    pub(super) async fn prepare(&self) -> Result<Option<Documents>, VerifyError> {
-        if let (true, Some(documents)) = (self.args.apply, &self.brought) {
-            let changes = self.mesh.apply(documents, self.args.force_conflicts, self.args.dry_run).await?;
-            self.tell(&changes);
-        }
-        if !self.is_to_be_verified() {
-            return Ok(None);
-        }
-        Ok(Some(self.mesh.documents(self.brought.as_ref()).await?))
-    }
-
-    /// Takes back what is to be taken back.
-    pub(super) async fn clean_up(&self) -> Result<(), VerifyError> {
-        if let (true, Some(documents)) = (self.args.cleanup, &self.brought) {
-            let changes = self.mesh.clean_up(documents, self.args.dry_run).await?;
-            self.tell(&changes);
-        }
-        Ok(())
-    }
-
-    /// Says what was done; where nothing else is asked for, that is the data.
-    fn tell(&self, changes: &[Change]) {
-        let would = if self.args.dry_run { " (dry run)" } else { "" };
-        for Change { title, kind } in changes {
-            let line = escape_line(&format!("{title} {kind}{would}")).into_owned();
-            // Who does not listen any more does not want to know.
-            let _ = if self.is_to_be_verified() {
-                writeln!(io::stderr(), "{line}")
-            } else {
-                writeln!(io::stdout(), "{line}")
-            };
-        }
-    }
+#[cfg(not(feature = "kubernetes"))]
+impl WithoutKubernetes {
+    /// What may be done about it.
+    pub(super) const HINT: &str =
+        "build it with its default features: cargo build --release, without --no-default-features";
 }

@@ -5,6 +5,7 @@
 pub(super) mod bundled;
 pub(super) mod envoy;
 mod held_echo;
+#[cfg(feature = "kubernetes")]
 pub(super) mod kubernetes;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

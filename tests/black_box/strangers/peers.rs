@@ -111,6 +111,7 @@ fn what_a_proxy_answers_is_shown_and_not_obeyed() {
     }
 }
 
+#[cfg(feature = "kubernetes")]
 #[test]
 fn what_an_api_server_answers_is_told_and_not_obeyed() {
     let folder = tempfile::tempdir().expect("a folder");
