@@ -43,6 +43,12 @@ pub const END_HEADERS: u8 = 0x4;
 /// A flag of DATA: a byte with the length of the padding comes first, the padding last.
 pub const PADDED: u8 = 0x8;
 
+/// A flag of HEADERS: five bytes about priority come before the field block.
+pub const PRIORITY: u8 = 0x20;
+
+/// The largest frame that this side allows, `SETTINGS_MAX_FRAME_SIZE`'s first value: `h2` refuses what is larger.
+pub(super) const MAX_FRAME_BYTES: usize = 16 * 1024;
+
 /// A frame header (section 4.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FrameHeader {

@@ -1,5 +1,6 @@
 //! What a connection has read, sorted: DATA of the streams with an [`Inbox`] goes there without a copy, everything else to
-//! `h2`, to which it looks as if nothing was missing.
+//! `h2`, to which it looks as if nothing was missing. Trailers that `h2` would not judge it gets without their `END_STREAM`,
+//! which it does judge: it resets the stream with `PROTOCOL_ERROR`.
 
 use std::rc::Rc;
 
@@ -8,17 +9,18 @@ use tokio::io::ReadBuf;
 
 use super::arrivals::{Arrivals, Inbox};
 use super::frame_header::{
-    ACK, DATA, END_STREAM, FRAME_HEADER_BYTES, FrameHeader, HEADERS, PADDED, RST_STREAM, SETTINGS,
+    ACK, DATA, END_STREAM, FRAME_HEADER_BYTES, FrameHeader, HEADERS, MAX_FRAME_BYTES, PADDED, RST_STREAM,
+    SETTINGS,
 };
-
-/// The largest frame that this side allows, `SETTINGS_MAX_FRAME_SIZE`'s first value: `h2` refuses what is larger.
-const MAX_FRAME_BYTES: usize = 16 * 1024;
+use super::trailers;
 
 /// Follows the frames, however they are cut.
 #[derive(Debug)]
 pub(super) struct Incoming {
     within: Within,
     arrivals: Rc<Arrivals>,
+    /// The highest stream that the peer has opened, on a server's side: HEADERS of it or one before it are trailers.
+    last_opened: Option<u32>,
 }
 
 /// Where in its frame the next byte is.
@@ -30,14 +32,19 @@ enum Within {
     Passing(usize),
     /// In what goes to an inbox: so much payload, then so much padding.
     Arriving { inbox: Rc<Inbox>, payload: usize, padding: usize, is_last: bool },
-    /// In what `h2` gets in place of a stream's last frame, of which the payload went past it.
-    End([u8; FRAME_HEADER_BYTES], usize),
+    /// In a frame header that `h2` gets in place of the peer's, so much of it given; then so many bytes of payload pass.
+    Replaced { header: [u8; FRAME_HEADER_BYTES], given: usize, payload: usize },
 }
 
 impl Incoming {
-    /// `preface` bytes come before the first frame.
-    pub(super) fn new(preface: usize, arrivals: Rc<Arrivals>) -> Self {
-        Self { within: Within::Passing(preface), arrivals }
+    /// Of a client's side, whose peer begins with a frame.
+    pub(super) fn client(arrivals: Rc<Arrivals>) -> Self {
+        Self { within: Within::Passing(0), arrivals, last_opened: None }
+    }
+
+    /// Of a server's side, whose peer begins with a preface of so many bytes.
+    pub(super) fn server(preface: usize, arrivals: Rc<Arrivals>) -> Self {
+        Self { within: Within::Passing(preface), arrivals, last_opened: Some(0) }
     }
 
     /// Sorts what was read, until `h2` has enough or there is nothing left that could be sorted. Returns whether `h2` got
@@ -57,14 +64,14 @@ impl Incoming {
                     read.advance(length);
                     *left -= length;
                 }
-                Within::End(header, given) => {
+                Within::Replaced { header, given, payload } => {
                     let length = (header.len() - *given).min(for_h2.remaining());
                     for_h2.put_slice(&header[*given..*given + length]);
                     *given += length;
                     if *given < header.len() {
                         return true;
                     }
-                    self.within = Within::Header;
+                    self.within = Within::Passing(*payload);
                 }
                 Within::Arriving { .. } if got_some => return true,
                 Within::Arriving { inbox, payload, padding, is_last } => {
@@ -86,7 +93,7 @@ impl Incoming {
                     } else if *is_last {
                         let end =
                             FrameHeader { length: 0, kind: DATA, flags: END_STREAM, stream: inbox.stream() };
-                        self.within = Within::End(end.to_bytes(), 0);
+                        self.within = Within::Replaced { header: end.to_bytes(), given: 0, payload: 0 };
                     } else {
                         self.within = Within::Header;
                     }
@@ -105,7 +112,7 @@ impl Incoming {
     }
 
     /// Decides on the next frame; `None` if too little of it is there.
-    fn begin(&self, read: &mut Bytes) -> Option<Within> {
+    fn begin(&mut self, read: &mut Bytes) -> Option<Within> {
         let (header, payload) = read.split_first_chunk()?;
         let header = FrameHeader::parse(header);
         let passing = Within::Passing(FRAME_HEADER_BYTES + header.length);
@@ -116,13 +123,21 @@ impl Incoming {
         if !matches!(header.kind, DATA | HEADERS | RST_STREAM) {
             return Some(passing);
         }
-        let Some(inbox) = self.arrivals.inbox(header.stream) else { return Some(passing) };
-        if header.kind != DATA {
-            if is_last || header.kind == RST_STREAM {
-                self.arrivals.hand_back(header.stream);
-            }
-            return Some(passing);
+        let are_trailers = header.kind == HEADERS && is_last && self.last_opened >= Some(header.stream);
+        let are_malformed = are_trailers && trailers::have_pseudo_field(read)?;
+        if header.kind == HEADERS {
+            self.last_opened = self.last_opened.map(|last| last.max(header.stream));
         }
+        let inbox = self.arrivals.inbox(header.stream);
+        if inbox.is_some() && (header.kind == RST_STREAM || header.kind == HEADERS && is_last) {
+            self.arrivals.hand_back(header.stream);
+        }
+        if are_malformed {
+            read.advance(FRAME_HEADER_BYTES);
+            let replaced = FrameHeader { flags: header.flags & !END_STREAM, ..header };
+            return Some(Within::Replaced { header: replaced.to_bytes(), given: 0, payload: header.length });
+        }
+        let Some(inbox) = inbox.filter(|_| header.kind == DATA) else { return Some(passing) };
         let (head, padding) =
             if header.flags & PADDED == 0 { (0, 0) } else { (1, usize::from(*payload.first()?)) };
         if header.length > MAX_FRAME_BYTES || head + padding > header.length {
@@ -219,7 +234,7 @@ mod tests {
         for (piece, part) in (1..bytes.len()).flat_map(|piece| [(piece, 1), (piece, 5), (piece, 1000)]) {
             let arrivals = arrivals();
             let inbox = inbox(&arrivals);
-            let mut incoming = Incoming::new(b"preface".len(), arrivals);
+            let mut incoming = Incoming::server(b"preface".len(), arrivals);
             let (for_h2, arrived) = sorted(&mut incoming, &inbox, &bytes, piece, part);
             assert_eq!(arrived, b"first, second, last", "read {piece}, given {part}");
             assert_eq!(for_h2, to_h2.concat(), "read {piece}, given {part}");
@@ -237,7 +252,7 @@ mod tests {
             let inbox = inbox(&arrivals);
             // So that the byte that says how much padding there is can be looked for.
             let bytes = [wrong, frame(SETTINGS, 0, 0, b"")].concat();
-            let (for_h2, arrived) = sorted(&mut Incoming::new(0, arrivals), &inbox, &bytes, 1000, 100_000);
+            let (for_h2, arrived) = sorted(&mut Incoming::client(arrivals), &inbox, &bytes, 1000, 100_000);
             assert!(for_h2 == bytes && arrived.is_empty());
         }
     }
@@ -250,7 +265,7 @@ mod tests {
             let arrivals = arrivals();
             let inbox = inbox(&arrivals);
             let bytes = [ended, frame(DATA, 0, 3, b"late")].concat();
-            let (for_h2, arrived) = sorted(&mut Incoming::new(0, arrivals), &inbox, &bytes, 4, 100);
+            let (for_h2, arrived) = sorted(&mut Incoming::client(arrivals), &inbox, &bytes, 4, 100);
             assert!(for_h2 == bytes && arrived.is_empty());
         }
     }
@@ -259,7 +274,7 @@ mod tests {
     fn what_is_cut_off_by_the_end_is_given_to_h2() {
         let arrivals = arrivals();
         let inbox = inbox(&arrivals);
-        let mut incoming = Incoming::new(0, arrivals);
+        let mut incoming = Incoming::client(arrivals);
         assert_eq!(sorted(&mut incoming, &inbox, b"\0\0\x05", 10, 10), (Vec::new(), Vec::new()));
         let mut read = Bytes::from_static(b"\0\0\x05");
         incoming.end(&read);

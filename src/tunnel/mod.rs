@@ -16,6 +16,7 @@ mod server;
 mod settings;
 mod stream;
 mod stream_window;
+mod trailers;
 mod wire;
 mod written;
 

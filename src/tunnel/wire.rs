@@ -83,14 +83,14 @@ impl<T> Wire<T> {
     /// A client's side: the preface passes, then the frame is replaced.
     pub(super) fn client(io: T, settings: Bytes, arrivals: Rc<Arrivals>) -> Self {
         let stage = Stage::Preface(PREFACE.len(), settings);
-        let inner = Inner::new(io, stage, Incoming::new(0, Rc::clone(&arrivals)), arrivals);
+        let inner = Inner::new(io, stage, Incoming::client(Rc::clone(&arrivals)), arrivals);
         Self(Rc::new(RefCell::new(inner)))
     }
 
     /// A server's side, of which `read` has been read already: nothing is sent before [`Wire::release`].
     pub(super) fn server(io: T, read: BytesMut, settings: Bytes, arrivals: Rc<Arrivals>) -> Self {
         let stage = Stage::Header(Vec::new(), settings);
-        let inner = Inner::new(io, stage, Incoming::new(PREFACE.len(), Rc::clone(&arrivals)), arrivals);
+        let inner = Inner::new(io, stage, Incoming::server(PREFACE.len(), Rc::clone(&arrivals)), arrivals);
         Self(Rc::new(RefCell::new(Inner { read: read.freeze(), held: true, ..inner })))
     }
 

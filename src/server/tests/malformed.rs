@@ -171,6 +171,14 @@ async fn a_body_of_another_length_than_was_said_is_refused() {
     }
 }
 
+#[tokio::test]
+async fn a_pseudo_header_field_in_trailers_is_refused() {
+    for field in [(":method", "POST"), (":status", "200"), (":path", "/")] {
+        let trailers = headers(END_STREAM, &[("x-test", "ok"), field]);
+        expect(&post(&[]), &[&data(0), &trailers], Said::Reset(Reason::PROTOCOL_ERROR)).await;
+    }
+}
+
 /// Of an extended CONNECT nobody waits for the end: what comes with it is judged before its answer leaves, what comes later
 /// after it.
 #[tokio::test]
