@@ -143,7 +143,6 @@ SESSIONS = [
     ("ws1005", [], 3),
     ("drop", [], 3),
     ("fin", [], 3),
-    ("big", [], 3),
     ("mask", [], 3),
     ("utf8", [], 3),
 ]
@@ -192,6 +191,14 @@ def failures_begin_with_the_line_of_pythons_client(place):
             raise Failed("not in three parts:\n" + "\n".join(lines))
         compat, _ = follow(ours("--exit-status", "compat", *arguments), [])
         equal((code, expected_code, compat), (status, 1, 1), uri)
+
+
+def a_message_over_the_limit_is_told_where_pythons_client_says_that_it_closed(place):
+    terminal = ours(f"{place}/big", columns=120)
+    code, lines = follow(terminal, [])
+    told = "The server sent a message of 1048577 bytes, over the limit of 1048576 bytes: --max-message-size allows more."
+    closed = "Connection closed: 1006 (abnormal closure [internal])."
+    equal((code, lines), (3, [f"Connected to {place}/big.", told, closed]))
 
 
 def where_pythons_screen_breaks_ours_does_not(place):
@@ -507,6 +514,7 @@ def a_peer_of_the_transcript_sees_each_end(_):
 CHECKS = (
     screens_are_those_of_pythons_client,
     failures_begin_with_the_line_of_pythons_client,
+    a_message_over_the_limit_is_told_where_pythons_client_says_that_it_closed,
     where_pythons_screen_breaks_ours_does_not,
     commands_do_what_they_say,
     tab_completes_commands_and_paths,
