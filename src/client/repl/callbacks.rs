@@ -74,7 +74,8 @@ impl Completer for Callbacks {
     }
 }
 
-/// What is edited, typed, pasted or out of the history, is shown, not obeyed.
+/// What is edited, typed, pasted or out of the history, is shown, not obeyed. Of a line with an escape
+/// sequence the cursor stands too far left: the editor counts columns as if a terminal obeyed it.
 impl Highlighter for Callbacks {
     fn highlight<'l>(&self, line: &'l str, _: usize) -> Cow<'l, str> {
         pictured(line)
