@@ -241,7 +241,10 @@ async def play(pair, over):
             session.wrong = str(wrong)
         except TimeoutError:
             session.wrong = f"stood still in {session.step}"
-        except (ConnectionClosed, InvalidHandshake, OSError, EOFError) as cut:
+        except (ConnectionClosed, InvalidHandshake, OSError, EOFError, AttributeError) as cut:
+            # AttributeError: websockets, on its way out of the block, ends a connection that asyncio has just lost.
+            if isinstance(cut, AttributeError) and not isinstance(cut.__context__, ConnectionClosed):
+                raise
             if not session.aborted:
                 session.wrong = f"cut in {session.step}: {cut!r}"
         session.ended = time.monotonic()

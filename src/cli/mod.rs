@@ -66,7 +66,7 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(status) => return status,
     };
-    if !matches!(cli.command, Command::Sidecar(_)) {
+    if !matches!(cli.command, Command::Server(_) | Command::Sidecar(_)) {
         held_back.release();
     }
     crate::telemetry::install();

@@ -16,6 +16,7 @@ use super::{allocator, duration, exit};
 use crate::drain::{Drain, EndSignals};
 use crate::net;
 use crate::server::{CloseAfter, Config, Ping, Pod, ServeError, Server};
+use crate::signals::Survived;
 use crate::tls::server::ServerOptions;
 use crate::tls::{self, CredentialsError};
 
@@ -252,7 +253,13 @@ pub(super) fn run(args: Args) -> ExitCode {
 /// Serves until a signal ends it.
 async fn serve(server: Server, drain_timeout: Duration) -> Result<(), ServeError> {
     let mut signals = EndSignals::install()?;
-    let outlived = outlive_signals()?;
+    let mut survived = Survived::install()?;
+    let surviving = async {
+        loop {
+            survived.user_defined1().await;
+            tracing::warn!("SIGUSR1 is ignored; the server has no log to reopen");
+        }
+    };
     let drain = Drain::new();
     let address = server.local_addr();
     let serving = server.serve(drain.clone());
@@ -269,23 +276,8 @@ async fn serve(server: Server, drain_timeout: Duration) -> Result<(), ServeError
     tokio::select! {
         ended = serving => ended,
         () = draining => Ok(()),
-        () = outlived => Ok(()),
+        () = surviving => Ok(()),
     }
-}
-
-/// Takes over the signals that would end the process by the system's default and are not meant to: SIGHUP, of which Envoy too
-/// only says that it came, and SIGUSR1, which a sidecar reopens its access log for. The future never ends.
-fn outlive_signals() -> std::io::Result<impl Future<Output = ()>> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (mut hangup, mut user) = (signal(SignalKind::hangup())?, signal(SignalKind::user_defined1())?);
-    Ok(async move {
-        loop {
-            tokio::select! {
-                _ = hangup.recv() => tracing::warn!("SIGHUP is ignored; SIGTERM ends the server"),
-                _ = user.recv() => tracing::warn!("SIGUSR1 is ignored; the server has no log to reopen"),
-            }
-        }
-    })
 }
 
 #[cfg(test)]
