@@ -1,5 +1,6 @@
-//! The command line, taken apart by clap. What is wrong with it is said in clap's words, in which what was typed is
-//! escaped: a URI or a file's name that somebody pasted, or that a script found, is a stranger's.
+//! The command line, taken apart by clap. What is wrong with it is said in clap's words, in which
+//! what was typed is escaped: a URI or a file's name that somebody pasted, or that a script found,
+//! is a stranger's.
 
 use std::borrow::Cow;
 use std::error::Error as _;
@@ -14,7 +15,8 @@ use crate::escape::escape;
 /// What goes before each further line of a reason that has several.
 const FURTHER: &str = "\n  | ";
 
-/// Parses the process's arguments; otherwise shows the help or says what is wrong, and returns the exit status.
+/// Parses the process's arguments; otherwise shows the help or says what is wrong, and returns the
+/// exit status.
 pub(super) fn parse<A: Parser>() -> Result<A, ExitCode> {
     A::try_parse().map_err(|error| {
         // Nothing is lost with these lines but the lines.

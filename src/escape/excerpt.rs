@@ -1,5 +1,5 @@
-//! The lines of a document, as a message shows them: what would be obeyed is one character that is seen, so that all columns
-//! stay where they are.
+//! The lines of a document, as a message shows them: what would be obeyed is one character that is
+//! seen, so that all columns stay where they are.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -11,12 +11,14 @@ use super::{Choice, Obeyed, replace};
 pub struct Excerpt {
     /// The text as it can be shown.
     pub text: String,
-    /// Where something was replaced, in order: the end of the original's bytes and of those that took their place.
+    /// Where something was replaced, in order: the end of the original's bytes and of those that
+    /// took their place.
     ends: Vec<(usize, usize)>,
 }
 
 impl Excerpt {
-    /// Makes a text fit to be shown. Its lines and their numbers stay; what ends a line is a line feed alone.
+    /// Makes a text fit to be shown. Its lines and their numbers stay; what ends a line is a line
+    /// feed alone.
     #[must_use]
     pub fn of(original: &str) -> Self {
         let mut excerpt = Self::default();
@@ -64,7 +66,8 @@ fn is_layout(character: char) -> bool {
     matches!(character, '\t' | '\n')
 }
 
-/// What is seen in the character's place: Unicode's picture of a control character, where it has one.
+/// What is seen in the character's place: Unicode's picture of a control character, where it has
+/// one.
 fn picture(character: char) -> char {
     let pictured = match u32::from(character) {
         c0 @ ..0x20 => char::from_u32(0x2400 + c0),

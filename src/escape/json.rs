@@ -1,6 +1,6 @@
-//! JSON of which a terminal and a CI server obey nothing. What serde writes may hold DEL, C1, the controls of bidirectional
-//! text and separators as they are, which JSON allows in strings; here they are `\u…` there, so that a reader of JSON gets
-//! the same values.
+//! JSON of which a terminal and a CI server obey nothing. What serde writes may hold DEL, C1, the
+//! controls of bidirectional text and separators as they are, which JSON allows in strings; here
+//! they are `\u…` there, so that a reader of JSON gets the same values.
 
 use serde::Serialize;
 
@@ -17,8 +17,8 @@ pub fn to_json_pretty(value: &impl Serialize) -> serde_json::Result<String> {
 }
 
 fn escaped(json: String) -> String {
-    // Outside of strings JSON has neither a number sign nor anything beyond ASCII, and of control characters the ends of
-    // lines alone; inside of them serde has escaped those.
+    // Outside of strings JSON has neither a number sign nor anything beyond ASCII, and of control
+    // characters the ends of lines alone; inside of them serde has escaped those.
     let mut obeyed = Obeyed::default();
     let choice = |character| super::Choice::takes(&mut obeyed, character) && character != '\n';
     match replace(&json, choice, as_json) {

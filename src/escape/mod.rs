@@ -1,14 +1,18 @@
-//! What strangers write, made harmless: the text of a log line, a document, a file's name, a peer or the environment passes
-//! through here before it reaches a terminal, a report or the log of a CI job.
+//! What strangers write, made harmless: the text of a log line, a document, a file's name, a peer
+//! or the environment passes through here before it reaches a terminal, a report or the log of a CI
+//! job.
 //!
-//! A terminal obeys control characters (C0, DEL and C1) and the sequences that they begin (ESC, CSI, OSC). It also obeys
-//! the controls of Unicode's bidirectional algorithm (UAX #9), which show text in another order than it has. Whoever reads
-//! lines obeys what ends one, U+2028 and U+2029 among it. A CI server obeys commands in its log: GitHub's runner takes
-//! `::name::` at the beginning of a line, behind blanks too, and `##[name]` anywhere in it (`ActionCommand.cs`);
-//! `##vso[…]` is Azure's, `##teamcity[…]` that of `TeamCity`. All of these are escaped; everything else stays as it is, a backslash
-//! too, as in Python websockets, so that both clients show the same.
+//! A terminal obeys control characters (C0, DEL and C1) and the sequences that they begin (ESC,
+//! CSI, OSC). It also obeys the controls of Unicode's bidirectional algorithm (UAX #9), which show
+//! text in another order than it has. Whoever reads lines obeys what ends one, U+2028 and U+2029
+//! among it. A CI server obeys commands in its log: GitHub's runner takes `::name::` at the
+//! beginning of a line, behind blanks too, and `##[name]` anywhere in it (`ActionCommand.cs`);
+//! `##vso[…]` is Azure's, `##teamcity[…]` that of `TeamCity`. All of these are escaped; everything
+//! else stays as it is, a backslash too, as in Python websockets, so that both clients show the
+//! same.
 //!
-//! What is data does not belong here: the access log, and the messages that `client` passes on in a pipe.
+//! What is data does not belong here: the access log, and the messages that `client` passes on in a
+//! pipe.
 
 mod excerpt;
 mod json;
@@ -21,8 +25,8 @@ pub use excerpt::{Excerpt, pictured};
 pub use json::{to_json, to_json_pretty};
 pub use workflow_command::WorkflowCommand;
 
-/// A text of which nothing is obeyed, in one line: what would be is written as Python's `repr` writes it, `\n`, `\x1b`,
-/// `\u202e`.
+/// A text of which nothing is obeyed, in one line: what would be is written as Python's `repr`
+/// writes it, `\n`, `\x1b`, `\u202e`.
 ///
 /// It must not begin a line; [`escape_line`] is for that.
 #[must_use]
@@ -36,13 +40,15 @@ pub fn escape_line(text: &str) -> Cow<'_, str> {
     without_command(escape(text), as_python)
 }
 
-/// A text without control characters (C0, DEL, C1), so that it is one line; nothing else of it is changed.
+/// A text without control characters (C0, DEL, C1), so that it is one line; nothing else of it is
+/// changed.
 #[must_use]
 pub fn escape_controls(text: &str) -> Cow<'_, str> {
     replace(text, char::is_control, as_python)
 }
 
-/// As [`escape_line`], in the notation of JSON: `\u000a`, `\u001b`, `\u202e`. It is for reports that programs read.
+/// As [`escape_line`], in the notation of JSON: `\u000a`, `\u001b`, `\u202e`. It is for reports
+/// that programs read.
 #[must_use]
 pub fn escape_line_as_json(text: &str) -> Cow<'_, str> {
     without_command(replace(text, Obeyed::default(), as_json), as_json)
@@ -80,7 +86,8 @@ impl<F: FnMut(char) -> bool> Choice for F {
     }
 }
 
-/// All characters that somebody obeys, and the bracket of `##[` and `##name[`, without which it is no command.
+/// All characters that somebody obeys, and the bracket of `##[` and `##name[`, without which it is
+/// no command.
 #[derive(Debug, Default)]
 struct Obeyed {
     /// How many number signs stand before the next character, 2 also if letters follow them.
@@ -113,7 +120,8 @@ fn without_command(line: Cow<'_, str>, write: fn(&mut String, char)) -> Cow<'_, 
 
 /// The text with each chosen character as `write` writes it.
 fn replace(text: &str, mut choice: impl Choice, write: fn(&mut String, char)) -> Cow<'_, str> {
-    // Nearly all text has none of the bytes that such a character begins with in UTF-8 (of U+2000 to U+2FFF it is E2).
+    // Nearly all text has none of the bytes that such a character begins with in UTF-8 (of U+2000
+    // to U+2FFF it is E2).
     if !text.bytes().any(|byte| matches!(byte, ..b' ' | b'#' | 0x7f | 0xc2 | 0xd8 | 0xe2)) {
         return Cow::Borrowed(text);
     }

@@ -1,4 +1,5 @@
-//! GitHub's workflow commands: a line of a step's output that its runner obeys. They are written here alone.
+//! GitHub's workflow commands: a line of a step's output that its runner obeys. They are written
+//! here alone.
 
 use std::fmt::{self, Display};
 
@@ -46,7 +47,8 @@ impl Display for WorkflowCommand {
     }
 }
 
-/// Escapes what would end a command (`escapeData` in GitHub's toolkit; a property needs `:` and `,` too).
+/// Escapes what would end a command (`escapeData` in GitHub's toolkit; a property needs `:` and `,`
+/// too).
 fn data(text: &str) -> String {
     text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
 }

@@ -1,11 +1,13 @@
-//! A text as it is to be written in YAML, so that it is that text and nothing else for whoever reads it.
+//! A text as it is to be written in YAML, so that it is that text and nothing else for whoever
+//! reads it.
 
 use std::borrow::Cow;
 
 use crate::escape::to_json;
 
-/// The text as a plain scalar (YAML 1.2.2, section 7.3.3) if it has only letters, digits and `-_./`, and is neither a number nor
-/// one of the words that YAML 1.1 takes for something else; otherwise in double quotes, with the escapes of JSON.
+/// The text as a plain scalar (YAML 1.2.2, section 7.3.3) if it has only letters, digits and
+/// `-_./`, and is neither a number nor one of the words that YAML 1.1 takes for something else;
+/// otherwise in double quotes, with the escapes of JSON.
 pub(super) fn scalar(text: &str) -> Cow<'_, str> {
     let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./".contains(&byte);
     let begins = text.bytes().next().is_some_and(|first| first.is_ascii_alphabetic());

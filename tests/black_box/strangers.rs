@@ -1,5 +1,5 @@
-//! What strangers write is never obeyed: every character that a terminal, a reader of lines or a CI server obeys goes
-//! through every path by which this program prints something that is not its own.
+//! What strangers write is never obeyed: every character that a terminal, a reader of lines or a CI
+//! server obeys goes through every path by which this program prints something that is not its own.
 
 mod documents;
 mod peers;
@@ -14,7 +14,8 @@ use std::process::{Command, Output};
 
 use crate::support::{text, websockets_cli};
 
-/// What makes commands of GitHub's runner, and of Azure's, out of a line's beginning and of any part of a line.
+/// What makes commands of GitHub's runner, and of Azure's, out of a line's beginning and of any
+/// part of a line.
 const FORGED: &str = "\n::error::forged\r\n\u{a0} ::stop-commands::forged\u{2028}::error::forged ##[error]forged \
                       ##vso[task.complete]forged #\u{200d}#[error]forged \x1b]52;c;Zm9yZ2Vk\x07\u{9b}31m";
 
@@ -26,8 +27,8 @@ fn is_obeyed(character: char) -> bool {
     )
 }
 
-/// Every character that is obeyed, and the commands. Not the null character, which neither an argument nor a file's name
-/// can have.
+/// Every character that is obeyed, and the commands. Not the null character, which neither an
+/// argument nor a file's name can have.
 fn hostile() -> String {
     let obeyed: String = ('\u{1}'..='\u{2fff}').filter(|character| is_obeyed(*character)).collect();
     format!("{FORGED}{obeyed}{FORGED}")
@@ -84,7 +85,8 @@ fn about(args: &str, file: &Path) -> Output {
     run(all)
 }
 
-/// A line of an access log of which every text is a stranger's. Sides are told by the cluster, sessions by the request id.
+/// A line of an access log of which every text is a stranger's. Sides are told by the cluster,
+/// sessions by the request id.
 fn log_line(cluster: &str, code: u16) -> String {
     let texts = [
         "authority",

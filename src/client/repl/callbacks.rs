@@ -1,5 +1,5 @@
-//! What the line editor (rustyline) asks back while a line is edited: what Tab completes, and how the line is shown, which is
-//! never obeyed. All of it runs on the editor's thread.
+//! What the line editor (rustyline) asks back while a line is edited: what Tab completes, and how
+//! the line is shown, which is never obeyed. All of it runs on the editor's thread.
 
 use std::borrow::Cow;
 
@@ -74,8 +74,9 @@ impl Completer for Callbacks {
     }
 }
 
-/// What is edited, typed, pasted or out of the history, is shown, not obeyed. Of a line with an escape
-/// sequence the cursor stands too far left: the editor counts columns as if a terminal obeyed it.
+/// What is edited, typed, pasted or out of the history, is shown, not obeyed. Of a line with an
+/// escape sequence the cursor stands too far left: the editor counts columns as if a terminal
+/// obeyed it.
 impl Highlighter for Callbacks {
     fn highlight<'l>(&self, line: &'l str, _: usize) -> Cow<'l, str> {
         pictured(line)

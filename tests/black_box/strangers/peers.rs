@@ -12,7 +12,8 @@ use tungstenite::protocol::CloseFrame;
 use super::{FORGED, hostile, is_told, nothing_is_obeyed};
 use crate::support::{PATIENCE, Program, pseudo_terminal, text, websockets_cli};
 
-/// A server that answers each of its connections with these bytes, and closes. Its thread ends with the test's process.
+/// A server that answers each of its connections with these bytes, and closes. Its thread ends with
+/// the test's process.
 fn answering(bytes: Vec<u8>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
     let address = listener.local_addr().expect("it is bound");
@@ -39,7 +40,8 @@ fn in_a_field() -> String {
     hostile().chars().filter(sendable).collect()
 }
 
-/// The program against a peer, with and without the narration, and with what all libraries say of it.
+/// The program against a peer, with and without the narration, and with what all libraries say of
+/// it.
 fn against(address: SocketAddr, args: &[&str]) {
     let uri = format!("ws://{address}/");
     for (more, log) in [(&[][..], ""), (&["-vv"], ""), (&[], "trace")] {
@@ -89,7 +91,8 @@ fn what_an_http_server_answers_is_shown_and_not_obeyed() {
 fn what_an_http2_server_says_as_it_goes_away_is_not_obeyed() {
     let debug = hostile();
     let length = u32::try_from(8 + debug.len()).expect("short").to_be_bytes();
-    // SETTINGS with ENABLE_CONNECT_PROTOCOL, then GOAWAY with last stream 0, INTERNAL_ERROR and its debug data (RFC 9113).
+    // SETTINGS with ENABLE_CONNECT_PROTOCOL, then GOAWAY with last stream 0, INTERNAL_ERROR and its
+    // debug data (RFC 9113).
     let mut frames = vec![0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 8, 0, 0, 0, 1];
     frames.extend([&length[1..], &[7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2]].concat());
     frames.extend(debug.as_bytes());
