@@ -354,7 +354,7 @@ def standard_output_has_the_messages_alone(place):
     numbers = "".join(f"line {number}\n" for number in range(100_000)).encode()
     equal(run(echo, sent=numbers)[1] == numbers, True, "a hundred thousand lines in order")
     code, out, _ = run(f"{place}/ctl", "--replies", "2")
-    equal((code, out.decode()), (0, "tab\\there nl\\nline2 esc\\x1b[31mred\\x1b[0m del\\x7f nel\\x85 nbsp\xa0 你好 😀\n\n"))
+    equal((code, out.decode()), (0, "tab\there nl\nline2 esc\x1b[31mred\x1b[0m del\x7f nel\x85 nbsp\xa0 你好 😀\n\n"))
     equal(run(f"{place}/bin", "--replies", "1")[:2], (0, b"(binary) 000102030405060708090a0b0c0d0e0f10111213fffe\n"))
     equal(run(f"{place}/bin", "--replies", "1", "--raw-output")[:2], (0, bytes(range(20)) + b"\xff\xfe"))
     for path, code, end in (("close1001", 0, "1001 (going away)."), ("close1011/boom", 3, "1011 (internal error) boom."), ("drop", 3, "1006 (abnormal closure [internal]).")):

@@ -1,4 +1,4 @@
-//! A message as one line, as Python websockets 17 shows it. Which characters are escaped is up to who prints it.
+//! A message as text, as Python websockets 17 shows it. Which characters are escaped is up to who prints it.
 
 use std::borrow::Cow;
 
@@ -7,7 +7,7 @@ use tungstenite::Message;
 /// What goes before the digits of a binary message: Python websockets' mark.
 const BINARY: &str = "(binary) ";
 
-/// A data message as one line: text as `escape` writes it, binary as `(binary) HEX`. Control frames are none.
+/// A data message: text as `escape` writes it, binary as `(binary) HEX`. Control frames are none.
 pub(super) fn data(message: &Message, escape: fn(&str) -> Cow<'_, str>) -> Option<Cow<'_, str>> {
     match message {
         Message::Text(text) => Some(escape(text)),

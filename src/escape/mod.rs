@@ -40,13 +40,6 @@ pub fn escape_line(text: &str) -> Cow<'_, str> {
     without_command(escape(text), as_python)
 }
 
-/// A text without control characters (C0, DEL, C1), so that it is one line; nothing else of it is
-/// changed.
-#[must_use]
-pub fn escape_controls(text: &str) -> Cow<'_, str> {
-    replace(text, char::is_control, as_python)
-}
-
 /// As [`escape_line`], in the notation of JSON: `\u000a`, `\u001b`, `\u202e`. It is for reports
 /// that programs read.
 #[must_use]
@@ -185,8 +178,6 @@ mod tests {
             assert!(escaped.chars().all(|character| character.is_ascii_graphic()), "{escaped}");
             assert_eq!(escape(&escaped), escaped, "it is escaped twice");
         }
-        let ends = escape_controls(&all);
-        assert!(ends.ends_with("\u{2069}") && !ends.contains(char::is_control), "{ends}");
         assert_eq!(escape_line_as_json("\n\x1b\u{9b}\u{202e}"), "\\u000a\\u001b\\u009b\\u202e");
         assert_eq!(escape_line_as_json(" ::error::##[x]"), " \\u003a:error::##\\u005bx]");
         assert_eq!(format!("{:>6}|", Escaped("a\n")), "   a\\n|");

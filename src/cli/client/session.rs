@@ -125,7 +125,7 @@ pub(super) struct ScriptArgs {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum OutputForm {
-    /// One a line, control characters escaped, binary as `(binary) HEX`.
+    /// Each as it is with a newline behind it, on a terminal escaped; binary as `(binary) HEX`.
     Text,
     /// A JSON object a line, of messages and control frames in both directions: schemas/client-messages.schema.json.
     Jsonl,

@@ -10,7 +10,7 @@ use super::record::{Direction, Record};
 use crate::client::config::Format;
 use crate::client::render;
 use crate::client::session::Output;
-use crate::escape::{escape_controls, escape_line};
+use crate::escape::escape_line;
 
 /// How much is gathered before it is written: what a pipe holds on Linux.
 const CHUNK_BYTES: usize = 64 * 1024;
@@ -26,10 +26,14 @@ pub(super) struct Messages {
 
 impl Messages {
     pub(super) fn new(format: Format) -> Self {
-        // In a pipe they are data, which stays as it is but for what would make more than one line of a message.
-        let escape = if io::stdout().is_terminal() { escape_line } else { escape_controls };
+        // A terminal obeys what it is shown; for everybody else messages are data.
+        let escape = if io::stdout().is_terminal() { escape_line } else { as_it_is };
         Self { stdout: tokio::io::stdout(), format, escape, gathered: Vec::new() }
     }
+}
+
+fn as_it_is(text: &str) -> Cow<'_, str> {
+    Cow::Borrowed(text)
 }
 
 impl Output for Messages {

@@ -24,16 +24,16 @@ use super::expect::{Expectations, FieldRef, Side};
 use super::placed::Placed;
 
 /// A scenario with comments, to begin one's own with.
-pub const EXAMPLE: &str = include_str!("scenarios/example.yaml");
+pub const EXAMPLE: &str = include_str!("builtin/example.yaml");
 
 /// The built-in scenarios, in the order in which they are listed and reported.
 const BUILT_IN: [&str; 6] = [
-    include_str!("scenarios/http1.yaml"),
-    include_str!("scenarios/http2.yaml"),
-    include_str!("scenarios/no-allow-connect.yaml"),
-    include_str!("scenarios/do-not-upgrade.yaml"),
-    include_str!("scenarios/one-line-per-connection.yaml"),
-    include_str!("scenarios/multiplexing.yaml"),
+    include_str!("builtin/http1.yaml"),
+    include_str!("builtin/http2.yaml"),
+    include_str!("builtin/no-allow-connect.yaml"),
+    include_str!("builtin/do-not-upgrade.yaml"),
+    include_str!("builtin/one-line-per-connection.yaml"),
+    include_str!("builtin/multiplexing.yaml"),
 ];
 
 /// The built-in scenarios.
