@@ -37,7 +37,7 @@ fn every_line_is_sent_and_standard_output_has_the_replies_alone() {
     let server = Server::start(echo);
     let uri = server.uri.clone();
     let (status, stdout, stderr) = client(&[&uri], "hello\n\n wor ld\r\nlast");
-    assert_eq!(stdout, "hello\n\n wor ld\\r\nlast\n");
+    assert_eq!(stdout, "hello\n\n wor ld\r\nlast\n");
     assert_eq!(stderr, format!("Connected to {uri}.\nConnection closed: 1000 (OK).\n"));
     assert_eq!(status, Some(0));
     assert_eq!(server.result(), Some(CloseCode::Normal));
