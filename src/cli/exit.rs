@@ -5,6 +5,7 @@ use std::io;
 use std::process::ExitCode;
 
 use crate::escape::escape;
+use crate::telemetry::with_causes;
 
 /// Done, and every check passed.
 pub(super) const OK: u8 = 0;
@@ -54,18 +55,7 @@ pub(super) fn report(error: &dyn Error, hint: Option<&str>, status: u8) -> ExitC
 /// As [`report`], with what another program said below the error, each of its lines marked as such.
 #[expect(clippy::print_stderr, reason = "the one place where an error meets the user")]
 pub(super) fn report_quoting(error: &dyn Error, said: &str, hint: Option<&str>, status: u8) -> ExitCode {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        // Many errors already end with their cause.
-        if !text.ends_with(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    eprintln!("error: {}", escape(&text));
+    eprintln!("error: {}", escape(&with_causes(error)));
     for line in said.lines() {
         eprintln!("  | {}", escape(line));
     }

@@ -2,6 +2,7 @@
 //! for data.
 
 mod counter;
+mod error;
 
 use std::io::{self, IsTerminal};
 
@@ -11,6 +12,7 @@ use tracing_subscriber::fmt;
 use tracing_subscriber::prelude::*;
 
 pub use counter::Counter;
+pub use error::with_causes;
 
 use crate::escape::Escaped;
 
@@ -25,8 +27,6 @@ pub fn install() {
         Ok(filter) => (filter, None),
         Err(error) => (only_warnings(), Some(error)),
     };
-    let colour =
-        io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     // What is told may be of a stranger's: the log line, document or peer that it is about.
     let fields = fmt::format::debug_fn(|writer, field, value| match field.name() {
         "message" => write!(writer, "{}", Escaped(format_args!("{value:?}"))),
@@ -35,7 +35,7 @@ pub fn install() {
     let events = fmt::layer()
         .fmt_fields(fields.delimited(" "))
         .with_writer(io::stderr)
-        .with_ansi(colour)
+        .with_ansi(may_colour(&io::stderr()))
         .with_target(false);
     // Fails only where a subscriber is installed already, as in a test that runs two commands.
     let _ = tracing_subscriber::registry().with(events).with(filter).try_init();
@@ -44,6 +44,12 @@ pub fn install() {
             "RUST_LOG={directives}: {error}; expected LEVEL or MODULE=LEVEL, several with commas; only warnings are shown"
         );
     }
+}
+
+/// Whether what is written there may have colours: to a terminal, unless `NO_COLOR` is set
+/// (<https://no-color.org>).
+pub fn may_colour(stream: &impl IsTerminal) -> bool {
+    stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 fn only_warnings() -> Targets {

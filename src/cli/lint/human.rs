@@ -10,10 +10,10 @@ use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{AnnotationKind, Level, Origin, Renderer, Snippet};
 use terminal_size::{Width, terminal_size_of};
 
-use super::is_coloured;
 use crate::escape::{Excerpt, escape, escape_line};
 use crate::mesh::Text;
 use crate::mesh::lint::{Finding, Severity};
+use crate::telemetry::may_colour;
 
 /// How wide a report is: narrow enough for a log, and the same everywhere, so that it can be compared. In a terminal that is
 /// narrower, as wide as that.
@@ -38,7 +38,7 @@ pub(in crate::cli) struct Human {
 impl Human {
     /// As a stream takes it: a terminal gets lines and colours, everything else plain characters.
     pub(in crate::cli) fn for_stream(stream: &(impl IsTerminal + AsFd)) -> Self {
-        let renderer = if is_coloured(stream) { Renderer::styled() } else { Renderer::plain() };
+        let renderer = if may_colour(stream) { Renderer::styled() } else { Renderer::plain() };
         let decor = if stream.is_terminal() { DecorStyle::Unicode } else { DecorStyle::Ascii };
         let width = terminal_size_of(stream).map_or(WIDTH, |(Width(width), _)| WIDTH.min(width.into()));
         Self { renderer: renderer.decor_style(decor).term_width(width), width }

@@ -4,7 +4,7 @@ mod github;
 mod human;
 mod json;
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -121,9 +121,4 @@ fn summary(findings: &[Finding]) -> String {
         }
     });
     counted.join(", ")
-}
-
-/// Whether what is written there may have colours.
-fn is_coloured(stream: &impl IsTerminal) -> bool {
-    stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }

@@ -5,6 +5,7 @@ use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use crate::telemetry::may_colour;
 use crate::verify::report::{Github, Human, Json, Junit, Reporter};
 
 /// Is `true` in a step of GitHub Actions.
@@ -96,8 +97,7 @@ pub(super) fn talk(asked: &[Report]) -> Box<dyn Write> {
 }
 
 fn human(out: Box<dyn Write>, on_standard_error: bool) -> Human<Box<dyn Write>> {
-    let is_terminal = if on_standard_error { io::stderr().is_terminal() } else { io::stdout().is_terminal() };
-    let colour = is_terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let colour = if on_standard_error { may_colour(&io::stderr()) } else { may_colour(&io::stdout()) };
     Human::new(out, colour, io::stderr().is_terminal())
 }
 

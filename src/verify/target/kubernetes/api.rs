@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use super::pods::ApiPod;
 use super::{KubernetesConfig, KubernetesError};
+use crate::telemetry::with_causes;
 
 /// The field manager of server-side apply.
 pub(super) const FIELD_MANAGER: &str = "websockets-cli";
@@ -58,7 +59,7 @@ impl Kubernetes {
         };
         let found = found.map_err(KubernetesError::Config)?;
         let namespace = config.namespace.clone().unwrap_or_else(|| found.default_namespace.clone());
-        let client = Client::try_from(found).map_err(|error| KubernetesError::Config(chain(&error)))?;
+        let client = Client::try_from(found).map_err(|error| KubernetesError::Config(with_causes(&error)))?;
         Ok(Self { client, namespace })
     }
 
@@ -191,23 +192,9 @@ impl Right<'_> {
                 what: format!("{verb} {resource} in the namespace {namespace}"),
                 reason,
             },
-            None => KubernetesError::Unreachable(chain(error)),
+            None => KubernetesError::Unreachable(with_causes(error)),
         }
     }
-}
-
-/// An error with its causes, each once.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
-    }
-    text
 }
 
 /// An object with its kind, which those in a list leave out.
