@@ -5,7 +5,6 @@
 //! one nearer to the cause has the word. Both are plain functions of what the lines say; nothing is looked up anywhere.
 
 mod cause;
-mod codec_details;
 mod details;
 mod flags;
 mod seen;
