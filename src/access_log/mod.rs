@@ -1,8 +1,9 @@
 //! The access log of a sidecar, as Istio configures Envoy to write it: one line a stream, after its end.
 //!
-//! An [`Entry`] is what there is to say; a [`Record`] is the guard that a stream carries and that emits the entry
-//! exactly once; the [`Sink`] is the one thread that formats and writes lines, so that the data path never does. A
-//! [`ParsedLine`] is such a line read back, of a log's [`Lines`] by a [`LineFormat`]; a [`Joiner`] finds its other side, and [`explain`] says what it means.
+//! An [`Entry`] is what there is to say; a [`Record`] is the guard that a stream carries and that emits
+//! the entry exactly once; the [`Sink`] is the one thread that formats and writes lines, so that the data
+//! path never does. A [`ParsedLine`] is such a line read back, of a log's [`Lines`] by a [`LineFormat`]; a
+//! [`Joiner`] finds the line of the other [`Side`], and [`explain`] says what it means.
 
 mod entry;
 pub mod explain;
@@ -14,15 +15,17 @@ mod output;
 mod parse;
 mod record;
 mod response_flags;
+mod side;
 mod sink;
 
 pub use entry::{Entry, Protocol};
 pub use format::Format;
-pub use join::{GivenUp, Joiner, MOST_WAITING, Unjoined, Waiting};
+pub use join::{Joiner, MAX_WAITING, Rest, WaitingLine};
 pub use line_format::{LineFormat, LineFormatError};
 pub use lines::{LONGEST_LINE, Lines};
 pub use output::{SinkError, Target};
 pub use parse::{Field, ParseError, ParsedLine};
 pub use record::Record;
 pub use response_flags::{ResponseFlag, ResponseFlags};
+pub use side::{BySide, Side};
 pub use sink::{Reopen, Sink, Writer};

@@ -7,9 +7,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
-use super::evidence::Evidence;
 use super::expect::Side;
 use super::judge::{Check, Subject};
+use super::played::{Played, RunLogs};
 use super::template::Facts;
 use crate::access_log::explain::explain_text;
 use crate::access_log::{Field, ParsedLine};
@@ -30,10 +30,11 @@ type Reduced = BTreeMap<String, String>;
 
 /// Compares what the bundled pair left with what Envoys left: one check for each field that differs, and one that holds
 /// for each side where nothing does.
-pub(super) fn compare(bundled: (&Evidence, &Facts), envoy: (&Evidence, &Facts)) -> Vec<Check> {
+pub(super) fn compare(bundled: &Played, envoy: &Played) -> Vec<Check> {
     let mut checks = Vec::new();
     for side in Side::BOTH {
-        let differences = [of_lines(side, bundled, envoy), of_counts(side, bundled.0, envoy.0)].concat();
+        let differences =
+            [of_lines(side, bundled, envoy), of_counts(side, &bundled.logs, &envoy.logs)].concat();
         if differences.is_empty() {
             let same = "what the bundled pair wrote".to_owned();
             checks.push(check(side, "comparison", same.clone(), same, None));
@@ -61,15 +62,10 @@ fn differing(side: Side, field: &str, envoy: &str, bundled: &str, line: Option<&
     check(side, field, format!("{envoy} (Envoy)"), format!("{bundled} (bundled pair)"), line)
 }
 
-fn lines_of(evidence: &Evidence, side: Side) -> Vec<&ParsedLine> {
-    evidence.sessions.iter().filter_map(|session| session.line(side)).collect()
-}
-
 /// The fields in which lines differ; lines that have no counterpart differ as a whole.
-fn of_lines(side: Side, bundled: (&Evidence, &Facts), envoy: (&Evidence, &Facts)) -> Vec<Check> {
-    let reduced = |(evidence, facts): (&Evidence, &Facts)| -> Vec<(Reduced, Option<u64>, String)> {
-        let lines = lines_of(evidence, side).into_iter();
-        lines.map(|line| (reduce(line, facts), duration(line), line.text().to_owned())).collect()
+fn of_lines(side: Side, bundled: &Played, envoy: &Played) -> Vec<Check> {
+    let reduced = |Played { logs, facts, .. }: &Played| -> Vec<(Reduced, Option<u64>, String)> {
+        logs.lines(side).map(|line| (reduce(line, facts), duration(line), line.text().to_owned())).collect()
     };
     let mut bundled = reduced(bundled);
     let mut checks = Vec::new();
@@ -141,10 +137,9 @@ fn whose(text: &str, facts: &Facts) -> String {
 }
 
 /// How many different values a field has in all lines: how many connections there were, whether each session has its id.
-fn of_counts(side: Side, bundled: &Evidence, envoy: &Evidence) -> Vec<Check> {
-    let count = |evidence: &Evidence, field: &str| {
-        let lines = lines_of(evidence, side);
-        lines.iter().filter_map(|line| line.text_of(field)).collect::<BTreeSet<_>>().len()
+fn of_counts(side: Side, bundled: &RunLogs, envoy: &RunLogs) -> Vec<Check> {
+    let count = |logs: &RunLogs, field: &str| {
+        logs.lines(side).filter_map(|line| line.text_of(field)).collect::<BTreeSet<_>>().len()
     };
     let differing = |field: &&str| {
         let (wanted, found) = (count(envoy, field), count(bundled, field));
@@ -156,6 +151,8 @@ fn of_counts(side: Side, bundled: &Evidence, envoy: &Evidence) -> Vec<Check> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn line(flags: &str, remote: &str, milliseconds: u64, id: &str) -> String {
@@ -168,10 +165,16 @@ mod tests {
     const ID: &str = "2fcf4acf-c83a-4bef-addd-323d2faa91ec";
     const ANOTHER_ID: &str = "f224a525-d462-4419-9577-1307bcccfa11";
 
+    /// A run of which the client's sidecar left this log.
+    fn played(log: &str, facts: Facts) -> Played {
+        let logs = RunLogs::parse(log, "");
+        Played { facts, endings: Vec::new(), logs, elapsed: Duration::ZERO }
+    }
+
     /// The fields in which the client's sidecar's lines differ, as `field: Envoy's, the bundled pair's`.
     fn differences(bundled: &str, envoy: &str) -> Vec<String> {
-        let (bundled, envoy) = (Evidence::parse(bundled, ""), Evidence::parse(envoy, ""));
-        let checks = compare((&bundled, &Facts::example()), (&envoy, &Facts::example()));
+        let [bundled, envoy] = [bundled, envoy].map(|log| played(log, Facts::example()));
+        let checks = compare(&bundled, &envoy);
         let failed = checks.iter().filter(|check| !check.holds);
         failed.map(|check| format!("{}: {}, {}", check.field, check.expected, check.actual)).collect()
     }
@@ -221,12 +224,13 @@ mod tests {
 
     #[test]
     fn an_address_is_the_same_if_it_is_the_same_programs() {
-        let facts = Facts::example();
         let moved =
             Facts { client_sidecar: SocketAddr::from(([127, 0, 0, 1], 9)).into(), ..Facts::example() };
-        let at = |address| Evidence::parse(&format!("{{\"downstream_local_address\":\"{address}\"}}\n"), "");
-        let (bundled, envoy) = (at("127.0.10.1:8080"), at("127.0.0.1:9"));
-        assert!(compare((&bundled, &facts), (&envoy, &moved)).iter().all(|check| check.holds));
-        assert!(!compare((&bundled, &facts), (&envoy, &facts)).iter().all(|check| check.holds));
+        let at = |address| format!("{{\"downstream_local_address\":\"{address}\"}}\n");
+        let bundled = played(&at("127.0.10.1:8080"), Facts::example());
+        for (facts, same) in [(moved, true), (Facts::example(), false)] {
+            let envoy = played(&at("127.0.0.1:9"), facts);
+            assert_eq!(compare(&bundled, &envoy).iter().all(|check| check.holds), same);
+        }
     }
 }

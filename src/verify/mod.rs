@@ -1,18 +1,19 @@
 //! Drives sessions through a pair of sidecars and judges what their access logs say.
 //!
 //! ```text
-//!  scenario (YAML) ─▶ plan ─▶ runner ─┬─▶ target: application, two sidecars ──▶ two access logs ─▶ evidence ─┐
-//!                                     ├─▶ driver: sessions, step by step ──▶ endings ────────────────────────┤
-//!                                     └─▶ events ─▶ reports                            judge ◀───────────────┘
+//!  scenario (YAML) ─▶ plan ─▶ runner ─┬─▶ target: application, two sidecars ──▶ two access logs ─┐
+//!                                     ├─▶ driver: sessions, step by step ──▶ endings ───────────┤ played
+//!                                     └─▶ events ─▶ reports                                     ▼
+//!  logs from elsewhere ─▶ logs ─────────────── sessions, joined ─────────────────────────────▶ judge
 //! ```
 //!
-//! Scenarios with all that they expect are data; judging is a plain function over data; only `target` starts programs,
-//! in this process or as children of it, and nothing outlives it.
+//! Scenarios with all that they expect are data. The judge takes sessions one after the other, of a run
+//! with what the run knows besides; it starts nothing. Only `target` starts programs, in this process or
+//! as children of it, and nothing outlives it.
 
 mod compare;
 mod driver;
 mod event;
-mod evidence;
 mod expect;
 mod expression;
 mod judge;
@@ -20,6 +21,7 @@ mod logs;
 mod pair;
 mod placed;
 mod plan;
+mod played;
 pub mod report;
 mod runner;
 mod scenario;
@@ -31,14 +33,14 @@ use std::io;
 use std::path::PathBuf;
 
 pub use event::{Summary, VerifyEvent};
-pub use evidence::{Evidence, EvidenceError, Joined, Logs, Unreadable};
 pub use expect::{Across, Expectations, Expected, FieldRef, Finding, LineCounts, Network, Pattern, Side};
 pub use expression::{Expectation, ExpressionError};
-pub use judge::{CaseVerdict, Check, Decisive, Departure, Subject, Verdict, judge};
-pub use logs::{LogsConfig, LogsError, LogsOutcome, NotJudged, Place, judge_logs};
+pub use judge::{CaseVerdict, Check, Evidence, Subject, Verdict};
+pub use logs::{LinePlace, LogsConfig, LogsError, LogsOutcome, NotJudged, judge_logs};
 pub use pair::PairConfig;
 pub use placed::Placed;
 pub use plan::{Plan, PlannedCase, PlannedScenario, Request, Targets};
+pub use played::{Joined, LogFileError};
 pub use runner::run;
 pub use scenario::{
     Application, Awaited, Case, Closing, Connect, Content, EXAMPLE, Ended, Headers, Inline, Length,
@@ -98,5 +100,5 @@ pub enum VerifyError {
     Kubernetes(#[from] KubernetesError),
     /// A log could not be read.
     #[error(transparent)]
-    Evidence(#[from] EvidenceError),
+    LogFile(#[from] LogFileError),
 }

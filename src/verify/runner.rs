@@ -15,10 +15,10 @@ use super::VerifyError;
 use super::compare::compare;
 use super::driver::{Loopback, drive};
 use super::event::{Summary, VerifyEvent};
-use super::evidence::{Evidence, Logs};
 use super::expect::Side;
-use super::judge::{CaseVerdict, Departure, Verdict, judge};
+use super::judge::{CaseVerdict, Verdict, judge};
 use super::plan::{Plan, PlannedCase, PlannedScenario, Targets};
+use super::played::{LogFiles, Played};
 use super::scenario::Case;
 use super::target::Target;
 use super::template::Facts;
@@ -28,7 +28,7 @@ use super::template::Facts;
 const LINES_LIMIT: Duration = Duration::from_secs(3);
 
 /// The same where a session went otherwise than it should, and may have left no line at all.
-const LINES_LIMIT_AFTER_DEPARTURE: Duration = Duration::from_millis(500);
+const LINES_LIMIT_AFTER_FAILURE: Duration = Duration::from_millis(500);
 
 /// How often a log is looked at for its last lines.
 const LINES_INTERVAL: Duration = Duration::from_millis(2);
@@ -61,11 +61,11 @@ impl Folder {
     }
 
     /// New, empty logs in a folder of their own.
-    fn logs(&self, name: &str) -> Result<Logs, VerifyError> {
+    fn logs(&self, name: &str) -> Result<LogFiles, VerifyError> {
         let path = self.path().join(name);
         std::fs::create_dir_all(&path)
             .map_err(|source| VerifyError::Folder { path: path.clone(), source })?;
-        let logs = Logs::within(&path);
+        let logs = LogFiles::within(&path);
         for side in Side::BOTH {
             let path = logs.path(side);
             std::fs::write(path, "")
@@ -83,7 +83,7 @@ impl Folder {
 pub async fn run(plan: Plan, events: UnboundedSender<VerifyEvent>) -> Result<Summary, VerifyError> {
     let started = Instant::now();
     let folder = Folder::open(plan.keep.as_deref())?;
-    // Who does not listen any more does not want to know.
+    // A run without a listener goes on.
     let emit = |event| drop(events.send(event));
     emit(VerifyEvent::Started { cases: plan.scenarios.iter().map(|scenario| scenario.cases.len()).sum() });
     let mut verdicts: FuturesOrdered<_> =
@@ -131,7 +131,7 @@ async fn run_case(
     folder: &Folder,
 ) -> Result<Vec<CaseVerdict>, VerifyError> {
     let PlannedCase { case, .. } = planned;
-    let judged = |played: &Played| judge(case, &played.facts, &played.endings, &played.evidence);
+    let judged = |played: &Played| judge(case, played);
     Ok(match targets {
         Targets::Bundled => vec![judged(&play(planned, Target::Bundled, folder.logs(&case.folder)?).await?)],
         Targets::Envoy(envoy) => {
@@ -141,8 +141,8 @@ async fn run_case(
         Targets::Kubernetes(mesh) => {
             let logs = folder.logs(&case.folder)?;
             let keep = |client: &str, server: &str| {
-                std::fs::write(&logs.client, client)?;
-                std::fs::write(&logs.server, server)
+                std::fs::write(logs.path(Side::Client), client)?;
+                std::fs::write(logs.path(Side::Server), server)
             };
             vec![mesh.judge(planned, keep).await?]
         }
@@ -153,23 +153,16 @@ async fn run_case(
                 play(planned, Target::Envoy(envoy), folder.logs(&of_envoy)?),
             )?;
             let mut of_envoy = judged(&envoy).named("Envoy");
-            of_envoy
-                .checks
-                .extend(compare((&bundled.evidence, &bundled.facts), (&envoy.evidence, &envoy.facts)));
+            of_envoy.checks.extend(compare(&bundled, &envoy));
             vec![judged(&bundled).named("bundled pair"), of_envoy]
         }
     })
 }
 
-/// What one pair of sidecars made of a case.
-struct Played {
-    facts: Facts,
-    endings: Vec<Result<(), Departure>>,
-    evidence: Evidence,
-}
-
-async fn play(planned: &PlannedCase, target: Target<'_>, logs: Logs) -> Result<Played, VerifyError> {
+/// Plays a case through one pair of sidecars.
+async fn play(planned: &PlannedCase, target: Target<'_>, logs: LogFiles) -> Result<Played, VerifyError> {
     let PlannedCase { case, pair } = planned;
+    let started = Instant::now();
     let running = target.start(case.application, pair, &logs).await?;
     let facts = Facts {
         authority: pair.authority.clone().into(),
@@ -183,15 +176,15 @@ async fn play(planned: &PlannedCase, target: Target<'_>, logs: Logs) -> Result<P
     let loopback = Loopback { target: &running, authority: &pair.authority, logs: &logs };
     let endings = drive(case, &loopback).await;
     let as_planned = endings.iter().all(Result::is_ok);
-    let limit = if as_planned { LINES_LIMIT } else { LINES_LIMIT_AFTER_DEPARTURE };
+    let limit = if as_planned { LINES_LIMIT } else { LINES_LIMIT_AFTER_FAILURE };
     await_lines(&logs, case, limit).await?;
     // Once the sidecars have ended there are no more lines than there are: not one too many either.
     running.stop().await;
-    Ok(Played { facts, endings, evidence: logs.read()? })
+    Ok(Played { facts, endings, logs: logs.read()?, elapsed: started.elapsed() })
 }
 
 /// Waits until both sidecars have written as many lines as they should, or for long enough.
-async fn await_lines(logs: &Logs, case: &Case, limit: Duration) -> Result<(), VerifyError> {
+async fn await_lines(logs: &LogFiles, case: &Case, limit: Duration) -> Result<(), VerifyError> {
     let deadline = Instant::now() + limit;
     loop {
         let mut complete = true;

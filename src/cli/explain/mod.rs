@@ -13,7 +13,7 @@ use super::exit;
 use crate::access_log::explain::{
     Explanation, Sidecar, explain, explain_session, particulars, session_particulars,
 };
-use crate::access_log::{Joiner, LineFormat, MOST_WAITING, ParsedLine};
+use crate::access_log::{BySide, Joiner, LineFormat, MAX_WAITING, ParsedLine, Side};
 use crate::escape::{escape_line, to_json};
 use input::Inputs;
 use summary::Summary;
@@ -150,19 +150,12 @@ fn each(
         let Some(line) = format.read(&String::from_utf8_lossy(&buffer)) else { continue };
         read += 1;
         tell(Found::Line(&line))?;
-        let side = side(&line);
-        let met = match side {
-            Sidecar::Client => joiner.client(&line, ()),
-            Sidecar::Server => joiner.server(&line, ()),
-            Sidecar::Unknown => None,
-        };
+        let Some(side) = side(&line) else { continue };
+        let met = joiner.line(side, &line, ());
         if let Some(other) = met.and_then(|met| format.read(&met.text)) {
             sessions += 1;
-            tell(if side == Sidecar::Client {
-                Found::Session(&line, &other)
-            } else {
-                Found::Session(&other, &line)
-            })?;
+            let BySide { client, server } = BySide::with(side, &line, &other);
+            tell(Found::Session(client, server))?;
         }
     }
     if read == 0 {
@@ -170,7 +163,7 @@ fn each(
         return Err(ExplainError::NoLine { lines: lines + too_long, too_long });
     }
     let given_up = joiner.given_up().client + joiner.given_up().server;
-    for (client, server) in joiner.finish().by_connection {
+    for BySide { client, server } in joiner.finish().by_connection {
         if let (Some(client), Some(server)) = (format.read(&client.text), format.read(&server.text)) {
             sessions += 1;
             tell(Found::Session(&client, &server))?;
@@ -182,18 +175,19 @@ fn each(
     // Of one side alone no line has another to wait for.
     if given_up > 0 && sessions > 0 {
         tracing::warn!(
-            "{given_up} lines found no other side among the {MOST_WAITING} after them and are explained alone: name each side's log by itself"
+            "{given_up} lines found no other side among the {MAX_WAITING} after them and are explained alone: name each side's log by itself"
         );
     }
     Ok(inputs.too_long())
 }
 
-/// Whose line it is. One of a request that could not be decoded does not show it, but what it is of interest for is the
-/// client's line that it joins.
-fn side(line: &ParsedLine) -> Sidecar {
+/// Whose line it is, as far as the line shows it. That of a request that could not be decoded does not,
+/// but what it is of interest for is the client's line that it joins.
+fn side(line: &ParsedLine) -> Option<Side> {
     match Sidecar::of(line) {
-        Sidecar::Unknown if line.text_of("request_id").is_none() => Sidecar::Server,
-        known => known,
+        Sidecar::Client => Some(Side::Client),
+        Sidecar::Server => Some(Side::Server),
+        Sidecar::Unknown => line.text_of("request_id").is_none().then_some(Side::Server),
     }
 }
 

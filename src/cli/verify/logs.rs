@@ -8,11 +8,12 @@ use std::time::Instant;
 use super::super::exit;
 use super::reports::{self, Report};
 use super::{failed, status};
-use crate::access_log::{GivenUp, LineFormat, MOST_WAITING};
+use crate::access_log::{BySide, LineFormat, MAX_WAITING};
 use crate::escape::{Escaped, escape_line};
 use crate::verify::report::Reporter;
 use crate::verify::{
-    Expectation, LogsConfig, LogsOutcome, Place, Side, Summary, VerifyError, VerifyEvent, judge_logs, select,
+    Expectation, LinePlace, LogsConfig, LogsOutcome, Side, Summary, VerifyError, VerifyEvent, judge_logs,
+    select,
 };
 
 /// How many lines without another side are named one by one; of more, only where they are.
@@ -88,7 +89,7 @@ pub(super) fn run(args: Args, scenarios: &[String], root: Option<&Path>, asked: 
         }
         _ if outcome.sessions == 0 || outcome.verdict.cases.iter().all(|case| case.checks.is_empty()) => {
             exit::report(
-                &NothingJudged { other_lines: outcome.other_lines, alone: outcome.alone.len() },
+                &NothingJudged { other_lines: outcome.other_lines, alone: outcome.unmatched.len() },
                 None,
                 exit::USAGE,
             )
@@ -134,10 +135,9 @@ fn config(args: Args, scenarios: &[String], root: Option<&Path>) -> Result<LogsC
     Ok(LogsConfig {
         name: if names.is_empty() { "logs".to_owned() } else { names.join(", ") },
         file,
-        client: of(Side::Client),
-        server: of(Side::Server),
+        files: BySide::from_fn(of),
         format: args.log_format.unwrap_or_default(),
-        most_waiting: MOST_WAITING,
+        max_waiting: MAX_WAITING,
         expectations: args.expectations,
         scenarios: chosen.into_iter().map(|scenario| scenario.expect).collect(),
     })
@@ -158,13 +158,13 @@ fn report(
             reporter.hear(&VerifyEvent::Finished(finished))?;
         }
     }
-    let (sessions, alone) = (counted(outcome.sessions, "session"), counted(outcome.alone.len(), "line"));
+    let (sessions, alone) = (counted(outcome.sessions, "session"), counted(outcome.unmatched.len(), "line"));
     writeln!(out, "{sessions} joined; {alone} did not join")?;
-    let GivenUp { client, server } = outcome.given_up;
-    for (side, given_up) in [(Side::Client, client), (Side::Server, server)] {
+    for side in Side::BOTH {
+        let given_up = outcome.given_up[side];
         if given_up > 0 {
             let more = counted(given_up, "more line");
-            writeln!(out, "{more} of the {side} log did not join the {MOST_WAITING} that may wait at once")?;
+            writeln!(out, "{more} of the {side} log did not join the {MAX_WAITING} that may wait at once")?;
         }
     }
     if outcome.too_long > 0 {
@@ -173,13 +173,13 @@ fn report(
     for what in &outcome.not_judged {
         writeln!(out, "{}", escape_line(&what.to_string()))?;
     }
-    for place in outcome.alone.iter().take(NAMED_ALONE) {
+    for place in outcome.unmatched.iter().take(NAMED_ALONE) {
         let id =
             place.request_id.as_deref().map_or("no request id".to_owned(), |id| format!("request id {id}"));
         let file = Escaped(place.path.display());
         writeln!(out, "{} log {file}:{} did not join: {}", place.side, place.number, Escaped(id))?;
     }
-    for line in ranges(outcome.alone.get(NAMED_ALONE..).unwrap_or_default()) {
+    for line in ranges(outcome.unmatched.get(NAMED_ALONE..).unwrap_or_default()) {
         writeln!(out, "{}", escape_line(&line))?;
     }
     out.flush()
@@ -190,10 +190,10 @@ fn counted(count: usize, what: &str) -> String {
 }
 
 /// The lines of each file, runs of them as `3-7`.
-fn ranges(places: &[Place]) -> Vec<String> {
-    let mut files: Vec<(&Place, Vec<(usize, usize)>)> = Vec::new();
+fn ranges(places: &[LinePlace]) -> Vec<String> {
+    let mut files: Vec<(&LinePlace, Vec<(usize, usize)>)> = Vec::new();
     for place in places {
-        let same = |(first, _): &(&Place, _)| first.side == place.side && first.path == place.path;
+        let same = |(first, _): &(&LinePlace, _)| first.side == place.side && first.path == place.path;
         match files.last_mut().filter(|file| same(file)) {
             Some((_, runs)) => match runs.last_mut() {
                 Some((_, last)) if *last + 1 == place.number => *last = place.number,
@@ -205,7 +205,7 @@ fn ranges(places: &[Place]) -> Vec<String> {
     let said = |(first, last): &(usize, usize)| {
         if first == last { first.to_string() } else { format!("{first}-{last}") }
     };
-    let line = |(place, runs): &(&Place, Vec<(usize, usize)>)| {
+    let line = |(place, runs): &(&LinePlace, Vec<(usize, usize)>)| {
         let runs: Vec<String> = runs.iter().map(said).collect();
         format!("{} log {}: nor did lines {}", place.side, place.path.display(), runs.join(", "))
     };

@@ -10,11 +10,10 @@ use tokio::time::timeout;
 use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::protocol::{CloseFrame, Message};
 
-use super::{Dialer, Session, plain_http};
+use super::{Dialer, Session, StepFailure, plain_http};
 use crate::client::{self, ConnectConfig, ConnectError, Connection, Endpoint, WebSocketUri};
-use crate::verify::evidence::Logs;
 use crate::verify::expect::Side;
-use crate::verify::judge::Departure;
+use crate::verify::played::LogFiles;
 use crate::verify::scenario::{Awaited, Closing, Connect, Content, Ended, Length, Request, Wanted};
 use crate::verify::target::Running;
 
@@ -35,7 +34,7 @@ pub(in crate::verify) struct Loopback<'a> {
     /// What requests carry as `Host`.
     pub(in crate::verify) authority: &'a str,
     /// Its access logs.
-    pub(in crate::verify) logs: &'a Logs,
+    pub(in crate::verify) logs: &'a LogFiles,
 }
 
 /// A session and what came before it was waited for.
@@ -49,13 +48,13 @@ pub(in crate::verify) struct Open {
 impl Dialer for Loopback<'_> {
     type Session = Open;
 
-    async fn connect(&self, connect: &Connect) -> Result<Option<Open>, Departure> {
+    async fn connect(&self, connect: &Connect) -> Result<Option<Open>, StepFailure> {
         let mut expected = expected_answer(connect.status, connect.body_bytes);
         if let Some(subprotocol) = &connect.subprotocol {
             expected = format!("{expected}, subprotocol {subprotocol}");
         }
-        let departure = |actual| Departure::new("connect", expected.clone(), actual);
-        let config = self.config(connect).map_err(departure)?;
+        let failure = |actual| StepFailure::new("connect", expected.clone(), actual);
+        let config = self.config(connect).map_err(failure)?;
         match client::connect(&config).await {
             Ok(connection) => {
                 let status = connection.response.status.as_u16();
@@ -65,30 +64,30 @@ impl Dialer for Loopback<'_> {
                 if status == connect.status && (wanted.is_none() || wanted == chosen.as_deref()) {
                     return Ok(Some(Open { connection, early: VecDeque::new() }));
                 }
-                Err(departure(match wanted {
+                Err(failure(match wanted {
                     Some(_) => format!("{status}, subprotocol {}", chosen.as_deref().unwrap_or("none")),
                     None => status.to_string(),
                 }))
             }
             Err(ConnectError::Refused(refusal)) => {
                 let status = refusal.head.status.as_u16();
-                answered(connect.status, connect.body_bytes, status, &refusal.body).map_err(departure)?;
+                answered(connect.status, connect.body_bytes, status, &refusal.body).map_err(failure)?;
                 Ok(None)
             }
-            Err(error) => Err(departure(error.to_string())),
+            Err(error) => Err(failure(error.to_string())),
         }
     }
 
-    async fn request(&self, request: &Request) -> Result<(), Departure> {
+    async fn request(&self, request: &Request) -> Result<(), StepFailure> {
         let expected = expected_answer(request.status, request.body_bytes);
-        let departure = |actual| Departure::new("request", expected, actual);
+        let failure = |actual| StepFailure::new("request", expected, actual);
         let exchange = plain_http::exchange(self.target.client_sidecar, self.authority, request);
         let answer = limited(request.within, exchange).await.and_then(|answer| answer);
         let (status, body) = match answer {
             Ok(answer) => answer,
-            Err(problem) => return Err(departure(problem)),
+            Err(problem) => return Err(failure(problem)),
         };
-        answered(request.status, request.body_bytes, status, &body).map_err(departure)
+        answered(request.status, request.body_bytes, status, &body).map_err(failure)
     }
 
     fn release(&self) {
@@ -140,23 +139,23 @@ fn answered(status: u16, body_bytes: Option<usize>, actual: u16, body: &[u8]) ->
 }
 
 impl Session for Open {
-    async fn send(&mut self, content: &Content) -> Result<(), Departure> {
+    async fn send(&mut self, content: &Content) -> Result<(), StepFailure> {
         let message = content.message().await;
         let expected = message.as_ref().map_or_else(|_| "a message".to_owned(), named);
-        let departure = |actual| Departure::new("send", format!("{expected} sent"), actual);
-        let sent = limited(None, self.connection.stream.send(message.map_err(departure)?)).await;
-        sent.and_then(|sent| sent.map_err(|error| error.to_string())).map_err(departure)
+        let failure = |actual| StepFailure::new("send", format!("{expected} sent"), actual);
+        let sent = limited(None, self.connection.stream.send(message.map_err(failure)?)).await;
+        sent.and_then(|sent| sent.map_err(|error| error.to_string())).map_err(failure)
     }
 
-    async fn receive(&mut self, awaited: &Awaited) -> Result<(), Departure> {
+    async fn receive(&mut self, awaited: &Awaited) -> Result<(), StepFailure> {
         let (expected, wanted) = match &awaited.message {
             Wanted::Equal(content) => match content.message().await {
                 Ok(message) => (named(&message), Some(message)),
-                Err(problem) => return Err(Departure::new("receive", "a message".to_owned(), problem)),
+                Err(problem) => return Err(StepFailure::new("receive", "a message".to_owned(), problem)),
             },
             Wanted::Matching(pattern) => (format!("a match of {pattern}"), None),
         };
-        let departure = |actual| Departure::new("receive", expected, actual);
+        let failure = |actual| StepFailure::new("receive", expected, actual);
         let received = match self.early.pop_front() {
             Some(message) => Ok(message),
             None => limited(awaited.within, self.next_message()).await.and_then(|message| message),
@@ -170,13 +169,13 @@ impl Session for Open {
         };
         match received {
             Ok(message) if fits(&message) => Ok(()),
-            Ok(other) => Err(departure(named(&other))),
-            Err(end) => Err(departure(end)),
+            Ok(other) => Err(failure(named(&other))),
+            Err(end) => Err(failure(end)),
         }
     }
 
-    async fn ping(&mut self, payload: &str) -> Result<(), Departure> {
-        let departure = |actual| Departure::new("ping", format!("a Pong that says {payload:?}"), actual);
+    async fn ping(&mut self, payload: &str) -> Result<(), StepFailure> {
+        let failure = |actual| StepFailure::new("ping", format!("a Pong that says {payload:?}"), actual);
         let exchange = async {
             let ping = Message::Ping(payload.as_bytes().to_vec().into());
             self.connection.stream.send(ping).await.map_err(|error| error.to_string())?;
@@ -189,14 +188,14 @@ impl Session for Open {
                 }
             }
         };
-        limited(None, exchange).await.and_then(|outcome| outcome).map_err(departure)
+        limited(None, exchange).await.and_then(|outcome| outcome).map_err(failure)
     }
 
     /// The closing handshake from the client's side; then the server's end of TCP, which comes first (RFC 6455, section
     /// 7.1.1): to go before it would be another ending, and another access-log line.
-    async fn close(&mut self, closing: &Closing) -> Result<(), Departure> {
+    async fn close(&mut self, closing: &Closing) -> Result<(), StepFailure> {
         let code = closing.code;
-        let departure = |actual| Departure::new("close", format!("{code} in answer, then the end"), actual);
+        let failure = |actual| StepFailure::new("close", format!("{code} in answer, then the end"), actual);
         let frame = CloseFrame { code: CloseCode::from(code), reason: closing.reason.as_str().into() };
         let exchange = async {
             self.connection.stream.close(Some(frame)).await.map_err(|error| error.to_string())?;
@@ -206,15 +205,15 @@ impl Session for Open {
             }
             self.end().await
         };
-        limited(None, exchange).await.and_then(|outcome| outcome).map_err(departure)
+        limited(None, exchange).await.and_then(|outcome| outcome).map_err(failure)
     }
 
-    async fn closed(&mut self, ended: &Ended) -> Result<(), Departure> {
+    async fn closed(&mut self, ended: &Ended) -> Result<(), StepFailure> {
         let expected = match &ended.reason {
             Some(reason) => format!("Close {} with the reason {reason:?}", ended.code),
             None => format!("Close {}", ended.code),
         };
-        let departure = |actual| Departure::new("closed", expected, actual);
+        let failure = |actual| StepFailure::new("closed", expected, actual);
         let wait = async {
             let (code, reason, actual) = match self.next_message().await {
                 Ok(Message::Close(Some(frame))) => {
@@ -229,7 +228,7 @@ impl Session for Open {
             }
             if code == 1006 { Ok(()) } else { self.end().await }
         };
-        limited(ended.within, wait).await.and_then(|outcome| outcome).map_err(departure)
+        limited(ended.within, wait).await.and_then(|outcome| outcome).map_err(failure)
     }
 }
 

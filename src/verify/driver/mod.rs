@@ -17,12 +17,31 @@ use tokio_util::sync::CancellationToken;
 
 pub(super) use self::loopback::Loopback;
 use super::expect::Side;
-use super::judge::Departure;
 use super::placed::Placed;
 use super::scenario::{Awaited, Case, Closing, Connect, Content, Ended, Request, Step};
 
 /// How long a session waits for the others at a meeting: they may have a good many steps to take.
 const MEETING_LIMIT: Duration = Duration::from_secs(30);
+
+/// A step that went otherwise than the scenario says. The session ended there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct StepFailure {
+    /// The step's name, as in the scenario.
+    pub(super) step: &'static str,
+    /// What the step says.
+    pub(super) expected: String,
+    /// What happened.
+    pub(super) actual: String,
+    /// The step's line in the scenario's file.
+    pub(super) line: Option<u64>,
+}
+
+impl StepFailure {
+    /// The failure of a step of which it is not known where it stands.
+    pub(super) fn new(step: &'static str, expected: String, actual: String) -> Self {
+        Self { step, expected, actual, line: None }
+    }
+}
 
 /// What opens sessions.
 pub(super) trait Dialer {
@@ -30,10 +49,10 @@ pub(super) trait Dialer {
     type Session: Session;
 
     /// Connects; returns the session if the answer that is expected opens one.
-    async fn connect(&self, connect: &Connect) -> Result<Option<Self::Session>, Departure>;
+    async fn connect(&self, connect: &Connect) -> Result<Option<Self::Session>, StepFailure>;
 
     /// Sends a plain HTTP request and takes its answer.
-    async fn request(&self, request: &Request) -> Result<(), Departure>;
+    async fn request(&self, request: &Request) -> Result<(), StepFailure>;
 
     /// Lets a held echo answer.
     fn release(&self);
@@ -45,19 +64,19 @@ pub(super) trait Dialer {
 /// An open session.
 pub(super) trait Session {
     /// Sends a message.
-    async fn send(&mut self, content: &Content) -> Result<(), Departure>;
+    async fn send(&mut self, content: &Content) -> Result<(), StepFailure>;
 
     /// Waits for this message, and no other before it.
-    async fn receive(&mut self, awaited: &Awaited) -> Result<(), Departure>;
+    async fn receive(&mut self, awaited: &Awaited) -> Result<(), StepFailure>;
 
     /// Sends a Ping and waits for its Pong.
-    async fn ping(&mut self, payload: &str) -> Result<(), Departure>;
+    async fn ping(&mut self, payload: &str) -> Result<(), StepFailure>;
 
     /// Sends a Close frame, waits for the same code in answer and for the end of the connection.
-    async fn close(&mut self, closing: &Closing) -> Result<(), Departure>;
+    async fn close(&mut self, closing: &Closing) -> Result<(), StepFailure>;
 
     /// Waits for the other side's Close frame, or for the end without one, and for the end of the connection.
-    async fn closed(&mut self, ended: &Ended) -> Result<(), Departure>;
+    async fn closed(&mut self, ended: &Ended) -> Result<(), StepFailure>;
 }
 
 /// What the sessions of a case have in common.
@@ -69,7 +88,7 @@ struct Stage<'a, D> {
 }
 
 /// Drives every session of `case` to its end, in the order of the scenario.
-pub(super) async fn drive<D: Dialer>(case: &Case, dialer: &D) -> Vec<Result<(), Departure>> {
+pub(super) async fn drive<D: Dialer>(case: &Case, dialer: &D) -> Vec<Result<(), StepFailure>> {
     let sessions: Vec<Vec<&Placed<Step>>> = case
         .sessions
         .iter()
@@ -121,16 +140,16 @@ fn meetings<'a>(sessions: &[Vec<&'a Placed<Step>>]) -> HashMap<&'a str, Barrier>
 
 impl<D: Dialer> Stage<'_, D> {
     /// One session, to its end or to the first step that went otherwise.
-    async fn play(&self, steps: &[&Placed<Step>]) -> Result<(), Departure> {
+    async fn play(&self, steps: &[&Placed<Step>]) -> Result<(), StepFailure> {
         let mut session = None;
         for step in steps {
-            let at_its_line = |departure| Departure { line: step.line, ..departure };
+            let at_its_line = |failure| StepFailure { line: step.line, ..failure };
             self.step(&step.value, &mut session).await.map_err(at_its_line)?;
         }
         Ok(())
     }
 
-    async fn step(&self, step: &Step, session: &mut Option<D::Session>) -> Result<(), Departure> {
+    async fn step(&self, step: &Step, session: &mut Option<D::Session>) -> Result<(), StepFailure> {
         match step {
             // What was open before is dropped.
             Step::Connect(connect) => *session = self.dialer.connect(connect).await?,
@@ -160,27 +179,27 @@ impl<D: Dialer> Stage<'_, D> {
         Ok(())
     }
 
-    async fn meet(&self, name: &str) -> Result<(), Departure> {
-        let departure = |actual: &str| Departure::new("meet", name.to_owned(), actual.to_owned());
+    async fn meet(&self, name: &str) -> Result<(), StepFailure> {
+        let failure = |actual: &str| StepFailure::new("meet", name.to_owned(), actual.to_owned());
         // Every meeting of every session has its barrier.
         let Some(barrier) = self.meetings.get(name) else { return Ok(()) };
         tokio::select! {
             // Where both is true, all have come.
             biased;
             met = timeout(MEETING_LIMIT, barrier.wait()) => {
-                met.map(|_| ()).map_err(|_| departure("not all sessions came in time"))
+                met.map(|_| ()).map_err(|_| failure("not all sessions came in time"))
             }
-            () = self.departed.cancelled() => Err(departure("another session ended before it came")),
+            () = self.departed.cancelled() => Err(failure("another session ended before it came")),
         }
     }
 
-    async fn logged(&self, expected: usize) -> Result<(), Departure> {
-        let departure =
-            |actual| Departure::new("logged", format!("{expected} lines at each sidecar by now"), actual);
+    async fn logged(&self, expected: usize) -> Result<(), StepFailure> {
+        let failure =
+            |actual| StepFailure::new("logged", format!("{expected} lines at each sidecar by now"), actual);
         for side in Side::BOTH {
-            let count = self.dialer.logged(side).await.map_err(departure)?;
+            let count = self.dialer.logged(side).await.map_err(failure)?;
             if count != expected {
-                return Err(departure(format!("{count} lines at the {side}'s sidecar")));
+                return Err(failure(format!("{count} lines at the {side}'s sidecar")));
             }
         }
         Ok(())
@@ -188,8 +207,8 @@ impl<D: Dialer> Stage<'_, D> {
 }
 
 /// The session, which a scenario may have forgotten to open.
-fn open<'a, S>(session: &'a mut Option<S>, step: &'static str) -> Result<&'a mut S, Departure> {
-    session.as_mut().ok_or_else(|| Departure::new(step, "an open connection".to_owned(), "none".to_owned()))
+fn open<'a, S>(session: &'a mut Option<S>, step: &'static str) -> Result<&'a mut S, StepFailure> {
+    session.as_mut().ok_or_else(|| StepFailure::new(step, "an open connection".to_owned(), "none".to_owned()))
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Sessions against an application without sidecars, written as a scenario writes them.
 
 use super::*;
-use crate::verify::evidence::Logs;
+use crate::verify::played::LogFiles;
 use crate::verify::scenario::{Application, Scenario};
 use crate::verify::target::bundled::without_sidecars;
 
@@ -13,7 +13,7 @@ async fn driven(application: Application, sessions: &str) -> Vec<Result<(), Stri
     let scenario: Scenario = serde_saphyr::from_str(&yaml).expect("a scenario");
     let case = scenario.cases().remove(0);
     let folder = tempfile::tempdir().expect("a folder");
-    let logs = Logs::within(folder.path());
+    let logs = LogFiles::within(folder.path());
     for side in Side::BOTH {
         std::fs::write(logs.path(side), "").expect("a log");
     }
@@ -21,8 +21,7 @@ async fn driven(application: Application, sessions: &str) -> Vec<Result<(), Stri
     let authority = "web.default.svc.cluster.local:8080";
     let endings = drive(&case, &Loopback { target: &running, authority, logs: &logs }).await;
     running.stop().await;
-    let say =
-        |departure: Departure| format!("{}: {}, {}", departure.step, departure.expected, departure.actual);
+    let say = |failure: StepFailure| format!("{}: {}, {}", failure.step, failure.expected, failure.actual);
     endings.into_iter().map(|ending| ending.map_err(say)).collect()
 }
 

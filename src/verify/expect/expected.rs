@@ -13,7 +13,7 @@ use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 
 use super::{FieldRef, Side};
 use crate::access_log::Field;
-use crate::verify::evidence::Joined;
+use crate::verify::played::Joined;
 use crate::verify::template::{Facts, Filled, Template};
 
 /// What is expected of one field.
@@ -173,7 +173,7 @@ impl Expected {
                 (is(&|number| (*least..=*most).contains(&number)), format!("between {least} and {most}"))
             }
             Self::SameAs(other) => {
-                let there = session.field(other);
+                let there = other.of(session);
                 (field == there && field != Field::Absent, format!("{there} ({other})"))
             }
         };
@@ -303,7 +303,7 @@ mod tests {
     fn judge(yaml: &str, json: &str, facts: &Facts) -> Option<Finding> {
         let session = session(&format!(r#"{{"it":{json}}}"#), r#"{"it":"there"}"#);
         let it: FieldRef = "client.it".parse().expect("a field");
-        expected(yaml).holds(session.field(&it), &session, facts)
+        expected(yaml).holds(it.of(&session), &session, facts)
     }
 
     #[test]

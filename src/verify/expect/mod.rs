@@ -10,29 +10,9 @@ use std::str::FromStr;
 pub use expected::{Expected, Finding, Network, Pattern};
 
 use super::placed::Placed;
-
-/// Whose access log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Side {
-    /// The client's sidecar, the outbound one.
-    Client,
-    /// The server's sidecar, the inbound one.
-    Server,
-}
-
-impl Side {
-    /// Both, in the order in which a session passes them.
-    pub const BOTH: [Self; 2] = [Self::Client, Self::Server];
-}
-
-impl fmt::Display for Side {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::Client => "client",
-            Self::Server => "server",
-        })
-    }
-}
+use super::played::Joined;
+pub use crate::access_log::Side;
+use crate::access_log::{BySide, Field};
 
 /// A key of one side's line, written `client.protocol`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, serde::Deserialize, schemars::JsonSchema)]
@@ -43,6 +23,14 @@ pub struct FieldRef {
     pub side: Side,
     /// Which key.
     pub key: String,
+}
+
+impl FieldRef {
+    /// What the named line of a session says for the named key; absent too where there is no such line.
+    #[must_use]
+    pub fn of<'a>(&self, session: &'a Joined) -> Field<'a> {
+        session[self.side].as_ref().map_or(Field::Absent, |line| line.field(&self.key))
+    }
 }
 
 impl FromStr for FieldRef {
@@ -105,10 +93,7 @@ impl LineCounts {
     /// What is said of one side.
     #[must_use]
     pub fn of(&self, side: Side) -> Option<usize> {
-        match side {
-            Side::Client => self.client,
-            Side::Server => self.server,
-        }
+        BySide { client: self.client, server: self.server }[side]
     }
 }
 
@@ -116,10 +101,7 @@ impl Expectations {
     /// Of the lines of one side, by key.
     #[must_use]
     pub fn of(&self, side: Side) -> &BTreeMap<String, Placed<Expected>> {
-        match side {
-            Side::Client => &self.client,
-            Side::Server => &self.server,
-        }
+        BySide { client: &self.client, server: &self.server }[side]
     }
 
     /// These expectations with those of `other` added; where both speak of a field, `other` has the word.

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use super::*;
+use crate::verify::played::RunLogs;
 use crate::verify::scenario::{Case, Scenario, built_in};
 use crate::verify::template::Fact;
 
@@ -32,8 +33,15 @@ fn case(folder: &str) -> Case {
     all.into_iter().find(|case| case.folder == folder).expect("a built-in case")
 }
 
+/// The verdict over a session that ended so and left these lines.
+fn judged(case: &Case, endings: &[Result<(), StepFailure>], client: &str, server: &str) -> CaseVerdict {
+    let logs = RunLogs::parse(client, server);
+    let played = Played { facts: recorded(), endings: endings.to_vec(), logs, elapsed: Duration::ZERO };
+    judge(case, &played)
+}
+
 fn verdict(folder: &str, client: &str, server: &str) -> CaseVerdict {
-    judge(&case(folder), &recorded(), &[Ok(())], &Evidence::parse(client, server))
+    judged(&case(folder), &[Ok(())], client, server)
 }
 
 /// `subject field: expected, actual` of each check that failed.
@@ -89,9 +97,8 @@ fn a_line_that_is_no_json_fails() {
 
 #[test]
 fn a_session_that_went_otherwise_fails_with_its_step() {
-    let departure = Departure::new("connect", "101".to_owned(), "503".to_owned());
-    let evidence = Evidence::parse(HTTP2_CLIENT, HTTP2_SERVER);
-    let verdict = judge(&case("http2"), &recorded(), &[Err(departure)], &evidence);
+    let failure = StepFailure::new("connect", "101".to_owned(), "503".to_owned());
+    let verdict = judged(&case("http2"), &[Err(failure)], HTTP2_CLIENT, HTTP2_SERVER);
     assert_eq!(failures(&verdict), ["session connect: 101, 503"]);
 }
 
@@ -99,8 +106,7 @@ fn a_session_that_went_otherwise_fails_with_its_step() {
 fn a_key_too_many_or_too_few_and_a_text_that_must_not_be_there_fail() {
     let case = Case { sessions: case("http2").sessions, ..case("one-line-per-connection") };
     let failed = |client: &str| {
-        let evidence = Evidence::parse(client, "");
-        let verdict = judge(&case, &recorded(), &[], &evidence);
+        let verdict = judged(&case, &[], client, "");
         verdict.failed().map(|check| check.field.clone()).collect::<Vec<_>>()
     };
     assert!(!failed(HTTP2_CLIENT).iter().any(|field| field == "keys" || field == "text"));
@@ -112,22 +118,33 @@ fn a_key_too_many_or_too_few_and_a_text_that_must_not_be_there_fail() {
 
 #[test]
 fn over_all_sessions_a_shared_field_has_one_value_and_a_distinct_one_as_many_as_lines() {
-    let lines = |addresses: &[&str]| -> Evidence {
-        let line = |address: &&str| format!("{{\"upstream_local_address\":\"{address}\"}}\n");
-        Evidence::parse(&addresses.iter().map(line).collect::<String>(), "")
-    };
     let field: FieldRef = "client.upstream_local_address".parse().expect("a field");
     for (addresses, shared, distinct) in [(["a", "a"], true, false), (["a", "b"], false, true)] {
-        let evidence = lines(&addresses);
-        assert_eq!(
-            over_all_sessions(&field, &Across::Shared.into(), &evidence).holds,
-            shared,
-            "{addresses:?}"
-        );
-        assert_eq!(
-            over_all_sessions(&field, &Across::Distinct.into(), &evidence).holds,
-            distinct,
-            "{addresses:?}"
-        );
+        let line = |address: &&str| format!("{{\"upstream_local_address\":\"{address}\"}}\n");
+        let logs = RunLogs::parse(&addresses.iter().map(line).collect::<String>(), "");
+        for (across, holds) in [(Across::Shared, shared), (Across::Distinct, distinct)] {
+            let facts = Facts::default();
+            let mut judge = Judge::of_logs([], [(field.clone(), across.into())], &facts);
+            for session in &logs.sessions {
+                judge.session(session);
+            }
+            let verdict = judge.verdict(None, Duration::ZERO);
+            assert_eq!(verdict.holds(), holds, "{addresses:?} {across:?}");
+        }
     }
+}
+
+#[test]
+fn played_sessions_and_the_same_lines_in_logs_fail_the_same_expectations() {
+    let case = case("http2");
+    let facts = recorded();
+    let logs = RunLogs::parse(HTTP1_CLIENT, HTTP1_SERVER);
+    let assertions = Side::BOTH.into_iter().flat_map(|side| Assertion::all_of(&case.expect, side));
+    let mut foreign = Judge::of_logs(assertions, [], &facts);
+    for session in &logs.sessions {
+        foreign.session(session);
+    }
+    let foreign = foreign.verdict(None, Duration::ZERO);
+    assert_eq!(failures(&foreign), failures(&verdict("http2", HTTP1_CLIENT, HTTP1_SERVER)));
+    assert_eq!(failures(&foreign).len(), 3);
 }

@@ -1,24 +1,24 @@
-//! Judging access logs that came from elsewhere: lines that a real proxy wrote, read as they come, joined, and held against
-//! expectations, one verdict over all sessions. Nothing is started; what is kept are the lines that have not met their
-//! other side, of each side at most so many, and a few of those that are not as expected.
+//! Judging access logs that came from elsewhere: lines that a real proxy wrote, read as they come,
+//! joined, and held against expectations, one verdict over all sessions. Nothing is started; what is
+//! kept are the lines that have not met their other side, of each side at most so many, and a few of
+//! those that are not as expected.
 
-mod claim;
+mod applicable;
 mod source;
-mod tally;
 
 use std::io;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use super::evidence::Joined;
+use self::applicable::Applicable;
+pub use self::applicable::NotJudged;
+use self::source::{Number, Source};
 use super::expect::{Expectations, Side};
 use super::expression::Expectation;
-use super::judge::{CaseVerdict, Verdict};
-use crate::access_log::{GivenUp, Joiner, LineFormat, ParsedLine, Waiting};
-use claim::Claims;
-pub use claim::NotJudged;
-use source::Source;
-use tally::{Spread, Tally};
+use super::judge::{Judge, Verdict};
+use super::played::Joined;
+use super::template::Facts;
+use crate::access_log::{BySide, Joiner, LineFormat, WaitingLine};
 
 /// The path that stands for standard input.
 const STANDARD_INPUT: &str = "-";
@@ -30,14 +30,12 @@ pub struct LogsConfig {
     pub name: String,
     /// The scenario's file, where all that is expected is one's.
     pub file: Option<PathBuf>,
-    /// Logs of the client's sidecars, `-` for standard input.
-    pub client: Vec<PathBuf>,
-    /// Logs of the server's sidecars.
-    pub server: Vec<PathBuf>,
+    /// The logs of the sidecars of each side, `-` for standard input.
+    pub files: BySide<Vec<PathBuf>>,
     /// How their lines are read.
     pub format: LineFormat,
     /// How many lines of each side wait for their other side; of more the oldest are given up.
-    pub most_waiting: usize,
+    pub max_waiting: usize,
     /// What is expected of every session.
     pub expectations: Vec<Expectation>,
     /// What scenarios expect, so far as that can be said of any log.
@@ -50,7 +48,7 @@ pub enum LogsError {
     /// A log cannot be read.
     #[error("read the access log {}: {source}", path.display())]
     Read {
-        /// Which.
+        /// The log.
         path: PathBuf,
         /// What the system said.
         #[source]
@@ -79,31 +77,30 @@ pub struct LogsOutcome {
     /// Expectations that nothing could be said of.
     pub not_judged: Vec<NotJudged>,
     /// Lines whose other side is in no log.
-    pub alone: Vec<Place>,
+    pub unmatched: Vec<LinePlace>,
     /// How many lines were no access-log lines.
     pub other_lines: usize,
     /// How many lines are longer than what is read.
     pub too_long: usize,
     /// How many lines were given up before they met their other side.
-    pub given_up: GivenUp,
+    pub given_up: BySide<usize>,
 }
 
 impl LogsOutcome {
-    /// Whether there may be sessions that were not judged: a line was too long, or both lines of a session may be among those
-    /// that did not join, and one of them was given up.
+    /// Whether there may be sessions that were not judged: a line was too long, or both lines of a
+    /// session may be among those that did not join, and one of them was given up.
     #[must_use]
     pub fn may_lack_sessions(&self) -> bool {
-        let unjoined = |side, given_up| given_up > 0 || self.alone.iter().any(|place| place.side == side);
-        let GivenUp { client, server } = self.given_up;
-        let missed =
-            client > 0 && unjoined(Side::Server, server) || server > 0 && unjoined(Side::Client, client);
-        missed || self.too_long > 0
+        let unmatched =
+            |side| self.given_up[side] > 0 || self.unmatched.iter().any(|place| place.side == side);
+        let missed = |side: Side| self.given_up[side] > 0 && unmatched(side.other());
+        self.too_long > 0 || Side::BOTH.into_iter().any(missed)
     }
 }
 
 /// Where a line is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct LinePlace {
     /// Whose log.
     pub side: Side,
     /// The file.
@@ -114,37 +111,23 @@ pub struct Place {
     pub request_id: Option<String>,
 }
 
-/// The sessions of logs, one after the other.
-struct Judging<'config> {
-    started: Instant,
-    config: &'config LogsConfig,
-    tallies: Vec<Tally>,
-    spreads: Vec<Spread>,
-    not_judged: Vec<NotJudged>,
-    sessions: usize,
-}
-
 /// Reads both sides side by side, joins and judges.
 ///
 /// # Errors
 /// A log cannot be read, or an expectation speaks of a side without one.
 pub fn judge_logs(config: &LogsConfig) -> Result<LogsOutcome, LogsError> {
-    let logs = config.client.iter().chain(&config.server);
+    let started = Instant::now();
+    let logs = Side::BOTH.into_iter().flat_map(|side| &config.files[side]);
     if logs.filter(|path| path.as_os_str() == STANDARD_INPUT).count() > 1 {
         return Err(LogsError::StandardInputTwice);
     }
-    let claims = Claims::of(config)?;
-    let mut judging = Judging {
-        started: Instant::now(),
-        config,
-        tallies: claims.of_lines.into_iter().map(Tally::from).collect(),
-        spreads: claims.across.into_iter().map(Spread::from).collect(),
-        not_judged: claims.not_judged,
-        sessions: 0,
-    };
-    let mut sources = Side::BOTH.map(|side| Source::new(side, config.of(side)));
-    let both = Side::BOTH.iter().all(|side| !config.of(*side).is_empty());
-    let mut joiner = Joiner::keeping(config.most_waiting);
+    let Applicable { assertions, across, mut not_judged } = Applicable::of(config)?;
+    // Of logs from elsewhere nobody knows what a run would know.
+    let facts = Facts::default();
+    let mut judge = Judge::of_logs(assertions, across, &facts);
+    let mut sources = Side::BOTH.map(|side| Source::new(side, &config.files[side]));
+    let both = Side::BOTH.iter().all(|side| !config.files[*side].is_empty());
+    let mut joiner = Joiner::keeping(config.max_waiting);
     let mut other_lines = 0;
     // In turn, so that the lines of a session are never far apart.
     loop {
@@ -160,15 +143,9 @@ pub fn judge_logs(config: &LogsConfig) -> Result<LogsOutcome, LogsError> {
                 continue;
             };
             if !both {
-                judging.session(&joined(side, line, None));
-                continue;
-            }
-            let met = match side {
-                Side::Client => joiner.client(&line, place),
-                Side::Server => joiner.server(&line, place),
-            };
-            if let Some(met) = met {
-                judging.session(&joined(side, line, config.format.read(&met.text)));
+                judge.session(&Joined::with(side, Some(line), None));
+            } else if let Some(other) = joiner.line(side, &line, place) {
+                judge.session(&Joined::with(side, Some(line), config.format.read(&other.text)));
             }
         }
         if ended == sources.len() {
@@ -177,85 +154,44 @@ pub fn judge_logs(config: &LogsConfig) -> Result<LogsOutcome, LogsError> {
     }
     let given_up = joiner.given_up();
     let rest = joiner.finish();
-    for (client, server) in &rest.by_connection {
+    for BySide { client, server } in &rest.by_connection {
         if let Some(client) = config.format.read(&client.text) {
-            judging.session(&joined(Side::Client, client, config.format.read(&server.text)));
+            let server = config.format.read(&server.text);
+            judge.session(&Joined { client: Some(client), server });
         }
     }
-    let alone = rest.client.into_iter().map(|line| (Side::Client, line));
-    let alone = alone.chain(rest.server.into_iter().map(|line| (Side::Server, line)));
-    let alone = alone.map(|(side, line)| config.place(side, &line)).collect();
-    let too_long = sources.iter().map(|source| source.too_long).sum();
-    Ok(judging.outcome(alone, other_lines, too_long, given_up))
-}
-
-fn joined(side: Side, line: ParsedLine, other: Option<ParsedLine>) -> Joined {
-    match side {
-        Side::Client => Joined { client: Some(line), server: other },
-        Side::Server => Joined { client: other, server: Some(line) },
+    let sessions = judge.sessions();
+    if sessions > 0 {
+        not_judged.extend(judge.not_judged().map(NotJudged::OfARun));
     }
+    not_judged.sort();
+    not_judged.dedup();
+    let unmatched = Side::BOTH
+        .into_iter()
+        .flat_map(|side| rest.unmatched[side].iter().map(move |line| config.place(side, line)));
+    let elapsed = started.elapsed();
+    Ok(LogsOutcome {
+        verdict: Verdict {
+            scenario: config.name.clone(),
+            file: config.file.clone(),
+            elapsed,
+            cases: vec![judge.verdict(None, elapsed)],
+        },
+        sessions,
+        not_judged,
+        unmatched: unmatched.collect(),
+        other_lines,
+        too_long: sources.iter().map(|source| source.too_long).sum(),
+        given_up,
+    })
 }
 
 impl LogsConfig {
-    fn of(&self, side: Side) -> &[PathBuf] {
-        match side {
-            Side::Client => &self.client,
-            Side::Server => &self.server,
-        }
-    }
-
-    fn place(&self, side: Side, line: &Waiting<(usize, usize)>) -> Place {
+    fn place(&self, side: Side, line: &WaitingLine<Number>) -> LinePlace {
         let (file, number) = line.place;
         let read = self.format.read(&line.text);
         let request_id = read.and_then(|line| line.text_of("request_id").map(str::to_owned));
-        Place { side, path: self.of(side)[file].clone(), number, request_id }
-    }
-}
-
-impl Judging<'_> {
-    fn session(&mut self, session: &Joined) {
-        self.sessions += 1;
-        for tally in &mut self.tallies {
-            tally.session(session);
-        }
-        for spread in &mut self.spreads {
-            spread.session(session);
-        }
-    }
-
-    fn outcome(
-        self,
-        alone: Vec<Place>,
-        other_lines: usize,
-        too_long: usize,
-        given_up: GivenUp,
-    ) -> LogsOutcome {
-        let mut not_judged = self.not_judged;
-        if self.sessions > 0 {
-            not_judged.extend(self.tallies.iter().filter_map(Tally::not_judged).map(NotJudged::OfARun));
-        }
-        not_judged.sort();
-        not_judged.dedup();
-        let of_lines = self.tallies.iter().flat_map(Tally::checks);
-        let case = CaseVerdict {
-            label: None,
-            checks: of_lines.chain(self.spreads.iter().filter_map(Spread::check)).collect(),
-            decided_by: self.tallies.iter().filter_map(Tally::decisive).collect(),
-        };
-        LogsOutcome {
-            verdict: Verdict {
-                scenario: self.config.name.clone(),
-                file: self.config.file.clone(),
-                elapsed: self.started.elapsed(),
-                cases: vec![case],
-            },
-            sessions: self.sessions,
-            not_judged,
-            alone,
-            other_lines,
-            too_long,
-            given_up,
-        }
+        LinePlace { side, path: self.files[side][file].clone(), number, request_id }
     }
 }
 

@@ -5,7 +5,7 @@ use std::io::Write;
 use tempfile::NamedTempFile;
 
 use super::*;
-use crate::access_log::{LONGEST_LINE, MOST_WAITING};
+use crate::access_log::{LONGEST_LINE, MAX_WAITING};
 
 fn file(lines: &[&str]) -> NamedTempFile {
     let mut file = NamedTempFile::new().expect("a file");
@@ -18,8 +18,7 @@ fn file(lines: &[&str]) -> NamedTempFile {
 fn outcome(client: &[&str], server: &[&str], expectations: &[&str]) -> Result<LogsOutcome, LogsError> {
     let (client, server) = (file(client), file(server));
     judge_logs(&LogsConfig {
-        client: vec![client.path().to_owned()],
-        server: vec![server.path().to_owned()],
+        files: BySide { client: vec![client.path().to_owned()], server: vec![server.path().to_owned()] },
         ..expecting(expectations)
     })
 }
@@ -29,10 +28,9 @@ fn expecting(expectations: &[&str]) -> LogsConfig {
     LogsConfig {
         name: "logs".to_owned(),
         file: None,
-        client: Vec::new(),
-        server: Vec::new(),
+        files: BySide::default(),
         format: LineFormat::default(),
-        most_waiting: MOST_WAITING,
+        max_waiting: MAX_WAITING,
         expectations: expectations.iter().map(|text| text.parse().expect("an expectation")).collect(),
         scenarios: Vec::new(),
     }
@@ -48,7 +46,7 @@ fn joined_sessions_are_judged_and_other_output_is_skipped() {
     let prefixed = format!("[pod/web/istio-proxy] {SERVER}");
     let outcome = outcome(&["warming up", CLIENT], &[&prefixed, "bye"], &expectations).expect("readable");
     assert!(outcome.verdict.holds(), "{outcome:?}");
-    assert_eq!((outcome.sessions, outcome.other_lines, outcome.alone.len()), (1, 2, 0));
+    assert_eq!((outcome.sessions, outcome.other_lines, outcome.unmatched.len()), (1, 2, 0));
 }
 
 #[test]
@@ -71,9 +69,12 @@ fn lines_that_did_not_join_are_named_and_not_judged() {
     let other = SERVER.replace("\"a\"", "\"b\"");
     let outcome = outcome(&[CLIENT], &[&other], &["server.protocol == HTTP/1.1"]).expect("readable");
     assert_eq!(outcome.sessions, 0);
-    let alone: Vec<_> =
-        outcome.alone.iter().map(|place| (place.side, place.number, place.request_id.as_deref())).collect();
-    assert_eq!(alone, [(Side::Client, 1, Some("a")), (Side::Server, 1, Some("b"))]);
+    let unmatched: Vec<_> = outcome
+        .unmatched
+        .iter()
+        .map(|place| (place.side, place.number, place.request_id.as_deref()))
+        .collect();
+    assert_eq!(unmatched, [(Side::Client, 1, Some("a")), (Side::Server, 1, Some("b"))]);
 }
 
 #[test]
@@ -91,8 +92,10 @@ fn of_many_lines_that_fail_the_first_are_shown_and_the_others_counted() {
 #[test]
 fn with_one_side_alone_each_line_is_judged_and_the_other_side_cannot_be_expected() {
     let log = file(&[CLIENT]);
-    let config =
-        |expectation| LogsConfig { client: vec![log.path().to_owned()], ..expecting(&[expectation]) };
+    let config = |expectation| LogsConfig {
+        files: BySide { client: vec![log.path().to_owned()], server: Vec::new() },
+        ..expecting(&[expectation])
+    };
     assert!(judge_logs(&config("client.response_code == 101")).expect("readable").verdict.holds());
     for expectation in ["server.response_code == 101", "client.bytes_sent == server.bytes_sent"] {
         let refused = judge_logs(&config(expectation)).expect_err("no such log");
@@ -104,8 +107,7 @@ fn with_one_side_alone_each_line_is_judged_and_the_other_side_cannot_be_expected
 fn under_a_scenario(expectations: &str, client: &[&str], server: &[&str]) -> (Vec<String>, Vec<String>) {
     let (client, server) = (file(client), file(server));
     let outcome = judge_logs(&LogsConfig {
-        client: vec![client.path().to_owned()],
-        server: vec![server.path().to_owned()],
+        files: BySide { client: vec![client.path().to_owned()], server: vec![server.path().to_owned()] },
         scenarios: vec![serde_saphyr::from_str(expectations).expect("expectations")],
         ..expecting(&[])
     });
@@ -153,9 +155,8 @@ fn with_two_waiting(client: &[String], server: &[String]) -> LogsOutcome {
     let text = |lines: &[String]| file(&lines.iter().map(String::as_str).collect::<Vec<_>>());
     let (client, server) = (text(client), text(server));
     let outcome = judge_logs(&LogsConfig {
-        client: vec![client.path().to_owned()],
-        server: vec![server.path().to_owned()],
-        most_waiting: 2,
+        files: BySide { client: vec![client.path().to_owned()], server: vec![server.path().to_owned()] },
+        max_waiting: 2,
         ..expecting(&["client.response_code == 101"])
     });
     outcome.expect("readable")
@@ -169,14 +170,14 @@ fn of_more_lines_than_may_wait_the_oldest_are_given_up_and_counted() {
     // The client's other traffic, of which the server's log has nothing, hides no session.
     let outcome =
         with_two_waiting(&lines(CLIENT, &["a", "1", "2", "3", "4", "b"]), &lines(SERVER, &["a", "b"]));
-    assert_eq!(outcome.given_up, GivenUp { client: 2, server: 0 });
-    assert_eq!((outcome.sessions, outcome.alone.len()), (2, 2));
+    assert_eq!(outcome.given_up, BySide { client: 2, server: 0 });
+    assert_eq!((outcome.sessions, outcome.unmatched.len()), (2, 2));
     assert!(!outcome.may_lack_sessions());
     // The first line of the client is given up before its other side comes.
     let outcome =
         with_two_waiting(&lines(CLIENT, &["a", "1", "2", "3"]), &lines(SERVER, &["4", "5", "6", "7", "a"]));
-    assert_eq!(outcome.given_up, GivenUp { client: 2, server: 3 });
-    assert_eq!((outcome.sessions, outcome.alone.len()), (0, 4));
+    assert_eq!(outcome.given_up, BySide { client: 2, server: 3 });
+    assert_eq!((outcome.sessions, outcome.unmatched.len()), (0, 4));
     assert!(outcome.may_lack_sessions());
 }
 

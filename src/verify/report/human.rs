@@ -11,7 +11,7 @@ use super::findings::{Finding, findings};
 use crate::escape::{escape, escape_line};
 use crate::verify::event::{Summary, VerifyEvent};
 use crate::verify::expect::Side;
-use crate::verify::judge::{Decisive, Verdict};
+use crate::verify::judge::{Evidence, Verdict};
 
 /// Keys whose values say what they are, and so are shown without the key.
 const SELF_EXPLANATORY: [&str; 5] =
@@ -61,7 +61,7 @@ impl<W: Write> Human<W> {
                 if decided_by.is_empty() {
                     continue;
                 }
-                let has_lines = decided_by.iter().any(|decisive| decisive.lines > 0);
+                let has_lines = decided_by.iter().any(|evidence| evidence.lines > 0);
                 let said: Vec<String> = decided_by.into_iter().map(said).collect();
                 let said = if has_lines { said.join("  ") } else { "no line".to_owned() };
                 writeln!(text, "        {side}  {}", escape(&said))?;
@@ -124,7 +124,7 @@ impl<W: Write> Reporter for Human<W> {
 }
 
 /// A field that decided, in words.
-fn said(Decisive { field, values, lines }: &Decisive) -> String {
+fn said(Evidence { field, values, lines }: &Evidence) -> String {
     let value = match values.first() {
         Some(value) if values.len() == 1 => value,
         _ => return format!("{} {} different in {lines} lines", field.key, values.len()),
@@ -160,8 +160,8 @@ mod tests {
         }
     }
 
-    fn decisive(field: &str, values: &[&str], lines: usize) -> Decisive {
-        Decisive {
+    fn evidence(field: &str, values: &[&str], lines: usize) -> Evidence {
+        Evidence {
             field: field.parse().expect("a field"),
             values: values.iter().map(|&value| value.to_owned()).collect(),
             lines,
@@ -192,12 +192,13 @@ mod tests {
     fn a_verdict_that_holds_shows_the_fields_that_decided_it() {
         let case = CaseVerdict {
             label: Some("UPGRADE".to_owned()),
+            elapsed: Duration::ZERO,
             checks: vec![check(Subject::Session, "steps", "done", "done", None)],
             decided_by: vec![
-                decisive("client.protocol", &["HTTP/1.1"], 20),
-                decisive("client.upstream_local_address", &["127.0.0.1:1"], 20),
-                decisive("server.protocol", &["HTTP/2"], 20),
-                decisive("server.upstream_local_address", &["127.0.0.6:1", "127.0.0.6:2"], 20),
+                evidence("client.protocol", &["HTTP/1.1"], 20),
+                evidence("client.upstream_local_address", &["127.0.0.1:1"], 20),
+                evidence("server.protocol", &["HTTP/2"], 20),
+                evidence("server.upstream_local_address", &["127.0.0.6:1", "127.0.0.6:2"], 20),
             ],
         };
         let expected = "\
@@ -213,8 +214,8 @@ ok    http2
 
     #[test]
     fn a_side_without_a_line_says_so_and_nothing_of_fields() {
-        let decided_by = vec![decisive("server.protocol", &[], 0), decisive("server.method", &[], 0)];
-        let case = CaseVerdict { label: None, checks: Vec::new(), decided_by };
+        let decided_by = vec![evidence("server.protocol", &[], 0), evidence("server.method", &[], 0)];
+        let case = CaseVerdict { label: None, elapsed: Duration::ZERO, checks: Vec::new(), decided_by };
         assert!(reported(false, vec![case]).contains("\n        server  no line\n"));
     }
 
@@ -223,6 +224,7 @@ ok    http2
         let server = Subject::Log(Side::Server);
         let case = CaseVerdict {
             label: None,
+            elapsed: Duration::ZERO,
             checks: vec![
                 check(Subject::Session, "connect", "101", "503", None),
                 check(server, "protocol", "HTTP/2", "HTTP/1.1", Some("{1}")),
@@ -248,7 +250,12 @@ FAIL  http2
 
     #[test]
     fn escape_sequences_are_written_only_where_colour_is_wanted() {
-        let case = || CaseVerdict { label: None, checks: Vec::new(), decided_by: Vec::new() };
+        let case = || CaseVerdict {
+            label: None,
+            elapsed: Duration::ZERO,
+            checks: Vec::new(),
+            decided_by: Vec::new(),
+        };
         assert!(reported(true, vec![case()]).contains("\x1b[32mok"));
         assert!(!reported(false, vec![case()]).contains('\x1b'));
     }

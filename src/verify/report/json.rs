@@ -10,7 +10,7 @@ use super::Reporter;
 use crate::escape::to_json_pretty;
 use crate::verify::event::{Summary, VerifyEvent};
 use crate::verify::expect::Side;
-use crate::verify::judge::{CaseVerdict, Check, Decisive, Subject, Verdict};
+use crate::verify::judge::{CaseVerdict, Check, Evidence, Subject, Verdict};
 
 /// The version of the form.
 const VERSION: u32 = 1;
@@ -62,15 +62,17 @@ struct CaseReport {
     label: Option<String>,
     /// Whether everything was as expected.
     holds: bool,
+    /// How long it took, in seconds.
+    seconds: f64,
     /// The fields that decided it.
-    decided_by: Vec<DecisiveReport>,
+    decided_by: Vec<EvidenceReport>,
     /// Everything that was looked at.
     checks: Vec<CheckReport>,
 }
 
 /// A field with what it said.
 #[derive(Debug, Serialize, JsonSchema)]
-struct DecisiveReport {
+struct EvidenceReport {
     /// As `client.protocol`.
     field: String,
     /// Its values, each once.
@@ -126,7 +128,7 @@ impl From<&Verdict> for ScenarioReport {
 
 impl From<&CaseVerdict> for CaseReport {
     fn from(case: &CaseVerdict) -> Self {
-        let decisive = |Decisive { field, values, lines }: &Decisive| DecisiveReport {
+        let evidence = |Evidence { field, values, lines }: &Evidence| EvidenceReport {
             field: field.to_string(),
             values: values.iter().cloned().collect(),
             lines: *lines,
@@ -134,7 +136,8 @@ impl From<&CaseVerdict> for CaseReport {
         Self {
             label: case.label.clone(),
             holds: case.holds(),
-            decided_by: case.decided_by.iter().map(decisive).collect(),
+            seconds: case.elapsed.as_secs_f64(),
+            decided_by: case.decided_by.iter().map(evidence).collect(),
             checks: case.checks.iter().map(CheckReport::from).collect(),
         }
     }

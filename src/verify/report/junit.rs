@@ -50,7 +50,7 @@ fn suite(verdict: &Verdict) -> TestSuite {
     for case in &verdict.cases {
         let mut test =
             TestCase::new(case.label.as_deref().map_or(name.clone(), escape_line_as_json), status(case));
-        test.set_classname(&*name);
+        test.set_classname(&*name).set_time(case.elapsed);
         test.set_assertions(case.checks.len());
         suite.add_test_case(test);
     }

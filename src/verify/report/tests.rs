@@ -22,7 +22,12 @@ fn check(field: &str, expected: &str, actual: &str, at: u64) -> Check {
 }
 
 fn run(report: &mut impl Reporter) {
-    let case = |checks| CaseVerdict { label: None, checks, decided_by: Vec::new() };
+    let case = |checks| CaseVerdict {
+        label: None,
+        elapsed: Duration::from_millis(750),
+        checks,
+        decided_by: Vec::new(),
+    };
     let verdict = |name: &str, file: Option<&str>, checks| {
         VerifyEvent::Judged(Verdict {
             scenario: name.to_owned(),
@@ -75,6 +80,10 @@ fn junit_has_a_suite_a_scenario_and_a_failure_with_everything_that_failed() {
     let report = quick_junit::Report::deserialize_from_str(&xml);
     assert!(report.is_ok_and(|report| (report.tests, report.failures) == (2, 1)), "{xml}");
     assert!(xml.contains("<testsuite name=\"bad\""), "{xml}");
+    assert!(
+        xml.contains("<testcase name=\"bad\" classname=\"bad\" assertions=\"2\" time=\"0.750\""),
+        "{xml}"
+    );
     assert!(xml.contains("message=\"server: protocol: expected HTTP/2, was HTTP/1.1\""), "{xml}");
     assert!(xml.contains("server: path: expected /, was /a%b|&lt;c&gt;"), "{xml}");
     assert!(xml.contains("sidecar: it is 100% wrong"), "{xml}");
@@ -90,6 +99,7 @@ fn json_has_a_version_and_says_of_every_check_what_was_expected_and_found() {
     );
     let bad = &report["scenarios"][1];
     assert_eq!((&bad["name"], &bad["file"]), (&"bad".into(), &"ci/a,b.yaml".into()));
+    assert_eq!(bad["cases"][0]["seconds"], 0.75);
     let check = &bad["cases"][0]["checks"][0];
     assert_eq!(check["subject"], "server");
     assert_eq!((&check["expected"], &check["actual"]), (&"HTTP/2".into(), &"HTTP/1.1".into()));

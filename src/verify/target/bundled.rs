@@ -15,8 +15,9 @@ use crate::drain::Drain;
 use crate::net::BindError;
 use crate::server::{self, Server};
 use crate::sidecar::{self, Direction, Sidecar, StartError};
-use crate::verify::evidence::Logs;
+use crate::verify::expect::Side;
 use crate::verify::pair::PairConfig;
+use crate::verify::played::LogFiles;
 use crate::verify::scenario::Application;
 
 /// Loopback, and a port that the system chooses.
@@ -28,7 +29,7 @@ type Programs = JoinSet<std::io::Result<()>>;
 pub(in crate::verify) fn start(
     application: Application,
     pair: &PairConfig,
-    logs: &Logs,
+    logs: &LogFiles,
 ) -> Result<Running, StartError> {
     let mut running = without_sidecars(application)?;
     let Running { application, drain, programs, .. } = &mut running;
@@ -37,9 +38,9 @@ pub(in crate::verify) fn start(
         bind_source: Some(INBOUND_SOURCE),
         mint_websocket_key: false,
     };
-    let server_sidecar = start_sidecar(inbound, *application, &logs.server, drain, programs)?;
+    let server_sidecar = start_sidecar(inbound, *application, logs.path(Side::Server), drain, programs)?;
     let outbound = Direction::Outbound { mesh: pair.outbound.clone(), passthrough: None };
-    let client_sidecar = start_sidecar(outbound, server_sidecar, &logs.client, drain, programs)?;
+    let client_sidecar = start_sidecar(outbound, server_sidecar, logs.path(Side::Client), drain, programs)?;
     running.server_sidecar = server_sidecar;
     running.client_sidecar = client_sidecar;
     Ok(running)

@@ -15,8 +15,8 @@ use tokio_util::sync::CancellationToken;
 
 use self::envoy::Envoy;
 use super::VerifyError;
-use super::evidence::Logs;
 use super::pair::PairConfig;
+use super::played::LogFiles;
 use super::scenario::Application;
 use crate::drain::Drain;
 
@@ -38,7 +38,7 @@ impl Target<'_> {
         self,
         application: Application,
         pair: &PairConfig,
-        logs: &Logs,
+        logs: &LogFiles,
     ) -> Result<Running, VerifyError> {
         match self {
             Self::Bundled => Ok(bundled::start(application, pair, logs)?),

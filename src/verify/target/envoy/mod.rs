@@ -15,8 +15,9 @@ use self::process::Process;
 use super::{Running, bundled};
 use crate::mesh::Place;
 use crate::net::BindError;
-use crate::verify::evidence::Logs;
+use crate::verify::expect::Side;
 use crate::verify::pair::PairConfig;
+use crate::verify::played::LogFiles;
 use crate::verify::scenario::Application;
 
 /// The variable that names the program.
@@ -111,16 +112,16 @@ impl Envoy {
         &self,
         application: Application,
         pair: &PairConfig,
-        logs: &Logs,
+        logs: &LogFiles,
     ) -> Result<Running, EnvoyError> {
         let turn = Arc::clone(&self.turns).acquire_owned().await.ok();
         let turn = turn.ok_or_else(|| EnvoyError::Missing("this run is over".to_owned()))?;
         let mut running = bundled::without_sidecars(application)?;
         let start = async |bootstrap, log| Process::start(&self.program, &bootstrap, &pair.places, log).await;
-        let bootstrap = bootstrap::inbound(&pair.inbound, running.application, &logs.server);
-        let server = start(bootstrap, &logs.server).await?;
-        let bootstrap = bootstrap::outbound(&pair.outbound, server.listener(), &logs.client);
-        let client = start(bootstrap, &logs.client).await?;
+        let bootstrap = bootstrap::inbound(&pair.inbound, running.application, logs.path(Side::Server));
+        let server = start(bootstrap, logs.path(Side::Server)).await?;
+        let bootstrap = bootstrap::outbound(&pair.outbound, server.listener(), logs.path(Side::Client));
+        let client = start(bootstrap, logs.path(Side::Client)).await?;
         running.server_sidecar = server.listener();
         running.client_sidecar = client.listener();
         running.envoys = Some(Pair { client, server, _turn: turn });

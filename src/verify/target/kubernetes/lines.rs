@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use crate::access_log::{LineFormat, ParsedLine};
+use crate::access_log::{BySide, LineFormat, ParsedLine};
 
 /// How our sessions are told from others.
 #[derive(Debug)]
@@ -21,9 +21,8 @@ pub(super) enum Ours<'a> {
 
 /// The lines of our sessions.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Lines {
-    pub(super) client: Vec<ParsedLine>,
-    pub(super) server: Vec<ParsedLine>,
+pub(super) struct OurLines {
+    pub(super) lines: BySide<Vec<ParsedLine>>,
     /// A line that speaks of our sessions and is in no known format.
     pub(super) unreadable: Option<String>,
 }
@@ -46,22 +45,22 @@ pub(super) fn pick<'t>(
     format: &LineFormat,
     client: &str,
     servers: impl IntoIterator<Item = &'t str>,
-) -> Lines {
-    let mut lines = Lines::default();
+) -> OurLines {
+    let mut found = OurLines::default();
     let (mut ids, mut connections) = (HashSet::new(), HashSet::new());
     for text in client.lines() {
         let Some(line) = format.read(text) else {
             if let Ours::RequestIds(ids) = ours
                 && ids.iter().any(|id| text.contains(id.as_str()))
             {
-                lines.unreadable = Some(text.to_owned());
+                found.unreadable = Some(text.to_owned());
             }
             continue;
         };
         if ours.is(&line) {
             ids.extend(line.text_of("request_id").map(str::to_owned));
             connections.extend(line.text_of("upstream_local_address").map(str::to_owned));
-            lines.client.push(line);
+            found.lines.client.push(line);
         }
     }
     for text in servers.into_iter().flat_map(str::lines) {
@@ -71,10 +70,10 @@ pub(super) fn pick<'t>(
             None => line.text_of("downstream_remote_address").is_some_and(|peer| connections.contains(peer)),
         };
         if is_ours {
-            lines.server.push(line);
+            found.lines.server.push(line);
         }
     }
-    lines
+    found
 }
 
 #[cfg(test)]
@@ -111,8 +110,8 @@ mod tests {
             &client,
             servers.iter().map(String::as_str),
         );
-        assert_eq!(texts(&found.client), [line("\"x\"", "c:1", "-")]);
-        assert_eq!(texts(&found.server), [line("\"x\"", "-", "c:1"), line("null", "-", "c:1")]);
+        assert_eq!(texts(&found.lines.client), [line("\"x\"", "c:1", "-")]);
+        assert_eq!(texts(&found.lines.server), [line("\"x\"", "-", "c:1"), line("null", "-", "c:1")]);
     }
 
     #[test]
@@ -123,7 +122,7 @@ mod tests {
         let ours = Ours::Since { before: &before, authority: "a:80" };
         let found =
             pick(&ours, &LineFormat::default(), &[old.clone(), elsewhere, new.clone()].join("\n"), [""]);
-        assert_eq!(texts(&found.client), [new]);
+        assert_eq!(texts(&found.lines.client), [new]);
     }
 
     #[test]
@@ -138,14 +137,17 @@ mod tests {
         let (client, server) =
             (text("x", "10.0.0.9:1", "10.0.0.9:5"), text("x", "127.0.0.6:1", "10.0.0.9:1"));
         let found = pick(&Ours::RequestIds(&ids), &LineFormat::default(), &client, [server.as_str()]);
-        assert_eq!((texts(&found.client), texts(&found.server)), (vec![&*client], vec![&*server]));
-        assert_eq!(found.server[0].text_of("downstream_remote_address"), Some("10.0.0.9:1"));
+        assert_eq!(
+            (texts(&found.lines.client), texts(&found.lines.server)),
+            (vec![&*client], vec![&*server])
+        );
+        assert_eq!(found.lines.server[0].text_of("downstream_remote_address"), Some("10.0.0.9:1"));
     }
 
     #[test]
     fn a_line_of_ours_in_an_unknown_format_is_kept_to_be_named() {
         let ids = set(&["x"]);
         let found = pick(&Ours::RequestIds(&ids), &LineFormat::default(), "custom x 101\n", [""]);
-        assert_eq!(found, Lines { unreadable: Some("custom x 101".to_owned()), ..Lines::default() });
+        assert_eq!(found, OurLines { unreadable: Some("custom x 101".to_owned()), ..OurLines::default() });
     }
 }

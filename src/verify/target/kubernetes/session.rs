@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use super::api::Kubernetes;
 use super::{KubernetesError, Pod};
 use crate::verify::driver::Session;
-use crate::verify::judge::Departure;
+use crate::verify::driver::StepFailure;
 use crate::verify::scenario::{Awaited, Closing, Content, Ended, Wanted};
 
 /// How long one step may take: behind real sidecars a close takes two seconds, and a busy cluster is slow to start a command.
@@ -94,13 +94,13 @@ pub(super) async fn connect(
     uri: &str,
     request_id: &str,
     status: u16,
-) -> Result<Option<ExecSession>, Departure> {
-    let departure = |actual: String| Departure::new("connect", status.to_string(), actual);
+) -> Result<Option<ExecSession>, StepFailure> {
+    let failure = |actual: String| StepFailure::new("connect", status.to_string(), actual);
     let client = program.command(uri, request_id);
     let command: Vec<&str> =
         ["sh", "-c", SCRIPT, END].into_iter().chain(client.iter().map(String::as_str)).collect();
     let started = cluster.exec(&pod.name, &pod.namespace, &pod.container, &command).await;
-    let mut process = started.map_err(|error| departure(error.to_string()))?;
+    let mut process = started.map_err(|error| failure(error.to_string()))?;
     let (sender, shown) = unbounded_channel();
     if let Some(output) = process.stdout() {
         tokio::spawn(read_lines(output, program, true, sender.clone()));
@@ -108,18 +108,18 @@ pub(super) async fn connect(
     if let Some(errors) = process.stderr() {
         tokio::spawn(read_lines(errors, program, false, sender));
     }
-    let input = process.stdin().ok_or_else(|| departure("a command without standard input".to_owned()))?;
+    let input = process.stdin().ok_or_else(|| failure("a command without standard input".to_owned()))?;
     let mut session = ExecSession { _process: process, input: Box::new(input), shown };
     loop {
-        let talk = match session.next().await.map_err(&departure)? {
+        let talk = match session.next().await.map_err(&failure)? {
             Shown::Talk(talk) => talk,
-            Shown::Message(message) => return Err(departure(format!("{message:?}"))),
+            Shown::Message(message) => return Err(failure(format!("{message:?}"))),
         };
         if talk.starts_with("Connected to ") {
-            return if status == 101 { Ok(Some(session)) } else { Err(departure("101".to_owned())) };
+            return if status == 101 { Ok(Some(session)) } else { Err(failure("101".to_owned())) };
         }
         if talk.starts_with("Failed to connect") {
-            return if talk.contains(&format!("HTTP {status}")) { Ok(None) } else { Err(departure(talk)) };
+            return if talk.contains(&format!("HTTP {status}")) { Ok(None) } else { Err(failure(talk)) };
         }
     }
 }
@@ -161,16 +161,16 @@ impl ExecSession {
 }
 
 impl Session for ExecSession {
-    async fn send(&mut self, content: &Content) -> Result<(), Departure> {
+    async fn send(&mut self, content: &Content) -> Result<(), StepFailure> {
         let Content::Text(text) = content else { return Err(beyond("send", "anything but a text")) };
-        let departure = |actual| Departure::new("send", format!("{text:?} sent"), actual);
+        let failure = |actual| StepFailure::new("send", format!("{text:?} sent"), actual);
         if text.contains(['\n', '\r']) {
             return Err(beyond("send", "a text of several lines"));
         }
-        self.write(text).await.map_err(departure)
+        self.write(text).await.map_err(failure)
     }
 
-    async fn receive(&mut self, awaited: &Awaited) -> Result<(), Departure> {
+    async fn receive(&mut self, awaited: &Awaited) -> Result<(), StepFailure> {
         let expected = match &awaited.message {
             Wanted::Equal(Content::Text(text)) => format!("{text:?}"),
             Wanted::Matching(pattern) => format!("a match of {pattern}"),
@@ -181,41 +181,41 @@ impl Session for ExecSession {
             Wanted::Matching(pattern) => pattern.is_match(message),
             Wanted::Equal(_) => false,
         };
-        let departure = |actual| Departure::new("receive", expected.clone(), actual);
+        let failure = |actual| StepFailure::new("receive", expected.clone(), actual);
         let limit = awaited.within.map_or(STEP_LIMIT, |length| length.0);
         loop {
-            match self.next_within(limit).await.map_err(departure)? {
+            match self.next_within(limit).await.map_err(failure)? {
                 Shown::Message(message) if fits(&message) => return Ok(()),
-                Shown::Message(message) => return Err(departure(format!("{message:?}"))),
-                Shown::Talk(talk) if talk.starts_with("Connection closed") => return Err(departure(talk)),
+                Shown::Message(message) => return Err(failure(format!("{message:?}"))),
+                Shown::Talk(talk) if talk.starts_with("Connection closed") => return Err(failure(talk)),
                 Shown::Talk(_) => {}
             }
         }
     }
 
-    async fn ping(&mut self, _payload: &str) -> Result<(), Departure> {
+    async fn ping(&mut self, _payload: &str) -> Result<(), StepFailure> {
         Err(beyond("ping", "a Ping"))
     }
 
-    async fn close(&mut self, closing: &Closing) -> Result<(), Departure> {
+    async fn close(&mut self, closing: &Closing) -> Result<(), StepFailure> {
         if closing.code != 1000 || !closing.reason.is_empty() {
             return Err(beyond("close", "another code than 1000, or a reason"));
         }
-        let departure = |actual| Departure::new("close", "1000 in answer, then the end".to_owned(), actual);
-        self.write(END).await.map_err(departure)?;
-        self.closed_with(closing.code).await.map_err(departure)
+        let failure = |actual| StepFailure::new("close", "1000 in answer, then the end".to_owned(), actual);
+        self.write(END).await.map_err(failure)?;
+        self.closed_with(closing.code).await.map_err(failure)
     }
 
-    async fn closed(&mut self, ended: &Ended) -> Result<(), Departure> {
-        let departure = |actual| Departure::new("closed", format!("Close {}", ended.code), actual);
-        self.closed_with(ended.code).await.map_err(departure)
+    async fn closed(&mut self, ended: &Ended) -> Result<(), StepFailure> {
+        let failure = |actual| StepFailure::new("closed", format!("Close {}", ended.code), actual);
+        self.closed_with(ended.code).await.map_err(failure)
     }
 }
 
 /// What the client of a pod cannot be told to do.
-pub(super) fn beyond(step: &'static str, what: &str) -> Departure {
+pub(super) fn beyond(step: &'static str, what: &str) -> StepFailure {
     let actual = format!("{what} is not for the client in a pod");
-    Departure::new(step, "what a client in a pod can do".to_owned(), actual)
+    StepFailure::new(step, "what a client in a pod can do".to_owned(), actual)
 }
 
 /// Reads the lines of a stream to its end. Python's client writes for a terminal, with carriage returns and escape sequences.

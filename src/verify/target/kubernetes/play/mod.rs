@@ -6,17 +6,17 @@ use std::collections::{BTreeSet, HashSet};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use super::lines::{Lines, Ours, pick};
+use super::lines::{OurLines, Ours, pick};
 use super::session::{self, ExecSession, Program, beyond};
 use super::{Ends, INTERVAL, KubernetesError, LiveMesh};
-use crate::access_log::{LineFormat, ParsedLine};
-use crate::verify::driver::{Dialer, drive};
-use crate::verify::evidence::Evidence;
+use crate::access_log::{BySide, LineFormat, ParsedLine};
+use crate::verify::driver::{Dialer, StepFailure, drive};
 use crate::verify::expect::{Across, FieldRef, Side};
-use crate::verify::judge::{CaseVerdict, Check, Departure, Subject, judge};
+use crate::verify::judge::{CaseVerdict, Check, Subject, judge};
 use crate::verify::pair::PairConfig;
 use crate::verify::placed::Placed;
 use crate::verify::plan::PlannedCase;
+use crate::verify::played::{Played, RunLogs};
 use crate::verify::scenario::{Case, Connect, Request};
 use crate::verify::template::{Fact, Facts};
 
@@ -45,6 +45,7 @@ impl LiveMesh {
         keep: impl FnOnce(&str, &str) -> std::io::Result<()>,
     ) -> Result<CaseVerdict, KubernetesError> {
         let _turn = self.turn.lock().await;
+        let started = Instant::now();
         let PlannedCase { case, pair } = planned;
         let ends = self.ready(pair).await?;
         let program = Program::find(&self.cluster, &ends.client).await?;
@@ -64,11 +65,12 @@ impl LiveMesh {
             |lines: &[ParsedLine]| lines.iter().flat_map(|line| [line.text(), "\n"]).collect::<String>();
         keep(&text(&lines.client), &text(&lines.server))
             .map_err(|error| KubernetesError::Documents(error.to_string()))?;
-        let evidence = Evidence::of(lines.client, lines.server);
-        let pods = pods_that_served(&evidence);
-        let case = in_a_mesh(case, program);
-        let mut verdict = judge(&case, &facts(pair, &pods), &endings, &evidence);
-        verdict.checks.extend(connections(&planned.case, ends.workers * pods.len().max(1), &evidence));
+        let logs = RunLogs::of(lines);
+        let pods = pods_that_served(&logs);
+        let connections = connections(case, ends.workers * pods.len().max(1), &logs);
+        let played = Played { facts: facts(pair, &pods), endings, logs, elapsed: started.elapsed() };
+        let mut verdict = judge(&in_a_mesh(case, program), &played);
+        verdict.checks.extend(connections);
         Ok(verdict)
     }
 }
@@ -79,7 +81,7 @@ impl Remote<'_> {
     }
 
     /// The lines of our sessions by now.
-    async fn lines(&self) -> Result<Lines, KubernetesError> {
+    async fn lines(&self) -> Result<OurLines, KubernetesError> {
         let client = self.client_log().await?;
         let mut servers = Vec::new();
         for pod in &self.ends.servers {
@@ -94,15 +96,14 @@ impl Remote<'_> {
     }
 
     /// Waits for as many lines at both sidecars, or for long enough.
-    async fn await_lines(&self, case: &Case) -> Result<Lines, KubernetesError> {
+    async fn await_lines(&self, case: &Case) -> Result<BySide<Vec<ParsedLine>>, KubernetesError> {
         let deadline = Instant::now() + LINES_LIMIT;
         loop {
-            let lines = self.lines().await?;
-            if let Some(line) = lines.unreadable {
+            let OurLines { lines, unreadable } = self.lines().await?;
+            if let Some(line) = unreadable {
                 return Err(KubernetesError::LogFormat { pod: self.ends.client.name.clone(), line });
             }
-            let complete = lines.client.len() >= case.line_count(Side::Client)
-                && lines.server.len() >= case.line_count(Side::Server);
+            let complete = Side::BOTH.into_iter().all(|side| lines[side].len() >= case.line_count(side));
             if complete || Instant::now() >= deadline {
                 return Ok(lines);
             }
@@ -114,7 +115,7 @@ impl Remote<'_> {
 impl Dialer for Remote<'_> {
     type Session = ExecSession;
 
-    async fn connect(&self, connect: &Connect) -> Result<Option<ExecSession>, Departure> {
+    async fn connect(&self, connect: &Connect) -> Result<Option<ExecSession>, StepFailure> {
         let Connect { path, status, host, headers, subprotocols, .. } = connect;
         if host.is_some() || !subprotocols.is_empty() || headers.0.iter().next().is_some() {
             return Err(beyond("connect", "a host, a field or a subprotocol"));
@@ -126,7 +127,7 @@ impl Dialer for Remote<'_> {
             .await
     }
 
-    async fn request(&self, _request: &Request) -> Result<(), Departure> {
+    async fn request(&self, _request: &Request) -> Result<(), StepFailure> {
         Err(beyond("request", "a plain request"))
     }
 
@@ -134,18 +135,14 @@ impl Dialer for Remote<'_> {
     fn release(&self) {}
 
     async fn logged(&self, side: Side) -> Result<usize, String> {
-        let lines = self.lines().await.map_err(|error| error.to_string())?;
-        Ok(match side {
-            Side::Client => lines.client.len(),
-            Side::Server => lines.server.len(),
-        })
+        let ours = self.lines().await.map_err(|error| error.to_string())?;
+        Ok(ours.lines[side].len())
     }
 }
 
 /// The pods that served, by what the client's sidecar says.
-fn pods_that_served(evidence: &Evidence) -> BTreeSet<SocketAddr> {
-    let hosts =
-        evidence.sessions.iter().filter_map(|session| session.client.as_ref()?.text_of("upstream_host"));
+fn pods_that_served(logs: &RunLogs) -> BTreeSet<SocketAddr> {
+    let hosts = logs.lines(Side::Client).filter_map(|line| line.text_of("upstream_host"));
     hosts.filter_map(|host| host.parse().ok()).collect()
 }
 
@@ -188,11 +185,13 @@ fn in_a_mesh(case: &Case, program: Program) -> Case {
 }
 
 /// Where sessions share their connection: that there are no more connections than workers and pods.
-fn connections(case: &Case, at_most: usize, evidence: &Evidence) -> Vec<Check> {
+fn connections(case: &Case, at_most: usize, logs: &RunLogs) -> Vec<Check> {
     let shared = case.expect.across.iter().filter(|(_, across)| across.value == Across::Shared);
     let count = |field: &FieldRef| {
-        let lines = evidence.sessions.iter().filter_map(|session| session.line(field.side));
-        lines.filter_map(|line| line.text_of(&field.key).map(str::to_owned)).collect::<BTreeSet<_>>().len()
+        logs.lines(field.side)
+            .filter_map(|line| line.text_of(&field.key).map(str::to_owned))
+            .collect::<BTreeSet<_>>()
+            .len()
     };
     let check = |(field, across): (&FieldRef, &Placed<Across>)| {
         let found = count(field);

@@ -9,22 +9,22 @@ fn case(folder: &str) -> Case {
 }
 
 /// The client's lines, each with the connection it used and the pod it led to.
-fn evidence(lines: &[(&str, &str)]) -> Evidence {
+fn logs(lines: &[(&str, &str)]) -> RunLogs {
     let line = |(connection, pod): &(&str, &str)| {
         format!("{{\"upstream_local_address\":\"{connection}\",\"upstream_host\":\"{pod}\"}}\n")
     };
-    Evidence::parse(&lines.iter().map(line).collect::<String>(), "")
+    RunLogs::parse(&lines.iter().map(line).collect::<String>(), "")
 }
 
 #[test]
 fn each_worker_and_each_pod_may_have_a_connection_of_its_own() {
-    let three = evidence(&[("c:1", "10.0.0.1:80"), ("c:2", "10.0.0.1:80"), ("c:3", "10.0.0.2:80")]);
+    let three = logs(&[("c:1", "10.0.0.1:80"), ("c:2", "10.0.0.1:80"), ("c:3", "10.0.0.2:80")]);
     for (at_most, holds) in [(1, false), (2, false), (3, true), (4, true)] {
         let checks = connections(&case("multiplexing"), at_most, &three);
         assert_eq!(checks.iter().map(|check| check.holds).collect::<Vec<_>>(), [holds], "{at_most}");
     }
     assert!(connections(&case("http2"), 1, &three).is_empty(), "nothing is shared there");
-    assert!(!connections(&case("multiplexing"), 4, &evidence(&[]))[0].holds, "no line is no proof");
+    assert!(!connections(&case("multiplexing"), 4, &logs(&[]))[0].holds, "no line is no proof");
 }
 
 #[test]
@@ -43,6 +43,6 @@ fn what_a_mesh_does_not_promise_is_not_expected_of_it() {
 #[test]
 fn the_pods_that_served_are_those_that_the_clients_sidecar_names() {
     let lines = [("c:1", "10.0.0.1:80"), ("c:2", "10.0.0.2:80"), ("c:3", "10.0.0.2:80"), ("c:4", "-")];
-    let pods = pods_that_served(&evidence(&lines));
+    let pods = pods_that_served(&logs(&lines));
     assert_eq!(pods.iter().map(ToString::to_string).collect::<Vec<_>>(), ["10.0.0.1:80", "10.0.0.2:80"]);
 }

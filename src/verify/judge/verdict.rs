@@ -1,0 +1,115 @@
+//! What judging comes to, as data: a [`Check`] for everything that was looked at.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::verify::expect::{FieldRef, Side};
+
+/// What a scenario came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    /// The scenario's name.
+    pub scenario: String,
+    /// Its file; none of a built-in one.
+    pub file: Option<PathBuf>,
+    /// How long it took.
+    pub elapsed: Duration,
+    /// The scenario itself and its variants, as far as they were run.
+    pub cases: Vec<CaseVerdict>,
+}
+
+/// What one case of a scenario came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CaseVerdict {
+    /// What the case is called beside the scenario's other variants.
+    pub label: Option<String>,
+    /// How long it took.
+    pub elapsed: Duration,
+    /// Everything that was looked at.
+    pub checks: Vec<Check>,
+    /// The fields that decided it, with what they said.
+    pub decided_by: Vec<Evidence>,
+}
+
+/// One expectation and what was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Check {
+    /// What it is about.
+    pub subject: Subject,
+    /// The key of the line, or the step of the session.
+    pub field: String,
+    /// In words.
+    pub expected: String,
+    /// In words.
+    pub actual: String,
+    /// Whether they agree.
+    pub holds: bool,
+    /// The line it was read from.
+    pub line: Option<String>,
+    /// What that line means, with the other side's if it is there; of a failed check alone.
+    pub explanation: Option<String>,
+    /// The line of the scenario's file that expects it.
+    pub at: Option<u64>,
+}
+
+/// What a check is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subject {
+    /// What the client saw.
+    Session,
+    /// What a sidecar wrote.
+    Log(Side),
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Session => formatter.write_str("session"),
+            Self::Log(side) => side.fmt(formatter),
+        }
+    }
+}
+
+/// A field with the values that it had, each once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Evidence {
+    /// The field.
+    pub field: FieldRef,
+    /// Its values, in words.
+    pub values: BTreeSet<String>,
+    /// In how many lines.
+    pub lines: usize,
+}
+
+impl Verdict {
+    /// Whether everything was as expected.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        self.cases.iter().all(CaseVerdict::holds)
+    }
+}
+
+impl CaseVerdict {
+    /// Whether everything was as expected.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        self.failed().next().is_none()
+    }
+
+    /// The same, called `name` beside what others made of the same case.
+    #[must_use]
+    pub fn named(self, name: &str) -> Self {
+        let label = match &self.label {
+            Some(label) => format!("{label}, {name}"),
+            None => name.to_owned(),
+        };
+        Self { label: Some(label), ..self }
+    }
+
+    /// The checks that do not hold.
+    pub fn failed(&self) -> impl Iterator<Item = &Check> {
+        self.checks.iter().filter(|check| !check.holds)
+    }
+}
