@@ -41,9 +41,9 @@ pub(super) fn unwritten(error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("standard output: {error}"))
 }
 
-/// The error of writing a report, to wherever it goes.
-pub(super) fn unreported(error: &io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("write the report: {error}"))
+/// The exit status of a verdict.
+pub(super) fn verdict(holds: bool) -> ExitCode {
+    ExitCode::from(if holds { OK } else { FAILED })
 }
 
 /// Prints `error: what: why` with the whole chain of sources on standard error, and `hint: …` if there is advice. Each is

@@ -1,49 +1,47 @@
-//! What comes before and after a run of `websockets-cli verify --kubernetes`.
+//! `websockets-cli verify --kubernetes`: a run, and what comes before and after it.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::kubernetes;
-use super::{Args, exit, failed, until_signal, verify};
-use crate::drain::EndSignals;
+use super::play::played;
+use super::reports::Reports;
+use super::signals::{block_on, until_signal};
+use super::{Failure, exit, kubernetes};
 use crate::escape::escape_line;
-use crate::mesh::{Documents, MeshDefaults};
-use crate::verify::report::Reporter;
+use crate::mesh::Documents;
 use crate::verify::{Change, KubernetesConfig, LiveMesh, Plan, Request, Targets, VerifyError};
 
-/// Prepares the cluster as far as that is asked for, runs what its documents stand for, and cleans up; a signal ends the
-/// first two, another one the last.
-pub(super) async fn run(
-    args: Args,
-    brought: Option<Documents>,
-    reporters: Vec<Box<dyn Reporter>>,
-    signals: &mut EndSignals,
-) -> ExitCode {
-    let Args { scenarios, scenario_root, service, client_workload, keep, kubernetes, .. } = args;
-    let cluster = match Cluster::connect(kubernetes, brought).await {
-        Ok(cluster) => cluster,
-        Err(error) => return failed(&error),
-    };
-    let verified = async {
-        let Some(documents) = cluster.prepare().await? else { return Ok(ExitCode::from(exit::OK)) };
-        let targets = Targets::Kubernetes(cluster.mesh());
-        let (documents, mesh) = (Some(documents), MeshDefaults::default());
-        let request =
-            Request { scenarios, scenario_root, documents, mesh, service, client_workload, keep, targets };
-        Ok(verify(Plan::new(request)?, reporters).await)
-    };
-    let verified = async { verified.await.unwrap_or_else(|error: VerifyError| failed(&error)) };
-    let status = until_signal(signals, verified).await;
-    // Whatever came of it: what was applied is taken back.
-    let cleaned = async {
-        match cluster.clean_up().await {
-            Ok(()) => status,
-            Err(error) => failed(&error),
-        }
-    };
-    until_signal(signals, cleaned).await
+/// What is asked for: a run whose documents are those that the user brought.
+pub(super) struct ClusterJob {
+    pub(super) request: Request,
+    pub(super) args: kubernetes::Args,
+}
+
+/// Prepares the cluster as far as that is asked for, runs what its documents stand for, and cleans up; a
+/// signal ends the first two, another one the last.
+pub(super) fn run(
+    ClusterJob { mut request, args }: ClusterJob,
+    reports: Reports,
+) -> Result<ExitCode, Failure> {
+    block_on(async |mut signals| {
+        let cluster = Cluster::connect(args, request.documents.take()).await?;
+        let verified = async {
+            let Some(documents) = cluster.prepare().await? else { return Ok(ExitCode::from(exit::OK)) };
+            let targets = Targets::Kubernetes(cluster.mesh());
+            let plan = Plan::new(Request { documents: Some(documents), targets, ..request })?;
+            played(plan, reports).await
+        };
+        let verified = until_signal(&mut signals, verified).await;
+        let status = verified.unwrap_or_else(|failure| failure.report());
+        // Whatever came of it: what was applied is taken back.
+        let cleaned = async {
+            cluster.clean_up().await?;
+            Ok(status)
+        };
+        until_signal(&mut signals, cleaned).await
+    })
 }
 
 /// A cluster, and what is to be done with it.
@@ -71,7 +69,7 @@ impl Cluster {
         !self.args.dry_run && (self.args.apply || !self.args.cleanup)
     }
 
-    /// The mesh.
+    /// The mesh, for a run.
     fn mesh(&self) -> Arc<LiveMesh> {
         Arc::clone(&self.mesh)
     }
@@ -102,7 +100,7 @@ impl Cluster {
         let would = if self.args.dry_run { " (dry run)" } else { "" };
         for Change { title, kind } in changes {
             let line = escape_line(&format!("{title} {kind}{would}")).into_owned();
-            // Who does not listen any more does not want to know.
+            // A closed output does not keep the cluster from being prepared.
             let _ = if self.is_to_be_verified() {
                 writeln!(io::stderr(), "{line}")
             } else {

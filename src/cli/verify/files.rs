@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use crate::cli::exit;
+use super::{Failure, exit};
 use crate::escape::Escaped;
 use crate::verify::{EXAMPLE, report, scenario_schema};
 
@@ -20,7 +20,7 @@ pub(super) enum Command {
     },
     /// Print the JSON schema of a format.
     Schema {
-        /// Of which.
+        /// The format.
         #[arg(value_enum, default_value_t = Format::Scenario)]
         format: Format,
     },
@@ -38,35 +38,38 @@ pub(super) enum Format {
 /// A file cannot be written.
 #[derive(Debug, thiserror::Error)]
 #[error("write {}: {source}", path.display())]
-struct WriteError {
+pub(super) struct WriteError {
     path: PathBuf,
     #[source]
     source: io::Error,
 }
 
-pub(super) fn run(command: &Command) -> ExitCode {
+impl WriteError {
+    /// Whether that is because there is such a file already.
+    pub(super) fn exists(&self) -> bool {
+        self.source.kind() == io::ErrorKind::AlreadyExists
+    }
+}
+
+pub(super) fn run(command: &Command) -> Result<ExitCode, Failure> {
     match command {
-        Command::Init { file } => match init(file) {
-            Ok(()) => ExitCode::from(exit::OK),
-            Err(error) => {
-                let exists = error.source.kind() == io::ErrorKind::AlreadyExists;
-                exit::report(&error, exists.then_some("name a file that does not exist yet"), exit::USAGE)
-            }
-        },
+        Command::Init { file } => init(file)?,
         Command::Schema { format } => match print_schema(*format) {
+            // Who closed the pipe has read enough.
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-                exit::report(&exit::unwritten(&error), None, exit::FAILED)
+                return Err(Failure::System(exit::unwritten(&error)));
             }
-            _ => ExitCode::from(exit::OK),
+            _ => {}
         },
     }
+    Ok(ExitCode::from(exit::OK))
 }
 
 fn init(path: &Path) -> Result<(), WriteError> {
     let named = |source| WriteError { path: path.to_owned(), source };
     let mut file = OpenOptions::new().write(true).create_new(true).open(path).map_err(named)?;
     file.write_all(EXAMPLE.as_bytes()).map_err(named)?;
-    // Where nobody reads standard error, nobody misses it.
+    // A closed standard error is no failure.
     let file = Escaped(path.display());
     let _ = writeln!(io::stderr(), "run it with: websockets-cli verify --scenario {file}");
     Ok(())

@@ -1,5 +1,5 @@
-//! The options of `websockets-cli verify --kubernetes`, which a program without the feature `kubernetes` has too, so that it can
-//! say what is missing. What is done about them is in [`super::cluster`].
+//! The options of `websockets-cli verify --kubernetes`, which a program without the feature `kubernetes`
+//! has too, so that it can say what is missing. The module `cluster` acts on them.
 
 use std::path::PathBuf;
 
@@ -55,17 +55,4 @@ impl Args {
     pub(super) fn is_asked_for(&self) -> bool {
         self.kubernetes
     }
-}
-
-/// The program cannot ask a cluster anything.
-#[cfg(not(feature = "kubernetes"))]
-#[derive(Debug, thiserror::Error)]
-#[error("verify --kubernetes: this program was built without the feature kubernetes")]
-pub(super) struct WithoutKubernetes;
-
-#[cfg(not(feature = "kubernetes"))]
-impl WithoutKubernetes {
-    /// What may be done about it.
-    pub(super) const HINT: &str =
-        "build it with its default features: cargo build --release, without --no-default-features";
 }

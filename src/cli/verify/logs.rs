@@ -1,23 +1,17 @@
 //! `verify --log`: judging what real proxies wrote.
 
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Instant;
 
-use super::super::exit;
-use super::reports::{self, Report};
-use super::{failed, status};
-use crate::access_log::{BySide, LineFormat, MAX_WAITING};
+use super::reports::{Reports, unreported};
+use super::{Failure, ScenarioArgs, exit};
+use crate::access_log::{BySide, LineFormat, MAX_WAITING, Side};
 use crate::escape::{Escaped, escape_line};
-use crate::verify::report::Reporter;
-use crate::verify::{
-    Expectation, LinePlace, LogsConfig, LogsOutcome, Side, Summary, VerifyError, VerifyEvent, judge_logs,
-    select,
-};
+use crate::verify::{Expectation, LinePlace, LogsConfig, LogsOutcome, Summary, VerifyEvent, judge_logs};
 
 /// How many lines without another side are named one by one; of more, only where they are.
-const NAMED_ALONE: usize = 10;
+const MAX_NAMED: usize = 10;
 
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Logs from elsewhere")]
@@ -56,110 +50,70 @@ fn log(text: &str) -> Result<(Side, PathBuf), String> {
 }
 
 impl Args {
+    /// Whether there are logs to be judged.
     pub(super) fn is_asked_for(&self) -> bool {
         !self.logs.is_empty()
     }
-}
 
-pub(super) fn run(args: Args, scenarios: &[String], root: Option<&Path>, asked: &[Report]) -> ExitCode {
-    let config = match config(args, scenarios, root) {
-        Ok(config) => config,
-        Err(error) => return failed(&error),
-    };
-    if config.expectations.is_empty() && config.scenarios.is_empty() {
-        return exit::report(
-            &NothingExpected,
-            Some("say --expect 'client.response_code == 101', or --scenario NAME"),
-            exit::USAGE,
-        );
-    }
-    let mut reporters = match reports::open(asked) {
-        Ok(reporters) => reporters,
-        Err(error) => return exit::report(&error, None, exit::USAGE),
-    };
-    let started = Instant::now();
-    let outcome = match judge_logs(&config) {
-        Ok(outcome) => outcome,
-        Err(error) => return exit::report(&error, None, exit::USAGE),
-    };
-    match report(&outcome, started, &mut reporters, &mut reports::talk(asked)) {
-        // Who closed the pipe has read enough.
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            exit::report(&exit::unreported(&error), None, exit::FAILED)
+    /// What is to be judged: by the expectations that were typed, and by those of the scenarios that are
+    /// named.
+    pub(super) fn config(self, scenarios: &ScenarioArgs) -> Result<LogsConfig, Failure> {
+        let chosen = if scenarios.scenarios.is_empty() { Vec::new() } else { scenarios.select()? };
+        if self.expectations.is_empty() && chosen.is_empty() {
+            return Err(Failure::NothingExpected);
         }
-        _ if outcome.sessions == 0 || outcome.verdict.cases.iter().all(|case| case.checks.is_empty()) => {
-            exit::report(
-                &NothingJudged { other_lines: outcome.other_lines, alone: outcome.unmatched.len() },
-                None,
-                exit::USAGE,
-            )
+        let names: Vec<&str> = chosen.iter().map(|scenario| scenario.name.as_str()).collect();
+        let mut files = BySide::default();
+        for (side, file) in self.logs {
+            let files: &mut Vec<PathBuf> = &mut files[side];
+            files.push(file);
         }
-        _ if outcome.verdict.holds() && outcome.may_lack_sessions() => exit::report(
-            &SessionsMissed,
-            Some("give logs of the same time, in files whose lines are in its order"),
-            exit::USAGE,
-        ),
-        _ => status(outcome.verdict.holds()),
+        Ok(LogsConfig {
+            name: if names.is_empty() { "logs".to_owned() } else { names.join(", ") },
+            file: match chosen.as_slice() {
+                [scenario] => scenario.file.clone(),
+                _ => None,
+            },
+            files,
+            format: self.log_format.unwrap_or_default(),
+            max_waiting: MAX_WAITING,
+            expectations: self.expectations,
+            scenarios: chosen.into_iter().map(|scenario| scenario.expect).collect(),
+        })
     }
 }
 
-/// No expectation was given.
-#[derive(Debug, thiserror::Error)]
-#[error("nothing is expected of the logs")]
-struct NothingExpected;
-
-/// No session was found in the logs.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "nothing to judge: no session in the logs ({alone} lines without another side, {other_lines} that are no access-log lines)"
-)]
-struct NothingJudged {
-    other_lines: usize,
-    alone: usize,
-}
-
-/// What was judged holds, and is not all.
-#[derive(Debug, thiserror::Error)]
-#[error("there may be sessions that were not judged, since lines were given up or skipped")]
-struct SessionsMissed;
-
-fn config(args: Args, scenarios: &[String], root: Option<&Path>) -> Result<LogsConfig, VerifyError> {
-    let of =
-        |wanted| args.logs.iter().filter(|(side, _)| *side == wanted).map(|(_, path)| path.clone()).collect();
-    let chosen = if scenarios.is_empty() { Vec::new() } else { select(scenarios, root)? };
-    let names: Vec<&str> = chosen.iter().map(|scenario| scenario.name.as_str()).collect();
-    let file = match chosen.as_slice() {
-        [scenario] => scenario.file.clone(),
-        _ => None,
-    };
-    Ok(LogsConfig {
-        name: if names.is_empty() { "logs".to_owned() } else { names.join(", ") },
-        file,
-        files: BySide::from_fn(of),
-        format: args.log_format.unwrap_or_default(),
-        max_waiting: MAX_WAITING,
-        expectations: args.expectations,
-        scenarios: chosen.into_iter().map(|scenario| scenario.expect).collect(),
-    })
-}
-
-fn report(
-    outcome: &LogsOutcome,
-    started: Instant,
-    reporters: &mut [Box<dyn Reporter>],
-    out: &mut dyn Write,
-) -> io::Result<()> {
+pub(super) fn run(config: &LogsConfig, mut reports: Reports) -> Result<ExitCode, Failure> {
+    let outcome = judge_logs(config)?;
+    let holds = outcome.verdict.holds();
     if outcome.sessions > 0 {
-        let holds = outcome.verdict.holds();
-        let (held, failed) = (usize::from(holds), usize::from(!holds));
-        let finished = Summary { held, failed, elapsed: started.elapsed() };
-        for reporter in reporters {
-            reporter.hear(&VerifyEvent::Judged(outcome.verdict.clone()))?;
-            reporter.hear(&VerifyEvent::Finished(finished))?;
-        }
+        let elapsed = outcome.verdict.elapsed;
+        reports.hear(&VerifyEvent::Judged(outcome.verdict.clone()));
+        reports.hear(&VerifyEvent::Finished(Summary {
+            held: usize::from(holds),
+            failed: usize::from(!holds),
+            elapsed,
+        }));
     }
-    let (sessions, alone) = (counted(outcome.sessions, "session"), counted(outcome.unmatched.len(), "line"));
-    writeln!(out, "{sessions} joined; {alone} did not join")?;
+    let mut talk = reports.talk();
+    reports.finish()?;
+    match tell(&outcome, &mut talk) {
+        // Who closed the pipe has read enough.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(unreported(&error)),
+        _ if outcome.is_empty() => Err(Failure::NothingJudged {
+            other_lines: outcome.other_lines,
+            unmatched: outcome.unmatched.len(),
+        }),
+        _ if holds && outcome.may_lack_sessions() => Err(Failure::SessionsMissed),
+        _ => Ok(exit::verdict(holds)),
+    }
+}
+
+/// Says how the lines joined, and what was not judged.
+fn tell(outcome: &LogsOutcome, out: &mut dyn Write) -> io::Result<()> {
+    let (sessions, unmatched) =
+        (counted(outcome.sessions, "session"), counted(outcome.unmatched.len(), "line"));
+    writeln!(out, "{sessions} joined; {unmatched} did not join")?;
     for side in Side::BOTH {
         let given_up = outcome.given_up[side];
         if given_up > 0 {
@@ -173,13 +127,13 @@ fn report(
     for what in &outcome.not_judged {
         writeln!(out, "{}", escape_line(&what.to_string()))?;
     }
-    for place in outcome.unmatched.iter().take(NAMED_ALONE) {
+    for place in outcome.unmatched.iter().take(MAX_NAMED) {
         let id =
             place.request_id.as_deref().map_or("no request id".to_owned(), |id| format!("request id {id}"));
         let file = Escaped(place.path.display());
         writeln!(out, "{} log {file}:{} did not join: {}", place.side, place.number, Escaped(id))?;
     }
-    for line in ranges(outcome.unmatched.get(NAMED_ALONE..).unwrap_or_default()) {
+    for line in ranges(outcome.unmatched.get(MAX_NAMED..).unwrap_or_default()) {
         writeln!(out, "{}", escape_line(&line))?;
     }
     out.flush()

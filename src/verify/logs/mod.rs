@@ -87,6 +87,12 @@ pub struct LogsOutcome {
 }
 
 impl LogsOutcome {
+    /// Whether there was nothing to judge: no session, or nothing that is expected of any.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.sessions == 0 || self.verdict.cases.iter().all(|case| case.checks.is_empty())
+    }
+
     /// Whether there may be sessions that were not judged: a line was too long, or both lines of a
     /// session may be among those that did not join, and one of them was given up.
     #[must_use]

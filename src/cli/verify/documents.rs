@@ -1,0 +1,57 @@
+//! Which mesh documents sessions are played by, and where in them the sessions go.
+
+use std::path::PathBuf;
+
+use super::{lint, mesh_config};
+use crate::mesh::{Documents, MeshDefaults, Source};
+use crate::verify::VerifyError;
+
+#[derive(Debug, clap::Args)]
+#[group(skip)]
+pub(super) struct Args {
+    /// Mesh documents instead of the built-in ones: YAML files or folders of them, - for standard input; repeatable.
+    ///
+    /// Without --scenario, what the documents stand for is run: http2 if they upgrade, else http1, and the scenarios that
+    /// do not depend on it. A Service or Deployment that they lack is the built-in one; a DestinationRule and an
+    /// EnvoyFilter never are.
+    #[arg(short, long, value_name = "PATH", num_args = 1.., group = "documents")]
+    filename: Vec<PathBuf>,
+
+    /// The mesh's own configuration: Istio's `MeshConfig`, or the `ConfigMap` that holds it.
+    ///
+    /// Its h2UpgradePolicy applies where no DestinationRule says anything else.
+    #[arg(long, value_name = "FILE", requires = "filename")]
+    mesh_config: Option<PathBuf>,
+
+    /// The Service that the sessions go to. [default: the one that the DestinationRule's host names, else
+    /// websockets-server]
+    #[arg(long, value_name = "NAME", requires = "documents")]
+    pub(super) service: Option<String>,
+
+    /// The Deployment of the client. [default: websockets-client-sleep]
+    #[arg(long, value_name = "NAME", requires = "documents")]
+    pub(super) client_workload: Option<String>,
+}
+
+impl Args {
+    /// What the mesh does where the documents are silent.
+    pub(super) fn mesh(&self) -> Result<MeshDefaults, VerifyError> {
+        Ok(mesh_config::load(self.mesh_config.as_deref())?)
+    }
+
+    /// The documents, if any are named. What will go wrong with them is shown first, then a warning for
+    /// each thing in them that cannot be honoured here; neither is an end.
+    pub(super) fn load(&self, mesh: &MeshDefaults) -> Result<Option<Documents>, VerifyError> {
+        if self.filename.is_empty() {
+            return Ok(None);
+        }
+        let sources: Vec<Source> = self.filename.iter().cloned().map(Source::from).collect();
+        let texts = Source::read_all(&sources)?;
+        lint::show(&texts, mesh);
+        let documents = Documents::of(&texts)?;
+        for warning in documents.warnings() {
+            tracing::warn!("{warning}");
+        }
+        Ok(Some(documents))
+    }
+}
