@@ -1,5 +1,5 @@
-//! Binding and dialling: errors that name the address, and `TCP_NODELAY` on every socket; and how many there can be. What is
-//! read into ([`arena`]), what waits to be written, and how much of it there can be ([`Budget`]).
+//! Sockets: binding, accepting and dialling, with errors that name the address. And memory for what goes through them:
+//! what is read into ([`arena`]), what waits to be written, and how much may wait ([`Budget`]).
 //!
 //! Nagle's algorithm against small HTTP/2 frames costs two orders of magnitude (a 4 MiB echo: 11 s instead of 0.1 s),
 //! so no socket of this program is ever without `TCP_NODELAY`.
@@ -7,7 +7,7 @@
 mod accept;
 pub mod arena;
 mod budget;
-mod stalled;
+mod coalescing_buffer;
 mod write_queue;
 
 use std::fmt::{self, Debug, Formatter};
@@ -19,19 +19,19 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpSocket, TcpStream};
 
-pub use accept::accept;
+pub use accept::{accept_each, serve_local};
 pub use budget::{Account, Budget, Watcher};
-pub use stalled::Stalled;
+pub use coalescing_buffer::CoalescingBuffer;
 pub use write_queue::WriteQueue;
 
 /// Bytes both ways, whatever carries them: a socket, TLS, a stream of HTTP/2.
-pub trait ByteStream: AsyncRead + AsyncWrite + Unpin {}
+pub trait Duplex: AsyncRead + AsyncWrite + Unpin {}
 
-impl<T: AsyncRead + AsyncWrite + Unpin> ByteStream for T {}
+impl<T: AsyncRead + AsyncWrite + Unpin> Duplex for T {}
 
-impl Debug for dyn ByteStream {
+impl Debug for dyn Duplex {
     fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
-        formatter.write_str("ByteStream")
+        formatter.write_str("Duplex")
     }
 }
 
@@ -55,7 +55,7 @@ impl Holding for tokio::io::DuplexStream {
 }
 
 /// A connection whose kind is known at run time only, as a client's is.
-pub type Transport = Box<dyn ByteStream>;
+pub type Transport = Box<dyn Duplex>;
 
 /// The longest queue of connections not yet accepted. The kernel cuts it to `net.core.somaxconn` (4096 by default).
 const BACKLOG: i32 = 4096;

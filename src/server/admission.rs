@@ -1,8 +1,10 @@
 //! Whether an opening handshake becomes a session here: what RFC 6455 says of it is `opening`'s to check, the rest is what
 //! this server was told.
 
+use std::net::SocketAddr;
+
 use http::header::ORIGIN;
-use http::{HeaderValue, Request, Version};
+use http::{HeaderName, HeaderValue, Request, Version};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
@@ -12,6 +14,9 @@ use crate::http1::{Fields, RequestHead, ResponseHead};
 use crate::websocket::deflate::Agreement;
 use crate::websocket::opening::server::{self as opening, Accepted, Refusal};
 
+/// The id that a proxy, or the client, has given the request.
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
 /// A session that may begin. It has its place until this is dropped.
 #[derive(Debug)]
 pub(super) struct Admitted {
@@ -19,23 +24,31 @@ pub(super) struct Admitted {
     pub(super) deflate: Option<Agreement>,
     /// What carries it.
     pub(super) version: Version,
+    /// What the events of the session have in common, if anybody looks at them
+    /// (`RUST_LOG=websockets_cli::server=debug`).
+    pub(super) span: tracing::Span,
     _place: Option<OwnedSemaphorePermit>,
     _open: TaskTrackerToken,
 }
 
 /// Judges an opening handshake over HTTP/1.1. With the session comes the answer to it.
-pub(super) fn admit(head: &RequestHead, worker: &Worker) -> Result<(ResponseHead, Admitted), Rejection> {
-    judge(opening::check(head), &head.fields, head.version, worker)
+pub(super) fn admit(
+    head: &RequestHead,
+    peer: SocketAddr,
+    worker: &Worker,
+) -> Result<(ResponseHead, Admitted), Rejection> {
+    judge(opening::check(head), &head.fields, head.version, peer, worker)
         .inspect_err(|rejection| worker.reject(*rejection))
 }
 
 /// Judges an extended CONNECT, the opening handshake over HTTP/2.
 pub(super) fn admit_http2(
     request: &Request<()>,
+    peer: SocketAddr,
     worker: &Worker,
 ) -> Result<(ResponseHead, Admitted), Rejection> {
     let checked = opening::check_extended_connect(request);
-    judge(checked, &Fields::from(request.headers()), Version::HTTP_2, worker)
+    judge(checked, &Fields::from(request.headers()), Version::HTTP_2, peer, worker)
         .inspect_err(|rejection| worker.reject(*rejection))
 }
 
@@ -43,6 +56,7 @@ fn judge(
     checked: Result<Accepted, Refusal>,
     fields: &Fields,
     version: Version,
+    peer: SocketAddr,
     worker: &Worker,
 ) -> Result<(ResponseHead, Admitted), Rejection> {
     let mut accepted = checked?;
@@ -65,7 +79,13 @@ fn judge(
     };
     accepted.choose_subprotocol(fields, &config.subprotocols);
     let open = worker.shared.sessions.token();
-    let admitted = Admitted { deflate: accepted.deflate, version, _place: place, _open: open };
+    let span = tracing::debug_span!(
+        "session",
+        id = fields.get(&X_REQUEST_ID).and_then(|id| id.to_str().ok()),
+        protocol = ?version,
+        %peer,
+    );
+    let admitted = Admitted { deflate: accepted.deflate, version, span, _place: place, _open: open };
     Ok((accepted.response(), admitted))
 }
 

@@ -84,7 +84,7 @@ where
             let stream = ReadAhead::new(stream, bytes.freeze());
             return Box::pin(http1::serve(stream, &peer, worker)).await;
         }
-        Ok(Ok(Some(First::Head { request, .. }))) => match admission::admit(&request, worker) {
+        Ok(Ok(Some(First::Head { request, .. }))) => match admission::admit(&request, peer.address, worker) {
             Ok((answer, admitted)) => {
                 let mut response = BytesMut::new();
                 answer.write(&mut response);

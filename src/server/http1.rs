@@ -85,7 +85,7 @@ fn respond(
         }
         return routes::respond(&Asked { path: request.uri().path(), head: &head, peer, worker });
     }
-    match admission::admit(&head, worker) {
+    match admission::admit(&head, peer.address, worker) {
         Ok((answer, admitted)) => {
             upgrade.set(Some((hyper::upgrade::on(&mut request), admitted)));
             let mut response = Response::new(Bytes::new());

@@ -22,7 +22,7 @@ use super::worker::Worker;
 use crate::http1::{Fields, RequestHead};
 use crate::net::Budget;
 use crate::tunnel::frame_header::{self, PREFACE, TYPE_AT};
-use crate::tunnel::{ByteStream, Respond, Server, Settings, Stream, StreamError};
+use crate::tunnel::{self, ByteStream, Respond, Server, Settings, Stream, StreamError};
 use crate::websocket::extended_connect::{request_from_http2, response_to_http2};
 
 /// From so many streams on a connection ends of which more than half were reset before their answer: Envoy's
@@ -62,13 +62,11 @@ pub(super) enum Opening {
 
 impl Opening {
     pub(super) fn of(bytes: &[u8]) -> Self {
-        let Some(frame) = bytes.strip_prefix(PREFACE) else {
-            return if PREFACE.starts_with(bytes) { Self::Incomplete } else { Self::Other };
-        };
-        match frame.get(TYPE_AT) {
-            None => Self::Incomplete,
-            Some(&frame_header::SETTINGS) => Self::Http2,
-            Some(_) => Self::Broken,
+        match (tunnel::is_http2(bytes), bytes.get(PREFACE.len() + TYPE_AT)) {
+            (Some(false), _) => Self::Other,
+            (None, _) | (Some(true), None) => Self::Incomplete,
+            (Some(true), Some(&frame_header::SETTINGS)) => Self::Http2,
+            (Some(true), Some(_)) => Self::Broken,
         }
     }
 }
@@ -130,7 +128,7 @@ impl Connection {
     /// Serves one stream to its end.
     async fn answer(self: Rc<Self>, request: Request<()>, mut stream: Stream, mut respond: Respond) {
         let answered = if request.method() == Method::CONNECT {
-            match admission::admit_http2(&request, &self.worker) {
+            match admission::admit_http2(&request, self.peer.address, &self.worker) {
                 Ok((answer, admitted)) => {
                     let head = response_to_http2(answer.status, &answer.fields);
                     match respond.head(&mut stream, head, false) {
@@ -173,7 +171,6 @@ impl Connection {
             let mut read = 0;
             while read < MOST_BODY {
                 let Some(data) = poll_fn(|cx| stream.poll_data(cx)).await? else { break };
-                stream.release(data.len());
                 read += data.len();
             }
             Ok(())

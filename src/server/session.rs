@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::Either;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tracing::Instrument;
 use tungstenite::protocol::Role;
 
 use super::buffers::Ledger;
@@ -20,7 +22,18 @@ use crate::websocket::{Frames, longest_frame};
 const LINGER: Duration = Duration::from_secs(1);
 
 /// Serves a session to its end.
-pub(super) async fn serve<S: AsyncRead + AsyncWrite + Holding + Unpin>(opened: Opened<S>, worker: &Worker) {
+pub(super) fn serve<S: AsyncRead + AsyncWrite + Holding + Unpin>(
+    mut opened: Opened<S>,
+    worker: &Worker,
+) -> impl Future<Output = ()> {
+    let span = std::mem::replace(&mut opened.admitted.span, tracing::Span::none());
+    let served = serve_opened(opened, worker);
+    // On the heap: a span costs nothing where nobody looks.
+    if span.is_disabled() { Either::Left(served) } else { Either::Right(Box::pin(served.instrument(span))) }
+}
+
+async fn serve_opened<S: AsyncRead + AsyncWrite + Holding + Unpin>(opened: Opened<S>, worker: &Worker) {
+    tracing::debug!("open");
     let Opened { stream, early, admitted } = opened;
     let config = &worker.shared.config;
     let counted = worker.stats.open(admitted.version);
@@ -30,6 +43,7 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Holding + Unpin>(opened: O
     let ledger = Ledger::new(&worker.shared.buffers, &counted);
     let mut frames = Metered::new(ReadAhead::new(frames, Bytes::new()), &ledger);
     echo::serve(&mut frames, config, &worker.draining, &counted, &ledger).await;
+    tracing::debug!("closed");
     let echoed = frames.into_inner();
     drop(ledger);
     drop(counted);

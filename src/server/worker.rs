@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -83,25 +82,18 @@ pub(super) fn start(
 ) -> io::Result<oneshot::Receiver<io::Result<()>>> {
     let (ended, end) = oneshot::channel();
     std::thread::Builder::new().name("server-worker".to_owned()).spawn(move || {
-        let outcome = Builder::new_current_thread()
-            .enable_all()
-            .build_local(LocalOptions::default())
-            .and_then(|runtime| {
-                runtime.block_on(async {
-                    let listener = TcpListener::from_std(listener)?;
-                    let worker = Rc::new(Worker {
-                        stats: Arc::clone(&shared.stats[number]),
-                        draining: graceful.child_token(),
-                        closing: CancellationToken::new(),
-                        shared,
-                    });
-                    if worker.shared.config.test_routes {
-                        tokio::task::spawn_local(fall_asleep(Arc::clone(&worker.shared)));
-                    }
-                    let _ = forced.run_until_cancelled(serve(listener, worker)).await;
-                    Ok(())
-                })
+        let outcome = net::serve_local(listener, async |listener| {
+            let worker = Rc::new(Worker {
+                stats: Arc::clone(&shared.stats[number]),
+                draining: graceful.child_token(),
+                closing: CancellationToken::new(),
+                shared,
             });
+            if worker.shared.config.test_routes {
+                tokio::task::spawn_local(fall_asleep(Arc::clone(&worker.shared)));
+            }
+            let _ = forced.run_until_cancelled(serve(listener, worker)).await;
+        });
         // Nobody listens any more if the server's future was dropped.
         let _ = ended.send(outcome);
     })?;
@@ -125,19 +117,14 @@ async fn serve(listener: TcpListener, worker: Rc<Worker>) {
         worker.shared.sessions.close();
         worker.shared.sessions.wait().await;
     };
+    let accepting = net::accept_each(listener, |stream, peer| {
+        connections.spawn_local(connection::serve(stream, peer, Rc::clone(&worker)));
+    });
     tokio::select! {
-        () = accept(listener, &worker, &connections) => {}
+        () = accepting => {}
         () = drained => {}
     }
     worker.closing.cancel();
     connections.close();
     connections.wait().await;
-}
-
-/// Accepts for ever. The listener closes with this future.
-async fn accept(listener: TcpListener, worker: &Rc<Worker>, connections: &TaskTracker) {
-    loop {
-        let (stream, peer) = net::accept(&listener).await;
-        connections.spawn_local(connection::serve(stream, peer, Rc::clone(worker)));
-    }
 }

@@ -11,11 +11,11 @@ use http::header::{
 };
 use http::{HeaderName, HeaderValue, StatusCode};
 
+use super::connection_info::DownstreamTls;
 use super::path;
-use super::worker::{DownstreamTls, Worker};
 use crate::access_log::Record;
 use crate::http1::Fields;
-use crate::mesh::ServerName;
+use crate::mesh::{HttpConnectionManager, ServerName};
 use crate::websocket::extended_connect::RequestParts;
 
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
@@ -192,10 +192,12 @@ pub(super) fn note_request(request: &RequestParts, record: &mut Record) {
 }
 
 /// Whether the token of an upgrade request is one of `upgrade_configs`, whatever its letter case.
-pub(super) fn is_upgrade_taken(request: &RequestParts, worker: &Worker) -> bool {
-    request.fields.get(&UPGRADE).and_then(|token| token.to_str().ok()).is_some_and(|token| {
-        worker.connection_manager.upgrade_types.iter().any(|taken| taken.eq_ignore_ascii_case(token))
-    })
+pub(super) fn is_upgrade_taken(request: &RequestParts, manager: &HttpConnectionManager) -> bool {
+    request
+        .fields
+        .get(&UPGRADE)
+        .and_then(|token| token.to_str().ok())
+        .is_some_and(|token| manager.upgrade_types.iter().any(|taken| taken.eq_ignore_ascii_case(token)))
 }
 
 /// An upgrade to `h2c` is no upgrade: the fields that ask for it, or agree to it, are dropped (Envoy's HTTP/1.1 `ConnectionImpl`).

@@ -20,7 +20,7 @@ pub(super) const CODEC_ERROR: &str = "http1.codec_error";
 const HIGH_WATERMARK: usize = 64 * 1024;
 
 /// How much a peer may send ahead of its turn (pipelined requests) before it is not read any more.
-const MOST_READ_AHEAD: usize = http1::MAX_HEAD_BYTES + 4 * 1024;
+const MAX_READ_AHEAD: usize = http1::MAX_HEAD_BYTES + 4 * 1024;
 
 /// Why nothing more comes from a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +39,8 @@ pub(super) struct Http1 {
     buffer: BytesMut,
     queue: WriteQueue,
     decoder: BodyDecoder,
+    /// Bytes of bodies since [`Http1::take_received`] was called last.
+    received: usize,
     /// Outgoing body bytes are sent as chunks.
     chunked: bool,
     /// Counts a connection to an upstream as long as there is one.
@@ -53,6 +55,7 @@ impl Http1 {
             buffer,
             queue: WriteQueue::default(),
             decoder: BodyDecoder::new(Framing::None),
+            received: 0,
             chunked: false,
             _counted: None,
         }
@@ -106,6 +109,7 @@ impl Http1 {
             match self.decoder.decode(&mut self.buffer).map_err(|_| ReadEnd::Malformed)? {
                 Decoded::Data(data) => {
                     self.shrink();
+                    self.received += data.len();
                     return Poll::Ready(Ok(Some(data)));
                 }
                 Decoded::End => return Poll::Ready(Ok(None)),
@@ -114,6 +118,7 @@ impl Http1 {
             match std::task::ready!(arena::poll_read(&mut self.socket, cx, &[])) {
                 Ok(bytes) if !bytes.is_empty() => {
                     if self.decoder.is_transparent() {
+                        self.received += bytes.len();
                         return Poll::Ready(Ok(Some(bytes)));
                     }
                     self.buffer.extend_from_slice(&bytes);
@@ -124,9 +129,14 @@ impl Http1 {
         }
     }
 
+    /// How many bytes of bodies have been read since this was asked last.
+    pub(super) fn take_received(&mut self) -> usize {
+        std::mem::take(&mut self.received)
+    }
+
     /// Ready when the peer closes the connection out of turn. What it sends ahead is kept, within bounds.
     pub(super) fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        while self.buffer.len() < MOST_READ_AHEAD {
+        while self.buffer.len() < MAX_READ_AHEAD {
             match std::task::ready!(arena::poll_read(&mut self.socket, cx, &[])) {
                 Ok(bytes) if !bytes.is_empty() => self.buffer.extend_from_slice(&bytes),
                 _ => return Poll::Ready(()),
@@ -179,8 +189,8 @@ impl Http1 {
         self.queue.is_flushed()
     }
 
-    /// Envoy's `FlushWriteAndDelay`: writes what is queued, as long as there is progress within `delay`, then leaves the
-    /// peer `delay` to close first. As in Envoy nothing is read meanwhile.
+    /// Envoy's close action `FlushWriteAndDelay`: writes what is queued, as long as there is progress within `delay`, then
+    /// gives the peer `delay` to close first. As in Envoy nothing is read meanwhile.
     pub(super) async fn close_delayed(mut self, delay: Duration) {
         while !self.is_flushed() {
             let before = self.queue.len();
@@ -193,11 +203,11 @@ impl Http1 {
                 return;
             }
         }
-        // Either way the time for the peer to close is over.
+        // Whether the peer has closed or not, its time to do so is over.
         let _ = tokio::time::timeout(delay, socket::peer_closed(&self.socket)).await;
     }
 
-    /// The buffer's memory is not kept once it is empty: most of a session's life nothing is in it.
+    /// Frees the buffer's memory once it is empty, which it is for most of a session's life.
     fn shrink(&mut self) {
         if self.buffer.is_empty() {
             self.buffer = BytesMut::new();
@@ -215,7 +225,7 @@ pub(super) async fn drain(socket: &mut Socket, delay: Duration) {
         }
         Poll::Ready(())
     });
-    // Either way the time for the peer to close is over.
+    // Whether the peer has closed or not, its time to do so is over.
     let _ = tokio::time::timeout(delay, closed).await;
 }
 
@@ -224,6 +234,6 @@ pub(super) async fn drain(socket: &mut Socket, delay: Duration) {
 pub(super) enum HeadOutcome {
     /// The connection ended within it.
     Closed,
-    /// It is none.
+    /// What came is not a head.
     Malformed(HeadError),
 }

@@ -1,19 +1,22 @@
 //! One proxy of the pair: what a sidecar Envoy does with HTTP and WebSocket traffic, as Istio configures it.
 //!
-//! The straight path of a stream: `worker` accepts a connection, `downstream` decodes a request, `stream` finds its
-//! route, `attempts` opens the `upstream`, `exchange` passes bytes both ways, and the record of the stream becomes its
-//! one line.
+//! The straight path of a stream: `listener` accepts a connection, `downstream` decodes a request, `stream` finds its
+//! route, `attempts` opens the `upstream`, `relay` copies bytes both ways between these two halves, and the record of the
+//! stream becomes its one line.
 
 mod admin;
 mod attempts;
 mod config;
+mod connection_info;
 mod downstream;
 mod drain_manager;
-mod exchange;
+mod half;
 mod headers;
 mod http1;
+mod listener;
 mod overload;
 mod path;
+mod relay;
 mod reset;
 mod routes;
 mod socket;
@@ -38,9 +41,9 @@ use admin::Admin;
 use config::Proxy;
 use stats::WorkerStats;
 
-/// How long the end may be held up by whoever reads the access log from a pipe: as long as a drain takes by
-/// default, well within what Kubernetes leaves a container (`terminationGracePeriodSeconds`, 30).
-const LOG_PATIENCE: Duration = Duration::from_secs(5);
+/// How long the end waits for whoever reads the access log from a pipe: as long as a drain takes by default, well within
+/// what Kubernetes leaves a container (`terminationGracePeriodSeconds`, 30).
+const LOG_FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A sidecar could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -154,7 +157,7 @@ impl Sidecar {
             .map(|(index, (listener, stats))| {
                 let (proxy, sink, drain) = (Arc::clone(&self.proxy), self.sink.clone(), drain.clone());
                 start_thread(format!("worker-{index}"), move || {
-                    if let Err(error) = worker::run(&proxy, stats, listener, sink, drain) {
+                    if let Err(error) = listener::run(&proxy, stats, listener, sink, &drain) {
                         tracing::error!("worker {index} could not start: {error}");
                     }
                 })
@@ -164,10 +167,10 @@ impl Sidecar {
         drop(self.sink);
         let ended = tokio::task::spawn_blocking(move || {
             for thread in threads {
-                // One that panicked has said so on standard error.
+                // A thread that panicked has written so to standard error.
                 let _ = thread.join();
             }
-            if !self.log_writer.wait(LOG_PATIENCE) {
+            if !self.log_writer.wait(LOG_FLUSH_TIMEOUT) {
                 tracing::error!("nobody reads the access log: its last lines are lost");
             }
         });
@@ -179,3 +182,6 @@ impl Sidecar {
 fn start_thread(name: String, work: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
     std::thread::Builder::new().name(name).spawn(work).expect("the system can start a thread")
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,5 @@
-//! Why a stream ended before its end, in Envoy's terms: `StreamResetReason` on the upstream side and the ways in which
-//! a downstream goes away, each with the flag and the details that the access log shows for it.
+//! Why a stream was reset, in Envoy's terms (`Http::StreamResetReason`): by its upstream or by its downstream, each with
+//! the flag and the details that the access log shows for it.
 
 use std::borrow::Cow;
 
@@ -8,28 +8,27 @@ use http::StatusCode;
 use crate::access_log::{Record, ResponseFlag};
 use crate::tunnel::{Reason, StreamError};
 
-/// The upstream's side of the stream ended early (Envoy's `Http::StreamResetReason`).
+/// Why the upstream's half of a stream ended early.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(clippy::enum_variant_names, reason = "the names are Envoy's")]
-pub(super) enum Reset {
-    /// `RemoteConnectionFailure`: the connection could not be opened; why, as Envoy's transport failure reason, if it
-    /// knows.
+pub(super) enum UpstreamReset {
+    /// `RemoteConnectionFailure`: the connection could not be opened; with Envoy's transport failure reason, if it has
+    /// one.
     ConnectionFailure(Option<Cow<'static, str>>),
-    /// `ConnectionTimeout`: nobody answered in time.
+    /// `ConnectionTimeout`: the connection could not be opened in time.
     ConnectionTimeout,
     /// `ConnectionTermination`: the connection ended.
     ConnectionTermination,
     /// `RemoteReset`: RST_STREAM with any other code.
     RemoteReset,
-    /// `RemoteRefusedStreamReset`: RST_STREAM REFUSED_STREAM; the request was not looked at.
+    /// `RemoteRefusedStreamReset`: RST_STREAM REFUSED_STREAM; the request was not processed.
     RemoteRefusedStream,
-    /// `ConnectError`: RST_STREAM CONNECT_ERROR, with which a tunnel's peer says that its own upstream went away.
+    /// `ConnectError`: RST_STREAM CONNECT_ERROR; the tunnel's peer has lost its own upstream.
     ConnectError,
     /// `ProtocolError`: what came is not HTTP.
     ProtocolError,
 }
 
-impl From<StreamError> for Reset {
+impl From<StreamError> for UpstreamReset {
     fn from(error: StreamError) -> Self {
         match error {
             StreamError::Reset(Reason::REFUSED_STREAM) | StreamError::GoAway => Self::RemoteRefusedStream,
@@ -43,7 +42,7 @@ impl From<StreamError> for Reset {
     }
 }
 
-impl Reset {
+impl UpstreamReset {
     /// The reason's name in words (`Utility::resetReasonToString`), which a local reply shows to the client.
     pub(super) fn words(&self) -> &'static str {
         match self {
@@ -102,8 +101,8 @@ impl Reset {
         }
     }
 
-    /// With which code the downstream's HTTP/2 stream is reset for it, after the response began: a tunnel whose
-    /// upstream connection ended says CONNECT_ERROR, any other reset is passed on as an error of this proxy.
+    /// The code that the downstream's HTTP/2 stream is reset with for it, once the response has begun: CONNECT_ERROR if
+    /// the upstream connection ended; any other reset is an error of this proxy to the downstream.
     pub(super) fn downstream_code(&self) -> Reason {
         match self {
             Self::ConnectionTermination => Reason::CONNECT_ERROR,
@@ -112,31 +111,31 @@ impl Reset {
     }
 }
 
-/// The downstream's side of the stream ended early.
+/// Why the downstream's half of a stream ended early.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Gone {
+pub(super) enum DownstreamReset {
     /// The connection ended.
     Disconnected,
     /// RST_STREAM, with its code.
-    Reset(Reason),
+    RemoteReset(Reason),
     /// The connection is given up because its peer broke the protocol; the details that Envoy logs for it.
     ProtocolError(&'static str),
 }
 
-impl Gone {
+impl DownstreamReset {
     /// Puts flag and details into the record.
     pub(super) fn note(self, record: &mut Record) {
         let (flag, details) = match self {
             Self::Disconnected => {
                 (ResponseFlag::DownstreamConnectionTermination, "downstream_remote_disconnect")
             }
-            Self::Reset(Reason::PROTOCOL_ERROR) => {
+            Self::RemoteReset(Reason::PROTOCOL_ERROR) => {
                 (ResponseFlag::DownstreamProtocolError, "http2.remote_reset")
             }
-            Self::Reset(Reason::REFUSED_STREAM) => {
+            Self::RemoteReset(Reason::REFUSED_STREAM) => {
                 (ResponseFlag::DownstreamRemoteReset, "http2.remote_refuse")
             }
-            Self::Reset(_) => (ResponseFlag::DownstreamRemoteReset, "http2.remote_reset"),
+            Self::RemoteReset(_) => (ResponseFlag::DownstreamRemoteReset, "http2.remote_reset"),
             Self::ProtocolError(details) => (ResponseFlag::DownstreamProtocolError, details),
         };
         record.response_flags.set(flag);

@@ -1,13 +1,10 @@
 //! A stream as bytes in both directions: what RFC 8441 makes of a TCP connection. END_STREAM is its end, RST_STREAM a reset.
-//!
-//! DATA frames are taken as they come, also while nobody reads, and become one buffer: the window bounds its bytes, and
-//! `h2` would hold many small frames at many times their size.
 
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::stream::{Stream, StreamError};
@@ -20,44 +17,44 @@ const MAX_WRITE_BYTES: usize = 64 * 1024;
 #[derive(Debug)]
 pub struct ByteStream {
     stream: Stream,
-    /// Taken and not yet read.
-    unread: BytesMut,
+    /// The rest of the part that was taken last.
+    unread: Bytes,
     /// How the peer's side ended, once it has.
     ended: Option<Result<(), StreamError>>,
 }
 
 impl ByteStream {
-    /// The bytes of a stream, for when the heads have been exchanged.
+    /// The bytes of a stream whose heads have been exchanged.
     #[must_use]
     pub fn new(stream: Stream) -> Self {
-        Self { stream, unread: BytesMut::new(), ended: None }
+        Self { stream, unread: Bytes::new(), ended: None }
     }
 
-    /// The stream, of which no bytes are to be read or written but here.
+    /// The stream, whose bytes are to be read and written only through this.
     pub fn get_mut(&mut self) -> &mut Stream {
         &mut self.stream
     }
 
-    /// Takes all there is; ready once that is everything.
-    fn poll_take(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
-        loop {
+    /// Ready when something is unread, or at the end.
+    fn poll_unread(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
+        while self.unread.is_empty() {
             if let Some(ended) = self.ended {
                 return Poll::Ready(ended);
             }
             match ready!(self.stream.poll_data(cx)) {
-                Ok(Some(data)) if self.unread.is_empty() => self.unread = data.into(),
-                Ok(Some(data)) => self.unread.extend_from_slice(&data),
+                Ok(Some(data)) => self.unread = data,
                 Ok(None) => self.ended = Some(Ok(())),
                 Err(error) => self.ended = Some(Err(error)),
             }
         }
+        Poll::Ready(Ok(()))
     }
 }
 
 /// What has come and is not read, and what is written and has not left.
 impl Holding for ByteStream {
     fn held(&self) -> usize {
-        self.unread.len() + self.stream.queued()
+        self.unread.len() + self.stream.unread() + self.stream.queued()
     }
 }
 
@@ -70,31 +67,38 @@ fn broken(error: StreamError) -> io::Error {
 }
 
 impl AsyncRead for ByteStream {
+    /// Fills `buffer` with all there is.
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let taken = self.poll_take(cx);
-        if self.unread.is_empty() {
-            return taken.map_err(broken);
+        let before = buffer.filled().len();
+        while buffer.remaining() > 0 {
+            let polled = self.poll_unread(cx);
+            if self.unread.is_empty() {
+                // An end or an error is for the next read if this one has got something.
+                return if buffer.filled().len() > before {
+                    Poll::Ready(Ok(()))
+                } else {
+                    polled.map_err(broken)
+                };
+            }
+            let length = self.unread.len().min(buffer.remaining());
+            buffer.put_slice(&self.unread[..length]);
+            self.unread.advance(length);
         }
-        let length = self.unread.len().min(buffer.remaining());
-        buffer.put_slice(&self.unread[..length]);
-        self.unread.advance(length);
-        if self.unread.is_empty() {
-            self.unread = BytesMut::new();
-        }
-        self.stream.release(length);
         Poll::Ready(Ok(()))
     }
 }
 
 impl AsyncWrite for ByteStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        // An end is the reader's to see, a reset is the writer's too: there is nobody who takes anything.
-        if let Poll::Ready(Err(error)) = self.poll_take(cx) {
-            return Poll::Ready(Err(broken(error)));
+        // The reader alone is told of an end. A reset is for the writer too: the peer takes nothing any more.
+        if self.ended.is_none()
+            && let Poll::Ready(ended) = self.stream.poll_stalled(cx)
+        {
+            ended.map_err(broken)?;
         }
         ready!(self.stream.poll_ready(cx));
         let part = &bytes[..bytes.len().min(MAX_WRITE_BYTES)];

@@ -11,28 +11,25 @@ use http::{Request, Response};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::Reason;
-use super::arrivals::Arrivals;
-use super::client::UNBOUNDED;
-use super::outgoing::Outgoing;
-use super::settings::Settings;
+use super::settings::{Settings, builder};
 use super::stream::{Stream, StreamError};
-use super::wire::Wire;
+use super::wire::{Payload, ReceiveBuffers, Wire};
 use crate::net::Budget;
 
-/// Streams that the peer opened and reset before they were accepted; `h2`'s own bound (20) would close the connection
-/// of all the other sessions. One turn of the connection's task reads fewer, and then accepts them all; each costs some
-/// hundred bytes, so this bounds a flood to about 10 MiB.
-const PENDING_RESETS: usize = 32 * 1024;
+/// How many streams the peer may open and reset before they are accepted; `h2`'s own bound (20) would close the
+/// connection of all the other sessions. One turn of the connection's task reads fewer, and then accepts them all; each
+/// costs some hundred bytes, so this bounds a flood to about 10 MiB.
+const MAX_PENDING_RESETS: usize = 32 * 1024;
 
 /// A connection that streams come from.
 pub struct Server<T> {
-    connection: Connection<Wire<T>, Outgoing>,
+    connection: Connection<Wire<T>, Payload>,
     wire: Wire<T>,
     /// The highest stream that was accepted.
     last_accepted: u32,
     /// A malformed request ends the connection.
     is_strict: bool,
-    arrivals: Rc<Arrivals>,
+    buffers: Rc<ReceiveBuffers>,
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Server<T> {
@@ -47,21 +44,15 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Server<T> {
         settings: &Settings,
         budget: Rc<Budget>,
     ) -> Result<Self, StreamError> {
-        let arrivals = Rc::new(Arrivals::new(settings, budget));
-        let wire = Wire::server(io, read, settings.server_frame(), Rc::clone(&arrivals));
-        let connection = Builder::new()
-            // What is announced is the wire's business; see there.
+        let buffers = Rc::new(ReceiveBuffers::new(settings, budget));
+        let wire = Wire::server(io, read, settings.server_frame(), Rc::clone(&buffers));
+        let connection = builder!(Builder::new(), settings)
+            // What is announced is the wire's business.
             .enable_connect_protocol()
-            .initial_window_size(settings.initial_stream_window_size)
-            .initial_connection_window_size(settings.initial_connection_window_size)
-            .max_concurrent_streams(settings.max_concurrent_streams)
-            .max_pending_accept_reset_streams(PENDING_RESETS)
-            .data_frame_budget(UNBOUNDED)
-            .max_local_error_reset_streams(None)
-            .max_send_buffer_size(super::outgoing::HIGH_WATERMARK * 2)
+            .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
             .handshake(wire.clone())
             .await?;
-        Ok(Self { connection, wire, last_accepted: 0, is_strict: true, arrivals })
+        Ok(Self { connection, wire, last_accepted: 0, is_strict: true, buffers })
     }
 
     /// Leaves malformed requests to `h2`, which resets their streams: the others live on. Otherwise the connection ends
@@ -86,15 +77,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Server<T> {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<(Request<()>, Stream, Respond), StreamError>>> {
-        self.arrivals.set_driver(cx);
-        if let Some(window) = self.arrivals.by_h2.poll_window(cx) {
-            self.connection.set_target_window_size(window);
-        }
-        if let Some(window) = self.arrivals.stream_window().change()
-            && self.connection.set_initial_window_size(window).is_ok()
-        {
-            self.arrivals.set_stream_window(window);
-        }
+        self.buffers.begin_turn(&mut self.connection, cx);
         let accepted = self.connection.poll_accept(cx);
         if let Poll::Ready(Some(Ok((_, respond)))) = &accepted {
             self.last_accepted = self.last_accepted.max(respond.stream_id().as_u32());
@@ -104,23 +87,23 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Server<T> {
         if accepted.is_pending() {
             self.wire.release();
             self.wire.end_turn();
-            self.arrivals.end_turn(cx);
+            self.buffers.end_turn(cx);
         }
         // An error shows with the next read.
-        let _ = self.wire.poll_settle(cx);
+        let _ = self.wire.poll_send(cx);
         match accepted {
             Poll::Pending => Poll::Pending,
             Poll::Ready(None) => Poll::Ready(None),
             Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(error.into()))),
             Poll::Ready(Some(Ok((request, response)))) => {
                 let (parts, receive) = request.into_parts();
-                // An extended CONNECT has no length; if it has one all the same, `h2` holds the body against it.
+                // An extended CONNECT has no length; if it declares one all the same, `h2` checks it.
                 let is_tunnel = parts.extensions.get::<Protocol>().is_some()
                     && !parts.headers.contains_key(CONTENT_LENGTH);
                 let id = receive.stream_id().as_u32();
-                let mut stream = Stream::new(None, Some(receive), &self.arrivals);
+                let mut stream = Stream::new(None, Some(receive), &self.buffers);
                 if is_tunnel {
-                    stream.take_over(id);
+                    stream.bypass_h2(id);
                 }
                 Poll::Ready(Some(Ok((Request::from_parts(parts, ()), stream, Respond { response }))))
             }
@@ -143,7 +126,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Server<T> {
 /// The answer to one request.
 #[derive(Debug)]
 pub struct Respond {
-    response: SendResponse<Outgoing>,
+    response: SendResponse<Payload>,
 }
 
 impl Respond {

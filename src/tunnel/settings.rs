@@ -2,7 +2,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::frame_header::{FRAME_HEADER_BYTES, FrameHeader, SETTINGS};
+use super::wire::frame_header::{FRAME_HEADER_BYTES, FrameHeader, SETTINGS};
 
 /// `SETTINGS_HEADER_TABLE_SIZE`: the protocol's default, which Envoy announces all the same.
 const HEADER_TABLE_SIZE: u32 = 4096;
@@ -60,6 +60,28 @@ fn frame(settings: &[(u16, u32)]) -> Bytes {
     }
     out.freeze()
 }
+
+/// Tells a builder of `h2`, a client's or a server's, what both are told. What is announced is not here: the wire replaces
+/// the first SETTINGS frame.
+macro_rules! builder {
+    ($builder:expr, $settings:expr) => {{
+        // For `h2`'s own bounds that would close the connection of all sessions because of one of them.
+        const UNBOUNDED: usize = usize::MAX >> 1;
+        let mut builder = $builder;
+        builder
+            .initial_window_size($settings.initial_stream_window_size)
+            .initial_connection_window_size($settings.initial_connection_window_size)
+            .max_concurrent_streams($settings.max_concurrent_streams)
+            // Small DATA frames of a stalled stream are coalesced instead, and the stream's window bounds them.
+            .data_frame_budget(UNBOUNDED)
+            // It counts over the whole life of the connection, and counts every frame that comes late for a stream that
+            // was given up here.
+            .max_local_error_reset_streams(None)
+            .max_send_buffer_size(crate::tunnel::wire::HIGH_WATERMARK * 2);
+        builder
+    }};
+}
+pub(super) use builder;
 
 #[cfg(test)]
 mod tests {

@@ -1,4 +1,7 @@
 //! One stream of a connection: bytes in, bytes out, its end.
+//!
+//! While its reader takes nothing, a stream keeps what arrives, copied together: the peer's window bounds how much that
+//! is, and what the reader has not taken stays charged to the window.
 
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -7,9 +10,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::{Reason, RecvStream, SendStream};
 
-use super::arrivals::{Arrivals, Inbox};
-use super::outgoing::{Outgoing, Outstanding};
-use crate::net::Account;
+use super::wire::{HIGH_WATERMARK, Payload, ReceiveBuffer, ReceiveBuffers, SendBuffer};
+use crate::net::{Account, CoalescingBuffer};
 
 /// Why a stream ended before its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -45,44 +47,33 @@ impl From<h2::Error> for StreamError {
 /// One stream, after its head has gone out or come in.
 #[derive(Debug)]
 pub struct Stream {
-    send: Option<SendStream<Outgoing>>,
-    receive: Option<RecvStream>,
-    outstanding: Rc<Outstanding>,
+    send: Option<SendStream<Payload>>,
+    send_buffer: Rc<SendBuffer>,
     /// Something was sent after the head.
     head_followed: bool,
-    /// Taken off `h2` and not yet released.
-    held: usize,
-    /// The windows were smaller than before so often when this stream last gave its own back.
-    shrunk: u32,
-    connection: Rc<Arrivals>,
-    arriving: Option<Arriving>,
-}
-
-/// DATA that does not come by way of `h2`.
-#[derive(Debug)]
-struct Arriving {
-    inbox: Rc<Inbox>,
-    /// What `h2` has came before it, if it has any.
+    receive: Option<RecvStream>,
+    /// What came by way of `h2` while nobody took it.
+    unread: CoalescingBuffer,
+    /// What comes past `h2`, behind what came by way of it.
+    past_h2: Option<Rc<ReceiveBuffer>>,
+    /// What `h2` has may come before what is in `past_h2`.
     h2_first: bool,
-    /// Taken and not yet released.
-    held: usize,
-}
-
-impl Arriving {
-    fn pop(&mut self) -> Option<Bytes> {
-        let data = self.inbox.pop()?;
-        self.h2_first = false;
-        self.held += data.len();
-        Some(data)
-    }
+    /// The reader takes nothing of what is there.
+    is_stalled: bool,
+    /// The windows of this connection had shrunk so often when this stream last gave its own back.
+    shrunk: u32,
+    /// Bytes by way of `h2` since [`Stream::take_received`] was called last.
+    received: usize,
+    connection: Rc<ReceiveBuffers>,
 }
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        self.connection.by_h2.release(self.held);
-        self.account().credit(self.held);
-        if let Some(arriving) = &self.arriving {
-            arriving.inbox.close(arriving.held);
+        let unread = self.unread.len();
+        self.connection.h2_window().consume(unread);
+        self.account().credit(unread);
+        if let Some(buffer) = &self.past_h2 {
+            buffer.close();
         }
         self.account().close();
     }
@@ -90,36 +81,34 @@ impl Drop for Stream {
 
 impl Stream {
     pub(super) fn new(
-        send: Option<SendStream<Outgoing>>,
+        send: Option<SendStream<Payload>>,
         receive: Option<RecvStream>,
-        connection: &Rc<Arrivals>,
+        connection: &Rc<ReceiveBuffers>,
     ) -> Self {
         let window = connection.stream_window();
         Self {
             send,
-            receive,
-            outstanding: Rc::new(Outstanding::new(window.budget().open())),
+            send_buffer: Rc::new(SendBuffer::new(window.budget().open())),
             head_followed: false,
-            held: 0,
+            receive,
+            unread: CoalescingBuffer::default(),
+            past_h2: None,
+            h2_first: false,
+            is_stalled: false,
             shrunk: window.shrunk(),
+            received: 0,
             connection: Rc::clone(connection),
-            arriving: None,
         }
     }
 
     fn account(&self) -> &Account {
-        self.outstanding.account()
+        self.send_buffer.account()
     }
 
-    /// From here on the DATA of this stream does not come by way of `h2`.
-    pub(super) fn take_over(&mut self, id: u32) {
-        let inbox = self.connection.take_over(id, self.outstanding.account());
-        self.arriving = Some(Arriving { inbox, h2_first: true, held: 0 });
-    }
-
-    /// What was taken and not yet released waits for a peer that does not take it, or does not wait any more.
-    pub fn note_waiting(&mut self, is_waiting: bool) {
-        self.account().note_waiting(is_waiting);
+    /// From here on the DATA of this stream goes past `h2`.
+    pub(super) fn bypass_h2(&mut self, id: u32) {
+        self.past_h2 = Some(self.connection.open(id, self.send_buffer.account()));
+        self.h2_first = true;
     }
 
     /// Ready when the stream holds so much memory that it has to be reset for it.
@@ -127,7 +116,7 @@ impl Stream {
         self.account().poll_condemned(cx)
     }
 
-    pub(super) fn set_send(&mut self, send: SendStream<Outgoing>) {
+    pub(super) fn set_send(&mut self, send: SendStream<Payload>) {
         self.send = Some(send);
     }
 
@@ -138,55 +127,115 @@ impl Stream {
     /// Whether the peer has ended its side and everything has been read.
     #[must_use]
     pub fn is_end(&self) -> bool {
-        let nothing_arrived = self.arriving.as_ref().is_none_or(|arriving| arriving.inbox.is_empty());
-        nothing_arrived && self.receive.as_ref().is_some_and(RecvStream::is_end_stream)
+        self.is_empty() && self.receive.as_ref().is_some_and(RecvStream::is_end_stream)
     }
 
-    /// The payload of the next DATA frame, `None` at END_STREAM. Its bytes stay charged to the peer's window until
-    /// [`Stream::release`].
+    /// Whether nothing is kept here.
+    fn is_empty(&self) -> bool {
+        self.unread.is_empty() && self.past_h2.as_ref().is_none_or(|buffer| buffer.is_empty())
+    }
+
+    /// How many bytes have come and have not been read.
+    #[must_use]
+    pub fn unread(&self) -> usize {
+        self.unread.len() + self.past_h2.as_ref().map_or(0, |buffer| buffer.len())
+    }
+
+    /// How many bytes have come since this was asked last, read or not.
+    pub fn take_received(&mut self) -> usize {
+        let past_h2 = self.past_h2.as_ref().map_or(0, |buffer| buffer.take_arrived());
+        std::mem::take(&mut self.received) + past_h2
+    }
+
+    /// The next bytes, `None` at END_STREAM. They are given back to the peer's window by this.
     ///
     /// # Errors
     /// [`StreamError`].
     pub fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, StreamError>> {
-        let Some(arriving) = &mut self.arriving else { return self.poll_h2(cx) };
-        if !arriving.h2_first
-            && let Some(data) = arriving.pop()
+        if let Some(data) = self.unread.pop() {
+            self.connection.h2_window().consume(data.len());
+            self.account().credit(data.len());
+            self.release_h2(data.len());
+            self.note_progress();
+            return Poll::Ready(Ok(Some(data)));
+        }
+        if !self.h2_first
+            && let Some(data) = self.pop_past_h2()
         {
             return Poll::Ready(Ok(Some(data)));
         }
         let polled = self.poll_h2(cx);
-        let Some(arriving) = &mut self.arriving else { return polled };
-        if matches!(polled, Poll::Ready(Ok(Some(_)))) {
+        if let Poll::Ready(Ok(Some(data))) = &polled {
+            self.release_h2(data.len());
             return polled;
         }
-        // An end comes behind everything that arrived.
-        if let Some(data) = arriving.pop() {
+        // An end comes behind everything that arrived past `h2`.
+        if let Some(data) = self.pop_past_h2() {
             return Poll::Ready(Ok(Some(data)));
         }
-        if arriving.inbox.is_exceeded() {
-            self.reset(Reason::FLOW_CONTROL_ERROR);
-            return Poll::Ready(Err(StreamError::Protocol(Reason::FLOW_CONTROL_ERROR)));
-        }
-        arriving.inbox.set_reader(cx);
+        self.await_past_h2(cx)?;
         polled
     }
 
-    /// What comes by way of `h2`.
+    /// To be polled in place of [`Stream::poll_data`] while its data is not wanted. What arrives is kept, in as little
+    /// memory as it takes, and stays charged to the peer's window. Ready when the peer's side has ended: then nothing
+    /// comes behind what [`Stream::poll_data`] still gives.
+    ///
+    /// # Errors
+    /// [`StreamError`]: the end was an early one.
+    pub fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
+        let ended = loop {
+            match self.poll_h2(cx) {
+                Poll::Ready(Ok(Some(data))) => {
+                    self.unread.push(&data);
+                    self.connection.h2_window().hold(data.len());
+                    self.account().charge(data.len());
+                }
+                Poll::Ready(Ok(None)) => break Poll::Ready(Ok(())),
+                Poll::Ready(Err(error)) => break Poll::Ready(Err(error)),
+                Poll::Pending => break Poll::Pending,
+            }
+        };
+        if let Some(buffer) = &self.past_h2 {
+            buffer.coalesce();
+        }
+        if !self.is_stalled && !self.is_empty() {
+            self.is_stalled = true;
+            self.account().note_waiting(true);
+        }
+        self.await_past_h2(cx)?;
+        ended
+    }
+
+    fn pop_past_h2(&mut self) -> Option<Bytes> {
+        let data = self.past_h2.as_ref()?.pop()?;
+        self.h2_first = false;
+        self.note_progress();
+        Some(data)
+    }
+
+    /// The reader takes something again.
+    fn note_progress(&mut self) {
+        if self.is_stalled {
+            self.is_stalled = !self.is_empty();
+            self.account().note_waiting(self.is_stalled);
+        }
+    }
+
+    /// What comes by way of `h2`. The peer gets its window back with [`Stream::release_h2`].
     fn poll_h2(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, StreamError>> {
         let Some(receive) = &mut self.receive else { return Poll::Pending };
         let shrunk = self.connection.stream_window().shrunk();
         if std::mem::replace(&mut self.shrunk, shrunk) != shrunk {
-            // So that `h2` sees that of the smaller window enough has been released to give it back.
+            // So that `h2` sees that enough has been released to give the smaller window back.
             let _ = receive.flow_control().release_capacity(0);
         }
         loop {
             match std::task::ready!(receive.poll_data(cx)) {
-                // An empty frame carries nothing but perhaps END_STREAM, which is told apart.
+                // An empty frame carries nothing but perhaps END_STREAM, which is reported by itself.
                 Some(Ok(data)) if data.is_empty() => {}
                 Some(Ok(data)) => {
-                    self.held += data.len();
-                    self.connection.by_h2.take(data.len());
-                    self.outstanding.account().charge(data.len());
+                    self.received += data.len();
                     return Poll::Ready(Ok(Some(data)));
                 }
                 Some(Err(error)) => return Poll::Ready(Err(error.into())),
@@ -195,55 +244,56 @@ impl Stream {
         }
     }
 
-    /// Gives `length` bytes of window back to the peer.
-    pub fn release(&mut self, length: usize) {
-        // What came by way of `h2` was taken first.
-        let of_h2 = length.min(self.held);
-        if of_h2 > 0 {
-            self.held -= of_h2;
-            self.connection.by_h2.release(of_h2);
-            self.account().credit(of_h2);
-            if let Some(receive) = &mut self.receive {
-                // Fails only for more than was received.
-                let _ = receive.flow_control().release_capacity(of_h2);
-            }
+    /// Gives `length` bytes that came by way of `h2` back to the peer's window.
+    fn release_h2(&mut self, length: usize) {
+        if let Some(receive) = &mut self.receive {
+            // Fails only for more than was received.
+            let _ = receive.flow_control().release_capacity(length);
         }
-        if let Some(arriving) = &mut self.arriving
-            && length > of_h2
-        {
-            arriving.held -= length - of_h2;
-            arriving.inbox.release(length - of_h2);
+    }
+
+    /// Waits for what comes past `h2`.
+    ///
+    /// # Errors
+    /// The peer has sent more than its window allowed; the stream is reset for it.
+    fn await_past_h2(&mut self, cx: &Context<'_>) -> Result<(), StreamError> {
+        let Some(buffer) = &self.past_h2 else { return Ok(()) };
+        if buffer.is_exceeded() {
+            self.reset(Reason::FLOW_CONTROL_ERROR);
+            return Err(StreamError::Protocol(Reason::FLOW_CONTROL_ERROR));
         }
+        buffer.set_reader(cx);
+        Ok(())
     }
 
     /// Ready when the stream takes more data. Errors show when it is used.
     pub fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.outstanding.poll_room(cx)
+        self.send_buffer.poll_below(HIGH_WATERMARK, cx)
     }
 
     /// Whether all data that was sent has left `h2`.
     #[must_use]
     pub fn is_drained(&self) -> bool {
-        self.outstanding.cost() == 0
+        self.send_buffer.cost() == 0
     }
 
     /// What the data that was sent and has not left `h2` costs, in bytes.
     #[must_use]
     pub fn queued(&self) -> usize {
-        self.outstanding.cost()
+        self.send_buffer.cost()
     }
 
     /// Waits until everything that was sent has left `h2`, the head too, or until the peer has taken nothing for
-    /// `patience`.
-    pub async fn drained(&mut self, patience: Duration) {
+    /// `timeout`.
+    pub async fn drained(&mut self, timeout: Duration) {
         if !std::mem::replace(&mut self.head_followed, true) {
-            // A head cannot be counted; an empty DATA frame behind it can. If the stream is at its end already, nothing
-            // has to be waited for.
+            // A head cannot be counted; an empty DATA frame behind it can. A stream that has ended already needs no
+            // waiting.
             let _ = self.send(Bytes::new());
         }
-        while let before @ 1.. = self.outstanding.cost() {
-            let progress = std::future::poll_fn(|cx| self.outstanding.poll_below(before, cx));
-            if tokio::time::timeout(patience, progress).await.is_err() {
+        while let before @ 1.. = self.send_buffer.cost() {
+            let progress = std::future::poll_fn(|cx| self.send_buffer.poll_below(before, cx));
+            if tokio::time::timeout(timeout, progress).await.is_err() {
                 return;
             }
         }
@@ -256,14 +306,14 @@ impl Stream {
     pub fn send(&mut self, data: Bytes) -> Result<(), StreamError> {
         let Some(send) = &mut self.send else { return Err(StreamError::ConnectionLost) };
         self.head_followed = true;
-        send.send_data(self.outstanding.lease(data), false).map_err(StreamError::from)
+        send.send_data(self.send_buffer.payload(data), false).map_err(StreamError::from)
     }
 
     /// Queues END_STREAM.
     pub fn finish(&mut self) {
         if let Some(send) = &mut self.send {
             // A stream that cannot send any more has ended already.
-            let _ = send.send_data(Outgoing::empty(), true);
+            let _ = send.send_data(Payload::empty(), true);
         }
     }
 

@@ -1,9 +1,7 @@
 //! A WebSocket over HTTP/2 (RFC 8441): the connection's one stream, opened by an extended CONNECT once the peer's SETTINGS
 //! allow it.
 
-use std::cell::RefCell;
 use std::future::poll_fn;
-use std::rc::Rc;
 use std::task::Poll;
 
 use bytes::{Bytes, BytesMut};
@@ -18,7 +16,7 @@ use super::http1::{BODY_TIMEOUT, MAX_BODY_BYTES, Opened};
 use super::http2_stream::{Driver, Http2Stream};
 use crate::http1::{Fields, RequestHead, ResponseHead};
 use crate::net::{Budget, Transport};
-use crate::tunnel::{self, Client, Opening, PeerSettings, Settings, StreamError};
+use crate::tunnel::{self, Client, PeekedSettings, PeerSettings, Settings, StreamError};
 use crate::websocket::extended_connect::{RequestParts, request_to_http2};
 use crate::websocket::opening::client::{AnswerError, check_agreement, is_accepted};
 
@@ -75,22 +73,20 @@ pub(super) async fn open(
 
 /// Opens the connection and waits for the peer's SETTINGS, without which nothing may be asked (RFC 8441 section 3).
 pub(super) async fn shake_hands(stream: Transport) -> Result<(Client, Driver, PeerSettings), ConnectError> {
-    let (stream, opening) = tunnel::noted(stream);
+    let (stream, peeked) = tunnel::peek_settings(stream);
     let (client, driver) = tunnel::connect(stream, &SETTINGS, Budget::unlimited()).await?;
     let mut driver: Driver = Box::pin(driver);
     let settings = poll_fn(|cx| {
         let ended = driver.as_mut().poll(cx).is_ready();
-        let seen = opened(&opening);
-        if ended || !matches!(seen, Opening::Awaited(_)) { Poll::Ready(seen) } else { Poll::Pending }
+        let seen = peeked.borrow().clone();
+        if ended || !matches!(seen, PeekedSettings::Awaited(_)) { Poll::Ready(seen) } else { Poll::Pending }
     });
     match settings.await {
-        Opening::Settings(settings) => Ok((client, driver, settings)),
-        Opening::Awaited(bytes) | Opening::NotHttp2(bytes) => Err(ConnectError::NotHttp2(bytes)),
+        PeekedSettings::Received(settings) => Ok((client, driver, settings)),
+        PeekedSettings::Awaited(bytes) | PeekedSettings::NotHttp2(bytes) => {
+            Err(ConnectError::NotHttp2(bytes))
+        }
     }
-}
-
-fn opened(opening: &Rc<RefCell<Opening>>) -> Opening {
-    opening.borrow().clone()
 }
 
 /// The upgrade as an extended CONNECT.

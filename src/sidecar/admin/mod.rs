@@ -20,7 +20,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use regex::Regex;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 
 use self::render::Format;
 use super::drain_manager::DrainManager;
@@ -51,20 +51,12 @@ pub(super) struct Admin {
 
 /// Serves the port on this thread until the proxy ends.
 pub(super) fn run(admin: Admin, listener: std::net::TcpListener) -> std::io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build_local(tokio::runtime::LocalOptions::default())?;
-    let admin = Rc::new(admin);
-    runtime.block_on(async {
-        let listener = TcpListener::from_std(listener)?;
-        let serving = async {
-            loop {
-                let (socket, _) = net::accept(&listener).await;
-                tokio::task::spawn_local(Rc::clone(&admin).serve(socket));
-            }
-        };
-        admin.drain.forced.run_until_cancelled(serving).await;
-        Ok(())
+    net::serve_local(listener, async |listener| {
+        let admin = Rc::new(admin);
+        let accepting = net::accept_each(listener, |socket, _| {
+            tokio::task::spawn_local(Rc::clone(&admin).serve(socket));
+        });
+        admin.drain.forced.run_until_cancelled(accepting).await;
     })
 }
 
@@ -75,7 +67,7 @@ struct Endpoint {
     parameters: &'static [(&'static str, &'static str)],
     /// It changes something, which takes a POST.
     mutates: bool,
-    answer: fn(&Admin, &Query) -> Answer,
+    answer: fn(&Admin, &Query) -> Reply,
 }
 
 const STATS_PARAMETERS: &[(&str, &str)] = &[
@@ -90,7 +82,7 @@ const ENDPOINTS: &[Endpoint] = &[
         about: "the effective configuration, as JSON",
         parameters: &[],
         mutates: false,
-        answer: |admin, _| Answer::json(&admin.config_dump),
+        answer: |admin, _| Reply::json(&admin.config_dump),
     },
     Endpoint {
         path: "/drain_listeners",
@@ -108,21 +100,21 @@ const ENDPOINTS: &[Endpoint] = &[
         about: "this list",
         parameters: &[],
         mutates: false,
-        answer: |_, _| Answer::text(StatusCode::OK, help()),
+        answer: |_, _| Reply::text(StatusCode::OK, help()),
     },
     Endpoint {
         path: "/quitquitquit",
         about: "end the proxy",
         parameters: &[],
         mutates: true,
-        answer: |_, _| Answer { ends: true, ..Answer::ok() },
+        answer: |_, _| Reply { ends: true, ..Reply::ok() },
     },
     Endpoint {
         path: "/ready",
         about: "LIVE",
         parameters: &[],
         mutates: false,
-        answer: |_, _| Answer::text(StatusCode::OK, "LIVE\n"),
+        answer: |_, _| Reply::text(StatusCode::OK, "LIVE\n"),
     },
     Endpoint {
         path: "/reopen_logs",
@@ -131,7 +123,7 @@ const ENDPOINTS: &[Endpoint] = &[
         mutates: true,
         answer: |admin, _| {
             admin.access_log.reopen();
-            Answer::ok()
+            Reply::ok()
         },
     },
     Endpoint {
@@ -170,22 +162,22 @@ impl Admin {
         }
     }
 
-    fn answer<B>(&self, request: &Request<B>) -> Answer {
+    fn answer<B>(&self, request: &Request<B>) -> Reply {
         let path = request.uri().path();
         let Some(endpoint) = ENDPOINTS.iter().find(|endpoint| endpoint.path == path) else {
-            return Answer::text(StatusCode::NOT_FOUND, format!("invalid path. {}", help()));
+            return Reply::text(StatusCode::NOT_FOUND, format!("invalid path. {}", help()));
         };
         let method = request.method();
         if endpoint.mutates && method != Method::POST {
             let text = format!("Method {method} not allowed, POST required.");
-            return Answer::text(StatusCode::METHOD_NOT_ALLOWED, text);
+            return Reply::text(StatusCode::METHOD_NOT_ALLOWED, text);
         }
         (endpoint.answer)(self, &Query::parse(request.uri().query().unwrap_or_default()))
     }
 
-    fn drain_listeners(&self, query: &Query) -> Answer {
+    fn drain_listeners(&self, query: &Query) -> Reply {
         if query.has("inboundonly") && !self.inbound {
-            return Answer::ok();
+            return Reply::ok();
         }
         if query.has("skip_exit") {
             self.drain_manager.start();
@@ -198,16 +190,16 @@ impl Admin {
                 listener.cancel();
             });
         }
-        Answer::ok()
+        Reply::ok()
     }
 
-    fn stats(&self, query: &Query, format: &str) -> Answer {
+    fn stats(&self, query: &Query, format: &str) -> Reply {
         let Some(format) = Format::named(format) else {
-            return Answer::text(StatusCode::BAD_REQUEST, "usage: /stats?format=(json|prometheus|text)\n\n");
+            return Reply::text(StatusCode::BAD_REQUEST, "usage: /stats?format=(json|prometheus|text)\n\n");
         };
         let filter = match query.value("filter").map(Regex::new).transpose() {
             Ok(filter) => filter,
-            Err(error) => return Answer::text(StatusCode::BAD_REQUEST, format!("Invalid regex: {error}\n")),
+            Err(error) => return Reply::text(StatusCode::BAD_REQUEST, format!("Invalid regex: {error}\n")),
         };
         let mut snapshot = self.snapshot();
         snapshot.retain(|(scope, name), reading| {
@@ -215,9 +207,9 @@ impl Admin {
                 && filter.as_ref().is_none_or(|filter| filter.is_match(&render::full_name(scope, name)))
         });
         match format {
-            Format::Text => Answer::text(StatusCode::OK, render::text(&snapshot)),
-            Format::Prometheus => Answer::text(StatusCode::OK, render::prometheus(&snapshot)),
-            Format::Json => Answer::json(&render::json(&snapshot)),
+            Format::Text => Reply::text(StatusCode::OK, render::text(&snapshot)),
+            Format::Prometheus => Reply::text(StatusCode::OK, render::prometheus(&snapshot)),
+            Format::Json => Reply::json(&render::json(&snapshot)),
         }
     }
 
@@ -288,7 +280,7 @@ fn decoded(text: &str) -> String {
 
 /// What a request gets.
 #[derive(Debug)]
-struct Answer {
+struct Reply {
     status: StatusCode,
     content_type: &'static str,
     body: String,
@@ -296,7 +288,7 @@ struct Answer {
     ends: bool,
 }
 
-impl Answer {
+impl Reply {
     fn text(status: StatusCode, body: impl Into<String>) -> Self {
         Self { status, content_type: TEXT, body: body.into(), ends: false }
     }

@@ -9,11 +9,12 @@ use bytes::BytesMut;
 use http::header::{CONNECTION, HOST};
 use http::{HeaderName, HeaderValue, Method, StatusCode, Version};
 
+use super::super::connection_info::ConnectionInfo;
 use super::super::headers;
 use super::super::http1::{CODEC_ERROR, HeadOutcome, Http1};
-use super::super::reset::Gone;
+use super::super::reset::DownstreamReset;
 use super::super::stream;
-use super::super::worker::{ConnectionInfo, CountedRecord, Worker};
+use super::super::worker::{CountedRecord, Worker};
 use super::target::split_target;
 use super::{Downstream, Incoming};
 use crate::access_log::Protocol;
@@ -81,7 +82,8 @@ pub(in crate::sidecar) fn serve(
     }
 }
 
-/// The next request and the connection that its body is read from. Answers what is none, and ends the connection with it.
+/// The next request and the connection that its body is read from. Bytes that are not a request are answered, and the
+/// connection ends with that.
 async fn request(
     worker: &Worker,
     mut connection: Box<Http1>,
@@ -99,7 +101,7 @@ async fn request(
         head
     });
     let head = head.await;
-    // Otherwise nothing came.
+    // No record: the connection ended before the first byte.
     let mut record = record?;
     let refusal = match head {
         Ok(Some(head)) => match accept(head, &mut connection) {
@@ -112,7 +114,7 @@ async fn request(
         },
         Err(HeadOutcome::Malformed(error)) => Refusal::from(error),
         Ok(None) | Err(HeadOutcome::Closed) => {
-            Gone::Disconnected.note(&mut record);
+            DownstreamReset::Disconnected.note(&mut record);
             record.finish();
             return None;
         }
@@ -121,7 +123,7 @@ async fn request(
     None
 }
 
-/// A request that is answered without being one (Envoy's codec errors).
+/// The answer to bytes that are not a request (Envoy's codec errors).
 pub(super) struct Refusal {
     status: StatusCode,
     body: &'static str,
@@ -212,14 +214,14 @@ fn joined_hosts(fields: &Fields) -> Option<HeaderValue> {
     if hosts.is_empty() { None } else { HeaderValue::from_bytes(&hosts.join(&b","[..])).ok() }
 }
 
-/// Answers what is no request, leaves its line, and closes.
+/// Answers bytes that are not a request, leaves their line, and closes.
 async fn refuse(worker: &Worker, mut connection: Http1, mut record: CountedRecord, refusal: &Refusal) {
     let stats = &worker.stats.connection_manager;
     stats.cx_protocol_error.increment();
     stats.rq_completed.count(refusal.status);
     record.response_code = refusal.status.as_u16();
     record.bytes_sent = refusal.body.len() as u64;
-    Gone::ProtocolError(refusal.details).note(&mut record);
+    DownstreamReset::ProtocolError(refusal.details).note(&mut record);
     let mut fields = headers::local_reply(refusal.body);
     headers::prepare_response(refusal.status, &mut fields, false, worker.connection_manager.server_name);
     fields.set(CONNECTION, HeaderValue::from_static("close"));

@@ -1,7 +1,6 @@
 //! The HTTP/2 codec of the listener: the task of a connection accepts streams, each of which has a task of its own.
 
 use std::borrow::Cow;
-use std::cell::Cell;
 use std::rc::Rc;
 
 use bytes::BytesMut;
@@ -9,14 +8,15 @@ use http::header::{CONTENT_LENGTH, HOST};
 use http::uri::{Authority, PathAndQuery};
 use http::{HeaderName, HeaderValue, Method, Request};
 
+use super::super::connection_info::ConnectionInfo;
 use super::super::headers;
 use super::super::http1;
-use super::super::reset::Gone;
+use super::super::reset::DownstreamReset;
 use super::super::socket::Socket;
 use super::super::stats::Active;
 use super::super::stream;
-use super::super::worker::{ConnectionInfo, Worker};
-use super::{Downstream, Http2Stream, Incoming};
+use super::super::worker::Worker;
+use super::{ConnectionState, Downstream, Http2Stream, Incoming};
 use crate::access_log::{Protocol, ResponseFlag};
 use crate::http1::{MAX_FIELDS, MAX_HEAD_BYTES};
 use crate::tunnel::{Reason, Server, Settings, StreamError};
@@ -28,41 +28,6 @@ const INVALID_FIELD: &str = "http2.invalid.header.field";
 
 /// What Envoy logs for a malformed request.
 const VIOLATION: &str = "http2.violation.of.messaging.rule";
-
-/// What Envoy logs for the other streams of a connection that is given up because its peer broke the protocol.
-const CODEC_ERROR: &str = "codec_error:The_user_callback_function_failed";
-
-/// What the streams of one connection know of it.
-#[derive(Debug, Default)]
-pub(in crate::sidecar) struct ConnectionState {
-    /// It is given up because its peer broke the protocol.
-    broken: Cell<bool>,
-    /// A response has gone out with which the connection begins to drain.
-    draining: Cell<bool>,
-}
-
-impl ConnectionState {
-    /// Sends GOAWAY before the response head that has to follow at once: that one wakes the task of the connection.
-    pub(super) fn go_away(&self) {
-        self.draining.set(true);
-    }
-
-    /// Whether it has been told to.
-    pub(super) fn is_draining(&self) -> bool {
-        self.draining.get()
-    }
-
-    /// Why a stream is gone, given how it ended.
-    pub(super) fn gone(&self, error: StreamError) -> Gone {
-        match (error, self.broken.get()) {
-            (StreamError::Reset(reason), _) => Gone::Reset(reason),
-            (StreamError::Protocol(_), _) | (_, true) => Gone::ProtocolError(CODEC_ERROR),
-            (StreamError::ConnectionLost | StreamError::GoAway | StreamError::Malformed, false) => {
-                Gone::Disconnected
-            }
-        }
-    }
-}
 
 /// Serves a connection to its end.
 pub(in crate::sidecar) async fn serve(
@@ -112,7 +77,7 @@ pub(in crate::sidecar) async fn serve(
         let stream = Http2Stream { stream, respond, head_sent: false, connection: Rc::clone(&state) };
         tokio::task::spawn_local(serve_stream(&worker, &request, stream, &info));
     }
-    // What was sent last must not be destroyed by the reset that closing with unread bytes would become.
+    // Closing with unread bytes would become a reset, which destroys what was sent last.
     if let Some(mut socket) = server.abandon() {
         http1::drain(&mut socket, manager.delayed_close_timeout).await;
     }
@@ -187,9 +152,9 @@ async fn refuse_connection(
 ) {
     worker.stats.connection_manager.cx_protocol_error.increment();
     let mut record = worker.record(info, Protocol::Http2);
-    Gone::ProtocolError(details).note(&mut record);
+    DownstreamReset::ProtocolError(details).note(&mut record);
     record.finish();
-    state.broken.set(true);
+    state.break_off();
     if let Some(mut socket) = server.abandon() {
         http1::drain(&mut socket, worker.connection_manager.delayed_close_timeout).await;
     }

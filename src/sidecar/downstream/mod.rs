@@ -1,9 +1,10 @@
-//! The downstream side of a stream: who asked, over which codec, and how an answer gets there.
+//! The downstream half of a stream: who asked, over which codec, and how an answer gets there.
 
 pub(super) mod http1;
 pub(super) mod http2;
 mod target;
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -12,15 +13,55 @@ use ::http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use ::http::{HeaderValue, StatusCode, Version};
 use bytes::{Bytes, BytesMut};
 
-use self::http2::ConnectionState;
-use super::exchange::Leg;
+use super::connection_info::DownstreamTls;
+use super::half::Half;
 use super::http1::{CODEC_ERROR, Http1, ReadEnd};
-use super::reset::Gone;
-use super::worker::{CountedRecord, DownstreamTls};
+use super::reset::DownstreamReset;
+use super::worker::CountedRecord;
 use crate::access_log::Protocol;
 use crate::http1::{Fields, Framing, ResponseHead};
-use crate::tunnel::{Reason, Respond, Stream};
+use crate::tunnel::{Reason, Respond, Stream, StreamError};
 use crate::websocket::extended_connect::{self, RequestParts};
+
+/// What Envoy logs for the other streams of a connection that is given up because its peer broke the protocol.
+const CONNECTION_BROKEN: &str = "codec_error:The_user_callback_function_failed";
+
+/// What the streams of one HTTP/2 connection share.
+#[derive(Debug, Default)]
+struct ConnectionState {
+    /// The connection is given up because its peer broke the protocol.
+    broken: Cell<bool>,
+    /// A response has gone out with which the connection begins to drain.
+    draining: Cell<bool>,
+}
+
+impl ConnectionState {
+    /// Has GOAWAY sent before the response head that has to follow at once: the head wakes the task of the connection.
+    fn go_away(&self) {
+        self.draining.set(true);
+    }
+
+    /// Whether GOAWAY is on its way.
+    fn is_draining(&self) -> bool {
+        self.draining.get()
+    }
+
+    /// Gives the connection up because its peer broke the protocol.
+    fn break_off(&self) {
+        self.broken.set(true);
+    }
+
+    /// Why a stream was reset, given how it ended.
+    fn reset(&self, error: StreamError) -> DownstreamReset {
+        match (error, self.broken.get()) {
+            (StreamError::Reset(reason), _) => DownstreamReset::RemoteReset(reason),
+            (StreamError::Protocol(_), _) | (_, true) => DownstreamReset::ProtocolError(CONNECTION_BROKEN),
+            (StreamError::ConnectionLost | StreamError::GoAway | StreamError::Malformed, false) => {
+                DownstreamReset::Disconnected
+            }
+        }
+    }
+}
 
 /// One stream as the downstream codec gives it.
 #[derive(Debug)]
@@ -34,10 +75,10 @@ pub(super) enum Downstream {
 /// A stream of an HTTP/2 connection and its answer.
 #[derive(Debug)]
 pub(super) struct Http2Stream {
-    pub(super) stream: Stream,
-    pub(super) respond: Respond,
-    pub(super) head_sent: bool,
-    pub(super) connection: Rc<ConnectionState>,
+    stream: Stream,
+    respond: Respond,
+    head_sent: bool,
+    connection: Rc<ConnectionState>,
 }
 
 /// A request as its codec decoded it.
@@ -64,17 +105,17 @@ impl Downstream {
         }
     }
 
-    /// Ready when the peer goes away although there is nothing more to read of its request.
-    pub(super) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<Gone> {
+    /// Ready when the peer goes away although nothing of its request is left to be read.
+    pub(super) fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<DownstreamReset> {
         match self {
-            Self::Http1(connection) => connection.poll_closed(cx).map(|()| Gone::Disconnected),
+            Self::Http1(connection) => connection.poll_closed(cx).map(|()| DownstreamReset::Disconnected),
             Self::Http2(http2) => {
                 let error = if http2.head_sent {
                     std::task::ready!(http2.stream.poll_reset(cx))
                 } else {
                     std::task::ready!(http2.respond.poll_reset(cx))
                 };
-                Poll::Ready(http2.connection.gone(error))
+                Poll::Ready(http2.connection.reset(error))
             }
         }
     }
@@ -103,7 +144,7 @@ impl Downstream {
     ///
     /// # Errors
     /// The peer is gone.
-    pub(super) fn send_interim(&mut self, status: StatusCode, fields: Fields) -> Result<(), Gone> {
+    pub(super) fn send_interim(&mut self, status: StatusCode, fields: Fields) -> Result<(), DownstreamReset> {
         match self {
             Self::Http1(connection) => {
                 let mut head = BytesMut::new();
@@ -114,7 +155,7 @@ impl Downstream {
             Self::Http2(http2) => {
                 let head = extended_connect::response_to_http2(status, &fields);
                 let connection = &http2.connection;
-                http2.respond.interim(head).map_err(|error| connection.gone(error))
+                http2.respond.interim(head).map_err(|error| connection.reset(error))
             }
         }
     }
@@ -128,7 +169,7 @@ impl Downstream {
         status: StatusCode,
         mut fields: Fields,
         end: bool,
-    ) -> Result<(), Gone> {
+    ) -> Result<(), DownstreamReset> {
         match self {
             Self::Http1(connection) => {
                 let mut chunked = false;
@@ -156,7 +197,7 @@ impl Downstream {
                 http2.head_sent = true;
                 let head = extended_connect::response_to_http2(status, &fields);
                 let Http2Stream { stream, respond, connection, .. } = &mut **http2;
-                respond.head(stream, head, end).map_err(|error| connection.gone(error))
+                respond.head(stream, head, end).map_err(|error| connection.reset(error))
             }
         }
     }
@@ -168,15 +209,15 @@ impl Downstream {
         }
     }
 
-    /// Ends an HTTP/2 stream early, after what was sent before has gone out. A peer that takes nothing of it for
-    /// `patience` loses it.
-    pub(super) async fn reset(&mut self, code: Reason, patience: Duration) {
+    /// Resets an HTTP/2 stream after what was sent before has gone out, or when the peer has taken nothing of it for
+    /// `flush_timeout`.
+    pub(super) async fn reset(&mut self, code: Reason, flush_timeout: Duration) {
         let Self::Http2(http2) = self else { return };
-        http2.stream.drained(patience).await;
+        http2.stream.drained(flush_timeout).await;
         self.reset_now(code);
     }
 
-    /// Ends an HTTP/2 stream with everything that was sent and has not gone out.
+    /// Resets an HTTP/2 stream; what was sent and has not gone out is lost.
     pub(super) fn reset_now(&mut self, code: Reason) {
         let Self::Http2(http2) = self else { return };
         if http2.head_sent {
@@ -187,55 +228,56 @@ impl Downstream {
     }
 }
 
-impl Leg for Downstream {
-    type End = Gone;
+impl Half for Downstream {
+    type Reset = DownstreamReset;
 
-    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Gone>> {
+    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, DownstreamReset>> {
         match self {
             Self::Http1(connection) => connection.poll_data(cx).map_err(|end| match end {
-                ReadEnd::Closed => Gone::Disconnected,
-                ReadEnd::Malformed => Gone::ProtocolError(CODEC_ERROR),
+                ReadEnd::Closed => DownstreamReset::Disconnected,
+                ReadEnd::Malformed => DownstreamReset::ProtocolError(CODEC_ERROR),
             }),
             Self::Http2(http2) => {
                 let connection = &http2.connection;
-                http2.stream.poll_data(cx).map_err(|error| connection.gone(error))
+                http2.stream.poll_data(cx).map_err(|error| connection.reset(error))
             }
         }
     }
 
-    fn is_framed(&self) -> bool {
-        matches!(self, Self::Http2(_))
-    }
-
-    fn note_waiting(&mut self, is_waiting: bool) {
-        if let Self::Http2(http2) = self {
-            http2.stream.note_waiting(is_waiting);
-        }
-    }
-
-    fn release(&mut self, length: usize) {
-        if let Self::Http2(http2) = self {
-            http2.stream.release(length);
-        }
-    }
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Gone>> {
+    fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), DownstreamReset>> {
         match self {
-            Self::Http1(connection) => connection.poll_ready(cx).map_err(|_| Gone::Disconnected),
+            Self::Http1(_) => Poll::Pending,
+            Self::Http2(http2) => {
+                let connection = &http2.connection;
+                http2.stream.poll_stalled(cx).map_err(|error| connection.reset(error))
+            }
+        }
+    }
+
+    fn take_received(&mut self) -> usize {
+        match self {
+            Self::Http1(connection) => connection.take_received(),
+            Self::Http2(http2) => http2.stream.take_received(),
+        }
+    }
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), DownstreamReset>> {
+        match self {
+            Self::Http1(connection) => connection.poll_ready(cx).map_err(|_| DownstreamReset::Disconnected),
             Self::Http2(http2) => http2.stream.poll_ready(cx).map(Ok),
         }
     }
 
-    fn send(&mut self, data: Bytes) -> Result<(), Gone> {
+    fn send(&mut self, data: Bytes) -> Result<(), DownstreamReset> {
         match self {
             Self::Http1(connection) => {
                 connection.send(data);
                 Ok(())
             }
             Self::Http2(http2) => http2.stream.send(data).map_err(|error| {
-                // A stream that was reset meanwhile says so when it is asked, and not here.
+                // `h2` does not say here why a stream takes nothing; it does when it is asked for a reset.
                 let reset = http2.stream.poll_reset(&mut Context::from_waker(Waker::noop()));
-                http2.connection.gone(if let Poll::Ready(reset) = reset { reset } else { error })
+                http2.connection.reset(if let Poll::Ready(reset) = reset { reset } else { error })
             }),
         }
     }
@@ -247,9 +289,9 @@ impl Leg for Downstream {
         }
     }
 
-    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Gone>> {
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), DownstreamReset>> {
         match self {
-            Self::Http1(connection) => connection.poll_flush(cx).map_err(|_| Gone::Disconnected),
+            Self::Http1(connection) => connection.poll_flush(cx).map_err(|_| DownstreamReset::Disconnected),
             Self::Http2(_) => Poll::Ready(Ok(())),
         }
     }

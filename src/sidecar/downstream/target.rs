@@ -1,4 +1,4 @@
-//! The target of an HTTP/1.1 request (RFC 9112 section 3.2): whose it is, and its path, as Envoy's codec takes it apart
+//! The target of an HTTP/1.1 request (RFC 9112 section 3.2), taken apart into authority and path as Envoy's codec does it
 //! (`BalsaParser`'s `isUrlValid`, `ServerConnectionImpl::handlePath`, `Utility::Url`).
 
 use bytes::Bytes;
@@ -7,18 +7,18 @@ use http::{HeaderValue, Method};
 use super::super::http1::CODEC_ERROR;
 use super::http1::Refusal;
 
-/// The authority and the path.
-pub(super) type Target = (Option<HeaderValue>, Option<HeaderValue>);
+/// An authority and a path.
+pub(super) type AuthorityAndPath = (Option<HeaderValue>, Option<HeaderValue>);
 
 /// The authority and the path of a request with this target and this `Host`, which counts where the target is a path.
 ///
 /// # Errors
-/// [`Refusal`] of a target that is none, or that two hops could read in two ways.
+/// [`Refusal`]: the target is malformed, or two hops could read it in two ways.
 pub(super) fn split_target(
     method: &Method,
     target: Bytes,
     host: Option<HeaderValue>,
-) -> Result<Target, Refusal> {
+) -> Result<AuthorityAndPath, Refusal> {
     let malformed = || Refusal::bad_request(CODEC_ERROR);
     let value = |bytes: Bytes| HeaderValue::from_maybe_shared(bytes).map_err(|_| malformed());
     if !target.iter().all(u8::is_ascii_graphic) {
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_target_or_could_be_read_in_two_ways_is_refused() {
+    fn a_malformed_target_and_one_of_two_readings_are_refused() {
         for (method, target, details) in [
             ("GET", "a", "http1.codec_error"),
             ("GET", "?a", "http1.codec_error"),

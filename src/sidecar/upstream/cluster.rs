@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::super::http1::Http1;
-use super::super::reset::Reset;
+use super::super::reset::UpstreamReset;
 use super::super::socket::Socket;
 use super::super::stats::{Active, ClusterStats};
 use super::Ready;
@@ -38,7 +38,7 @@ pub(in crate::sidecar) struct Cluster {
     pub(in crate::sidecar) host: Option<SocketAddr>,
     /// What it has counted.
     pub(in crate::sidecar) stats: Arc<ClusterStats>,
-    /// Where what its HTTP/2 streams hold counts.
+    /// What its HTTP/2 streams hold is charged to this.
     budget: Rc<Budget>,
     config: mesh::Cluster,
     bind_source: Option<IpAddr>,
@@ -75,12 +75,12 @@ impl Cluster {
     /// A connection or stream for one request.
     ///
     /// # Errors
-    /// [`Reset`]: the connection could not be opened.
+    /// [`UpstreamReset`]: the connection could not be opened.
     pub(in crate::sidecar) async fn take(
         &self,
         host: SocketAddr,
         downstream: Protocol,
-    ) -> Result<Ready, Reset> {
+    ) -> Result<Ready, UpstreamReset> {
         let http2 = match self.config.protocol {
             UpstreamProtocol::Http1 => false,
             UpstreamProtocol::Http2 => true,
@@ -100,12 +100,12 @@ impl Cluster {
             return Ok(Ready::Http1(Box::new(Http1::to_upstream(socket, counted)), local_address));
         }
         let dial = || self.dial_http2(host);
-        let most_streams = self.config.max_concurrent_streams as usize;
+        let max_streams = self.config.max_concurrent_streams as usize;
         let lifetime = Lifetime {
             idle_timeout: self.config.idle_timeout,
             max_connection_duration: self.config.max_connection_duration,
         };
-        let lease = self.http2.take(most_streams, lifetime, dial, &self.stats).await?;
+        let lease = self.http2.take(max_streams, lifetime, dial, &self.stats).await?;
         Ok(Ready::Http2(lease))
     }
 
@@ -113,7 +113,7 @@ impl Cluster {
     fn dial_http2(
         &self,
         host: SocketAddr,
-    ) -> impl Future<Output = Result<Dialled<impl Future<Output = ()> + use<>>, Reset>> + use<> {
+    ) -> impl Future<Output = Result<Dialled<impl Future<Output = ()> + use<>>, UpstreamReset>> + use<> {
         let (source, limit) = (self.bind_source, self.config.connect_timeout);
         let (stats, tls, budget) = (Arc::clone(&self.stats), self.tls.clone(), Rc::clone(&self.budget));
         async move {
@@ -128,7 +128,7 @@ impl Cluster {
                 initial_connection_window_size: CONNECTION_WINDOW,
             };
             let (client, driver) = tunnel::connect(socket, &settings, budget).await?;
-            // How it ended, every stream on it has been told.
+            // Every stream on the connection has been told how it ended.
             let driver = async move {
                 let _counted = counted;
                 drop(driver.await);
@@ -138,8 +138,8 @@ impl Cluster {
     }
 
     /// Counts how a stream was reset.
-    pub(in crate::sidecar) fn note_reset(&self, reset: &Reset) {
-        if *reset == Reset::RemoteReset {
+    pub(in crate::sidecar) fn note_reset(&self, reset: &UpstreamReset) {
+        if *reset == UpstreamReset::RemoteReset {
             self.stats.rq_rx_reset.increment();
         }
     }
@@ -151,10 +151,10 @@ impl Cluster {
 }
 
 /// Counts a connection that could not be opened; a timeout is a failure too.
-fn noted<T>(dialled: Result<T, Reset>, stats: &ClusterStats) -> Result<T, Reset> {
+fn noted<T>(dialled: Result<T, UpstreamReset>, stats: &ClusterStats) -> Result<T, UpstreamReset> {
     if let Err(reset) = &dialled {
         stats.cx_connect_fail.increment();
-        if *reset == Reset::ConnectionTimeout {
+        if *reset == UpstreamReset::ConnectionTimeout {
             stats.cx_connect_timeout.increment();
         }
     }
@@ -168,7 +168,7 @@ async fn dial(
     limit: Duration,
     tls: Option<&tls::Upstream>,
     http2: bool,
-) -> Result<(Socket, SocketAddr), Reset> {
+) -> Result<(Socket, SocketAddr), UpstreamReset> {
     let deadline = Instant::now() + limit;
     let stream = net::connect(host, source, limit).await?;
     let local_address = stream.local_addr().map_err(|error| failure(&error))?;
@@ -176,19 +176,19 @@ async fn dial(
         None => stream.into(),
         Some(tls) => {
             let connected = tokio::time::timeout_at(deadline, tls.connect(stream, http2)).await;
-            connected.map_err(|_| Reset::ConnectionTimeout)??.into()
+            connected.map_err(|_| UpstreamReset::ConnectionTimeout)??.into()
         }
     };
     Ok((socket, local_address))
 }
 
-impl From<HandshakeError> for Reset {
+impl From<HandshakeError> for UpstreamReset {
     fn from(error: HandshakeError) -> Self {
         Self::ConnectionFailure(error.reason.map(Cow::Owned))
     }
 }
 
-impl From<ConnectError> for Reset {
+impl From<ConnectError> for UpstreamReset {
     fn from(error: ConnectError) -> Self {
         match error {
             ConnectError::TimedOut { .. } => Self::ConnectionTimeout,
@@ -198,8 +198,8 @@ impl From<ConnectError> for Reset {
 }
 
 /// Envoy's words for a failed `connect`: the system's text, without the number that Rust appends.
-fn failure(error: &io::Error) -> Reset {
+fn failure(error: &io::Error) -> UpstreamReset {
     let text = error.to_string();
     let text = text.split(" (os error").next().unwrap_or_default();
-    Reset::ConnectionFailure(Some(Cow::Owned(format!("delayed connect error: {text}"))))
+    UpstreamReset::ConnectionFailure(Some(Cow::Owned(format!("delayed connect error: {text}"))))
 }

@@ -1,5 +1,6 @@
 //! HTTP/2 connections of a cluster: one carries all streams until the peer's limit, then another is dialled, as Envoy
-//! does (`h2` itself would queue); so it is while its streams hold very much for peers that do not read.
+//! does (`h2` itself would queue). Another is dialled, too, while the streams of one hold very much for peers that do not
+//! read.
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
@@ -11,7 +12,7 @@ use http::Request;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
-use super::super::reset::Reset;
+use super::super::reset::UpstreamReset;
 use super::super::stats::{Active, ClusterStats};
 use crate::tunnel::{AwaitedResponse, Client, Stream};
 
@@ -24,12 +25,12 @@ pub(super) struct Http2Pool {
 #[derive(Debug, Default)]
 struct State {
     connections: Vec<Rc<Connection>>,
-    /// Those who wait for the connection that is being dialled; `None` if none is.
+    /// The requests that wait for the connection that is being dialled; `None` if none is.
     dialling: Option<Vec<oneshot::Sender<Outcome>>>,
 }
 
-/// What dialling brought one of those who wait; `None`: a connection, but no room left on it.
-type Outcome = Result<Option<StreamLease>, Reset>;
+/// What dialling brought to a request that waits; `None`: a connection, but no room left on it.
+type Outcome = Result<Option<StreamLease>, UpstreamReset>;
 
 /// One connection that takes streams.
 #[derive(Debug)]
@@ -39,13 +40,13 @@ struct Connection {
     active: Cell<usize>,
     /// Told of every change of `active`.
     changed: Notify,
-    most: usize,
+    max_streams: usize,
 }
 
 impl Connection {
     fn has_room(&self) -> bool {
         let client = self.client.borrow();
-        self.active.get() < self.most.min(client.max_streams()) && !client.is_strained()
+        self.active.get() < self.max_streams.min(client.max_streams()) && !client.is_strained()
     }
 
     fn set_active(&self, active: usize) {
@@ -111,11 +112,11 @@ impl StreamLease {
         &mut self,
         request: Request<()>,
         end: bool,
-    ) -> Result<(Stream, AwaitedResponse), Reset> {
+    ) -> Result<(Stream, AwaitedResponse), UpstreamReset> {
         self.connection.client.borrow_mut().open(request, end).map_err(|error| {
             // It has begun to drain (GOAWAY) or ended in between: no stream will be opened here again.
             self.pool.borrow_mut().forget(&self.connection);
-            Reset::from(error)
+            UpstreamReset::from(error)
         })
     }
 }
@@ -141,16 +142,16 @@ pub(super) struct Dialled<D> {
 
 impl Http2Pool {
     /// A stream on a connection with room, else on one that is being dialled, else on a new one. Dialling goes on when
-    /// the one who asked for it goes away, since others may wait for it too.
+    /// the request that caused it is cancelled, since others may wait for it too.
     pub(super) async fn take<D, F>(
         &self,
-        most_streams: usize,
+        max_streams: usize,
         lifetime: Lifetime,
         dial: impl Fn() -> F,
         cluster: &Arc<ClusterStats>,
-    ) -> Result<StreamLease, Reset>
+    ) -> Result<StreamLease, UpstreamReset>
     where
-        F: Future<Output = Result<Dialled<D>, Reset>> + 'static,
+        F: Future<Output = Result<Dialled<D>, UpstreamReset>> + 'static,
         D: Future<Output = ()> + 'static,
     {
         loop {
@@ -167,22 +168,22 @@ impl Http2Pool {
                 } else {
                     state.dialling = Some(vec![sender]);
                     let pool = Rc::clone(&self.state);
-                    tokio::task::spawn_local(dial_for_all(pool, most_streams, lifetime, dial()));
+                    tokio::task::spawn_local(dial_for_all(pool, max_streams, lifetime, dial()));
                 }
                 lease
             };
             let _pending = Active::begin(cluster, |stats| &stats.rq_pending);
             // The task that dials answers everyone; it is cut off only with the worker.
-            if let Some(lease) = lease.await.unwrap_or(Err(Reset::ConnectionTermination))? {
+            if let Some(lease) = lease.await.unwrap_or(Err(UpstreamReset::ConnectionTermination))? {
                 return Ok(lease);
             }
         }
     }
 }
 
-async fn dial_for_all<D, F>(pool: Rc<RefCell<State>>, most_streams: usize, lifetime: Lifetime, dial: F)
+async fn dial_for_all<D, F>(pool: Rc<RefCell<State>>, max_streams: usize, lifetime: Lifetime, dial: F)
 where
-    F: Future<Output = Result<Dialled<D>, Reset>>,
+    F: Future<Output = Result<Dialled<D>, UpstreamReset>>,
     D: Future<Output = ()> + 'static,
 {
     let outcome = dial.await;
@@ -191,7 +192,7 @@ where
         Ok(dialled) => dialled,
         Err(reset) => {
             for sender in waiting {
-                // Who does not wait any more does not need to know.
+                // A request that does not wait any more does not need to know.
                 let _ = sender.send(Err(reset.clone()));
             }
             return;
@@ -202,11 +203,11 @@ where
         local_address: dialled.local_address,
         active: Cell::new(0),
         changed: Notify::new(),
-        most: most_streams,
+        max_streams,
     });
     pool.borrow_mut().connections.push(Rc::clone(&connection));
     for sender in waiting {
-        // Who finds no room has to dial again. A lease that nobody takes is given back by being dropped.
+        // A request that finds no room has to dial again. A lease that is not taken is given back by being dropped.
         let _ = sender.send(Ok(connection.has_room().then(|| StreamLease::new(&connection, &pool))));
     }
     tokio::select! {

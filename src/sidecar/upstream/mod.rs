@@ -1,4 +1,4 @@
-//! The upstream side of a stream: one request on its way to the cluster's host, and its answer.
+//! The upstream half of a stream: one request on its way to the cluster's host, and its answer.
 
 pub(super) mod cluster;
 mod http1_pool;
@@ -17,10 +17,10 @@ use ::http::{HeaderValue, Method, StatusCode, Version};
 use bytes::{Bytes, BytesMut};
 
 use self::http2_pool::StreamLease;
-use super::exchange::Leg;
+use super::half::Half;
 use super::headers;
 use super::http1::Http1;
-use super::reset::Reset;
+use super::reset::UpstreamReset;
 use super::stats::{Active, ClusterStats};
 use crate::http1::{self, Fields, Framing, RequestHead, ResponseHead};
 use crate::tunnel::{AwaitedResponse, Reason, Stream};
@@ -29,7 +29,7 @@ use crate::websocket::opening::client as opening;
 
 /// How long an HTTP/2 upstream may take nothing of what is left of a request that was given up: Envoy's default of
 /// `delayed_close_timeout`, which is what an HTTP/1.1 peer gets.
-const LAST_BYTES_PATIENCE: Duration = Duration::from_secs(1);
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What Envoy's codec sends for a local reset.
 const LOCAL_RESET: Reason = Reason::INTERNAL_ERROR;
@@ -43,21 +43,21 @@ pub(super) struct ResponseParts {
     pub(super) fields: Fields,
     /// There is no body.
     pub(super) end: bool,
-    /// What it is to the request.
+    /// What it means to the request.
     pub(super) answer: Answer,
 }
 
-/// What a response is to its request.
+/// What a response means to its request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Answer {
-    /// One before the real one (1xx).
+    /// A response before the final one (1xx).
     Interim,
     /// The upgrade that was asked for: every byte after it is data.
     Switching,
     /// No upgrade although one was asked for, and no error either: Envoy's HTTP/1.1 codec drops what comes with it
     /// (`websocket_handshake_unsuccessful`).
     HandshakeUnsuccessful,
-    /// The answer.
+    /// The final response.
     Final,
 }
 
@@ -90,7 +90,7 @@ impl Ready {
         end: bool,
         mint_key: bool,
         stats: &Arc<ClusterStats>,
-    ) -> Result<Upstream, Reset> {
+    ) -> Result<Upstream, UpstreamReset> {
         let upgrade = extended_connect::is_upgrade(&request.fields)
             .then(|| request.fields.get(&UPGRADE).cloned())
             .flatten();
@@ -102,7 +102,7 @@ impl Ready {
                 let counted = Active::begin(stats, |stats| &stats.rq);
                 connection.expect_body(Framing::None);
                 let method = request.method.clone();
-                Ok(Upstream::Http1(Box::new(Http1Stream {
+                Ok(Upstream::Http1(Box::new(Http1Request {
                     connection,
                     local_address,
                     method,
@@ -113,12 +113,13 @@ impl Ready {
                 })))
             }
             Self::Http2(mut lease) => {
-                let http2 = extended_connect::request_to_http2(request).map_err(|_| Reset::ProtocolError)?;
+                let http2 =
+                    extended_connect::request_to_http2(request).map_err(|_| UpstreamReset::ProtocolError)?;
                 let (stream, response) = lease.open(http2, end)?;
                 let counted = Active::begin(stats, |stats| &stats.rq);
                 let streams = Active::begin(stats, |stats| &stats.http2_streams);
                 let http2 =
-                    Http2Stream { stream, response, upgrade, counted, _streams: streams, _lease: lease };
+                    Http2Request { stream, response, upgrade, counted, _streams: streams, _lease: lease };
                 Ok(Upstream::Http2(Box::new(http2)))
             }
         }
@@ -165,14 +166,14 @@ fn http1_head(
 #[derive(Debug)]
 pub(super) enum Upstream {
     /// On an HTTP/1.1 connection.
-    Http1(Box<Http1Stream>),
+    Http1(Box<Http1Request>),
     /// On a stream of an HTTP/2 connection.
-    Http2(Box<Http2Stream>),
+    Http2(Box<Http2Request>),
 }
 
 /// A request on an HTTP/1.1 connection.
 #[derive(Debug)]
-pub(super) struct Http1Stream {
+pub(super) struct Http1Request {
     connection: Box<Http1>,
     local_address: SocketAddr,
     method: Method,
@@ -186,7 +187,7 @@ pub(super) struct Http1Stream {
 
 /// A request on a stream of an HTTP/2 connection.
 #[derive(Debug)]
-pub(super) struct Http2Stream {
+pub(super) struct Http2Request {
     stream: Stream,
     response: AwaitedResponse,
     upgrade: Option<HeaderValue>,
@@ -197,21 +198,21 @@ pub(super) struct Http2Stream {
 
 impl Upstream {
     /// The next response head; after an interim one there is another.
-    pub(super) fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<ResponseParts, Reset>> {
+    pub(super) fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<ResponseParts, UpstreamReset>> {
         match self {
             Self::Http1(http1) => http1.poll_head(cx),
             Self::Http2(http2) => {
-                let Http2Stream { stream, response, upgrade, .. } = &mut **http2;
+                let Http2Request { stream, response, upgrade, .. } = &mut **http2;
                 let head = std::task::ready!(response.poll_head(stream, cx))?;
                 if head.status() == StatusCode::SWITCHING_PROTOCOLS {
                     // HTTP/2 has no such status (RFC 9113 section 8.6).
-                    return Poll::Ready(Err(Reset::ProtocolError));
+                    return Poll::Ready(Err(UpstreamReset::ProtocolError));
                 }
                 let (count, bytes) = extended_connect::response_size(&head);
                 if count > http1::MAX_FIELDS || bytes > http1::MAX_HEAD_BYTES {
                     // What Envoy's codec makes of a head that is too much for it.
                     stream.reset(Reason::INTERNAL_ERROR);
-                    return Poll::Ready(Err(Reset::RemoteReset));
+                    return Poll::Ready(Err(UpstreamReset::RemoteReset));
                 }
                 let (status, fields) = extended_connect::response_from_http2(&head, upgrade.as_ref());
                 let answer = match status {
@@ -228,7 +229,7 @@ impl Upstream {
     /// The connection for another request, if the exchange left it in order.
     pub(super) fn into_reusable(self) -> Option<(Box<Http1>, SocketAddr)> {
         let Self::Http1(http1) = self else { return None };
-        let Http1Stream { connection, local_address, reusable, .. } = *http1;
+        let Http1Request { connection, local_address, reusable, .. } = *http1;
         let in_order = connection.is_body_end() && connection.is_flushed() && !connection.has_read_ahead();
         (reusable && in_order).then_some((connection, local_address))
     }
@@ -263,7 +264,7 @@ impl Upstream {
                     return http2.stream.reset(LOCAL_RESET);
                 }
                 tokio::task::spawn_local(async move {
-                    http2.stream.drained(LAST_BYTES_PATIENCE).await;
+                    http2.stream.drained(FLUSH_TIMEOUT).await;
                     http2.stream.reset(LOCAL_RESET);
                 });
             }
@@ -271,14 +272,14 @@ impl Upstream {
     }
 }
 
-impl Http1Stream {
-    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<ResponseParts, Reset>> {
+impl Http1Request {
+    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<ResponseParts, UpstreamReset>> {
         // The request may still be on its way out.
         let _ = self.connection.poll_flush(cx);
         let head = match std::task::ready!(self.connection.poll_head(http1::parse_response, cx)) {
             Ok(Some(head)) => head,
-            Ok(None) => return Poll::Ready(Err(Reset::ConnectionTermination)),
-            Err(_) => return Poll::Ready(Err(Reset::ProtocolError)),
+            Ok(None) => return Poll::Ready(Err(UpstreamReset::ConnectionTermination)),
+            Err(_) => return Poll::Ready(Err(UpstreamReset::ProtocolError)),
         };
         let ResponseHead { status, version, mut fields } = head;
         if status.is_informational() || status == StatusCode::NO_CONTENT {
@@ -286,25 +287,26 @@ impl Http1Stream {
             if fields.contains(&TRANSFER_ENCODING)
                 || fields.get_all(&CONTENT_LENGTH).any(|length| length != "0")
             {
-                return Poll::Ready(Err(Reset::ProtocolError));
+                return Poll::Ready(Err(UpstreamReset::ProtocolError));
             }
             fields.remove(&CONTENT_LENGTH);
         }
         headers::ignore_h2c(&mut fields);
         let answer = self.answer(status, &fields);
-        // What it says of its length has to hold together even where that decides nothing.
+        // The fields that declare its length have to be well formed even where they decide nothing.
         let declared = match answer {
             Answer::Interim | Answer::Switching => Framing::None,
-            _ => Framing::of_response(&self.method, status, &fields).map_err(|_| Reset::ProtocolError)?,
+            _ => Framing::of_response(&self.method, status, &fields)
+                .map_err(|_| UpstreamReset::ProtocolError)?,
         };
         let framing = match answer {
             Answer::Interim => Framing::None,
             Answer::Switching => {
                 if let Some(key) = &self.minted_key {
                     if !opening::is_accepted(key, &fields) {
-                        return Poll::Ready(Err(Reset::ProtocolError));
+                        return Poll::Ready(Err(UpstreamReset::ProtocolError));
                     }
-                    // Who did not send the key has no use for it.
+                    // A client that did not send the key has no use for it.
                     fields.remove(&SEC_WEBSOCKET_ACCEPT);
                 }
                 Framing::Raw
@@ -347,52 +349,52 @@ impl Http1Stream {
     }
 }
 
-impl Leg for Upstream {
-    type End = Reset;
+impl Half for Upstream {
+    type Reset = UpstreamReset;
 
-    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Reset>> {
+    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, UpstreamReset>> {
         match self {
             Self::Http1(http1) => {
                 let switched = http1.connection.is_raw();
                 http1.connection.poll_data(cx).map_err(|_| {
                     // The end of the connection within a body of known length breaks the protocol.
-                    if switched { Reset::ConnectionTermination } else { Reset::ProtocolError }
+                    if switched { UpstreamReset::ConnectionTermination } else { UpstreamReset::ProtocolError }
                 })
             }
-            Self::Http2(http2) => http2.stream.poll_data(cx).map_err(Reset::from),
+            Self::Http2(http2) => http2.stream.poll_data(cx).map_err(UpstreamReset::from),
         }
     }
 
-    fn is_framed(&self) -> bool {
-        matches!(self, Self::Http2(_))
-    }
-
-    fn note_waiting(&mut self, is_waiting: bool) {
-        if let Self::Http2(http2) = self {
-            http2.stream.note_waiting(is_waiting);
-        }
-    }
-
-    fn release(&mut self, length: usize) {
-        if let Self::Http2(http2) = self {
-            http2.stream.release(length);
-        }
-    }
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Reset>> {
+    fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), UpstreamReset>> {
         match self {
-            Self::Http1(http1) => http1.connection.poll_ready(cx).map_err(|_| Reset::ConnectionTermination),
+            Self::Http1(_) => Poll::Pending,
+            Self::Http2(http2) => http2.stream.poll_stalled(cx).map_err(UpstreamReset::from),
+        }
+    }
+
+    fn take_received(&mut self) -> usize {
+        match self {
+            Self::Http1(http1) => http1.connection.take_received(),
+            Self::Http2(http2) => http2.stream.take_received(),
+        }
+    }
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), UpstreamReset>> {
+        match self {
+            Self::Http1(http1) => {
+                http1.connection.poll_ready(cx).map_err(|_| UpstreamReset::ConnectionTermination)
+            }
             Self::Http2(http2) => http2.stream.poll_ready(cx).map(Ok),
         }
     }
 
-    fn send(&mut self, data: Bytes) -> Result<(), Reset> {
+    fn send(&mut self, data: Bytes) -> Result<(), UpstreamReset> {
         match self {
             Self::Http1(http1) => {
                 http1.connection.send(data);
                 Ok(())
             }
-            Self::Http2(http2) => http2.stream.send(data).map_err(Reset::from),
+            Self::Http2(http2) => http2.stream.send(data).map_err(UpstreamReset::from),
         }
     }
 
@@ -403,9 +405,11 @@ impl Leg for Upstream {
         }
     }
 
-    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Reset>> {
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), UpstreamReset>> {
         match self {
-            Self::Http1(http1) => http1.connection.poll_flush(cx).map_err(|_| Reset::ConnectionTermination),
+            Self::Http1(http1) => {
+                http1.connection.poll_flush(cx).map_err(|_| UpstreamReset::ConnectionTermination)
+            }
             Self::Http2(_) => Poll::Ready(Ok(())),
         }
     }

@@ -80,7 +80,7 @@ async fn a_sessions_bytes_keep_their_order_by_way_of_h2_and_past_it() {
         let rest = [frame(DATA, 0, 1, b"three"), frame(DATA, END_STREAM, 1, b"four")].concat();
         peer.write_all(&rest).await.unwrap();
         // Nothing is taken before everything is there.
-        while client.arrivals.inbox(1).is_some() {
+        while client.buffers.of_stream(1).is_some() {
             yield_now().await;
         }
         for part in ["one", "two", "three", "four"] {

@@ -45,14 +45,11 @@ impl HeldEcho {
     /// Serves until the drain, which it obeys at once.
     pub(super) async fn serve(self, drain: Drain) -> io::Result<()> {
         let listener = TcpListener::from_std(self.listener)?;
-        let accept = async {
-            loop {
-                let (stream, _) = net::accept(&listener).await;
-                let session = session(stream, self.released.clone());
-                tokio::spawn(drain.forced.clone().run_until_cancelled_owned(session));
-            }
-        };
-        drain.graceful.run_until_cancelled(accept).await;
+        let accepting = net::accept_each(listener, |stream, _| {
+            let session = session(stream, self.released.clone());
+            tokio::spawn(drain.forced.clone().run_until_cancelled_owned(session));
+        });
+        drain.graceful.run_until_cancelled(accepting).await;
         Ok(())
     }
 }

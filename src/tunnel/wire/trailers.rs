@@ -1,12 +1,13 @@
-//! Pseudo-header fields in trailers, which are malformed (RFC 9113 section 8.1) and which `h2` drops without a word. Field
-//! blocks are looked through here, not decoded (RFC 7541): a name that refers to the dynamic table is not known, since only
-//! who decodes every block of a connection has that table.
+//! Finds pseudo-header fields in trailers, which are malformed (RFC 9113 section 8.1) and which `h2` ignores.
+//!
+//! Field blocks are looked through here, not decoded (RFC 7541): a name that refers to the dynamic table is not known,
+//! since the table takes decoding every block of the connection.
 
 use super::frame_header::{
     CONTINUATION, END_HEADERS, FRAME_HEADER_BYTES, FrameHeader, MAX_FRAME_BYTES, PADDED, PRIORITY,
 };
 
-/// A field block that is longer, over several frames, is not waited for: it is left to `h2`.
+/// A longer field block, over several frames, is not waited for: it is left to `h2`.
 const MAX_BLOCK_BYTES: usize = 4 * MAX_FRAME_BYTES;
 
 /// The first names of the static table are those of pseudo-header fields (RFC 7541 appendix A).
@@ -15,8 +16,8 @@ const LAST_PSEUDO_INDEX: usize = 14;
 /// What the first byte of a Huffman-coded name that begins with a colon has in its upper seven bits (RFC 7541 appendix B).
 const CODED_COLON: u8 = 0b1011_1000;
 
-/// Whether the trailers at the beginning of `read`, HEADERS and what continues them, have a pseudo-header field. `None`
-/// as long as they are not all there. What is malformed in another way is for `h2` to find.
+/// Whether the trailers at the beginning of `read`, HEADERS and CONTINUATION, have a pseudo-header field. `None` as long
+/// as they are not complete. Trailers that are malformed in another way are left to `h2`.
 pub(super) fn have_pseudo_field(read: &[u8]) -> Option<bool> {
     let mut block = Vec::new();
     let mut rest = read;
@@ -86,9 +87,9 @@ fn has_pseudo_field(mut block: &[u8]) -> Option<bool> {
 fn integer(block: &mut &[u8], prefix: u32) -> Option<usize> {
     let (&first, rest) = block.split_first()?;
     *block = rest;
-    let most = (1 << prefix) - 1;
-    let mut value = usize::from(first) & most;
-    if value < most {
+    let max = (1 << prefix) - 1;
+    let mut value = usize::from(first) & max;
+    if value < max {
         return Some(value);
     }
     // Nothing that fits into a block needs more bytes than these.

@@ -1,6 +1,6 @@
-//! The frames that `h2` writes, followed for two things that it does not tell. Which requests it has refused by itself: it
-//! answers a malformed one with RST_STREAM and never shows it (RFC 9113 section 8.1.1). And whether another frame may come
-//! next: not within a field block (section 4.3).
+//! Follows the frames that `h2` writes, for two things that `h2` does not tell. Which requests it has refused by itself:
+//! it answers a malformed one with RST_STREAM and never shows it (RFC 9113 section 8.1.1). And whether a frame of our
+//! own may come next: it may not come within a field block (section 4.3).
 
 use h2::Reason;
 
@@ -11,12 +11,12 @@ use super::frame_header::{
 /// The payload of RST_STREAM: an error code (RFC 9113 section 6.4).
 const ERROR_CODE_BYTES: usize = 4;
 
-/// Follows the frames in a stream of bytes, however it is cut.
+/// Follows the frames in a stream of bytes, however the stream is cut.
 #[derive(Debug, Default)]
-pub(super) struct Written {
-    /// The head of the frame that has begun, for RST_STREAM its payload too.
+pub(super) struct FrameTracker {
+    /// What has been written of the current frame's header; of RST_STREAM of its payload, too.
     begun: Vec<u8>,
-    /// So many bytes of payload are still to come.
+    /// How many bytes of payload are still to come.
     payload: usize,
     /// A field block has begun and not ended.
     in_field_block: bool,
@@ -24,18 +24,18 @@ pub(super) struct Written {
     last_protocol_error: u32,
 }
 
-impl Written {
+impl FrameTracker {
     /// The highest stream that was reset for a protocol error, 0 if none was.
     pub(super) fn last_protocol_error(&self) -> u32 {
         self.last_protocol_error
     }
 
-    /// Whether a frame of another stream may come next.
+    /// Whether another frame may come next.
     pub(super) fn is_between_frames(&self) -> bool {
         self.payload == 0 && self.begun.is_empty() && !self.in_field_block
     }
 
-    /// Reads on.
+    /// Follows the bytes that are written next.
     pub(super) fn feed(&mut self, mut bytes: &[u8]) {
         loop {
             let passed = self.payload.min(bytes.len());
@@ -49,11 +49,11 @@ impl Written {
             let taken = (wanted - self.begun.len()).min(bytes.len());
             self.begun.extend_from_slice(&bytes[..taken]);
             bytes = &bytes[taken..];
-            self.frame();
+            self.note_frame();
         }
     }
 
-    fn frame(&mut self) {
+    fn note_frame(&mut self) {
         let Some((header, payload)) = self.begun.split_first_chunk() else { return };
         let header = FrameHeader::parse(header);
         match header.kind {
@@ -85,11 +85,11 @@ mod tests {
         let empty: &[u8] = &[0, 0, 0, 4, 1, 0, 0, 0, 0];
         let all = [data, cancel, empty, protocol_error, data].concat();
         for part in 1..all.len() {
-            let mut written = Written::default();
+            let mut tracker = FrameTracker::default();
             for bytes in all.chunks(part) {
-                written.feed(bytes);
+                tracker.feed(bytes);
             }
-            assert_eq!(written.last_protocol_error(), 5, "in parts of {part}");
+            assert_eq!(tracker.last_protocol_error(), 5, "in parts of {part}");
         }
     }
 
@@ -97,14 +97,14 @@ mod tests {
     fn another_frame_may_come_between_frames_but_not_within_a_field_block() {
         let headers: &[u8] = &[0, 0, 1, HEADERS, 0, 0, 0, 0, 1, 7];
         let continuation: &[u8] = &[0, 0, 1, CONTINUATION, END_HEADERS, 0, 0, 0, 1, 7];
-        let mut written = Written::default();
-        assert!(written.is_between_frames());
+        let mut tracker = FrameTracker::default();
+        assert!(tracker.is_between_frames());
         let all = [headers, continuation].concat();
         for byte in &all[..all.len() - 1] {
-            written.feed(&[*byte]);
-            assert!(!written.is_between_frames());
+            tracker.feed(&[*byte]);
+            assert!(!tracker.is_between_frames());
         }
-        written.feed(&all[all.len() - 1..]);
-        assert!(written.is_between_frames());
+        tracker.feed(&all[all.len() - 1..]);
+        assert!(tracker.is_between_frames());
     }
 }

@@ -1,31 +1,35 @@
 //! One stream from its request head to its one line: Envoy's HTTP connection manager and router, as far as Istio
-//! configures them. Finds the route, tries the cluster, passes the exchange on, and says how it ended.
-
-mod local_reply;
+//! configures them. A stream goes through four phases: its request is checked and prepared ([`serve`]), a response is
+//! found for it ([`ActiveStream::respond`]), both bodies are relayed ([`ActiveStream::relay`]), and its line is written
+//! ([`ActiveStream::end`]).
 
 use std::borrow::Cow;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use futures_util::future::Either;
 use http::header::CONTENT_LENGTH;
 use http::{HeaderName, HeaderValue, StatusCode};
 use tokio::time::Instant;
+use tracing::Instrument;
 
-use super::attempts::{Attempts, Failure};
+use super::attempts::{Attempts, Failure, Replay};
 use super::downstream::{Downstream, Incoming};
-use super::exchange::{End, Exchange};
+use super::half::Half;
 use super::headers::{self, Rejection};
 use super::http1::Http1;
-use super::reset::{Gone, Reset};
+use super::relay::{EarlyEnd, Interruption, Relay};
+use super::reset::{DownstreamReset, UpstreamReset};
 use super::routes::Action;
 use super::stats::{Active, ConnectionManagerStats};
 use super::timers::Timers;
 use super::upstream::cluster::Cluster;
 use super::upstream::{Answer, ResponseParts, Upstream};
 use super::worker::{CountedRecord, Worker};
-use crate::access_log::{Protocol, ResponseFlag};
+use crate::access_log::{Protocol, Record, ResponseFlag};
 use crate::http1::Fields;
-use crate::mesh::RetryPolicy;
 use crate::tunnel::Reason;
 use crate::websocket::extended_connect::{self, RequestParts};
 
@@ -41,22 +45,25 @@ const STREAM_FLUSH_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 
 /// Serves one stream. Returns the HTTP/1.1 connection if another request may come on it.
 ///
-/// Not an `async fn`, which would keep its arguments beside what is made of them for as long as the session is open; and
-/// what is needed before and after the bodies are passed on is on the heap, and gone meanwhile.
+/// Not an `async fn`, which would keep its arguments beside what is made of them for as long as the session is open. What
+/// only the phases before and after the relay need is on the heap, and gone while the relay runs.
 pub(super) fn serve(
     worker: Rc<Worker>,
     downstream: Downstream,
     incoming: Incoming,
 ) -> impl Future<Output = Option<Box<Http1>>> {
+    // The request: checked, prepared for the next hop, put down in the record. This is done here and not when the stream
+    // has its first turn: a stream that never has one still has what was asked for in its line.
     let Incoming { mut request, protocol, tls, close, mut record } = incoming;
-    // Here, and not when the stream has its first turn: should there be none any more, its line says what was asked for.
     let upgrade = extended_connect::is_upgrade(&request.fields);
     let checked = headers::check_request(&mut request);
     if checked.is_ok() {
         headers::prepare_request(&mut request, upgrade, tls.as_deref());
     }
+    let downstream_address = record.downstream_remote_address;
     headers::note_request(&request, &mut record);
-    let stream = Box::new(ActiveStream {
+    let span = span(&record, downstream_address);
+    let mut stream = Box::new(ActiveStream {
         timers: Timers::new(&worker.connection_manager),
         upgraded: None,
         worker,
@@ -65,31 +72,48 @@ pub(super) fn serve(
         protocol,
         close,
     });
-    let beginning = Box::pin(stream.begin(request, upgrade, checked));
-    async move {
-        let (mut stream, begun) = beginning.await;
-        let ending = match begun {
-            Ok(answered) => stream.exchange(answered).await,
+    let responding = Box::pin(async move {
+        let responded = stream.respond(request, upgrade, checked).await;
+        (stream, responded)
+    });
+    let served = async move {
+        let (mut stream, responded) = responding.await;
+        let ending = match responded {
+            Ok(response) => stream.relay(response).await,
             Err(ending) => ending,
         };
         Box::pin(stream.end(ending)).await
-    }
+    };
+    // On the heap: a span costs nothing where nobody looks.
+    if span.is_disabled() { Either::Left(served) } else { Either::Right(Box::pin(served.instrument(span))) }
+}
+
+/// What the events of a stream have in common, if anybody looks at them (`RUST_LOG=websockets_cli::sidecar=debug`).
+fn span(record: &Record, downstream: SocketAddr) -> tracing::Span {
+    tracing::debug_span!(
+        "stream",
+        id = record.request_id.as_ref().and_then(|id| id.to_str().ok()),
+        protocol = record.protocol.map(Protocol::as_str),
+        %downstream,
+        upstream = tracing::field::Empty,
+    )
 }
 
 /// How a stream ended, as far as its downstream is concerned.
+#[derive(Debug)]
 enum Ending {
     /// The response is complete.
     Complete,
-    /// Nobody is there to answer.
-    Gone(Gone),
+    /// The downstream is not there any more to be answered.
+    Gone(DownstreamReset),
     /// The stream was reset for the memory that it held.
     Overloaded,
     /// The response was cut off; an HTTP/2 stream is reset with this code.
     Cut(Reason),
 }
 
-/// A stream whose response has begun.
-struct Answered {
+/// A response from the upstream whose head has been sent on.
+struct Response {
     cluster: Rc<Cluster>,
     upstream: Upstream,
     /// When the response has to be complete.
@@ -103,34 +127,30 @@ struct ActiveStream {
     /// Counts an upgrade that is taken.
     upgraded: Option<Active<ConnectionManagerStats>>,
     protocol: Protocol,
+    /// The HTTP/1.1 connection takes no other request.
     close: bool,
     timers: Timers,
 }
 
 impl ActiveStream {
-    /// Goes as far as the response head, if one comes from the upstream. Nobody needs the request any more then.
-    async fn begin(
-        mut self: Box<Self>,
+    /// Finds the route, tries its cluster and sends the response's head on. The request is not needed after this.
+    async fn respond(
+        &mut self,
         mut request: RequestParts,
         upgrade: bool,
         checked: Result<(), Rejection>,
-    ) -> (Box<Self>, Result<Answered, Ending>) {
-        let begun = self.ask(&mut request, upgrade, checked).await;
-        (self, begun)
-    }
-
-    async fn ask(
-        &mut self,
-        request: &mut RequestParts,
-        upgrade: bool,
-        checked: Result<(), Rejection>,
-    ) -> Result<Answered, Ending> {
+    ) -> Result<Response, Ending> {
         let worker = Rc::clone(&self.worker);
+        tracing::debug!(method = %request.method, authority = ?request.authority, path = ?request.path, "request");
+
+        // What this proxy refuses by itself, whatever the route.
         if let Err((status, details)) = checked {
             self.close |= status == StatusCode::BAD_REQUEST;
             return Err(self.local_reply(status, "", details));
         }
-        let Some(route) = worker.routes.find(request) else {
+
+        // The route.
+        let Some(route) = worker.routes.find(&request) else {
             self.stats().no_route.increment();
             self.record.response_flags.set(ResponseFlag::NoRouteFound);
             return Err(self.local_reply(StatusCode::NOT_FOUND, "", "route_not_found"));
@@ -140,78 +160,54 @@ impl ActiveStream {
             self.record.upstream_cluster = Some(cluster.name.clone());
         }
         if upgrade {
-            if !headers::is_upgrade_taken(request, &worker) {
+            if !headers::is_upgrade_taken(&request, &worker.connection_manager) {
                 self.stats().rq_ws_on_non_ws_route.increment();
                 return Err(self.local_reply(StatusCode::FORBIDDEN, "", "upgrade_failed"));
             }
             let stats = &worker.stats.connection_manager;
             self.upgraded = Some(Active::begin(stats, |stats| &stats.cx_upgrades));
         }
-        match &route.action {
+        let (cluster, timeout, retry) = match &route.action {
             Action::DirectResponse(status, body) => {
                 self.stats().rq_direct_response.increment();
-                Err(self.local_reply(*status, body, "direct_response"))
+                return Err(self.local_reply(*status, body, "direct_response"));
             }
             Action::UnknownCluster => {
                 self.stats().no_cluster.increment();
                 self.record.response_flags.set(ResponseFlag::NoClusterFound);
-                Err(self.local_reply(StatusCode::SERVICE_UNAVAILABLE, "", "cluster_not_found"))
+                return Err(self.local_reply(StatusCode::SERVICE_UNAVAILABLE, "", "cluster_not_found"));
             }
-            Action::Forward { cluster, timeout, retry } => {
-                let numbered = route.include_request_attempt_count;
-                self.forward(request, upgrade, cluster, *timeout, retry, numbered).await
-            }
-        }
-    }
+            Action::Forward { cluster, timeout, retry } => (cluster, *timeout, retry),
+        };
 
-    async fn forward(
-        &mut self,
-        request: &mut RequestParts,
-        upgrade: bool,
-        cluster: &Rc<Cluster>,
-        timeout: Option<Duration>,
-        retry: &RetryPolicy,
-        numbered: bool,
-    ) -> Result<Answered, Ending> {
+        // The upstream, until it answers or the policy gives up.
         if let Some(timeout) = timeout {
             request.fields.set(EXPECTED_TIMEOUT, headers::milliseconds(timeout));
         }
         let deadline = timeout.map(|timeout| Instant::now() + timeout);
-        let completed = self.downstream.is_request_complete().then(Instant::now);
-        let mint_key = self.worker.mint_websocket_key
+        let mint_key = worker.mint_websocket_key
             && self.protocol == Protocol::Http2
-            && extended_connect::is_websocket_without_key(request);
+            && extended_connect::is_websocket_without_key(&request);
         let mut attempts = Attempts {
+            completed: self.downstream.is_request_complete().then(Instant::now),
             downstream: &mut self.downstream,
             record: &mut self.record,
-            request,
+            request: &mut request,
             timers: &mut self.timers,
             protocol: self.protocol,
             upgrade,
             mint_key,
             cluster,
             retry,
-            numbered,
-            completed,
+            numbered: route.include_request_attempt_count,
             interim_sent: false,
+            replay: Replay::default(),
         };
         let tried = within(deadline, std::pin::pin!(attempts.run())).await.unwrap_or(Err(Failure::TimedOut));
         let completed = attempts.completed;
-        match tried {
-            Ok((upstream, head)) => self.answer(cluster, upstream, head, completed, deadline),
-            Err(failure) => Err(self.fail(cluster, failure)),
-        }
-    }
+        let (upstream, mut head) = tried.map_err(|failure| self.fail(cluster, failure))?;
 
-    /// Passes the response head on.
-    fn answer(
-        &mut self,
-        cluster: &Rc<Cluster>,
-        upstream: Upstream,
-        mut head: ResponseParts,
-        completed: Option<Instant>,
-        deadline: Option<Instant>,
-    ) -> Result<Answered, Ending> {
+        // The head of its answer.
         if let Some(since) = completed {
             let milliseconds = headers::milliseconds(since.elapsed());
             self.record.upstream_service_time = Some(milliseconds.clone());
@@ -223,9 +219,9 @@ impl ActiveStream {
             Answer::HandshakeUnsuccessful => "websocket_handshake_unsuccessful",
             _ => "via_upstream",
         }));
-        if let Err(gone) = self.send_head(head) {
+        if let Err(reset) = self.send_head(head) {
             upstream.abandon();
-            return Err(Ending::Gone(gone));
+            return Err(Ending::Gone(reset));
         }
         if end && answer == Answer::HandshakeUnsuccessful {
             upstream.abandon();
@@ -233,22 +229,85 @@ impl ActiveStream {
         }
         // The route's timeout is over once protocols are switched.
         let deadline = deadline.filter(|_| answer != Answer::Switching);
-        Ok(Answered { cluster: Rc::clone(cluster), upstream, deadline })
+        Ok(Response { cluster: Rc::clone(cluster), upstream, deadline })
     }
 
-    /// Passes both bodies on.
-    async fn exchange(&mut self, answered: Answered) -> Ending {
-        let Answered { cluster, mut upstream, deadline } = answered;
-        let mut exchange =
-            Exchange::new(&mut self.downstream, &mut upstream, &mut self.record, &mut self.timers);
-        let Some(end) = within(deadline, exchange.bodies()).await else {
+    /// What a request without a response head gets.
+    fn fail(&mut self, cluster: &Cluster, failure: Failure) -> Ending {
+        match failure {
+            Failure::Interrupted(Interruption::Downstream(DownstreamReset::ProtocolError(details)))
+                if self.protocol != Protocol::Http2 =>
+            {
+                self.stats().cx_protocol_error.increment();
+                self.record.response_flags.set(ResponseFlag::DownstreamProtocolError);
+                self.local_reply(StatusCode::BAD_REQUEST, "Bad Request", details)
+            }
+            Failure::Interrupted(Interruption::Downstream(reset)) => Ending::Gone(reset),
+            Failure::Interrupted(Interruption::Overloaded) => self.give_way(),
+            Failure::Interrupted(Interruption::Expired(expired)) => {
+                let details = expired.note(&mut self.record, &self.worker.stats.connection_manager);
+                let status = if self.downstream.is_request_complete() {
+                    StatusCode::GATEWAY_TIMEOUT
+                } else {
+                    StatusCode::REQUEST_TIMEOUT
+                };
+                self.local_reply(status, expired.body(), details)
+            }
+            Failure::NoHost => {
+                self.record.response_flags.set(ResponseFlag::NoHealthyUpstream);
+                let status = StatusCode::SERVICE_UNAVAILABLE;
+                cluster.stats.rq_completed.count(status);
+                self.local_reply(status, "no healthy upstream", "no_healthy_upstream")
+            }
+            Failure::TimedOut => {
+                self.record.response_flags.set(ResponseFlag::UpstreamRequestTimeout);
+                cluster.stats.rq_timeout.increment();
+                cluster.stats.rq_completed.count(StatusCode::GATEWAY_TIMEOUT);
+                self.local_reply(StatusCode::GATEWAY_TIMEOUT, "upstream request timeout", "response_timeout")
+            }
+            Failure::Reset { reset, retried, after_interim } => {
+                cluster.stats.rq_completed.count(reset.status());
+                self.record.response_flags.set(reset.flag());
+                self.record.upstream_transport_failure_reason =
+                    reset.transport_failure().map(|reason| Cow::Owned(reason.replace(' ', "_")));
+                self.local_reply(reset.status(), &reset.body(retried), reset.details(after_interim))
+            }
+        }
+    }
+
+    /// Answers by itself (Envoy's `sendLocalReply`).
+    fn local_reply(
+        &mut self,
+        status: StatusCode,
+        body: &str,
+        details: impl Into<Cow<'static, str>>,
+    ) -> Ending {
+        self.record.response_code_details = Some(details.into());
+        let fields = headers::local_reply(body);
+        let head = ResponseParts { status, fields, end: body.is_empty(), answer: Answer::Final };
+        let sent = self.send_head(head).and_then(|()| {
+            if !body.is_empty() {
+                self.record.bytes_sent += body.len() as u64;
+                self.downstream.send(Bytes::copy_from_slice(body.as_bytes()))?;
+                self.downstream.finish();
+            }
+            Ok(())
+        });
+        sent.map_or_else(Ending::Gone, |()| Ending::Complete)
+    }
+
+    /// Relays both bodies until the response is complete, or one side ends the stream.
+    async fn relay(&mut self, response: Response) -> Ending {
+        let Response { cluster, mut upstream, deadline } = response;
+        let mut relay = Relay::new(&mut self.downstream, &mut upstream, &mut self.record, &mut self.timers);
+        let Some(relayed) = within(deadline, relay.until_complete()).await else {
             upstream.abandon();
             cluster.stats.rq_timeout.increment();
             self.record.response_flags.set(ResponseFlag::UpstreamRequestTimeout);
             self.record.response_code_details = Some(Cow::Borrowed("response_timeout"));
             return Ending::Cut(Reason::INTERNAL_ERROR);
         };
-        match end {
+        match relayed {
             Ok(()) => {
                 if self.downstream.is_request_complete() {
                     if let Some(connection) = upstream.into_reusable() {
@@ -259,19 +318,19 @@ impl ActiveStream {
                 }
                 Ending::Complete
             }
-            Err(End::Gone(gone)) => {
-                upstream.abandon();
-                Ending::Gone(gone)
-            }
-            Err(End::Reset(reset)) => {
+            Err(EarlyEnd::Upstream(reset)) => {
                 cluster.note_reset(&reset);
                 self.cut_off(&reset)
             }
-            Err(End::Overloaded) => {
+            Err(EarlyEnd::Interrupted(Interruption::Downstream(reset))) => {
+                upstream.abandon();
+                Ending::Gone(reset)
+            }
+            Err(EarlyEnd::Interrupted(Interruption::Overloaded)) => {
                 upstream.abandon_now();
                 self.give_way()
             }
-            Err(End::Expired(expired)) => {
+            Err(EarlyEnd::Interrupted(Interruption::Expired(expired))) => {
                 upstream.abandon();
                 let details = expired.note(&mut self.record, &self.worker.stats.connection_manager);
                 self.record.response_code_details = Some(Cow::Borrowed(details));
@@ -288,14 +347,15 @@ impl ActiveStream {
         Ending::Overloaded
     }
 
-    fn cut_off(&mut self, reset: &Reset) -> Ending {
+    fn cut_off(&mut self, reset: &UpstreamReset) -> Ending {
         self.record.response_flags.set(reset.flag());
         self.record.response_code_details = Some(reset.details(true));
         Ending::Cut(reset.downstream_code())
     }
 
-    fn send_head(&mut self, head: ResponseParts) -> Result<(), Gone> {
+    fn send_head(&mut self, head: ResponseParts) -> Result<(), DownstreamReset> {
         let ResponseParts { status, mut fields, end, answer } = head;
+        tracing::debug!(%status, "response");
         let is_upgrade = self.upgraded.is_some() && extended_connect::is_upgrade(&fields);
         self.record.response_code = status.as_u16();
         self.stats().rq_completed.count(status);
@@ -354,11 +414,16 @@ impl ActiveStream {
     /// Writes the line, then lets the downstream go as Envoy does.
     async fn end(self: Box<Self>, ending: Ending) -> Option<Box<Http1>> {
         self.count(&ending);
+        tracing::debug!(
+            bytes_received = self.record.bytes_received,
+            bytes_sent = self.record.bytes_sent,
+            "end: {ending:?}"
+        );
         let Self { worker, downstream, mut record, close, upgraded, .. } = *self;
         drop(upgraded);
         let delay = worker.connection_manager.delayed_close_timeout;
-        if let Ending::Gone(gone) = ending {
-            gone.note(&mut record);
+        if let Ending::Gone(reset) = ending {
+            reset.note(&mut record);
         }
         record.finish();
         match (ending, downstream) {
@@ -372,8 +437,8 @@ impl ActiveStream {
                 None
             }
             (Ending::Cut(code), Downstream::Http2(stream)) => {
-                let patience = worker.connection_manager.stream_idle_timeout.unwrap_or(STREAM_FLUSH_TIMEOUT);
-                Downstream::Http2(stream).reset(code, patience).await;
+                let timeout = worker.connection_manager.stream_idle_timeout.unwrap_or(STREAM_FLUSH_TIMEOUT);
+                Downstream::Http2(stream).reset(code, timeout).await;
                 None
             }
         }
