@@ -311,3 +311,15 @@ async fn a_cluster_without_a_host_is_uh() {
     assert_eq!(ending(&line), json!([503, "UH", "no_healthy_upstream", 0, 19]));
     assert_eq!(unknown(&line), ["upstream_host", "upstream_local_address"]);
 }
+
+#[tokio::test]
+async fn an_upstream_that_ends_after_an_interim_response_has_begun_its_response() {
+    let answer = "HTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\n";
+    let pair = Pair::start(Hop::Http1, Application::closing_after(answer).await.address);
+    let request = format!("GET / HTTP/1.1\r\nHost: {AUTHORITY}\r\nConnection: close\r\n\r\n");
+    let seen = ask(pair.outbound, request).await;
+    assert!(seen.contains("\r\n\r\nHTTP/1.1 503 Service Unavailable\r\n"), "{seen}");
+    let (_, server) = pair.one_line_each().await;
+    let details = "upstream_reset_after_response_started{connection_termination}";
+    assert_eq!(ending(&server), json!([503, "UC", details, 0, 95]));
+}

@@ -232,3 +232,67 @@ async fn the_id_and_what_was_forwarded_are_in_both_lines() {
         }
     }
 }
+
+#[tokio::test]
+async fn no_length_goes_with_a_response_that_cannot_have_a_body() {
+    let no_content = "HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n";
+    let switching = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+                     Content-Length: 0\r\n\r\n";
+    for hop in [Hop::Http1, Hop::Http2] {
+        for (request, answer, status) in
+            [(get("/"), no_content, "HTTP/1.1 204 "), (handshake(), switching, "HTTP/1.1 101 ")]
+        {
+            let pair = Pair::start(hop, Application::answering(answer).await.address);
+            let seen = read_head(&mut send(pair.outbound, request).await).await;
+            assert!(seen.starts_with(status) && !seen.contains("content-length"), "{seen}");
+        }
+    }
+}
+
+/// What an application receives of a request with this method and these fields.
+async fn received(hop: Hop, method: &str, fields: &str) -> String {
+    let application = Application::answering("HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n").await;
+    let pair = Pair::start(hop, application.address);
+    let request = format!("{method} / HTTP/1.1\r\nHost: {AUTHORITY}\r\n{fields}\r\n");
+    read_head(&mut send(pair.outbound, request).await).await;
+    application.head()
+}
+
+#[tokio::test]
+async fn a_request_without_a_body_says_so_where_its_method_leaves_it_open() {
+    for hop in [Hop::Http1, Hop::Http2] {
+        for (method, said) in [("OPTIONS", true), ("POST", true), ("GET", false), ("DELETE", false)] {
+            let head = received(hop, method, "").await;
+            assert_eq!(head.contains("content-length: 0\r\n"), said, "{head}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_handshake_with_an_empty_body_loses_its_length_on_the_way_over_http2() {
+    let fields = "Connection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 0\r\n";
+    for (hop, kept) in [(Hop::Http1, true), (Hop::Http2, false)] {
+        let head = received(hop, "GET", fields).await;
+        assert_eq!(head.contains("content-length: 0\r\n"), kept, "{head}");
+    }
+}
+
+#[tokio::test]
+async fn the_heads_of_responses_may_have_80_kib_over_http1_and_60_over_http2() {
+    let reset = "upstream_reset_before_response_started{remote_reset}";
+    for (hop, kib, code, flags, details) in [
+        (Hop::Http1, 70, 200, "-", "via_upstream"),
+        (Hop::Http2, 59, 200, "-", "via_upstream"),
+        (Hop::Http2, 70, 503, "UR", reset),
+        (Hop::Http1, 81, 502, "-", "via_upstream"),
+    ] {
+        let big = "b".repeat(kib * 1024);
+        let answer = format!("HTTP/1.1 200 OK\r\nX-Big: {big}\r\nContent-Length: 2\r\n\r\nok");
+        let pair = Pair::start(hop, Application::answering(answer).await.address);
+        read_head(&mut send(pair.outbound, get("/")).await).await;
+        let (client, _) = pair.one_line_each().await;
+        assert_eq!(client["response_code"], code, "{kib} KiB");
+        assert_eq!(client["response_flags"], flags, "{kib} KiB");
+        assert_eq!(client["response_code_details"], details, "{kib} KiB");
+    }
+}

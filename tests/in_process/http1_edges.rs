@@ -18,6 +18,27 @@ fn altered(from: &str, to: &str) -> String {
 }
 
 #[tokio::test]
+async fn a_request_head_that_is_cut_off_leaves_a_line_from_its_first_byte_on() {
+    for bytes in ["G", "\r\n", "GET / HTTP/1.1\r\nHo"] {
+        let pair = Pair::start(Hop::Http1, echo());
+        drop(send(pair.outbound, bytes).await);
+        let lines = pair.wait_for_lines("client", 1).await;
+        assert_eq!(ending(&lines[0]), json!([0, "DC", "downstream_remote_disconnect", 0, 0]));
+        assert_eq!(lines[0]["method"], Value::Null);
+    }
+}
+
+#[tokio::test]
+async fn a_connection_without_a_byte_leaves_no_line() {
+    let pair = Pair::start(Hop::Http1, echo());
+    let mut socket = send(pair.outbound, b"").await;
+    socket.shutdown().await.unwrap();
+    assert_eq!(read_all(&mut socket).await, b"");
+    drop(open_session(pair.outbound).await);
+    assert_eq!(pair.wait_for_lines("client", 1).await[0]["method"], "GET");
+}
+
+#[tokio::test]
 async fn what_is_no_http1_request_is_answered_and_logged_without_one() {
     let many = "x: y\r\n".repeat(120);
     let long = "r".repeat(70_000);
@@ -248,4 +269,18 @@ async fn a_handshake_by_post_is_passed_on_as_it_is() {
     assert_eq!((&client["method"], &server["method"]), (&json!("POST"), &json!("POST")));
     let head = application.head();
     assert!(head.starts_with("POST / HTTP/1.1\r\n") && head.contains("\r\nupgrade: websocket\r\n"), "{head}");
+}
+
+#[tokio::test]
+async fn a_malformed_length_is_refused_in_a_handshake_too() {
+    for fields in ["Content-Length: abc\r\n", "Content-Length: 3\r\nContent-Length: 3\r\n"] {
+        let pair = Pair::start(Hop::Http1, echo());
+        let seen =
+            ask(pair.outbound, altered("Upgrade: websocket\r\n", &format!("Upgrade: websocket\r\n{fields}")))
+                .await;
+        assert!(seen.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{seen}");
+        let lines = pair.wait_for_lines("client", 1).await;
+        assert_eq!(ending(&lines[0]), json!([400, "DPE", "http1.codec_error", 0, 11]));
+        assert_eq!(lines[0]["method"], Value::Null);
+    }
 }

@@ -14,6 +14,11 @@ fn handshake_with(rest: &str) -> String {
     format!("{}{rest}", request.strip_suffix("\r\n").unwrap())
 }
 
+/// A request that is the last of its connection.
+fn last(method: &str) -> String {
+    format!("{method} / HTTP/1.1\r\nHost: {AUTHORITY}\r\nConnection: close\r\n\r\n")
+}
+
 /// Reads one response whose length is given.
 async fn read_response(stream: &mut TcpStream) -> (String, Vec<u8>) {
     let head = read_head(stream).await;
@@ -269,5 +274,41 @@ async fn a_101_to_a_plain_request_ends_with_its_head_or_is_a_protocol_error_over
         let (client, server) = pair.one_line_each().await;
         assert_eq!(ending(&client), client_ending);
         assert_eq!(ending(&server), json!([101, "-", "via_upstream", 0, 0]));
+    }
+}
+
+#[tokio::test]
+async fn of_several_interim_responses_the_first_is_passed_on_without_its_hops_fields() {
+    let answer = "HTTP/1.1 103 Early Hints\r\nLink: a\r\nConnection: close\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: b\r\n\r\n\
+                  HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+    for hop in BOTH {
+        let pair = Pair::start(hop, Application::answering(answer).await.address);
+        let seen = ask(pair.outbound, last("GET")).await;
+        assert!(seen.starts_with("HTTP/1.1 103 Unknown\r\nlink: a\r\n\r\nHTTP/1.1 200 OK\r\n"), "{seen}");
+    }
+}
+
+#[tokio::test]
+async fn an_application_of_http10_keeps_its_connection_if_it_says_so() {
+    for (connection, connections) in [("keep-alive", 1), ("close", 2)] {
+        let answer = format!("HTTP/1.0 200 OK\r\nConnection: {connection}\r\nContent-Length: 2\r\n\r\nok");
+        let application = Application::scripted(move |mut stream| {
+            let answer = answer.clone();
+            async move {
+                stream.write_all(answer.as_bytes()).await.unwrap();
+                while try_read_head(&mut stream).await.is_ok() {
+                    stream.write_all(answer.as_bytes()).await.unwrap();
+                }
+            }
+        })
+        .await;
+        let pair = Pair::start(Hop::Http1, application.address);
+        for _ in 0..2 {
+            assert!(ask(pair.outbound, last("GET")).await.ends_with("\r\n\r\nok"));
+        }
+        let lines = pair.wait_for_lines("server", 2).await;
+        let mut used: Vec<_> = lines.iter().map(|line| line["upstream_local_address"].to_string()).collect();
+        used.dedup();
+        assert_eq!(used.len(), connections, "{used:?}");
     }
 }

@@ -1,7 +1,7 @@
 //! Clients that speak HTTP/2 themselves, to either listener: prior knowledge and RFC 8441.
 
 use bytes::Bytes;
-use h2::RecvStream;
+use h2::{Reason, RecvStream};
 use http::Request;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
@@ -228,4 +228,53 @@ async fn a_goaway_from_the_client_ends_nothing_by_itself() {
         drop(client);
         assert_eq!(ending(&sidecar.line().await), json!([101, "DC", "downstream_remote_disconnect", 11, 7]));
     }
+}
+
+#[tokio::test]
+async fn a_request_with_too_much_of_a_head_is_reset_and_its_connection_lives_on() {
+    let many = |count: usize| -> Vec<(String, String)> {
+        (0..count).map(|number| (format!("x-{number}"), "y".to_owned())).collect()
+    };
+    let big = (0..8).map(|number| (format!("x-{number}"), "b".repeat(8 * 1024))).collect();
+    let request = |fields: &[(String, String)]| {
+        let mut request = Request::get(format!("http://{AUTHORITY}/"));
+        for (name, value) in fields {
+            request = request.header(name, value);
+        }
+        request.body(()).unwrap()
+    };
+    // Four pseudo-header fields count too.
+    for (fields, details) in [
+        (many(96), None),
+        (many(97), Some("http2.too_many_headers")),
+        (big, Some("http2.header_list_size_too_large")),
+    ] {
+        let answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+        let sidecar = Alone::inbound(Hop::Http2, Application::answering(answer).await.address, |_| {});
+        let mut client = http2_client(sidecar.address).await;
+        let (response, _) = client.send_request(request(&fields), true).unwrap();
+        let response = patiently(response).await;
+        let Some(details) = details else {
+            assert_eq!(response.unwrap().status(), 200);
+            continue;
+        };
+        assert_eq!(response.unwrap_err().reason(), Some(Reason::INTERNAL_ERROR));
+        let line = sidecar.line().await;
+        assert_eq!(ending(&line), json!([0, "DR", details, 0, 0]));
+        assert_eq!(line["method"], Value::Null);
+        let (response, _) = client.send_request(request(&[]), true).unwrap();
+        assert_eq!(patiently(response).await.unwrap().status(), 200);
+    }
+}
+
+#[tokio::test]
+async fn the_scheme_that_a_plaintext_client_claims_is_not_believed() {
+    let application = Application::answering("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
+    let pair = Pair::start(Hop::Http1, application.address);
+    let mut client = http2_client(pair.outbound).await;
+    let request = Request::get(format!("https://{AUTHORITY}/")).body(()).unwrap();
+    let (response, _) = client.send_request(request, true).unwrap();
+    patiently(response).await.unwrap();
+    let head = application.head();
+    assert!(head.contains("x-forwarded-proto: http\r\n"), "{head}");
 }

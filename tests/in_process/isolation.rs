@@ -40,9 +40,7 @@ const ECHO: u8 = b'e';
 
 async fn serve(mut socket: TcpStream) {
     read_head(&mut socket).await;
-    let answer = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-        Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
-    socket.write_all(answer).await.unwrap();
+    socket.write_all(SWITCHING.as_bytes()).await.unwrap();
     // Whatever fails from here on: the session has ended.
     let _ = match socket.read_u8().await {
         Ok(FLOOD) => flood(&mut socket).await,
@@ -94,9 +92,7 @@ async fn echoes(address: std::net::SocketAddr) {
         write.write_all(&sent).await.unwrap();
         write
     });
-    let mut echoed = vec![0; expected.len()];
-    patiently(read.read_exact(&mut echoed)).await.unwrap();
-    assert!(echoed == expected);
+    assert!(read_exactly(&mut read, expected.len()).await == expected);
     drop(writing.await.unwrap());
 }
 
@@ -183,8 +179,7 @@ async fn a_stalled_reader_is_reset_when_memory_is_short_and_its_neighbours_on_th
     let action = "envoy.overload_actions.reset_high_memory_stream";
     crate::admin::wait_for(pair.outbound_admin, action, &[("count", 1)]).await;
     // What was in the sockets by then still comes; it is not the whole message.
-    let mut rest = Vec::new();
-    let _ = patiently(stalled.read_to_end(&mut rest)).await;
+    let (rest, _) = try_read_all(&mut stalled).await;
     assert!(rest.len() < FLOOD_BYTES);
     neighbour.write_all(b"still here").await.unwrap();
     assert_eq!(read_exactly(&mut neighbour, 10).await, b"still here");

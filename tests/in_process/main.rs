@@ -2,7 +2,6 @@
 
 mod admin;
 mod endings;
-mod further;
 mod headers;
 mod http1_edges;
 mod http1_messages;

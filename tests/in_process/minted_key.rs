@@ -2,36 +2,23 @@
 
 use bytes::Bytes;
 use h2::client::SendRequest;
-use h2::ext::Protocol;
 use h2::{RecvStream, SendStream};
 use http::{Request, Response};
 use serde_json::{Value, json};
-use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tungstenite::handshake::derive_accept_key;
-use websockets_cli::access_log::{Format, Target};
-use websockets_cli::drain::Drain;
-use websockets_cli::mesh::{Documents, ISTIO_VERSION, InboundQuery, inbound};
-use websockets_cli::sidecar::{self, Direction, Sidecar};
+use websockets_cli::sidecar::Direction;
 
 use crate::support::*;
 
-/// The key of the example in RFC 6455 section 1.3.
+/// The key of the example in RFC 6455 section 1.3, which [`extended_connect`] sends.
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 
 /// The server's sidecar before an application that answers each request with `answer(request)`, and a connection to it.
 struct Server {
     client: SendRequest<Bytes>,
-    logs: TempDir,
-    drain: Drain,
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.drain.graceful.cancel();
-        self.drain.forced.cancel();
-    }
+    sidecar: Alone,
 }
 
 impl Server {
@@ -48,56 +35,22 @@ impl Server {
                 socket.shutdown().await.unwrap();
             }
         });
-        let documents = Documents::builtin();
-        let workload = documents.workload("websockets-server").unwrap();
-        let query = InboundQuery { workload: Some(&workload), istio_version: ISTIO_VERSION };
-        let mesh = inbound(&documents, &query).unwrap();
-        let logs = tempfile::tempdir().unwrap();
-        let sidecar = Sidecar::bind(sidecar::Config {
-            direction: Direction::Inbound { mesh, bind_source: None, mint_websocket_key },
-            listen: "127.0.0.1:0".parse().unwrap(),
-            endpoint,
-            concurrency: 1,
-            max_buffered_bytes: sidecar::MAX_BUFFERED_BYTES,
-            access_log: Target::File(logs.path().join("log")),
-            access_log_format: Format::Json,
-            admin: None,
-            mutual_tls: None,
-            drain_time: PATIENCE,
-        })
-        .unwrap();
-        let (address, drain) = (sidecar.local_addr(), Drain::new());
-        tokio::spawn(sidecar.serve(drain.clone()));
-        let socket = TcpStream::connect(address).await.unwrap();
-        let (client, connection) = h2::client::handshake(socket).await.unwrap();
-        tokio::spawn(connection);
-        Self { client, logs, drain }
+        let mesh = inbound_mesh(Hop::Http2);
+        let direction = Direction::Inbound { mesh, bind_source: None, mint_websocket_key };
+        let sidecar = Alone::start(direction, endpoint, |_| {});
+        Self { client: http2_client(sidecar.address).await, sidecar }
     }
 
     /// Opens a tunnel; the stream is open as long as the sender lives.
-    async fn connect(&self, protocol: &str, key: Option<&str>) -> (Response<RecvStream>, SendStream<Bytes>) {
-        let mut request = Request::builder().method("CONNECT").uri(format!("http://{AUTHORITY}/"));
-        request = request.extension(Protocol::from(protocol)).header("sec-websocket-version", "13");
-        if let Some(key) = key {
-            request = request.header("sec-websocket-key", key);
-        }
+    async fn connect(&self, key: bool) -> (Response<RecvStream>, SendStream<Bytes>) {
         let mut client = patiently(self.client.clone().ready()).await.unwrap();
-        let (response, sender) = client.send_request(request.body(()).unwrap(), false).unwrap();
+        let (response, sender) = client.send_request(extended_connect(key), false).unwrap();
         (patiently(response).await.unwrap(), sender)
     }
 
     /// The fields of the access log's one line that say how it ended.
     async fn ending(&self) -> Value {
-        let line = async {
-            loop {
-                let log = std::fs::read_to_string(self.logs.path().join("log")).unwrap();
-                if log.ends_with('\n') {
-                    return serde_json::from_str::<Value>(&log).expect("one line");
-                }
-                tokio::task::yield_now().await;
-            }
-        };
-        let line = patiently(line).await;
+        let line = self.sidecar.line().await;
         json!([line["method"], line["response_code"], line["response_flags"], line["response_code_details"]])
     }
 }
@@ -131,7 +84,7 @@ async fn said(body: &mut RecvStream) -> String {
 #[tokio::test]
 async fn a_websocket_without_a_key_gets_one_whose_accept_stays_with_the_sidecar() {
     let server = Server::start(true, accepting).await;
-    let (response, _sender) = server.connect("websocket", None).await;
+    let (response, _sender) = server.connect(false).await;
     assert_eq!(response.status(), 200);
     assert_eq!(response.headers().get("sec-websocket-accept"), None);
     let request = said(&mut response.into_body()).await;
@@ -146,7 +99,7 @@ async fn each_minted_key_is_another_one() {
     let server = Server::start(true, accepting).await;
     let mut keys = Vec::new();
     for _ in 0..2 {
-        let (response, _sender) = server.connect("websocket", None).await;
+        let (response, _sender) = server.connect(false).await;
         keys.push(key_of(&said(&mut response.into_body()).await).map(str::to_owned));
     }
     assert!(keys[0].is_some() && keys[0] != keys[1], "{keys:?}");
@@ -164,7 +117,7 @@ async fn a_wrong_a_missing_and_a_second_accept_are_an_error_of_the_upstream() {
     ];
     for answer in wrong {
         let server = Server::start(true, answer).await;
-        let (response, _sender) = server.connect("websocket", None).await;
+        let (response, _sender) = server.connect(false).await;
         assert_eq!(response.status(), 502);
         let body = said(&mut response.into_body()).await;
         let expected =
@@ -178,7 +131,7 @@ async fn a_wrong_a_missing_and_a_second_accept_are_an_error_of_the_upstream() {
 #[tokio::test]
 async fn a_refusal_of_the_application_passes_as_it_is() {
     let server = Server::start(true, |_| "HTTP/1.1 403 Forbidden\r\nConnection: close\r\n\r\n".into()).await;
-    let (response, _sender) = server.connect("websocket", None).await;
+    let (response, _sender) = server.connect(false).await;
     assert_eq!(response.status(), 403);
     assert!(said(&mut response.into_body()).await.starts_with("GET / HTTP/1.1\r\n"));
     assert_eq!(server.ending().await, json!(["GET", 403, "-", "via_upstream"]));
@@ -187,7 +140,7 @@ async fn a_refusal_of_the_application_passes_as_it_is() {
 #[tokio::test]
 async fn a_key_of_the_clients_own_is_left_alone_and_so_is_its_accept() {
     let server = Server::start(true, accepting).await;
-    let (response, _sender) = server.connect("websocket", Some(KEY)).await;
+    let (response, _sender) = server.connect(true).await;
     assert_eq!(response.headers()["sec-websocket-accept"], derive_accept_key(KEY.as_bytes()));
     assert_eq!(key_of(&said(&mut response.into_body()).await), Some(KEY));
 }
@@ -195,7 +148,7 @@ async fn a_key_of_the_clients_own_is_left_alone_and_so_is_its_accept() {
 #[tokio::test]
 async fn without_the_option_no_key_is_added_as_in_envoy() {
     let server = Server::start(false, accepting).await;
-    let (response, _sender) = server.connect("websocket", None).await;
+    let (response, _sender) = server.connect(false).await;
     assert_eq!(response.status(), 200);
     assert_eq!(key_of(&said(&mut response.into_body()).await), None);
 }

@@ -1,8 +1,9 @@
 //! A client that writes the very bytes it means.
 
+use std::io;
 use std::net::SocketAddr;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::{AUTHORITY, patiently};
@@ -22,25 +23,51 @@ pub(crate) fn handshake() -> Vec<u8> {
 }
 
 /// Reads up to and including the empty line.
-pub(crate) async fn read_head(stream: &mut TcpStream) -> String {
+///
+/// # Errors
+/// The connection ends before that.
+pub(crate) async fn try_read_head(stream: &mut TcpStream) -> io::Result<String> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
-        head.push(patiently(stream.read_u8()).await.expect("the rest of a head"));
+        head.push(patiently(stream.read_u8()).await?);
     }
-    String::from_utf8(head).unwrap()
+    Ok(String::from_utf8(head).unwrap())
+}
+
+/// Reads up to and including the empty line.
+pub(crate) async fn read_head(stream: &mut TcpStream) -> String {
+    try_read_head(stream).await.expect("the rest of a head")
+}
+
+/// Reads to the end, which may be an error.
+pub(crate) async fn try_read_all(stream: &mut TcpStream) -> (Vec<u8>, io::Result<()>) {
+    let mut all = Vec::new();
+    loop {
+        match patiently(stream.read_buf(&mut all)).await {
+            Ok(0) => return (all, Ok(())),
+            Ok(_) => {}
+            Err(error) => return (all, Err(error)),
+        }
+    }
 }
 
 /// Reads to the end.
 pub(crate) async fn read_all(stream: &mut TcpStream) -> Vec<u8> {
-    let mut all = Vec::new();
-    patiently(stream.read_to_end(&mut all)).await.unwrap();
+    let (all, end) = try_read_all(stream).await;
+    end.unwrap();
     all
 }
 
 /// Reads so many bytes.
-pub(crate) async fn read_exactly(stream: &mut TcpStream, length: usize) -> Vec<u8> {
+pub(crate) async fn read_exactly(stream: &mut (impl AsyncRead + Unpin), length: usize) -> Vec<u8> {
     let mut bytes = vec![0; length];
-    patiently(stream.read_exact(&mut bytes)).await.unwrap();
+    let mut read = 0;
+    while read < length {
+        match patiently(stream.read(&mut bytes[read..])).await.unwrap() {
+            0 => panic!("the end after {read} bytes of {length}"),
+            more => read += more,
+        }
+    }
     bytes
 }
 

@@ -37,11 +37,15 @@ impl Log {
     /// Waits until there are so many lines or more, as they were written.
     pub(crate) async fn wait_until(&self, count: usize) -> Vec<String> {
         let mut lines = self.lines.clone();
-        let waiting = tokio::time::timeout(PATIENCE, lines.wait_for(|lines| lines.len() >= count));
-        if let Ok(Ok(lines)) = waiting.await {
-            return lines.clone();
+        loop {
+            let so_far = lines.borrow_and_update().clone();
+            if so_far.len() >= count {
+                return so_far;
+            }
+            // Every line that comes is progress.
+            let changed = tokio::time::timeout(PATIENCE, lines.changed()).await;
+            assert!(matches!(changed, Ok(Ok(()))), "{so_far:#?} instead of {count} lines");
         }
-        panic!("{:#?} instead of {count} lines", self.lines.borrow());
     }
 
     /// Waits until there are so many lines; more are a failure.
