@@ -1,7 +1,8 @@
 //! How a program ends: a graceful signal, a forced signal, and knowing when every task is done.
 //!
-//! Two phases, as in Envoy and ztunnel: *graceful* asks (listeners close, sessions are told to go), *forced* tells
-//! (whatever is left is dropped). Completion is known by the tracker, never by waiting for a while.
+//! Two phases, as in Envoy and ztunnel: *graceful* asks (listeners close, sessions are told to go),
+//! *forced* tells (whatever is left is dropped). Completion is known by the tracker, never by
+//! waiting for a while.
 
 use std::io;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use tokio_util::task::TaskTracker;
 /// The two signals and the tracker that every long-running part of a program holds a clone of.
 #[derive(Debug, Clone, Default)]
 pub struct Drain {
-    /// Cancelled when the program is asked to end: stop accepting, say goodbye.
+    /// Cancelled when the program is asked to end: listeners close, sessions are told to go.
     pub graceful: CancellationToken,
     /// Cancelled when the program must end now.
     pub forced: CancellationToken,
@@ -21,7 +22,7 @@ pub struct Drain {
 }
 
 impl Drain {
-    /// A drain that nobody has asked for yet.
+    /// A drain that has not begun.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -53,14 +54,16 @@ pub struct EndSignals {
 /// Which signal came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EndSignal {
-    /// SIGTERM: what Kubernetes sends to a pod that is to end. SIGHUP counts as one where it is asked for.
+    /// SIGTERM: what Kubernetes sends to a pod that is to end. SIGHUP counts as one where it is
+    /// asked for.
     Terminate,
     /// SIGINT: Ctrl-C.
     Interrupt,
 }
 
 impl EndSignals {
-    /// Takes over SIGTERM and SIGINT from the system's default, which would end the process at once.
+    /// Takes over SIGTERM and SIGINT from the system's default, which would end the process at
+    /// once.
     ///
     /// # Errors
     /// The handler could not be installed.
@@ -70,7 +73,8 @@ impl EndSignals {
         Ok(Self { terminate, interrupt, hangup: None })
     }
 
-    /// Takes over SIGHUP too, which comes when the terminal goes, unless it is ignored, as under `nohup`.
+    /// Takes over SIGHUP too, which comes when the terminal goes, unless it is ignored, as under
+    /// `nohup`.
     ///
     /// # Errors
     /// The handler could not be installed.
@@ -93,7 +97,8 @@ impl EndSignals {
     }
 }
 
-/// Whether a signal was ignored when the process began, by what Linux says of it. Where nobody says, it is left alone.
+/// Whether a signal was ignored when the process began, which Linux says in `/proc`. On other
+/// systems it counts as ignored.
 fn is_ignored(signal: i32) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));

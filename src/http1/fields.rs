@@ -1,7 +1,7 @@
 //! Header fields in the order in which they were received or added (RFC 9110 section 5).
 //!
-//! `http::HeaderMap` does not keep the order once an entry is removed, and a proxy's peers see the order; so this is a
-//! list. A request has a dozen fields: a walk is as fast as a table.
+//! `http::HeaderMap` does not keep the order once an entry is removed, and a proxy's peers see the
+//! order; so this is a list. A request has a dozen fields: a walk is as fast as a table.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -31,8 +31,8 @@ impl Fields {
         self.0.iter().filter(move |(candidate, _)| candidate == name).map(|(_, value)| value)
     }
 
-    /// The elements of the comma lists in all fields of that name, without blanks around them (RFC 9110 section 5.6.1).
-    /// A field that is not visible ASCII has none.
+    /// The elements of the comma lists in all fields of that name, without blanks around them (RFC
+    /// 9110 section 5.6.1). A field that is not visible ASCII has none.
     pub fn elements<'a>(&'a self, name: &'a HeaderName) -> impl Iterator<Item = &'a str> {
         self.get_all(name)
             .filter_map(|value| value.to_str().ok())
@@ -52,7 +52,8 @@ impl Fields {
         self.0.push((name, value));
     }
 
-    /// Gives the first field of that name this value and drops the others; adds it at the end where there was none.
+    /// Gives the first field of that name this value and drops the others; adds it at the end where
+    /// there was none.
     pub fn set(&mut self, name: HeaderName, value: HeaderValue) {
         let Some(position) = self.0.iter().position(|(candidate, _)| *candidate == name) else {
             return self.append(name, value);
@@ -70,7 +71,8 @@ impl Fields {
         self.0.retain(|(candidate, _)| *name != *candidate);
     }
 
-    /// Makes one field of all of that name, at the place of the first: their values, separated by commas.
+    /// Makes one field of all of that name, at the place of the first: their values, separated by
+    /// commas.
     pub fn join(&mut self, name: &HeaderName) {
         if self.get_all(name).nth(1).is_none() {
             return;
@@ -98,7 +100,7 @@ impl Fields {
         self.0.len()
     }
 
-    /// Whether there is none.
+    /// Whether there are no fields.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -1,7 +1,9 @@
-//! HTTP/1.1 heads as they are on the wire (RFC 9112): parsed with `httparse`, kept in order, written back in order.
+//! HTTP/1.1 heads as they are on the wire (RFC 9112): parsed with `httparse`, kept in order,
+//! written back in order.
 //!
-//! Not a client or a server: no connection is opened, no error answered here. A proxy that is to agree with Envoy has
-//! to see what hyper hides (early bytes, odd framings, the order of fields), hence a layer of our own.
+//! Not a client or a server: no connection is opened, no error answered here. A proxy that is to
+//! agree with Envoy has to see what hyper hides (early bytes, odd framings, the order of fields),
+//! hence a layer of our own.
 
 mod body;
 mod fields;

@@ -1,4 +1,5 @@
-//! Accepting connections on a thread of their own, also while the table of file descriptors is full.
+//! Accepting connections on a thread of their own, also while the table of file descriptors is
+//! full.
 
 use std::io;
 use std::io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
@@ -9,18 +10,19 @@ use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, LocalOptions};
 
-/// How long accepting pauses after an error. Such an error (no file descriptor left) lasts until a connection ends;
-/// without a pause the next accept would fail at once.
+/// How long accepting pauses after an error. Such an error (no file descriptor left) lasts until a
+/// connection ends; without a pause the next accept would fail at once.
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// How often such an error is reported.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
-/// When one was reported last, by whichever listener: all listeners of the process share its file descriptors.
+/// When one was reported last, by whichever listener: all listeners of the process share its file
+/// descriptors.
 static REPORTED: Mutex<Option<Instant>> = Mutex::new(None);
 
-/// Runs `serve` on this thread to its end, with a runtime whose tasks all stay on this thread (`spawn_local`). Tasks
-/// that `serve` leaves behind are dropped.
+/// Runs `serve` on this thread to its end, with a runtime whose tasks all stay on this thread
+/// (`spawn_local`). Tasks that `serve` leaves behind are dropped.
 ///
 /// # Errors
 /// The system gives no runtime, or does not take the listener.
@@ -32,11 +34,11 @@ pub fn serve_local(listener: std::net::TcpListener, serve: impl AsyncFnOnce(TcpL
     })
 }
 
-/// Accepts for ever and hands each connection, with `TCP_NODELAY`, to `each`. The listener closes when this future is
-/// dropped.
+/// Accepts for ever and hands each connection, with `TCP_NODELAY`, to `each`. The listener closes
+/// when this future is dropped.
 ///
-/// A peer that was gone before it was accepted is skipped. Any other error lasts until other connections end: it is
-/// reported once a second, and the peers wait.
+/// A peer that was gone before it was accepted is skipped. Any other error lasts until other
+/// connections end: it is reported once a second, and the peers wait.
 pub async fn accept_each(listener: TcpListener, mut each: impl FnMut(TcpStream, SocketAddr)) {
     loop {
         match listener.accept().await {
@@ -59,7 +61,8 @@ pub async fn accept_each(listener: TcpListener, mut each: impl FnMut(TcpStream, 
     }
 }
 
-/// Whether an error may be reported `now`, given when one was reported last; if so, notes that it is.
+/// Whether an error may be reported `now`, given when one was reported last; if so, notes that it
+/// is.
 fn is_due(reported: &mut Option<Instant>, now: Instant) -> bool {
     let due = reported.is_none_or(|last| now.saturating_duration_since(last) >= REPORT_INTERVAL);
     if due {

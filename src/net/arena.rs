@@ -1,4 +1,5 @@
-//! The one buffer that a worker reads into. What was read is handed on as parts of it, without a copy.
+//! The one buffer that a worker reads into. What was read is handed on as parts of it, without a
+//! copy.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -9,22 +10,25 @@ use std::task::{Context, Poll};
 use bytes::{Bytes, BytesMut};
 use tokio::io::AsyncRead;
 
-/// How much a worker reads into before it takes new memory: what was read is handed on as parts of this, without a
-/// copy, and the memory is used again as soon as all parts are gone. Large enough for the allocator to ask the system for
-/// it, and to give it back there at once.
+/// How much a worker reads into before it takes new memory: what was read is handed on as parts of
+/// this, without a copy, and the memory is used again as soon as all parts are gone. Large enough
+/// for the allocator to ask the system for it, and to give it back there at once.
 pub(super) const ARENA_BYTES: usize = 128 * 1024;
 
-/// A read is not tried with less room than this: HTTP/2's frame size, so that bulk data moves in few system calls.
-const LEAST_ROOM: usize = 16 * 1024;
+/// A read is not tried with less room than this: HTTP/2's frame size, so that bulk data moves in
+/// few system calls.
+const MIN_ROOM: usize = 16 * 1024;
 
-/// One read never takes more than this, so that one session's bulk does not hold up the others of its worker.
-const MOST_A_READ: usize = 128 * 1024;
+/// One read never takes more than this, so that one session's bulk does not hold up the others of
+/// its worker.
+const MAX_READ_BYTES: usize = 128 * 1024;
 
-/// So many used arenas are kept until their parts are gone: bulk that is on its way through a few sessions moves in the same
-/// memory again and again. Given back to the system and taken anew, each page would cost a fault.
-const MOST_USED: usize = 16;
+/// So many full arenas are kept until their parts are gone: bulk that goes through a few sessions
+/// moves in the same memory again and again. Memory that is given back to the system and taken anew
+/// costs a fault for each page.
+const MAX_USED: usize = 16;
 
-/// What a worker reads into.
+/// The memory that a worker reads into.
 #[derive(Debug, Default)]
 struct Arena {
     current: BytesMut,
@@ -35,7 +39,7 @@ struct Arena {
 impl Arena {
     /// Where the next read goes.
     fn room(&mut self) -> &mut BytesMut {
-        if self.current.capacity() - self.current.len() < LEAST_ROOM {
+        if self.current.capacity() - self.current.len() < MIN_ROOM {
             self.renew();
         }
         &mut self.current
@@ -62,7 +66,7 @@ impl Arena {
     /// Keeps memory until the parts of it that are on their way are gone.
     fn put(&mut self, full: BytesMut) {
         self.used.push_back(full);
-        if self.used.len() > MOST_USED {
+        if self.used.len() > MAX_USED {
             self.used.pop_front();
         }
     }
@@ -82,8 +86,8 @@ pub(super) fn put(full: BytesMut) {
     ARENA.with_borrow_mut(|arena| arena.put(full));
 }
 
-/// Reads what is there, behind a copy of `carried`: what the reader was given last and could not make anything of yet.
-/// Empty bytes are the end of the stream.
+/// Reads what is there, behind a copy of `carried`: what the reader was given last and could not
+/// make anything of yet. Empty bytes are the end of the stream.
 ///
 /// # Errors
 /// What the byte stream says.
@@ -95,7 +99,7 @@ pub fn poll_read<T: AsyncRead + Unpin>(
     ARENA.with_borrow_mut(|arena| {
         let room = arena.room();
         room.extend_from_slice(carried);
-        let mut limited = bytes::BufMut::limit(&mut *room, MOST_A_READ);
+        let mut limited = bytes::BufMut::limit(&mut *room, MAX_READ_BYTES);
         let polled = tokio_util::io::poll_read_buf(Pin::new(io), cx, &mut limited);
         let read = room.split().freeze();
         polled.map_ok(|length| if length == 0 { Bytes::new() } else { read })
@@ -108,10 +112,10 @@ mod tests {
 
     /// Fills the arena once, and returns what was read.
     fn fill(arena: &mut Arena) -> Vec<Bytes> {
-        let parts = ARENA_BYTES / LEAST_ROOM;
+        let parts = ARENA_BYTES / MIN_ROOM;
         let read = |_| {
             let room = arena.room();
-            room.resize(LEAST_ROOM, 7);
+            room.resize(MIN_ROOM, 7);
             room.split().freeze()
         };
         (0..parts).map(read).collect()
@@ -135,7 +139,7 @@ mod tests {
     #[test]
     fn what_stalled_sessions_hold_is_not_kept_without_bound() {
         let mut arena = Arena::default();
-        let _held: Vec<_> = (0..3 * MOST_USED).map(|_| fill(&mut arena)).collect();
-        assert_eq!(arena.used.len(), MOST_USED);
+        let _held: Vec<_> = (0..3 * MAX_USED).map(|_| fill(&mut arena)).collect();
+        assert_eq!(arena.used.len(), MAX_USED);
     }
 }

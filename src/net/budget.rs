@@ -1,6 +1,7 @@
-//! How much memory streams may hold for peers that do not take it: an account for each stream, and one budget for the
-//! streams that share a bound. Envoy's `BufferMemoryAccount` and `WatermarkBufferFactory`. What becomes of a stream that has
-//! to give its memory back is its owner's business.
+//! How much memory streams may hold for peers that do not take it: an account for each stream, and
+//! one budget for the streams that share a bound. Envoy's `BufferMemoryAccount` and
+//! `WatermarkBufferFactory`. The owner of a stream that is condemned gives the stream's memory
+//! back, by resetting it.
 
 use std::cell::{Cell, RefCell};
 use std::fmt::Debug;
@@ -10,42 +11,46 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// From this part of the limit on the budget is strained: streams get smaller windows, and new ones another connection.
+/// The budget is strained from this part of the limit on: streams get smaller windows, and new ones
+/// another connection.
 const STRAINED_FROM: usize = 4;
 
-/// And until it is back below this part, so that one stream does not strain it again and again.
+/// It is strained until less than this part is held, so that one stream does not strain it again
+/// and again.
 const STRAINED_UNTIL: usize = 8;
 
-/// A stream that holds less may be one that flows: while the budget is strained, what such a stream has on its way in both
-/// directions is less.
-const LEAST_CONDEMNED: usize = 1 << 20;
+/// A stream that holds less is not condemned, because it may be one that flows: while the budget is
+/// strained, such a stream has less than this on its way in both directions.
+const MIN_CONDEMNED_BYTES: usize = 1 << 20;
 
-/// A stream that waits so long for its peer to take something is stalled.
+/// A stream whose peer has taken nothing for so long is stalled.
 const STALLED_AFTER: Duration = Duration::from_secs(1);
 
-/// What a stalled stream costs the system besides, in the buffer of its socket: the most by Linux's default
-/// (`net.ipv4.tcp_wmem`). It is part of what a container may use, and where the system has no more of it all sockets suffer.
+/// What a stalled stream costs the system besides, in the buffer of its socket: Linux's default
+/// maximum (`net.ipv4.tcp_wmem`). It counts against the limit of a container, and all sockets
+/// suffer where the system runs out of it.
 const SOCKET_BYTES: usize = 4 << 20;
 
 /// Room for so many accounts is kept in any case.
 const SPARE_ACCOUNTS: usize = 64;
 
-/// Who is told what happens to a budget.
+/// Is told what happens to a budget.
 pub trait Watcher: Debug {
     /// Streams hold so many bytes that the budget is strained now, or not any more.
     fn strained(&self, is_strained: bool, held: usize);
 
-    /// The limit was reached, and a stream that holds so many bytes has to give them back.
+    /// The limit was reached, and a stream that holds so many bytes has to give them back: it is
+    /// condemned.
     fn condemned(&self, held: usize);
 }
 
-/// Nobody.
+/// Ignores it.
 impl Watcher for () {
     fn strained(&self, _: bool, _: usize) {}
     fn condemned(&self, _: usize) {}
 }
 
-/// What the streams that share it hold together.
+/// The memory that the streams of a worker hold together.
 #[derive(Debug)]
 pub struct Budget {
     /// In bytes.
@@ -57,15 +62,15 @@ pub struct Budget {
     watcher: Box<dyn Watcher>,
 }
 
-/// What one stream holds.
+/// The memory that one stream holds.
 #[derive(Debug)]
 pub struct Account {
     held: Cell<usize>,
-    /// It has to give its memory back, which is not counted any more.
+    /// It has to give its memory back, and what it holds is not counted any more.
     is_condemned: Cell<bool>,
     /// Where it is among the budget's accounts.
     index: Cell<usize>,
-    /// Since when its peer has taken nothing of what waits for it, if something waits.
+    /// Since when its peer has taken nothing, if something waits for the peer.
     waits_since: Cell<Option<Instant>>,
     owner: RefCell<Option<Waker>>,
     budget: Rc<Budget>,
@@ -112,14 +117,14 @@ impl Budget {
         self.is_strained.get()
     }
 
-    /// So many bytes strain it.
+    /// From how many bytes on it is strained.
     #[must_use]
     pub fn strained_from(&self) -> usize {
         self.limit / STRAINED_FROM
     }
 
-    /// Looks at what stalled streams cost with their sockets; to be called about once a second. At the limit those that hold
-    /// most have to give it back.
+    /// Looks at what stalled streams cost with their sockets; to be called about once a second. At
+    /// the limit those that hold most have to give it back.
     pub fn review(&self) {
         if !self.is_strained() {
             return;
@@ -166,7 +171,7 @@ impl Budget {
         let accounts = self.accounts.borrow();
         let candidates = accounts
             .iter()
-            .filter(|account| !account.is_condemned.get() && account.held.get() >= LEAST_CONDEMNED);
+            .filter(|account| !account.is_condemned.get() && account.held.get() >= MIN_CONDEMNED_BYTES);
         candidates.max_by_key(|account| account.held.get()).cloned()
     }
 }
@@ -200,7 +205,8 @@ impl Account {
         }
     }
 
-    /// Something waits for the peer from now on, which has taken all that waited longer; or nothing waits.
+    /// Notes whether something waits for the peer, at the beginning and whenever the peer takes
+    /// some of it.
     pub fn note_waiting(&self, is_waiting: bool) {
         self.waits_since.set(is_waiting.then(Instant::now));
     }
@@ -213,10 +219,10 @@ impl Account {
     fn condemn(&self) {
         let held = self.held.get();
         self.is_condemned.set(true);
-        // It is as good as free: nobody else has to go for the same bytes.
+        // The bytes are as good as free: no other stream has to go for them.
         self.budget.subtract(held);
         self.budget.watcher.condemned(held);
-        // Not within the borrow: whom it wakes is not known here.
+        // Not within the borrow: the task that is woken may poll this account at once.
         let owner = self.owner.take();
         if let Some(owner) = owner {
             owner.wake();
@@ -235,8 +241,7 @@ impl Account {
         Poll::Pending
     }
 
-    /// The stream has ended: nobody is there any more who could give anything back. What it still holds counts until it is
-    /// gone.
+    /// Closes the account with its stream. What the stream still holds counts until it is gone.
     pub fn close(&self) {
         let mut accounts = self.budget.accounts.borrow_mut();
         let index = self.index.get();
@@ -255,7 +260,7 @@ impl Account {
 mod tests {
     use super::*;
 
-    const LIMIT: usize = 16 * LEAST_CONDEMNED;
+    const LIMIT: usize = 16 * MIN_CONDEMNED_BYTES;
 
     /// What a watcher was told.
     #[derive(Debug, Default, Clone)]
@@ -339,7 +344,7 @@ mod tests {
         let (ended, flowing) = (budget.open(), budget.open());
         ended.charge(LIMIT);
         ended.close();
-        flowing.charge(LEAST_CONDEMNED - 1);
+        flowing.charge(MIN_CONDEMNED_BYTES - 1);
         assert!(!is_condemned(&flowing));
         flowing.charge(1);
         assert!(is_condemned(&flowing));

@@ -1,8 +1,9 @@
-//! A queue that copies the payloads of many frames together while nobody takes them: each frame by itself would cost
-//! memory of its own, and would keep the whole arena that it was read into.
+//! A queue that copies the payloads of many frames together while nobody takes them: each frame by
+//! itself would cost memory of its own, and would keep the whole arena that it was read into.
 //!
-//! Little data is kept in a buffer of its size. Much data is kept in arenas: the allocator gives their memory back to
-//! the system when they are freed, where a heap would keep what lies between the buffers of other sessions.
+//! Little data is kept in a buffer of its size. Much data is kept in arenas: the allocator gives
+//! their memory back to the system when they are freed, where a heap would keep what lies between
+//! the buffers of other sessions.
 
 use std::collections::VecDeque;
 
@@ -10,7 +11,8 @@ use bytes::{Bytes, BytesMut};
 
 use super::arena::{self, ARENA_BYTES};
 
-/// The first part grows to this size: four of HTTP/2's largest frames by default. The parts behind it are arenas.
+/// The first part grows to this size: four of HTTP/2's largest frames by default. The parts behind
+/// it are arenas.
 const FIRST_BYTES: usize = 64 * 1024;
 
 /// A queue of bytes. The sender's window is what bounds its length.

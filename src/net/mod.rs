@@ -1,8 +1,9 @@
-//! Sockets: binding, accepting and dialling, with errors that name the address. And memory for what goes through them:
-//! what is read into ([`arena`]), what waits to be written, and how much may wait ([`Budget`]).
+//! Sockets: binding, accepting and dialling, with errors that name the address. And memory for what
+//! goes through them: what is read into ([`arena`]), what waits to be written, and how much may
+//! wait ([`Budget`]).
 //!
-//! Nagle's algorithm against small HTTP/2 frames costs two orders of magnitude (a 4 MiB echo: 11 s instead of 0.1 s),
-//! so no socket of this program is ever without `TCP_NODELAY`.
+//! Nagle's algorithm against small HTTP/2 frames costs two orders of magnitude (a 4 MiB echo: 11 s
+//! instead of 0.1 s), so no socket of this program is ever without `TCP_NODELAY`.
 
 mod accept;
 pub mod arena;
@@ -35,7 +36,8 @@ impl Debug for dyn Duplex {
     }
 }
 
-/// A byte stream that may hold bytes which it has taken, in either direction, beyond the system's own buffers.
+/// A byte stream that may hold bytes which it has taken, in either direction, beyond the system's
+/// own buffers.
 pub trait Holding {
     /// How many.
     fn held(&self) -> usize;
@@ -57,11 +59,12 @@ impl Holding for tokio::io::DuplexStream {
 /// A connection whose kind is known at run time only, as a client's is.
 pub type Transport = Box<dyn Duplex>;
 
-/// The longest queue of connections not yet accepted. The kernel cuts it to `net.core.somaxconn` (4096 by default).
+/// The longest queue of connections not yet accepted. The kernel cuts it to `net.core.somaxconn`
+/// (4096 by default).
 const BACKLOG: i32 = 4096;
 
-/// Lets this process have as many sockets as the system lets it have at all: a session costs a sidecar two file
-/// descriptors, and the soft limit is often 1,024.
+/// Lets this process have as many sockets as the system lets it have at all: a session costs a
+/// sidecar two file descriptors, and the soft limit is often 1,024.
 pub fn raise_open_file_limit() {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
@@ -83,8 +86,9 @@ pub struct BindError {
     pub source: io::Error,
 }
 
-/// Binds `count` listeners to one address, so that each worker accepts by itself (`SO_REUSEPORT`, the kernel spreads
-/// the connections). Port 0 works: all get the port that the system gave the first.
+/// Binds `count` listeners to one address, so that each worker accepts by itself (`SO_REUSEPORT`,
+/// the kernel spreads the connections). Port 0 works: all get the port that the system gave the
+/// first.
 ///
 /// # Errors
 /// The address is in use or not of this machine.
@@ -95,7 +99,8 @@ pub fn listen(address: SocketAddr, count: usize) -> Result<Vec<std::net::TcpList
         socket.set_reuse_port(shared)?;
         socket.set_nonblocking(true)?;
         socket.bind(&address.into())?;
-        // Not before the first is bound: else an address in use would be shared with the other program, unnoticed.
+        // Only once the first is bound: earlier, the address could be shared unnoticed with another
+        // program.
         socket.set_reuse_port(count > 1)?;
         socket.listen(BACKLOG)?;
         Ok(socket.into())
@@ -122,7 +127,7 @@ pub enum ConnectError {
         #[source]
         source: io::Error,
     },
-    /// Nobody answered in time.
+    /// No answer in time.
     #[error("connect to {address}: no answer within {limit:?}")]
     TimedOut {
         /// The address dialled.
@@ -159,7 +164,8 @@ pub async fn connect(
 
 /// Binds the near end of a connection that is about to be dialled.
 fn bind_source(socket: &TcpSocket, source: IpAddr) -> io::Result<()> {
-    // Else the system would reserve one port of this address for each connection, and they run out at 28,000.
+    // Without this the system would reserve a port of the address for each connection, and run out
+    // of ports at 28,000.
     #[cfg(target_os = "linux")]
     nix::sys::socket::setsockopt(socket, nix::sys::socket::sockopt::IpBindAddressNoPort, &true)?;
     socket.bind(SocketAddr::new(source, 0))

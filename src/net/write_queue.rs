@@ -1,5 +1,5 @@
-//! Bytes that wait to be written, in the pieces in which they came: no copy, and many pieces with one system call. What may
-//! wait, and for how long, is the business of who fills it.
+//! Bytes that wait to be written, in the pieces in which they came: no copy, and many pieces with
+//! one system call. Its owner decides how much may wait, and for how long.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
@@ -9,19 +9,19 @@ use std::task::{Context, Poll};
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::AsyncWrite;
 
-/// Bytes that have to wait are copied if they are fewer than this: a stalled session then keeps what it needs, and not the
-/// whole memory of which they are a part.
+/// Fewer bytes than this are copied when they have to wait: a stalled session then keeps what it
+/// needs, and not the whole arena that they are a part of.
 const COPY_BELOW: usize = 16 * 1024;
 
 /// The most slices of one vectored write; Linux takes up to 1024.
-const MOST_SLICES: usize = 64;
+const MAX_SLICES: usize = 64;
 
 /// Bytes on their way into a socket.
 #[derive(Debug, Default)]
 pub struct WriteQueue {
     chunks: VecDeque<Bytes>,
     length: usize,
-    /// Something was written that an encrypted socket may hold back still.
+    /// An encrypted socket may still hold back what was written.
     held: bool,
 }
 
@@ -31,7 +31,8 @@ impl WriteQueue {
         if !bytes.is_empty() {
             self.length += bytes.len();
             if self.chunks.capacity() == 0 {
-                // Most connections never have more than one part waiting, and would keep room for four.
+                // Most connections never have more than one part waiting, and would keep room for
+                // four.
                 self.chunks.reserve_exact(1);
             }
             self.chunks.push_back(bytes);
@@ -56,7 +57,8 @@ impl WriteQueue {
         self.length == 0 && !self.held
     }
 
-    /// Writes all of it, many chunks with one system call. When it has to wait, it keeps as little memory as it can.
+    /// Writes all of it, many chunks with one system call. When it has to wait, it keeps as little
+    /// memory as it can.
     ///
     /// # Errors
     /// What the socket says, and `WriteZero` if it takes nothing.
@@ -66,8 +68,8 @@ impl WriteQueue {
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
         while self.length > 0 {
-            let mut slices = [IoSlice::new(&[]); MOST_SLICES];
-            let count = self.chunks.len().min(MOST_SLICES);
+            let mut slices = [IoSlice::new(&[]); MAX_SLICES];
+            let count = self.chunks.len().min(MAX_SLICES);
             for (slice, chunk) in slices.iter_mut().zip(&self.chunks) {
                 *slice = IoSlice::new(chunk);
             }
@@ -84,7 +86,7 @@ impl WriteQueue {
                 }
             }
         }
-        if self.chunks.capacity() > MOST_SLICES {
+        if self.chunks.capacity() > MAX_SLICES {
             self.chunks = VecDeque::new();
         }
         if self.held {

@@ -1,5 +1,5 @@
-//! Whether an opening handshake becomes a session here: what RFC 6455 says of it is `opening`'s to check, the rest is what
-//! this server was told.
+//! Whether an opening handshake becomes a session here: what RFC 6455 says of it is `opening`'s to
+//! check, the rest is what this server was told.
 
 use std::net::SocketAddr;
 
@@ -24,7 +24,7 @@ pub(super) struct Admitted {
     pub(super) deflate: Option<Agreement>,
     /// What carries it.
     pub(super) version: Version,
-    /// What the events of the session have in common, if anybody looks at them
+    /// The span that the events of the session carry, if anybody looks at them
     /// (`RUST_LOG=websockets_cli::server=debug`).
     pub(super) span: tracing::Span,
     _place: Option<OwnedSemaphorePermit>,
@@ -89,7 +89,8 @@ fn judge(
     Ok((accepted.response(), admitted))
 }
 
-/// Only browsers say where a request comes from, and they always do (RFC 6454 section 7): without it, it is from none.
+/// Only browsers say where a request comes from, and they always do (RFC 6454 section 7): without
+/// it, it is from none.
 fn comes_from_one_of(origins: &[HeaderValue], fields: &Fields) -> bool {
     origins.is_empty()
         || fields.get_all(&ORIGIN).all(|origin| {

@@ -28,7 +28,7 @@ pub(super) fn serve<S: AsyncRead + AsyncWrite + Holding + Unpin>(
 ) -> impl Future<Output = ()> {
     let span = std::mem::replace(&mut opened.admitted.span, tracing::Span::none());
     let served = serve_opened(opened, worker);
-    // On the heap: a span costs nothing where nobody looks.
+    // A span takes room in the future: only where somebody looks, and then on the heap.
     if span.is_disabled() { Either::Left(served) } else { Either::Right(Box::pin(served.instrument(span))) }
 }
 

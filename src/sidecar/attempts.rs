@@ -24,11 +24,13 @@ use crate::websocket::extended_connect::RequestParts;
 /// `x-envoy-attempt-count` (the virtual host's `include_request_attempt_count`).
 const ATTEMPT_COUNT: HeaderName = HeaderName::from_static("x-envoy-attempt-count");
 
-/// Envoy's default back-off between retries: a random time below 25 ms, doubled with each, at most 250 ms.
+/// Envoy's default back-off between retries: a random time below 25 ms, doubled with each, at most
+/// 250 ms.
 const BACKOFF_BASE: Duration = Duration::from_millis(25);
 const MAX_BACKOFF: Duration = Duration::from_millis(250);
 
-/// A request whose body so far is longer than this is not tried again (Envoy's `per_connection_buffer_limit_bytes`).
+/// A request whose body so far is longer than this is not tried again (Envoy's
+/// `per_connection_buffer_limit_bytes`).
 const MAX_REPLAYED_BYTES: usize = 1 << 20;
 
 /// How much of a body is read from the downstream before there is an upstream to send it to.
@@ -60,7 +62,7 @@ impl From<Interruption> for Failure {
     }
 }
 
-/// What became of one attempt.
+/// The outcome of one attempt.
 enum Attempt {
     /// The upstream answers, with this head.
     Answered(Upstream, ResponseParts),
@@ -68,7 +70,7 @@ enum Attempt {
     Reset { reset: UpstreamReset, sent: bool },
 }
 
-/// What the attempts for one request need.
+/// The attempts for one request.
 #[expect(
     clippy::struct_excessive_bools,
     reason = "independent facts of one request, not the states of a machine"
@@ -81,7 +83,7 @@ pub(super) struct Attempts<'a> {
     pub(super) protocol: Protocol,
     /// The request asks for an upgrade: what follows it is held back until the upstream has agreed.
     pub(super) upgrade: bool,
-    /// The request lacks the key of a WebSocket, and gets one where it becomes HTTP/1.1.
+    /// The request lacks the key of a WebSocket, and gets one if it goes out as HTTP/1.1.
     pub(super) mint_key: bool,
     pub(super) cluster: &'a Rc<Cluster>,
     pub(super) retry: &'a RetryPolicy,
@@ -89,7 +91,8 @@ pub(super) struct Attempts<'a> {
     pub(super) numbered: bool,
     /// When the request was complete, once it is.
     pub(super) completed: Option<Instant>,
-    /// An interim response has been passed on: of several only the first is, and nothing is tried again after it.
+    /// An interim response has been passed on: of several only the first is, and nothing is tried
+    /// again after it.
     pub(super) interim_sent: bool,
     pub(super) replay: Replay,
 }
@@ -169,7 +172,8 @@ impl Attempts<'_> {
             let end = self.downstream.is_request_complete() && self.replay.parts.is_empty();
             match ready.send(self.request, end, self.mint_key, &cluster.stats) {
                 Ok(upstream) => break upstream,
-                // A pooled connection that drains: the pool has forgotten it, and dials another one.
+                // A pooled connection that drains: the pool has forgotten it, and dials another
+                // one.
                 Err(UpstreamReset::ConnectionTermination) => {}
                 Err(reset) => return Ok(Attempt::Reset { reset, sent: false }),
             }
@@ -229,7 +233,8 @@ impl Attempts<'_> {
         head
     }
 
-    /// Waits for `event`. Meanwhile the body that the downstream sends is read, within bounds, and its end is seen.
+    /// Waits for `event`. Meanwhile the body that the downstream sends is read, within bounds, and
+    /// its end is seen.
     async fn meanwhile<T>(&mut self, event: impl Future<Output = T>) -> Result<T, Interruption> {
         let mut event = std::pin::pin!(event);
         std::future::poll_fn(|cx| {
@@ -301,6 +306,6 @@ fn is_retried(policy: &RetryPolicy, reset: &UpstreamReset, sent: bool) -> bool {
 fn backoff(retry: u32) -> Duration {
     let ceiling = BACKOFF_BASE.saturating_mul(1 << (retry - 1).min(8)).min(MAX_BACKOFF);
     let milliseconds = u64::try_from(ceiling.as_millis()).unwrap_or(u64::MAX);
-    // The random number that every UUID is made of; what is wanted here is no better one.
+    // A UUID is made of random bytes, which are good enough here.
     Duration::from_millis(uuid::Uuid::new_v4().as_u64_pair().1 % milliseconds)
 }

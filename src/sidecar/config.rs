@@ -1,4 +1,4 @@
-//! What a sidecar is started with, and what its workers share of it.
+//! The configuration of a sidecar, and the part of it that all workers share.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -22,8 +22,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Where the one upstream host is: the other sidecar, or the application.
     pub endpoint: SocketAddr,
-    /// Worker threads, each with a listener socket, a runtime and upstream connections of its own (Envoy's
-    /// `--concurrency`).
+    /// Worker threads, each with a listener socket, a runtime and upstream connections of its own
+    /// (Envoy's `--concurrency`).
     pub concurrency: usize,
     /// Where the access log goes.
     pub access_log: Target,
@@ -34,8 +34,9 @@ pub struct Config {
     pub mutual_tls: Option<MutualTls>,
     /// Where the admin port is, if there is one.
     pub admin: Option<SocketAddr>,
-    /// How many bytes all streams together may hold in memory for peers that do not take them, before those that hold most are
-    /// reset; each worker has its share. [`super::MAX_BUFFERED_BYTES`] unless there is a reason.
+    /// How many bytes all streams together may hold in memory for peers that do not take them,
+    /// before those that hold most are reset; each worker has its share.
+    /// [`super::MAX_BUFFERED_BYTES`] unless there is a reason.
     pub max_buffered_bytes: usize,
     /// How long a graceful drain takes before the listener closes (Envoy's `--drain-time-s`).
     pub drain_time: Duration,
@@ -57,7 +58,8 @@ pub enum Direction {
         mesh: mesh::Inbound,
         /// The source address towards the application; Istio's is 127.0.0.6.
         bind_source: Option<IpAddr>,
-        /// An extended CONNECT without `sec-websocket-key` gets one of the sidecar's own towards the application.
+        /// An extended CONNECT without `sec-websocket-key` gets one of the sidecar's own towards
+        /// the application.
         mint_websocket_key: bool,
     },
 }
@@ -73,8 +75,9 @@ impl Direction {
 }
 
 impl Config {
-    /// The connection manager's name in statistics, as Istio gives it: `outbound_0.0.0.0_8080;`, `inbound_0.0.0.0_80;`.
-    /// The port is the one in its clusters' names, `outbound|8080||HOST`: that of the Service, or the pod's.
+    /// The connection manager's name in statistics, as Istio gives it: `outbound_0.0.0.0_8080;`,
+    /// `inbound_0.0.0.0_80;`. The port is the one in its clusters' names, `outbound|8080||HOST`:
+    /// that of the Service, or the pod's.
     pub(super) fn stat_prefix(&self) -> String {
         let virtual_hosts = match &self.direction {
             Direction::Outbound { mesh, .. } => &mesh.virtual_hosts[..],
@@ -111,7 +114,7 @@ impl Config {
     }
 }
 
-/// What all workers share: the direction does not matter any more.
+/// The configuration that all workers share, whichever direction it was made for.
 #[derive(Debug)]
 pub(super) struct Proxy {
     pub(super) connection_manager: mesh::HttpConnectionManager,
@@ -121,7 +124,7 @@ pub(super) struct Proxy {
     pub(super) bind_source: Option<IpAddr>,
     pub(super) mint_websocket_key: bool,
     pub(super) drain_manager: Arc<DrainManager>,
-    /// What the streams of one worker may hold.
+    /// How many bytes the streams of one worker may hold.
     pub(super) buffered_bytes: usize,
     /// The listener takes TLS alone.
     pub(super) downstream_tls: Option<MutualTls>,
@@ -166,7 +169,8 @@ impl Proxy {
     }
 }
 
-/// Where the source address cannot be bound (other systems than Linux have no 127.0.0.6), the system's choice has to do.
+/// Where the source address cannot be bound (other systems than Linux have no 127.0.0.6), the
+/// system's choice has to do.
 fn can_bind(source: IpAddr) -> bool {
     match std::net::TcpListener::bind((source, 0)) {
         Ok(_) => true,

@@ -1,4 +1,4 @@
-//! What the streams of a downstream connection know of it.
+//! The facts of a downstream connection that its streams share.
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -13,7 +13,7 @@ pub(super) struct ConnectionInfo {
     pub(super) tls: Option<Rc<DownstreamTls>>,
 }
 
-/// What a downstream said of itself in its handshake.
+/// The facts of a downstream's TLS handshake.
 #[derive(Debug)]
 pub(super) struct DownstreamTls {
     /// `%REQUESTED_SERVER_NAME%`.

@@ -1,10 +1,11 @@
-//! The graceful drain (Envoy's `DrainManagerImpl`, strategy `Gradual`): over the drain time ever more responses tell
-//! their peer to use this connection for nothing new. Closing the listener afterwards is the admin port's business.
+//! The graceful drain (Envoy's `DrainManagerImpl`, strategy `Gradual`): over the drain time ever
+//! more responses tell their peer to begin nothing new on this connection. The admin port closes
+//! the listener afterwards.
 
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-/// Shared by all workers; written to once.
+/// The drain of a sidecar, shared by all workers.
 #[derive(Debug)]
 pub(super) struct DrainManager {
     drain_time: Duration,
@@ -25,17 +26,19 @@ impl DrainManager {
         self.drain_time
     }
 
-    /// Whether the connection of the response that is about to be sent should take nothing new (`drainClose`).
+    /// Whether the connection of the response that is about to be sent should take nothing new
+    /// (`drainClose`).
     pub(super) fn drain_close(&self) -> bool {
         self.started.get().is_some_and(|started| {
-            // The random number that every UUID is made of; what is wanted here is no better one.
+            // A UUID is made of random bytes, which are good enough here.
             let random = uuid::Uuid::new_v4().as_u64_pair().1;
             drain_close(started.elapsed(), self.drain_time, random)
         })
     }
 }
 
-/// The probability is the part of the drain time that has gone by. Envoy counts in whole seconds, begun ones included.
+/// The probability is the part of the drain time that has gone by. Envoy counts in whole seconds,
+/// begun ones included.
 fn drain_close(elapsed: Duration, drain_time: Duration, random: u64) -> bool {
     let seconds = |time: Duration| time.as_secs() + u64::from(time.subsec_nanos() > 0);
     elapsed >= drain_time || seconds(elapsed) > random % seconds(drain_time)

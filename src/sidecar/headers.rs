@@ -1,5 +1,6 @@
-//! What a sidecar changes in the fields that pass through it (Envoy's `ConnectionManagerUtility::mutateRequestHeaders`
-//! and `mutateResponseHeaders`, as Istio configures them).
+//! What a sidecar changes in the fields that pass through it (Envoy's
+//! `ConnectionManagerUtility::mutateRequestHeaders` and `mutateResponseHeaders`, as Istio
+//! configures them).
 
 use std::cell::RefCell;
 use std::net::SocketAddr;
@@ -28,8 +29,8 @@ const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host")
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Fields of which Envoy's header map has one, so that several are one list (its inline headers), as far as they decide
-/// something here, are logged, or are believed by an application.
+/// Envoy's inline headers, of which several are joined to one list, as far as they decide something
+/// here, are logged, or are trusted by an application.
 const JOINED: [HeaderName; 10] = [
     CONNECTION,
     TE,
@@ -43,10 +44,12 @@ const JOINED: [HeaderName; 10] = [
     X_REQUEST_ID,
 ];
 
-/// So many names in `Connection` are too many (`MAX_ALLOWED_NOMINATED_HEADERS` in Envoy's `sanitizeConnectionHeader`).
+/// A request with so many names in `Connection` is refused (`MAX_ALLOWED_NOMINATED_HEADERS` in
+/// Envoy's `sanitizeConnectionHeader`).
 const TOO_MANY_NOMINATED: usize = 10;
 
-/// What only a proxy at the edge of the mesh may be told (Envoy's `cleanInternalHeaders`).
+/// Fields that are removed from the requests of clients outside the mesh (Envoy's
+/// `cleanInternalHeaders`).
 const INTERNAL: [HeaderName; 16] = [
     HeaderName::from_static("x-envoy-expected-rq-timeout-ms"),
     HeaderName::from_static("x-envoy-force-trace"),
@@ -66,7 +69,7 @@ const INTERNAL: [HeaderName; 16] = [
     HeaderName::from_static("x-envoy-upstream-stream-duration-ms"),
 ];
 
-/// A request that is not served, before anything was done with it: the status and the details.
+/// Why a request is refused before anything is done with it: the status and the details.
 pub(super) type Rejection = (StatusCode, &'static str);
 
 /// Makes one field of several where Envoy has one.
@@ -112,7 +115,7 @@ pub(super) fn prepare_request(request: &mut RequestParts, upgrade: bool, tls: Op
     }
     fields.retain(|name, _| !INTERNAL.contains(name));
     if !fields.contains(&X_FORWARDED_PROTO) {
-        // What the connection is, whatever `:scheme` claims.
+        // The scheme of the connection itself, whatever `:scheme` claims.
         let scheme = if tls.is_some() { "https" } else { "http" };
         fields.append(X_FORWARDED_PROTO, HeaderValue::from_static(scheme));
     }
@@ -123,8 +126,9 @@ pub(super) fn prepare_request(request: &mut RequestParts, upgrade: bool, tls: Op
     forward_client_cert(fields, tls);
 }
 
-/// Envoy's `mutateXfccRequestHeader`: with mutual TLS the client's certificate is added to the list of those before it
-/// (`APPEND_FORWARD`, a server's sidecar); without, nobody can have vouched for such a list.
+/// Envoy's `mutateXfccRequestHeader`: with mutual TLS the client's certificate is added to the list
+/// of those before it (`APPEND_FORWARD`, a server's sidecar). Without mutual TLS the list is
+/// dropped: the client may have forged it.
 fn forward_client_cert(fields: &mut Fields, tls: Option<&DownstreamTls>) {
     let Some(tls) = tls else { return fields.remove(&X_FORWARDED_CLIENT_CERT) };
     let mut list: Vec<u8> = Vec::new();
@@ -135,20 +139,21 @@ fn forward_client_cert(fields: &mut Fields, tls: Option<&DownstreamTls>) {
     list.extend_from_slice(tls.client_certificate.as_bytes());
     match HeaderValue::from_bytes(&list) {
         Ok(list) => fields.set(X_FORWARDED_CLIENT_CERT, list),
-        // Better none than one that the client alone has written.
+        // Without a list rather than with one that the client alone has written.
         Err(_) => fields.remove(&X_FORWARDED_CLIENT_CERT),
     }
 }
 
-/// `Connection` names what a client cannot have removed.
+/// `Connection` names a field that a client must not have removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct NominationRejected;
 
-/// Removes the fields that `Connection` names (RFC 9110 section 7.6.1), as Envoy's `sanitizeConnectionHeader` does.
+/// Removes the fields that `Connection` names (RFC 9110 section 7.6.1), as Envoy's
+/// `sanitizeConnectionHeader` does.
 ///
 /// # Errors
-/// A request that has the fields removed which say where it comes from, or names a pseudo-header field, or very many
-/// fields, is refused.
+/// A request that has the fields removed which say where it comes from, or names a pseudo-header
+/// field, or very many fields, is refused.
 pub(super) fn remove_nominated(fields: &mut Fields) -> Result<(), NominationRejected> {
     let Some(connection) = fields.get(&CONNECTION).cloned() else { return Ok(()) };
     let options: Vec<&[u8]> =
@@ -161,7 +166,7 @@ pub(super) fn remove_nominated(fields: &mut Fields) -> Result<(), NominationReje
         if option.starts_with(b":") {
             return Err(NominationRejected);
         }
-        // Something that is no name names no field.
+        // A malformed name names no field.
         let Ok(name) = HeaderName::from_bytes(option) else { continue };
         match name.as_str() {
             "close" | "connection" | "http2-settings" | "keep-alive" | "upgrade" => {}
@@ -184,7 +189,8 @@ pub(super) fn note_request(request: &RequestParts, record: &mut Record) {
     record.request_id = request.fields.get(&X_REQUEST_ID).cloned();
     record.user_agent = request.fields.get(&USER_AGENT).cloned();
     record.x_forwarded_for = request.fields.get(&X_FORWARDED_FOR).cloned();
-    // With `use_remote_address: false`, as Istio has it, the last address there counts as the peer's.
+    // With `use_remote_address: false`, as Istio has it, the last address there counts as the
+    // peer's.
     let forwarded = request.fields.elements(&X_FORWARDED_FOR).last().and_then(|last| last.parse().ok());
     if let Some(address) = forwarded {
         record.downstream_remote_address = SocketAddr::new(address, 0);
@@ -200,7 +206,8 @@ pub(super) fn is_upgrade_taken(request: &RequestParts, manager: &HttpConnectionM
         .is_some_and(|token| manager.upgrade_types.iter().any(|taken| taken.eq_ignore_ascii_case(token)))
 }
 
-/// An upgrade to `h2c` is no upgrade: the fields that ask for it, or agree to it, are dropped (Envoy's HTTP/1.1 `ConnectionImpl`).
+/// Drops the fields that ask for an upgrade to `h2c`, or agree to it: to Envoy's HTTP/1.1
+/// `ConnectionImpl` it is not an upgrade.
 pub(super) fn ignore_h2c(fields: &mut Fields) {
     if fields.get(&UPGRADE).is_none_or(|token| !token.as_bytes().eq_ignore_ascii_case(b"h2c")) {
         return;
@@ -220,7 +227,8 @@ pub(super) fn ignore_h2c(fields: &mut Fields) {
     }
 }
 
-/// Removes what belongs to the upstream connection alone, which is all that is done to an interim response (1xx).
+/// Removes what belongs to the upstream connection alone, which is all that is done to an interim
+/// response (1xx).
 pub(super) fn prepare_interim(fields: &mut Fields) {
     fields.remove(&CONNECTION);
     fields.remove(&UPGRADE);
@@ -233,8 +241,9 @@ fn remove_hop_fields(fields: &mut Fields) {
     fields.remove(&PROXY_CONNECTION);
 }
 
-/// Removes what belongs to the upstream connection alone, adds the date where there is none, and names this proxy.
-/// A response to an upgrade request that has an upgrade's fields keeps them (`is_upgrade`), and says how long it is.
+/// Removes what belongs to the upstream connection alone, adds a missing date, and names this
+/// proxy. A response to an upgrade request that has an upgrade's fields keeps them (`is_upgrade`),
+/// and says how long it is.
 pub(super) fn prepare_response(
     status: StatusCode,
     fields: &mut Fields,
@@ -266,7 +275,7 @@ pub(super) fn local_reply(body: &str) -> Fields {
     fields
 }
 
-/// A time as the fields of Envoy have it.
+/// A length of time as Envoy's fields have it.
 pub(super) fn milliseconds(duration: Duration) -> HeaderValue {
     HeaderValue::from(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
 }

@@ -1,4 +1,5 @@
-//! One HTTP/1.1 connection, as either side of a stream uses it: heads, body bytes in both directions, and its close.
+//! One HTTP/1.1 connection, as either side of a stream uses it: heads, body bytes in both
+//! directions, and its close.
 //!
 //! Which messages are exchanged is the business of `downstream` and `upstream`.
 
@@ -13,7 +14,7 @@ use super::stats::{Active, ClusterStats};
 use crate::http1::{self, BodyDecoder, Decoded, Framing, HeadError};
 use crate::net::{WriteQueue, arena};
 
-/// What Envoy logs for bytes that are not HTTP/1.1.
+/// Envoy logs this for bytes that are not HTTP/1.1.
 pub(super) const CODEC_ERROR: &str = "http1.codec_error";
 
 /// More body is taken while less than this waits to be written.
@@ -25,9 +26,9 @@ const MAX_READ_AHEAD: usize = http1::MAX_HEAD_BYTES + 4 * 1024;
 /// Why nothing more comes from a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ReadEnd {
-    /// It ended, in the middle of a message or between two.
+    /// The connection ended, within a message or between two.
     Closed,
-    /// What came is not HTTP/1.1.
+    /// The peer sent something that is not HTTP/1.1.
     Malformed,
 }
 
@@ -88,7 +89,7 @@ impl Http1 {
         }
     }
 
-    /// What follows in the buffer and on the socket is a body with this framing.
+    /// Begins a body with this framing, in the buffer and on the socket.
     pub(super) fn expect_body(&mut self, framing: Framing) {
         self.decoder = BodyDecoder::new(framing);
     }
@@ -134,7 +135,8 @@ impl Http1 {
         std::mem::take(&mut self.received)
     }
 
-    /// Ready when the peer closes the connection out of turn. What it sends ahead is kept, within bounds.
+    /// Ready when the peer closes the connection out of turn. What it sends ahead is kept, within
+    /// bounds.
     pub(super) fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         while self.buffer.len() < MAX_READ_AHEAD {
             match std::task::ready!(arena::poll_read(&mut self.socket, cx, &[])) {
@@ -189,8 +191,9 @@ impl Http1 {
         self.queue.is_flushed()
     }
 
-    /// Envoy's close action `FlushWriteAndDelay`: writes what is queued, as long as there is progress within `delay`, then
-    /// gives the peer `delay` to close first. As in Envoy nothing is read meanwhile.
+    /// Envoy's close action `FlushWriteAndDelay`: writes what is queued, as long as there is
+    /// progress within `delay`, then gives the peer `delay` to close first. As in Envoy nothing is
+    /// read meanwhile.
     pub(super) async fn close_delayed(mut self, delay: Duration) {
         while !self.is_flushed() {
             let before = self.queue.len();
@@ -229,11 +232,11 @@ pub(super) async fn drain(socket: &mut Socket, delay: Duration) {
     let _ = tokio::time::timeout(delay, closed).await;
 }
 
-/// Why there is no head.
+/// Why no head was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum HeadOutcome {
     /// The connection ended within it.
     Closed,
-    /// What came is not a head.
+    /// The peer sent something that is not a head.
     Malformed(HeadError),
 }

@@ -1,5 +1,5 @@
-//! The listener of one worker: accepts connections, lets them get through TLS, and finds out which version of HTTP they
-//! speak.
+//! The listener of one worker: accepts connections, lets them get through TLS, and finds out which
+//! version of HTTP they speak.
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -23,8 +23,8 @@ use crate::drain::Drain;
 use crate::net::{self, arena};
 use crate::tunnel;
 
-/// Runs one worker on this thread until its drain is forced; dropping the runtime then ends every open stream, each
-/// leaving its line. A graceful drain closes the listener.
+/// Runs one worker on this thread until its drain is forced; dropping the runtime then ends every
+/// open stream, each leaving its line. A graceful drain closes the listener.
 pub(super) fn run(
     proxy: &Proxy,
     stats: Arc<WorkerStats>,
@@ -43,8 +43,8 @@ pub(super) fn run(
     })
 }
 
-/// Serves a connection to its end. What only its beginning needs is on the heap: an open session keeps the rest for as long
-/// as it lives.
+/// Serves a connection to its end. What only its beginning needs is on the heap: an open session
+/// keeps the rest for as long as it lives.
 fn serve(worker: Rc<Worker>, socket: TcpStream, remote: SocketAddr) -> impl Future<Output = ()> {
     let opening = Box::pin(open(worker, socket, remote));
     async move {
@@ -85,7 +85,8 @@ async fn open(
     }
 }
 
-/// What a connection does before HTTP. A connection that fails here leaves no line.
+/// The TLS handshake of a connection, where the listener takes TLS. A connection that fails here
+/// leaves no line.
 async fn secure(worker: &Worker, socket: TcpStream, remote: SocketAddr) -> Option<(Socket, ConnectionInfo)> {
     let local = socket.local_addr().ok()?;
     let Some(mutual_tls) = &worker.mutual_tls else {

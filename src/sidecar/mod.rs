@@ -1,8 +1,9 @@
-//! One proxy of the pair: what a sidecar Envoy does with HTTP and WebSocket traffic, as Istio configures it.
+//! One proxy of the pair: what a sidecar Envoy does with HTTP and WebSocket traffic, as Istio
+//! configures it.
 //!
-//! The straight path of a stream: `listener` accepts a connection, `downstream` decodes a request, `stream` finds its
-//! route, `attempts` opens the `upstream`, `relay` copies bytes both ways between these two halves, and the record of the
-//! stream becomes its one line.
+//! The straight path of a stream: `listener` accepts a connection, `downstream` decodes a request,
+//! `stream` finds its route, `attempts` opens the `upstream`, `relay` copies bytes both ways
+//! between these two halves, and the record of the stream becomes its one line.
 
 mod admin;
 mod attempts;
@@ -41,8 +42,8 @@ use admin::Admin;
 use config::Proxy;
 use stats::WorkerStats;
 
-/// How long the end waits for whoever reads the access log from a pipe: as long as a drain takes by default, well within
-/// what Kubernetes leaves a container (`terminationGracePeriodSeconds`, 30).
+/// How long the end waits for whoever reads the access log from a pipe: as long as a drain takes by
+/// default, well within what Kubernetes leaves a container (`terminationGracePeriodSeconds`, 30).
 const LOG_FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A sidecar could not be started.
@@ -129,8 +130,8 @@ impl Sidecar {
         self.sink.reopener()
     }
 
-    /// Serves until the drain is forced: then every open session ends and leaves its line, as with an Envoy that gets
-    /// SIGTERM. Returns when all lines are written.
+    /// Serves until the drain is forced: then every open session ends and leaves its line, as with
+    /// an Envoy that gets SIGTERM. Returns when all lines are written.
     ///
     /// # Panics
     /// If the system can start no thread.

@@ -1,5 +1,6 @@
-//! Envoy's overload manager, of which a sidecar has one resource and one action: what streams hold in memory for peers that do
-//! not take it, and `envoy.overload_actions.reset_high_memory_stream`. Who holds how much is counted by `net::Budget`.
+//! Envoy's overload manager, with one resource and one action: the memory that streams hold for
+//! peers that do not read, and `envoy.overload_actions.reset_high_memory_stream`. `net::Budget`
+//! counts which stream holds how much.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -11,27 +12,27 @@ use tokio::time::MissedTickBehavior;
 use super::stats::{Active, OverloadStats};
 use crate::net::{Budget, Watcher};
 
-/// The default of what the streams of a sidecar may hold: sixteen that stall behind Envoy's window of 16 MiB, or more than
-/// fifty that have a smaller one by then, with their sockets.
+/// How much the streams of a sidecar may hold by default: sixteen that stall behind Envoy's window
+/// of 16 MiB, or more than fifty with the smaller window of a strained budget, with their sockets.
 pub const MAX_BUFFERED_BYTES: usize = 256 << 20;
 
-/// However many workers there are, each can bear two streams that stall behind such a window.
-const LEAST_SHARE: usize = 32 << 20;
+/// The smallest share of a worker: two streams that stall behind such a window.
+const MIN_SHARE: usize = 32 << 20;
 
-/// Warnings of one kind do not come more often.
+/// The least time between two warnings of one kind.
 const WARNING_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What one of so many workers may hold of `limit` bytes: nothing is shared between them.
+/// How many of `limit` bytes the streams of one worker may hold, if there are so many workers.
 pub(super) fn share(limit: usize, workers: usize) -> usize {
-    (limit / workers.max(1)).max(LEAST_SHARE.min(limit))
+    (limit / workers.max(1)).max(MIN_SHARE.min(limit))
 }
 
-/// The budget of a worker, whose events are counted and told.
+/// The budget of a worker, whose events are counted and logged.
 pub(super) fn budget(share: usize, stats: Arc<OverloadStats>) -> Rc<Budget> {
     Budget::new(share, OverloadManager { stats, share, ..OverloadManager::default() })
 }
 
-/// Looks at the budget again and again, as often as Envoy does by default (`refresh_interval`).
+/// Reviews the budget as often as Envoy does by default (`refresh_interval`), for ever.
 pub(super) async fn refresh(budget: Rc<Budget>) {
     let mut ticks = tokio::time::interval(Duration::from_secs(1));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -41,22 +42,23 @@ pub(super) async fn refresh(budget: Rc<Budget>) {
     }
 }
 
-/// Counts and tells.
+/// Counts what happens to a budget, and logs it.
 #[derive(Debug, Default)]
 struct OverloadManager {
     stats: Arc<OverloadStats>,
     share: usize,
     strained: RefCell<Option<Active<OverloadStats>>>,
-    strain_told: Cell<Option<Instant>>,
-    resets_told: Cell<Option<Instant>>,
-    /// Streams that were reset since.
+    /// When each warning was logged last.
+    strain_logged: Cell<Option<Instant>>,
+    resets_logged: Cell<Option<Instant>>,
+    /// Streams that were reset since then.
     resets: Cell<u64>,
 }
 
 impl Watcher for OverloadManager {
     fn strained(&self, is_strained: bool, held: usize) {
         self.strained.replace(is_strained.then(|| Active::begin(&self.stats, |stats| &stats.strained)));
-        if is_strained && is_time(&self.strain_told) {
+        if is_strained && is_time(&self.strain_logged) {
             tracing::warn!(
                 "streams hold {} MiB for peers that do not read: until they do, streams have smaller windows and new ones \
                  another connection; beyond {} MiB those that hold most are reset",
@@ -69,7 +71,7 @@ impl Watcher for OverloadManager {
     fn condemned(&self, held: usize) {
         self.stats.reset_high_memory_stream.increment();
         self.resets.update(|resets| resets + 1);
-        if is_time(&self.resets_told) {
+        if is_time(&self.resets_logged) {
             tracing::warn!(
                 "streams cost more than {} MiB for peers that do not read: resetting one that holds most, {} KiB \
                  ({} since the last warning)",
@@ -81,12 +83,12 @@ impl Watcher for OverloadManager {
     }
 }
 
-/// Whether something may be told again, which it is then.
-fn is_time(told: &Cell<Option<Instant>>) -> bool {
+/// Whether a warning may be logged again; if so, notes that it is.
+fn is_time(logged: &Cell<Option<Instant>>) -> bool {
     let now = Instant::now();
-    let is_time = told.get().is_none_or(|last| now.duration_since(last) >= WARNING_INTERVAL);
+    let is_time = logged.get().is_none_or(|last| now.duration_since(last) >= WARNING_INTERVAL);
     if is_time {
-        told.set(Some(now));
+        logged.set(Some(now));
     }
     is_time
 }

@@ -1,5 +1,6 @@
-//! Path normalisation as Envoy does it with `normalize_path` (RFC 3986 section 6.2, by way of its URL library), slashes
-//! not merged and escaped slashes kept (`KEEP_UNCHANGED`), which is what Istio configures.
+//! Path normalisation as Envoy does it with `normalize_path` (RFC 3986 section 6.2, by way of its
+//! URL library), slashes not merged and escaped slashes kept (`KEEP_UNCHANGED`), which is what
+//! Istio configures.
 
 use bytes::{Bytes, BytesMut};
 
@@ -7,8 +8,9 @@ use bytes::{Bytes, BytesMut};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Unnormalizable;
 
-/// Normalises a path that begins with a slash: the fragment goes, escaped unreserved characters are unescaped, other odd
-/// ones escaped, backslashes turned, dot segments resolved. The query stays as it is.
+/// Normalises a path that begins with a slash: the fragment goes, escaped unreserved characters are
+/// unescaped, other odd ones escaped, backslashes turned, dot segments resolved. The query stays as
+/// it is.
 pub(super) fn normalize(path: &Bytes) -> Result<Bytes, Unnormalizable> {
     let end = memchr::memchr(b'#', path).unwrap_or(path.len());
     let query = memchr::memchr(b'?', &path[..end]).unwrap_or(end);
@@ -129,7 +131,8 @@ mod tests {
         #[test]
         fn a_normal_path_is_left_alone(path in "/[ -~]{0,30}") {
             let Ok(once) = normalize(&Bytes::from(path)) else { return Ok(()) };
-            // Unescaping can make a new escape out of an incomplete one, so that a second pass would go on.
+            // Unescaping can make a new escape out of an incomplete one, so that a second pass
+            // would go on.
             if !once.windows(3).any(|part| part[0] == b'%' && escaped(&part[1..]).is_some_and(is_unreserved)) {
                 proptest::prop_assert_eq!(normalize(&once), Ok(once));
             }

@@ -1,7 +1,9 @@
-//! Relays bytes both ways between the two halves of a stream, with backpressure, without looking into them.
+//! Relays bytes both ways between the two halves of a stream, with backpressure, without looking
+//! into them.
 //!
-//! The one loop that all traffic goes through: the body of a plain request and its answer, and the frames of a WebSocket
-//! alike. Nothing is copied and nothing allocated for a message; many small ones become one write.
+//! The one loop that all traffic goes through: the body of a plain request and its answer, and the
+//! frames of a WebSocket alike. Nothing is copied and nothing allocated for a message; many small
+//! ones become one write.
 
 use std::task::{Context, Poll};
 
@@ -18,8 +20,8 @@ use crate::access_log::Record;
 /// After so many parts in one direction the other sessions of the worker get their turn.
 const MAX_PARTS_PER_TURN: usize = 64;
 
-/// Or after so many bytes, which the large parts of a bulk transfer come to first: as much as Envoy reads from a socket in
-/// one turn (`per_connection_buffer_limit_bytes`).
+/// Or after so many bytes, which the large parts of a bulk transfer come to first: as much as Envoy
+/// reads from a socket in one turn (`per_connection_buffer_limit_bytes`).
 const MAX_BYTES_PER_TURN: usize = 1 << 20;
 
 /// What ended a stream before its response was complete.
@@ -79,7 +81,8 @@ impl<'a> Relay<'a> {
         self.request.done_at
     }
 
-    /// Relays the request until the next response head is there. `sent` is told of every part of the request's body.
+    /// Relays the request until the next response head is there. `sent` is told of every part of
+    /// the request's body.
     pub(super) async fn until_head(
         &mut self,
         mut sent: impl FnMut(&Bytes),
@@ -88,7 +91,8 @@ impl<'a> Relay<'a> {
             if self.is_overloaded(cx) {
                 return Poll::Ready(Err(Interruption::Overloaded.into()));
             }
-            // The upstream first: an answer that is there already counts, whatever the downstream did since.
+            // The upstream first: an answer that is there already counts, whatever the downstream
+            // did since.
             match self.upstream.poll_head(cx) {
                 Poll::Ready(Ok(head)) => return Poll::Ready(Ok(head)),
                 Poll::Ready(Err(reset)) => return Poll::Ready(Err(EarlyEnd::Upstream(reset))),
@@ -134,7 +138,8 @@ impl<'a> Relay<'a> {
 
     fn poll_downstream(&mut self, sent: impl FnMut(&Bytes), cx: &mut Context<'_>) -> Poll<DownstreamReset> {
         if self.request.done || self.request_cut {
-            // The end of the request may still be on its way out. A failure shows when the answer is read.
+            // The end of the request may still be on its way out. A failure shows when the answer
+            // is read.
             let _ = self.upstream.poll_flush(cx);
             return self.downstream.poll_reset(cx);
         }
@@ -144,7 +149,8 @@ impl<'a> Relay<'a> {
             Poll::Ready(Copied::All) => self.downstream.poll_reset(cx),
             Poll::Ready(Copied::ToReset(_)) => {
                 self.request_cut = true;
-                // The rest of the response is on its way, or has been read and waits to be looked at.
+                // The rest of the response is on its way, or has been read and waits to be looked
+                // at.
                 cx.waker().wake_by_ref();
                 Poll::Pending
             }
@@ -179,7 +185,8 @@ enum Copied<F, T> {
 }
 
 impl Transfer {
-    /// Copies what there is, and adds to `bytes` how much has come. `sent` is told of every part that is relayed.
+    /// Copies what there is, and adds to `bytes` how much has come. `sent` is told of every part
+    /// that is relayed.
     fn poll_copy<F: Half, T: Half>(
         &mut self,
         from: &mut F,

@@ -1,5 +1,5 @@
-//! Why a stream was reset, in Envoy's terms (`Http::StreamResetReason`): by its upstream or by its downstream, each with
-//! the flag and the details that the access log shows for it.
+//! Why a stream was reset, in Envoy's terms (`Http::StreamResetReason`): by its upstream or by its
+//! downstream, each with the flag and the details that the access log shows for it.
 
 use std::borrow::Cow;
 
@@ -11,8 +11,8 @@ use crate::tunnel::{Reason, StreamError};
 /// Why the upstream's half of a stream ended early.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum UpstreamReset {
-    /// `RemoteConnectionFailure`: the connection could not be opened; with Envoy's transport failure reason, if it has
-    /// one.
+    /// `RemoteConnectionFailure`: the connection could not be opened; with Envoy's transport
+    /// failure reason, if it has one.
     ConnectionFailure(Option<Cow<'static, str>>),
     /// `ConnectionTimeout`: the connection could not be opened in time.
     ConnectionTimeout,
@@ -43,7 +43,8 @@ impl From<StreamError> for UpstreamReset {
 }
 
 impl UpstreamReset {
-    /// The reason's name in words (`Utility::resetReasonToString`), which a local reply shows to the client.
+    /// The reason's name in words (`Utility::resetReasonToString`), which a local reply shows to
+    /// the client.
     pub(super) fn words(&self) -> &'static str {
         match self {
             Self::ConnectionFailure(_) => "remote connection failure",
@@ -101,8 +102,9 @@ impl UpstreamReset {
         }
     }
 
-    /// The code that the downstream's HTTP/2 stream is reset with for it, once the response has begun: CONNECT_ERROR if
-    /// the upstream connection ended; any other reset is an error of this proxy to the downstream.
+    /// The code that the downstream's HTTP/2 stream is reset with for it, once the response has
+    /// begun: CONNECT_ERROR if the upstream connection ended; any other reset is an error of this
+    /// proxy to the downstream.
     pub(super) fn downstream_code(&self) -> Reason {
         match self {
             Self::ConnectionTermination => Reason::CONNECT_ERROR,
@@ -118,7 +120,8 @@ pub(super) enum DownstreamReset {
     Disconnected,
     /// RST_STREAM, with its code.
     RemoteReset(Reason),
-    /// The connection is given up because its peer broke the protocol; the details that Envoy logs for it.
+    /// The connection is given up because its peer broke the protocol; the details that Envoy logs
+    /// for it.
     ProtocolError(&'static str),
 }
 

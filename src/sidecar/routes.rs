@@ -31,7 +31,7 @@ pub(super) enum Action {
     Forward { cluster: Rc<Cluster>, timeout: Option<Duration>, retry: RetryPolicy },
     /// Answers it.
     DirectResponse(StatusCode, String),
-    /// Answers that there is no such cluster.
+    /// Answers that the cluster does not exist.
     UnknownCluster,
 }
 
@@ -55,7 +55,8 @@ impl Routes {
         Self { virtual_hosts: Arc::clone(&proxy.virtual_hosts), routes }
     }
 
-    /// The route for a request; every route matches every path, but none a request without one (CONNECT).
+    /// The route for a request; every route matches every path, but none a request without one
+    /// (CONNECT).
     pub(super) fn find(&self, request: &RequestParts) -> Option<&Route> {
         request.path.as_ref()?;
         let authority = std::str::from_utf8(request.authority.as_ref()?.as_bytes()).ok()?;

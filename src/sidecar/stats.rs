@@ -1,7 +1,7 @@
-//! What a sidecar counts, under Envoy's names.
+//! The statistics of a sidecar, under Envoy's names.
 //!
-//! Every worker counts for itself, with plain loads and stores that nobody else writes to and no lock: the admin port
-//! adds up the workers when it is asked. The tables below are all names there are; what is not counted is not in them.
+//! Every worker counts for itself, with plain loads and stores and no lock; the admin port adds the
+//! workers up when it is asked. The tables below have all names.
 
 use std::collections::BTreeMap;
 use std::ops::Deref;
@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::mesh::VirtualHost;
 use crate::telemetry::Counter;
 
-/// What has numbers under one or several names.
+/// A statistic, with one or several numbers.
 trait Named {
     /// Shows each number with its name.
     fn visit(&self, names: &[&str], see: &mut impl FnMut(&str, Reading));
@@ -22,8 +22,8 @@ impl Named for Counter {
     }
 }
 
-/// Things that begin and end: a gauge of those that are there, and if they are named too, counters of those that ever
-/// began and of those that ended.
+/// Counts things that begin and end: a gauge of the active ones and, where they have names,
+/// counters of those that ever began and of those that ended.
 #[derive(Debug, Default)]
 pub(super) struct Lifetimes {
     begun: Counter,
@@ -42,7 +42,7 @@ impl Named for Lifetimes {
     }
 }
 
-/// One that has begun; it ends when this is dropped.
+/// One thing that has begun; it ends when this is dropped.
 #[derive(Debug)]
 pub(super) struct Active<S> {
     scope: Arc<S>,
@@ -50,7 +50,7 @@ pub(super) struct Active<S> {
 }
 
 impl<S> Active<S> {
-    /// Begins one of `of`.
+    /// Begins one of the things that `of` counts.
     pub(super) fn begin(scope: &Arc<S>, of: fn(&S) -> &Lifetimes) -> Self {
         of(scope).begun.increment();
         Self { scope: Arc::clone(scope), of }
@@ -93,7 +93,7 @@ impl Named for Classes {
     }
 }
 
-/// Responses by their status. Only those that were seen have a name, as in Envoy.
+/// Responses by their status. Only statuses that were seen have a name, as in Envoy.
 #[derive(Debug)]
 pub(super) struct Codes {
     classes: Classes,
@@ -125,8 +125,8 @@ impl Named for Codes {
     }
 }
 
-/// A part of the names with a common beginning. Aligned so that no two workers write to one cache line (128 bytes: x86
-/// fetches lines in pairs).
+/// A part of the names with a common beginning. Aligned so that no two workers write to one cache
+/// line (128 bytes: x86 fetches lines in pairs).
 macro_rules! scope {
     ($(#[$about:meta])* $scope:ident { $($field:ident: $kind:ident($($name:literal),+);)+ }) => {
         $(#[$about])*
@@ -205,7 +205,7 @@ scope! {
     }
 }
 
-/// What one worker counts.
+/// The statistics of one worker.
 #[derive(Debug, Default)]
 pub(super) struct WorkerStats {
     pub(super) connection_manager: Arc<ConnectionManagerStats>,

@@ -1,7 +1,7 @@
-//! One stream from its request head to its one line: Envoy's HTTP connection manager and router, as far as Istio
-//! configures them. A stream goes through four phases: its request is checked and prepared ([`serve`]), a response is
-//! found for it ([`ActiveStream::respond`]), both bodies are relayed ([`ActiveStream::relay`]), and its line is written
-//! ([`ActiveStream::end`]).
+//! One stream from its request head to its one line: Envoy's HTTP connection manager and router, as
+//! far as Istio configures them. A stream goes through four phases: its request is checked and
+//! prepared ([`serve`]), a response is found for it ([`ActiveStream::respond`]), both bodies are
+//! relayed ([`ActiveStream::relay`]), and its line is written ([`ActiveStream::end`]).
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
@@ -39,21 +39,23 @@ const UPSTREAM_SERVICE_TIME: HeaderName = HeaderName::from_static("x-envoy-upstr
 /// `x-envoy-expected-rq-timeout-ms`: tells the next hop how long this one will wait.
 const EXPECTED_TIMEOUT: HeaderName = HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
 
-/// How long an HTTP/2 peer may take nothing of what is left of a stream that has ended: Envoy's default of
-/// `stream_idle_timeout`, which is its stream flush timeout too.
+/// How long an HTTP/2 peer may take nothing of what is left of a stream that has ended: Envoy's
+/// default of `stream_idle_timeout`, which is its stream flush timeout too.
 const STREAM_FLUSH_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 
 /// Serves one stream. Returns the HTTP/1.1 connection if another request may come on it.
 ///
-/// Not an `async fn`, which would keep its arguments beside what is made of them for as long as the session is open. What
-/// only the phases before and after the relay need is on the heap, and gone while the relay runs.
+/// Not an `async fn`, which would keep its arguments beside what is made of them for as long as the
+/// session is open. What only the phases before and after the relay need is on the heap, and gone
+/// while the relay runs.
 pub(super) fn serve(
     worker: Rc<Worker>,
     downstream: Downstream,
     incoming: Incoming,
 ) -> impl Future<Output = Option<Box<Http1>>> {
-    // The request: checked, prepared for the next hop, put down in the record. This is done here and not when the stream
-    // has its first turn: a stream that never has one still has what was asked for in its line.
+    // The request: checked, prepared for the next hop, put down in the record. This is done here
+    // and not when the stream has its first turn: a stream that never has one still has what was
+    // asked for in its line.
     let Incoming { mut request, protocol, tls, close, mut record } = incoming;
     let upgrade = extended_connect::is_upgrade(&request.fields);
     let checked = headers::check_request(&mut request);
@@ -84,11 +86,12 @@ pub(super) fn serve(
         };
         Box::pin(stream.end(ending)).await
     };
-    // On the heap: a span costs nothing where nobody looks.
+    // A span takes room in the future: only where somebody looks, and then on the heap.
     if span.is_disabled() { Either::Left(served) } else { Either::Right(Box::pin(served.instrument(span))) }
 }
 
-/// What the events of a stream have in common, if anybody looks at them (`RUST_LOG=websockets_cli::sidecar=debug`).
+/// The span that the events of a stream carry, if anybody looks at them
+/// (`RUST_LOG=websockets_cli::sidecar=debug`).
 fn span(record: &Record, downstream: SocketAddr) -> tracing::Span {
     tracing::debug_span!(
         "stream",
@@ -133,7 +136,8 @@ struct ActiveStream {
 }
 
 impl ActiveStream {
-    /// Finds the route, tries its cluster and sends the response's head on. The request is not needed after this.
+    /// Finds the route, tries its cluster and sends the response's head on. The request is not
+    /// needed after this.
     async fn respond(
         &mut self,
         mut request: RequestParts,
@@ -143,7 +147,7 @@ impl ActiveStream {
         let worker = Rc::clone(&self.worker);
         tracing::debug!(method = %request.method, authority = ?request.authority, path = ?request.path, "request");
 
-        // What this proxy refuses by itself, whatever the route.
+        // Requests that this proxy refuses whatever their route.
         if let Err((status, details)) = checked {
             self.close |= status == StatusCode::BAD_REQUEST;
             return Err(self.local_reply(status, "", details));
@@ -232,7 +236,7 @@ impl ActiveStream {
         Ok(Response { cluster: Rc::clone(cluster), upstream, deadline })
     }
 
-    /// What a request without a response head gets.
+    /// Answers a request for which no response head came.
     fn fail(&mut self, cluster: &Cluster, failure: Failure) -> Ending {
         match failure {
             Failure::Interrupted(Interruption::Downstream(DownstreamReset::ProtocolError(details)))
@@ -339,7 +343,8 @@ impl ActiveStream {
         }
     }
 
-    /// Envoy's `StreamResetReason::OverloadManager`: nothing is answered, and what waits is not sent any more.
+    /// Envoy's `StreamResetReason::OverloadManager`: nothing is answered, and what waits is not
+    /// sent any more.
     fn give_way(&mut self) -> Ending {
         self.record.response_flags.set(ResponseFlag::OverloadManager);
         self.record.response_code_details = Some(Cow::Borrowed("overload"));
@@ -379,8 +384,8 @@ impl ActiveStream {
         Ok(())
     }
 
-    /// While the proxy drains, one of the next responses is the last for which its connection takes a request; an
-    /// upgraded connection has taken its last one anyway.
+    /// While the proxy drains, one of the next responses is the last for which its connection takes
+    /// a request; an upgraded connection has taken its last one anyway.
     fn drain(&mut self) {
         if !self.downstream.is_draining() && self.worker.drain_manager.drain_close() {
             self.stats().cx_drain_close.increment();
@@ -393,7 +398,8 @@ impl ActiveStream {
         &self.worker.stats.connection_manager
     }
 
-    /// A response before the end of its request leaves an HTTP/1.1 connection in no state for another one.
+    /// A response before the end of its request leaves an HTTP/1.1 connection in no state for
+    /// another one.
     fn note_close(&mut self, fields: &mut Fields) {
         self.close |= !self.downstream.is_request_complete();
         if self.close && self.protocol != Protocol::Http2 {
@@ -401,7 +407,8 @@ impl ActiveStream {
         }
     }
 
-    /// To Envoy's counters every stream whose request was not read to its end is reset, by either side.
+    /// To Envoy's counters every stream whose request was not read to its end is reset, by either
+    /// side.
     fn count(&self, ending: &Ending) {
         if matches!(ending, Ending::Cut(_)) {
             self.stats().rq_tx_reset.increment();
@@ -427,7 +434,8 @@ impl ActiveStream {
         }
         record.finish();
         match (ending, downstream) {
-            // Where the request is not complete, `h2` follows the end with RST_STREAM NO_ERROR, as Envoy does.
+            // Where the request is not complete, `h2` follows the end with RST_STREAM NO_ERROR, as
+            // Envoy does.
             (Ending::Gone(_), _) | (Ending::Complete | Ending::Overloaded, Downstream::Http2(_)) => None,
             (Ending::Complete, Downstream::Http1(connection)) if !close && connection.is_body_end() => {
                 Some(connection)

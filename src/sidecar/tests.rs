@@ -59,11 +59,13 @@ async fn an_idle_session_is_small() {
     let record = worker.record(&info, Protocol::Http11);
     let incoming = Incoming { request, protocol: Protocol::Http11, tls: None, close: false, record };
     let of_stream = size_of_val(&stream::serve(Rc::clone(&worker), Downstream::Http1(connection), incoming));
-    // What the relay borrows and remembers, and the stream itself by its pointer. What leads to the response head and what
-    // follows the end needs several kilobytes, and is on the heap only for as long as it runs.
+    // What the relay borrows and remembers, and the stream itself by its pointer. What leads to the
+    // response head and what follows the end needs several kilobytes, and is on the heap only for
+    // as long as it runs.
     assert!(of_stream <= 320, "{of_stream} bytes");
     let (_client, connection, info) = self::connection().await;
-    // An HTTP/1.1 connection has its addresses besides, and room for the request that it reads next.
+    // An HTTP/1.1 connection has its addresses besides, and room for the request that it reads
+    // next.
     let of_connection = size_of_val(&downstream::http1::serve(worker, connection, info));
     assert!(of_connection <= 640, "{of_connection} bytes");
 }

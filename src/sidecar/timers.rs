@@ -1,4 +1,5 @@
-//! What ends a stream by the clock alone: `stream_idle_timeout` and `max_stream_duration` of the HTTP connection manager.
+//! The timers that end a stream: `stream_idle_timeout` and `max_stream_duration` of the HTTP
+//! connection manager.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -59,7 +60,8 @@ impl Timers {
 }
 
 impl Expired {
-    /// Counts it and sets its flag; returns the details. Envoy has no flag for a stream that has lasted too long.
+    /// Counts it and sets its flag; returns the details. Envoy has no flag for a stream that has
+    /// lasted too long.
     pub(super) fn note(self, record: &mut Record, stats: &ConnectionManagerStats) -> &'static str {
         match self {
             Self::Idle => {

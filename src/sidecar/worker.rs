@@ -1,5 +1,5 @@
-//! What the connections of one worker share. A worker is a thread with a listener, a runtime and upstream connections of
-//! its own, as in Envoy; workers share no lock.
+//! What the connections of one worker share. A worker is a thread with a listener, a runtime and
+//! upstream connections of its own, as in Envoy; workers share no lock.
 
 use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
@@ -59,8 +59,8 @@ impl Worker {
     }
 }
 
-/// The record of a stream. The request counts as active for as long as the record exists: every request that was counted
-/// has a line.
+/// The record of a stream. The request counts as active for as long as the record exists: every
+/// request that was counted has a line.
 #[derive(Debug)]
 pub(super) struct CountedRecord {
     record: Record,

@@ -1,5 +1,6 @@
-//! What Envoy shows of a certificate: its names, and the element of `x-forwarded-client-cert` that describes it
-//! (`ConnectionManagerUtility::mutateXfccRequestHeader`, with subject, URI and DNS as Istio asks for).
+//! What Envoy shows of a certificate: its names, and the element of `x-forwarded-client-cert` that
+//! describes it (`ConnectionManagerUtility::mutateXfccRequestHeader`, with subject, URI and DNS as
+//! Istio asks for).
 
 use std::fmt::Write;
 use std::net::IpAddr;
@@ -8,7 +9,8 @@ use tokio_rustls::rustls::pki_types::CertificateDer;
 use x509_parser::asn1_rs::ToDer;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate, X509Name};
 
-/// The short names that BoringSSL prints attributes of a subject under; another attribute is its number and its bytes.
+/// The short names that BoringSSL prints attributes of a subject under; another attribute is its
+/// number and its bytes.
 const ATTRIBUTES: [(&str, &str); 25] = [
     ("2.5.4.3", "CN"),
     ("2.5.4.4", "SN"),
@@ -84,7 +86,8 @@ fn ip_address(bytes: &[u8]) -> Option<IpAddr> {
     v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()
 }
 
-/// `By=…;Hash=…;Subject="…";URI=…;DNS=…`: who was asked, and what the peer's certificate says of itself.
+/// `By=…;Hash=…;Subject="…";URI=…;DNS=…`: who was asked, and what the peer's certificate says of
+/// itself.
 pub(super) fn forwarded_client_cert(asked: &[String], peer: &CertificateDer<'_>) -> Option<String> {
     let (_, certificate) = X509Certificate::from_der(peer).ok()?;
     let names = SubjectAltNames::in_certificate(&certificate)?;
@@ -97,12 +100,12 @@ pub(super) fn forwarded_client_cert(asked: &[String], peer: &CertificateDer<'_>)
     Some(details.join(";"))
 }
 
-/// What a person wants to know of a certificate.
+/// A certificate as it is shown to a person.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Description {
-    /// Whose it is.
+    /// The subject: whose certificate it is.
     pub subject: String,
-    /// Who says so.
+    /// The issuer, who vouches for that.
     pub issuer: String,
     /// Its alternative names: hosts, addresses, URIs.
     pub names: Vec<String>,
@@ -128,7 +131,8 @@ fn hexadecimal(bytes: &[u8]) -> String {
     })
 }
 
-/// A distinguished name as RFC 2253 writes it, the last part first, in BoringSSL's way (`XN_FLAG_RFC2253`): only ASCII.
+/// A distinguished name as RFC 2253 writes it, the last part first, in BoringSSL's way
+/// (`XN_FLAG_RFC2253`): only ASCII.
 fn subject(name: &X509Name<'_>) -> String {
     let parts: Vec<&_> = name.iter_rdn().collect();
     let mut text = String::new();

@@ -1,4 +1,5 @@
-//! TLS of a client for whom names and certificates are the Web's (RFC 6125, system roots), unlike the sidecars' mutual TLS.
+//! TLS of a client for whom names and certificates are the Web's (RFC 6125, system roots), unlike
+//! the sidecars' mutual TLS.
 
 use std::io;
 use std::path::PathBuf;
@@ -19,7 +20,7 @@ use super::certificate::Description;
 use super::credentials::{CredentialsError, certified_key, protocols, roots, versions};
 use super::verifier::ServerVerifier;
 
-/// Whom a client trusts, and who it is.
+/// Which servers a client trusts, and its own certificate.
 #[derive(Debug, Clone, Default)]
 pub struct ClientOptions {
     /// PEM certificates of the CAs that are trusted instead of the system's.
@@ -28,7 +29,7 @@ pub struct ClientOptions {
     pub certificate: Option<PathBuf>,
     /// The certificate's key; without it, it is in the certificate's file.
     pub key: Option<PathBuf>,
-    /// Trust whoever answers.
+    /// Trust any server.
     pub insecure: bool,
     /// The name to ask for and to verify, instead of the one that is dialled.
     pub server_name: Option<String>,
@@ -59,7 +60,7 @@ pub struct TlsFacts {
     pub certificate: Option<Description>,
 }
 
-/// No TLS connection.
+/// Why a connection could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     /// Neither a DNS name nor an address.
@@ -167,8 +168,8 @@ fn why(error: &io::Error) -> String {
     }
 }
 
-/// What an error of a TLS connection means, and what may help, be it of its handshake or of a read after it: with TLS 1.3
-/// a server looks at the client's certificate later.
+/// The meaning of an error of a TLS connection, and what may help. It may be an error of the
+/// handshake or of a read after it: with TLS 1.3 a server looks at the client's certificate later.
 #[must_use]
 pub fn explain(error: &io::Error) -> Option<(&'static str, &'static str)> {
     match tls_error(error)? {

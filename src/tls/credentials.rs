@@ -1,4 +1,5 @@
-//! A workload's certificate, its key and the CA, from PEM files, and the rustls configurations made of them.
+//! A workload's certificate, its key and the CA, from PEM files, and the rustls configurations made
+//! of them.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -48,7 +49,7 @@ pub enum CredentialsError {
         /// What is wrong with it.
         problem: String,
     },
-    /// Nobody to trust.
+    /// No CA to trust.
     #[error("the system has no CA certificates{problem}")]
     NoSystemRoots {
         /// What went wrong while looking for them, after a colon.
@@ -104,8 +105,8 @@ impl MutualTls {
         })
     }
 
-    /// The transport socket of a cluster with this server name; the peer's certificate must have one of the identities,
-    /// any of the trust domain if there are none.
+    /// The transport socket of a cluster with this server name; the peer's certificate must have
+    /// one of the identities, any of the trust domain if there are none.
     #[must_use]
     pub fn upstream(&self, sni: &str, subject_alt_names: &[String]) -> Upstream {
         let verifier =
@@ -113,7 +114,8 @@ impl MutualTls {
         let config = |alpn| {
             let mut config = self.client.clone();
             config.alpn_protocols = protocols(alpn);
-            // A session is resumed without looking at the certificate again: none of another cluster's.
+            // A session is resumed without looking at the certificate again, so each cluster has
+            // sessions of its own.
             config.resumption = rustls::client::Resumption::in_memory_sessions(1);
             config.dangerous().set_certificate_verifier(Arc::clone(&verifier) as _);
             config

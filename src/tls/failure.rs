@@ -1,5 +1,6 @@
-//! Envoy's words for a handshake that failed (`%UPSTREAM_TRANSPORT_FAILURE_REASON%`): its TLS library is BoringSSL,
-//! whose error queue they are. Where rustls fails in a way of its own, its words stand in their place.
+//! Envoy's words for a handshake that failed (`%UPSTREAM_TRANSPORT_FAILURE_REASON%`): its TLS
+//! library is BoringSSL, whose error queue they are. Where rustls fails in a way of its own, its
+//! words stand in their place.
 
 use std::io;
 

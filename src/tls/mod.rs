@@ -1,6 +1,7 @@
-//! Mutual TLS between two sidecars, as Istio configures Envoy for it: SPIFFE identities instead of host names, and ALPN
-//! names that say what is spoken inside (`pilot/pkg/networking/util/util.go`, `pilot/pkg/security/authn/utils/utils.go`).
-//! And the TLS of a client ([`client`]) and of a server ([`server`]) on the Web's terms.
+//! Mutual TLS between two sidecars, as Istio configures Envoy for it: SPIFFE identities instead of
+//! host names, and ALPN names that say what is spoken inside (`pilot/pkg/networking/util/util.go`,
+//! `pilot/pkg/security/authn/utils/utils.go`). And the TLS of a client ([`client`]) and of a server
+//! ([`server`]) on the Web's terms.
 //!
 //! Not here: when a connection is encrypted, which is the business of the sidecar.
 
@@ -27,14 +28,15 @@ use certificate::describe;
 pub use client::TlsFacts;
 pub use credentials::{CredentialsError, MutualTls, PemFiles};
 
-/// What a client's sidecar offers for HTTP/2 (Istio's `istio.alpn` filter): the first names select the filter chain of the
-/// server's sidecar, the last is what may be agreed on.
+/// What a client's sidecar offers for HTTP/2 (Istio's `istio.alpn` filter): the first names select
+/// the filter chain of the server's sidecar, the last is what may be agreed on.
 const CLIENT_HTTP2: [&str; 3] = ["istio-h2", "istio", "h2"];
 /// The same for HTTP/1.1.
 const CLIENT_HTTP1: [&str; 3] = ["istio-http/1.1", "istio", "http/1.1"];
 /// What a server's sidecar agrees to (Istio's `ALPNHttp`).
 const SERVER: [&str; 2] = ["h2", "http/1.1"];
-/// The names of which a client has to offer one: the `filter_chain_match` of the chain for HTTP over mutual TLS.
+/// A client has to offer one of these names: the `filter_chain_match` of the chain for HTTP over
+/// mutual TLS.
 const FILTER_CHAIN_MATCH: [&[u8]; 3] = [b"istio-http/1.0", b"istio-http/1.1", b"istio-h2"];
 
 /// The transport socket of a cluster.
@@ -55,7 +57,7 @@ pub struct HandshakeError {
 
 impl Upstream {
     pub(super) fn new(http1: ClientConfig, http2: ClientConfig, sni: &str) -> Self {
-        // What is no DNS name cannot be sent; an address is not sent (RFC 6066 section 3).
+        // Only a DNS name can be sent; an address is not sent (RFC 6066 section 3).
         let server_name = ServerName::try_from(sni.to_owned())
             .unwrap_or_else(|_| ServerName::IpAddress(IpAddr::V4(Ipv4Addr::UNSPECIFIED).into()));
         Self { http1: Arc::new(http1), http2: Arc::new(http2), server_name }
@@ -91,11 +93,11 @@ pub struct Accepted {
 }
 
 impl MutualTls {
-    /// Shakes hands with a client. One that does not speak TLS, or does not offer a name of Istio's, finds no filter
-    /// chain: its connection is reset, as Envoy does.
+    /// Shakes hands with a client. One that does not speak TLS, or does not offer a name of
+    /// Istio's, finds no filter chain: its connection is reset, as Envoy does.
     ///
     /// # Errors
-    /// Why there is no connection; the peer has been told what it is told.
+    /// Why the handshake failed; the peer has got its alert.
     pub async fn accept(&self, socket: TcpStream) -> io::Result<Accepted> {
         let mut acceptor = Acceptor::default();
         let hello = loop {
@@ -129,7 +131,7 @@ impl MutualTls {
     }
 }
 
-/// What is known of a session whichever side one is on.
+/// What either side knows of a session.
 struct Agreed {
     version: String,
     cipher_suite: String,
@@ -153,7 +155,8 @@ impl Agreed {
 }
 
 fn no_filter_chain(socket: &TcpStream, why: &str) -> io::Result<Accepted> {
-    // Envoy only looks at the first bytes and leaves them in the socket; closing it then is a reset.
+    // Envoy only looks at the first bytes and leaves them in the socket; closing it then is a
+    // reset.
     socket.set_zero_linger()?;
     Err(io::Error::new(io::ErrorKind::InvalidData, format!("no filter chain matches: {why}")))
 }

@@ -1,4 +1,5 @@
-//! TLS of a server on the Web's terms: a certificate of its own, and where it is told to, one that each client has to show.
+//! TLS of a server on the Web's terms: a certificate of its own, and where it is told to, one that
+//! each client has to show.
 
 use std::io;
 use std::path::PathBuf;
@@ -18,7 +19,7 @@ use super::credentials::{CredentialsError, certified_key, invalid, protocols, ro
 use super::{Agreed, SERVER};
 use crate::net::Holding;
 
-/// Who a server is, and whom it trusts.
+/// A server's certificate, and which clients it trusts.
 #[derive(Debug, Clone)]
 pub struct ServerOptions {
     /// Its certificate, in PEM, with any intermediate ones.
@@ -48,7 +49,7 @@ pub struct ServerFacts {
     pub client_certificate: Option<Description>,
 }
 
-/// What it holds are records that are not whole, of some 16 KiB in either direction: too little to be counted.
+/// It holds only incomplete records, some 16 KiB in either direction: too little to be counted.
 impl<T> Holding for TlsStream<T> {
     fn held(&self) -> usize {
         0
@@ -80,7 +81,7 @@ impl Server {
     /// Shakes hands with a client.
     ///
     /// # Errors
-    /// Why there is no connection; the peer has been told what it is told.
+    /// Why the handshake failed; the peer has got its alert.
     pub async fn accept<T: AsyncRead + AsyncWrite + Unpin>(
         &self,
         io: T,

@@ -1,5 +1,5 @@
-//! Whether a peer is who it has to be: a certificate of the CA, with a SPIFFE identity of the trust domain. Chains and
-//! signatures are webpki's business; host names are nobody's.
+//! Verifies that a peer is who it has to be: it has a certificate of the CA, with a SPIFFE identity
+//! of the trust domain. webpki verifies chains and signatures; host names are not looked at.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ use super::certificate::SubjectAltNames;
 /// Istio's default trust domain.
 const TRUST_DOMAIN: &str = "spiffe://cluster.local/";
 
-/// No name of a certificate is one that is asked for.
+/// A certificate has none of the names that are asked for.
 #[derive(Debug, thiserror::Error)]
 #[error("SAN matcher, certificate SANs are [{}]", presented.join(", "))]
 pub(super) struct NoSuchIdentity {
@@ -52,10 +52,10 @@ fn unknown_issuer(error: Error) -> Error {
 /// Verifies servers, for a client.
 #[derive(Debug)]
 pub(super) struct ServerVerifier {
-    /// `None`: whoever answers is trusted, as long as it has its certificate's key.
+    /// `None`: any server is trusted that has its certificate's key.
     roots: Option<Arc<RootCertStore>>,
     algorithms: WebPkiSupportedAlgorithms,
-    /// The identities of which a server must have one; empty: any of the trust domain.
+    /// A server must have one of these identities; empty: any of the trust domain.
     identities: Vec<String>,
 }
 

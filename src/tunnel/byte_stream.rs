@@ -1,4 +1,5 @@
-//! A stream as bytes in both directions: what RFC 8441 makes of a TCP connection. END_STREAM is its end, RST_STREAM a reset.
+//! A stream as bytes in both directions: what RFC 8441 makes of a TCP connection. END_STREAM is its
+//! end, RST_STREAM a reset.
 
 use std::io;
 use std::pin::Pin;
@@ -51,7 +52,7 @@ impl ByteStream {
     }
 }
 
-/// What has come and is not read, and what is written and has not left.
+/// Bytes that have come and are not read, and bytes that are written and have not left.
 impl Holding for ByteStream {
     fn held(&self) -> usize {
         self.unread.len() + self.stream.unread() + self.stream.queued()
@@ -94,7 +95,8 @@ impl AsyncRead for ByteStream {
 
 impl AsyncWrite for ByteStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        // The reader alone is told of an end. A reset is for the writer too: the peer takes nothing any more.
+        // The reader alone is told of an end. A reset is for the writer too: the peer takes nothing
+        // any more.
         if self.ended.is_none()
             && let Poll::Ready(ended) = self.stream.poll_stalled(cx)
         {

@@ -16,9 +16,10 @@ use super::stream::{Stream, StreamError};
 use super::wire::{Payload, ReceiveBuffers, Wire};
 use crate::net::Budget;
 
-/// How many streams the peer may open and reset before they are accepted; `h2`'s own bound (20) would close the
-/// connection of all the other sessions. One turn of the connection's task reads fewer, and then accepts them all; each
-/// costs some hundred bytes, so this bounds a flood to about 10 MiB.
+/// How many streams the peer may open and reset before they are accepted; `h2`'s own bound (20)
+/// would close the connection of all the other sessions. One turn of the connection's task reads
+/// fewer, and then accepts them all; each costs some hundred bytes, so this bounds a flood to about
+/// 10 MiB.
 const MAX_PENDING_RESETS: usize = 32 * 1024;
 
 /// A connection that streams come from.
@@ -33,8 +34,8 @@ pub struct Server<T> {
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Server<T> {
-    /// Reads the preface, of which `read` has been read already. Nothing is sent yet. What its streams hold counts in
-    /// `budget`.
+    /// Reads the preface, of which `read` has been read already. Nothing is sent yet. What its
+    /// streams hold counts in `budget`.
     ///
     /// # Errors
     /// The peer is gone, or what it sent is not HTTP/2.
@@ -47,7 +48,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Server<T> {
         let buffers = Rc::new(ReceiveBuffers::new(settings, budget));
         let wire = Wire::server(io, read, settings.server_frame(), Rc::clone(&buffers));
         let connection = builder!(Builder::new(), settings)
-            // What is announced is the wire's business.
+            // The wire decides whether it is announced.
             .enable_connect_protocol()
             .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
             .handshake(wire.clone())
@@ -55,20 +56,22 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Server<T> {
         Ok(Self { connection, wire, last_accepted: 0, is_strict: true, buffers })
     }
 
-    /// Leaves malformed requests to `h2`, which resets their streams: the others live on. Otherwise the connection ends
-    /// with one, as in Envoy. Nothing is held back either: a peer whose first frames end the connection gets the GOAWAY.
+    /// Leaves malformed requests to `h2`, which resets their streams: the others live on. Otherwise
+    /// the connection ends with one, as in Envoy. Nothing is held back either: a peer whose first
+    /// frames end the connection gets the GOAWAY.
     #[must_use]
     pub fn lenient(self) -> Self {
         self.wire.release();
         Self { is_strict: false, ..self }
     }
 
-    /// The next stream; `None` when the connection has ended. Everything on the connection moves only while this is
-    /// polled. What was held back of the opening goes out when there is no request left to look at.
+    /// The next stream; `None` when the connection has ended. Everything on the connection moves
+    /// only while this is polled. What was held back of the opening goes out when all requests have
+    /// been looked at.
     ///
     /// # Errors
-    /// [`StreamError::Malformed`] for a request, which `h2` does not show; the connection is to be abandoned, and
-    /// what `h2` would answer does not go out. Any other: the connection has ended.
+    /// [`StreamError::Malformed`] for a request, which `h2` does not show; the connection is to be
+    /// abandoned, and what `h2` would answer does not go out. Any other: the connection has ended.
     #[expect(
         clippy::type_complexity,
         reason = "a poll of an optional result of three parts, named nowhere else"
@@ -97,7 +100,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Server<T> {
             Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(error.into()))),
             Poll::Ready(Some(Ok((request, response)))) => {
                 let (parts, receive) = request.into_parts();
-                // An extended CONNECT has no length; if it declares one all the same, `h2` checks it.
+                // An extended CONNECT has no length; if it declares one all the same, `h2` checks
+                // it.
                 let is_tunnel = parts.extensions.get::<Protocol>().is_some()
                     && !parts.headers.contains_key(CONTENT_LENGTH);
                 let id = receive.stream_id().as_u32();
@@ -115,8 +119,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Server<T> {
         self.connection.graceful_shutdown();
     }
 
-    /// Gives up on the connection: every stream ends with [`StreamError::ConnectionLost`], nothing more is sent, and the
-    /// byte stream is handed back still open.
+    /// Gives up on the connection: every stream ends with [`StreamError::ConnectionLost`], nothing
+    /// more is sent, and the byte stream is handed back still open.
     pub fn abandon(self) -> Option<T> {
         drop(self.connection);
         self.wire.into_inner()

@@ -1,4 +1,5 @@
-//! The first SETTINGS frame of either side (RFC 9113 section 6.5), in Envoy's order and with Envoy's values.
+//! The first SETTINGS frame of either side (RFC 9113 section 6.5), in Envoy's order and with
+//! Envoy's values.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -61,21 +62,23 @@ fn frame(settings: &[(u16, u32)]) -> Bytes {
     out.freeze()
 }
 
-/// Tells a builder of `h2`, a client's or a server's, what both are told. What is announced is not here: the wire replaces
-/// the first SETTINGS frame.
+/// Tells a builder of `h2`, a client's or a server's, what both are told. What is announced is not
+/// here: the wire replaces the first SETTINGS frame.
 macro_rules! builder {
     ($builder:expr, $settings:expr) => {{
-        // For `h2`'s own bounds that would close the connection of all sessions because of one of them.
+        // For `h2`'s own bounds that would close the connection of all sessions because of one of
+        // them.
         const UNBOUNDED: usize = usize::MAX >> 1;
         let mut builder = $builder;
         builder
             .initial_window_size($settings.initial_stream_window_size)
             .initial_connection_window_size($settings.initial_connection_window_size)
             .max_concurrent_streams($settings.max_concurrent_streams)
-            // Small DATA frames of a stalled stream are coalesced instead, and the stream's window bounds them.
+            // Small DATA frames of a stalled stream are coalesced instead, and the stream's window
+            // bounds them.
             .data_frame_budget(UNBOUNDED)
-            // It counts over the whole life of the connection, and counts every frame that comes late for a stream that
-            // was given up here.
+            // It counts over the whole life of the connection, and counts every frame that comes
+            // late for a stream that was given up here.
             .max_local_error_reset_streams(None)
             .max_send_buffer_size(crate::tunnel::wire::HIGH_WATERMARK * 2);
         builder

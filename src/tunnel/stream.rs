@@ -1,7 +1,7 @@
 //! One stream of a connection: bytes in, bytes out, its end.
 //!
-//! While its reader takes nothing, a stream keeps what arrives, copied together: the peer's window bounds how much that
-//! is, and what the reader has not taken stays charged to the window.
+//! While its reader takes nothing, a stream keeps what arrives, copied together: the peer's window
+//! bounds how much that is, and what the reader has not taken stays charged to the window.
 
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -52,11 +52,11 @@ pub struct Stream {
     /// Something was sent after the head.
     head_followed: bool,
     receive: Option<RecvStream>,
-    /// What came by way of `h2` while nobody took it.
+    /// DATA that came by way of `h2` while the reader took nothing.
     unread: CoalescingBuffer,
-    /// What comes past `h2`, behind what came by way of it.
+    /// The buffer for DATA that comes past `h2`, behind the DATA that came by way of it.
     past_h2: Option<Rc<ReceiveBuffer>>,
-    /// What `h2` has may come before what is in `past_h2`.
+    /// `h2` may have DATA that comes before that in `past_h2`.
     h2_first: bool,
     /// The reader takes nothing of what is there.
     is_stalled: bool,
@@ -177,9 +177,9 @@ impl Stream {
         polled
     }
 
-    /// To be polled in place of [`Stream::poll_data`] while its data is not wanted. What arrives is kept, in as little
-    /// memory as it takes, and stays charged to the peer's window. Ready when the peer's side has ended: then nothing
-    /// comes behind what [`Stream::poll_data`] still gives.
+    /// To be polled in place of [`Stream::poll_data`] while its data is not wanted. What arrives is
+    /// kept, in as little memory as it takes, and stays charged to the peer's window. Ready when
+    /// the peer's side has ended: then nothing comes behind what [`Stream::poll_data`] still gives.
     ///
     /// # Errors
     /// [`StreamError`]: the end was an early one.
@@ -222,17 +222,19 @@ impl Stream {
         }
     }
 
-    /// What comes by way of `h2`. The peer gets its window back with [`Stream::release_h2`].
+    /// The next DATA that came by way of `h2`. The peer gets its window back with
+    /// [`Stream::release_h2`].
     fn poll_h2(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, StreamError>> {
         let Some(receive) = &mut self.receive else { return Poll::Pending };
         let shrunk = self.connection.stream_window().shrunk();
         if std::mem::replace(&mut self.shrunk, shrunk) != shrunk {
-            // So that `h2` sees that enough has been released to give the smaller window back.
+            // Has `h2` look whether enough was released to give the smaller window back.
             let _ = receive.flow_control().release_capacity(0);
         }
         loop {
             match std::task::ready!(receive.poll_data(cx)) {
-                // An empty frame carries nothing but perhaps END_STREAM, which is reported by itself.
+                // An empty frame carries nothing but perhaps END_STREAM, which is reported by
+                // itself.
                 Some(Ok(data)) if data.is_empty() => {}
                 Some(Ok(data)) => {
                     self.received += data.len();
@@ -277,18 +279,18 @@ impl Stream {
         self.send_buffer.cost() == 0
     }
 
-    /// What the data that was sent and has not left `h2` costs, in bytes.
+    /// How many bytes of memory the data costs that was sent and has not left `h2`.
     #[must_use]
     pub fn queued(&self) -> usize {
         self.send_buffer.cost()
     }
 
-    /// Waits until everything that was sent has left `h2`, the head too, or until the peer has taken nothing for
-    /// `timeout`.
+    /// Waits until everything that was sent has left `h2`, the head too, or until the peer has
+    /// taken nothing for `timeout`.
     pub async fn drained(&mut self, timeout: Duration) {
         if !std::mem::replace(&mut self.head_followed, true) {
-            // A head cannot be counted; an empty DATA frame behind it can. A stream that has ended already needs no
-            // waiting.
+            // A head cannot be counted; an empty DATA frame behind it can. A stream that has ended
+            // already needs no waiting.
             let _ = self.send(Bytes::new());
         }
         while let before @ 1.. = self.send_buffer.cost() {

@@ -225,7 +225,8 @@ async fn a_graceful_drain_moves_new_sessions_to_new_connections_until_the_listen
     let pair = Pair::draining_at_once(Hop::Http2, echo());
     let mut first = open_session(pair.outbound).await;
     drain(pair.inbound_admin, "inboundonly&skip_exit").await;
-    // Its answer comes on the old connection, with GOAWAY; the next session needs one of its own, as does the third.
+    // Its answer comes on the old connection, with GOAWAY; the next session needs one of its own,
+    // as does the third.
     let mut second = open_session(pair.outbound).await;
     let mut third = open_session(pair.outbound).await;
     let connections = [("upstream_cx_total", 2), ("upstream_rq_active", 3)];

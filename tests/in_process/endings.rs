@@ -100,7 +100,8 @@ async fn an_answer_below_400_that_is_not_101_loses_its_body() {
             assert!(answer.contains("\r\nlocation: /other\r\n") && answer.ends_with("\r\n\r\n"), "{answer}");
             let (client, server) = pair.one_line_each().await;
             assert_eq!(ending(&server), json!([code, "-", "websocket_handshake_unsuccessful", 0, 0]));
-            // Over HTTP/2 the answer is complete with its head, and no upgrade was refused in this proxy's eyes.
+            // Over HTTP/2 the answer is complete with its head, and no upgrade was refused in this
+            // proxy's eyes.
             let details = if hop == Hop::Http1 { "websocket_handshake_unsuccessful" } else { "via_upstream" };
             assert_eq!(ending(&client), json!([code, "-", details, 0, 0]));
         }

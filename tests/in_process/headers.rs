@@ -1,4 +1,5 @@
-//! Heads, field by field and in their order, on each leg: what the application receives, and what the client.
+//! Heads, field by field and in their order, on each leg: what the application receives, and what
+//! the client.
 
 use serde_json::json;
 

@@ -1,4 +1,5 @@
-//! Requests at the edge of HTTP/1.1: what is refused before it is a request, and what is odd and goes on all the same.
+//! Requests at the edge of HTTP/1.1: what is refused before it is a request, and what is odd and
+//! goes on all the same.
 
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;

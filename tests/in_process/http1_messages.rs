@@ -1,4 +1,5 @@
-//! HTTP/1.1 messages beside and around upgrades: bodies, interim responses, connections that are used again.
+//! HTTP/1.1 messages beside and around upgrades: bodies, interim responses, connections that are
+//! used again.
 
 use serde_json::json;
 use tokio::io::AsyncWriteExt;

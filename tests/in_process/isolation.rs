@@ -1,4 +1,5 @@
-//! One session cannot hurt another: stalled readers, resets by the thousand, limits, and a lost connection.
+//! One session cannot hurt another: stalled readers, resets by the thousand, limits, and a lost
+//! connection.
 
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -13,7 +14,8 @@ fn large_frame(length: u64) -> Vec<u8> {
     frame
 }
 
-/// An application that answers every handshake with 101, and then does as the first byte of a session's data says.
+/// An application that answers every handshake with 101, and then does as the first byte of a
+/// session's data says.
 async fn application() -> std::net::SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -96,7 +98,8 @@ async fn echoes(address: std::net::SocketAddr) {
     drop(writing.await.unwrap());
 }
 
-/// Waits until the client's sidecar has taken from the tunnel, for a stalled session, what its window allows.
+/// Waits until the client's sidecar has taken from the tunnel, for a stalled session, what its
+/// window allows.
 async fn wait_until_stalled(pair: &Pair) {
     // Nothing says so from outside; that a session behind it is served says that its turn came.
     echoes(pair.outbound).await;
@@ -161,7 +164,8 @@ async fn an_application_that_reads_nothing_holds_up_nobody() {
 /// So little that one stalled stream is too much, with its socket.
 const LITTLE_MEMORY: usize = 4 << 20;
 
-/// What Envoy 1.40 logs for `envoy.overload_actions.reset_high_memory_stream`, and its counterpart for what it sees of it.
+/// What Envoy 1.40 logs for `envoy.overload_actions.reset_high_memory_stream`, and its counterpart
+/// for what it sees of it.
 fn assert_reset_for_memory(resetting: &serde_json::Value, other: &serde_json::Value, of_other: [&str; 2]) {
     assert_eq!(ending(resetting).as_array().unwrap()[..3], [json!(101), json!("OM"), json!("overload")]);
     assert_eq!(ending(other).as_array().unwrap()[..3], [json!(101), json!(of_other[0]), json!(of_other[1])]);
@@ -204,7 +208,8 @@ async fn a_session_whose_application_stalls_is_reset_when_memory_is_short() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sessions_go_on_with_smaller_windows_and_new_ones_get_another_connection_while_readers_stall() {
-    // Each holds what it takes to strain a quarter of it, and then no more: too little to be reset for.
+    // Each holds what it takes to strain a quarter of it, and then no more: too little to be reset
+    // for.
     let pair = Pair::with_memory(Hop::Http2, application().await, 64 << 20);
     let mut old = open(pair.outbound, ECHO).await;
     let mut stalled = Vec::new();
@@ -256,7 +261,8 @@ async fn a_peer_that_resets_thousands_of_streams_does_not_cost_the_others_their_
     }
     let (response, mut send) = requests.send_request(request(), false).unwrap();
     send.send_data("".into(), true).unwrap();
-    // The application takes any head for a handshake, so its 101 is none of an upgrade that was asked for.
+    // The application takes any head for a handshake, so its 101 is none of an upgrade that was
+    // asked for.
     let answer = patiently(response).await;
     let reason = answer.map_or_else(|error| error.reason(), |_| None);
     assert!(matches!(reason, None | Some(h2::Reason::PROTOCOL_ERROR)), "{reason:?}");
@@ -267,8 +273,8 @@ async fn sessions_beyond_the_stream_limit_get_a_connection_of_their_own() {
     let pair = Pair::configured(Hop::Http2, application().await, |_, inbound| {
         inbound.connection_manager.max_concurrent_streams = 5;
     });
-    // One after another: before a new connection's SETTINGS its limit is not known, to Envoy neither, and streams beyond it are
-    // refused and tried again just so often.
+    // One after another: before a new connection's SETTINGS its limit is not known, to Envoy
+    // neither, and streams beyond it are refused and tried again just so often.
     let mut sessions = Vec::new();
     for _ in 0..23 {
         let mut client = open(pair.outbound, ECHO).await;

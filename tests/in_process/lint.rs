@@ -1,4 +1,5 @@
-//! That what `lint` finds is what happens: the same documents, judged and on the wire, as they are and mended.
+//! That what `lint` finds is what happens: the same documents, judged and on the wire, as they are
+//! and mended.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -17,7 +18,8 @@ use crate::support::*;
 /// The guide's documents: HTTP/2 between the sidecars, with the `EnvoyFilter`.
 const GUIDE: &str = include_str!("../fixtures/guide.yaml");
 
-/// How long the timers are that documents set here, and after how long a session that is open is not ended by one.
+/// How long the timers are that documents set here, and after how long a session that is open is
+/// not ended by one.
 const TIMER: &str = "0.1s";
 const LONG: Duration = Duration::from_secs(1);
 
@@ -190,7 +192,8 @@ fn codes(documents: &str, mesh: &MeshDefaults) -> Vec<&'static str> {
     lint(&texts, &circumstances).expect("documents").iter().map(|finding| finding.rule.code).collect()
 }
 
-/// The pair as the documents make it; its delayed close is short. In the pod the application listens on port 80.
+/// The pair as the documents make it; its delayed close is short. In the pod the application
+/// listens on port 80.
 fn pair(documents: &str, mesh: &MeshDefaults, application: SocketAddr) -> Result<Pair, MeshError> {
     let documents = Documents::parse("test.yaml", documents)?;
     let client = documents.workload("websockets-client-sleep")?;

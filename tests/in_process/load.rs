@@ -1,5 +1,5 @@
-//! Many sessions at once and every way in which they end: each request has its one line, and no byte is lost of what
-//! ended cleanly.
+//! Many sessions at once and every way in which they end: each request has its one line, and no
+//! byte is lost of what ended cleanly.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -30,7 +30,8 @@ const END: u8 = b'e';
 /// Resets its TCP connection.
 const RESET: u8 = b'r';
 
-/// An application whose sessions echo, and end as the client's first byte says once the client has said something else.
+/// An application whose sessions echo, and end as the client's first byte says once the client has
+/// said something else.
 async fn application() -> (SocketAddr, tokio::task::JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -311,7 +312,8 @@ async fn a_slow_reader_gets_everything_that_was_sent_before_the_end() {
         client.write_all(&handshake()).await.unwrap();
         assert!(read_head(&mut client).await.starts_with("HTTP/1.1 101 "));
         if hop == Hop::Http2 {
-            // The impatient side has had the time to give up: it has given up a connection that came later.
+            // The impatient side has had the time to give up: it has given up a connection that
+            // came later.
             let mut refused = send(pair.inbound, "no request\r\n\r\n").await;
             assert!(read_head(&mut refused).await.starts_with("HTTP/1.1 400 "));
             admin::wait_for(pair.inbound_admin, "http.inbound_0.0.0.0_80;", &[("downstream_cx_active", 1)])

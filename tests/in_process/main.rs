@@ -1,4 +1,5 @@
-//! The sidecar pair wired by hand in this process: what each way of ending a session leaves in both access logs.
+//! The sidecar pair wired by hand in this process: what each way of ending a session leaves in both
+//! access logs.
 
 mod admin;
 mod endings;

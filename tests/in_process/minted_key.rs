@@ -1,4 +1,5 @@
-//! `mint_websocket_key`: a client of RFC 8441, which sends no key, before an application of RFC 6455, which needs one.
+//! `mint_websocket_key`: a client of RFC 8441, which sends no key, before an application of RFC
+//! 6455, which needs one.
 
 use bytes::Bytes;
 use h2::client::SendRequest;
@@ -15,7 +16,8 @@ use crate::support::*;
 /// The key of the example in RFC 6455 section 1.3, which [`extended_connect`] sends.
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 
-/// The server's sidecar before an application that answers each request with `answer(request)`, and a connection to it.
+/// The server's sidecar before an application that answers each request with `answer(request)`, and
+/// a connection to it.
 struct Server {
     client: SendRequest<Bytes>,
     sidecar: Alone,

@@ -1,10 +1,12 @@
-//! A server's sidecar that ends the stream of a session with frames of its choice: what the client's sidecar makes of it.
+//! A server's sidecar that ends the stream of a session with frames of its choice: what the
+//! client's sidecar makes of it.
 
 use serde_json::json;
 
 use crate::support::*;
 
-/// `:status: 200`, `204`, as entries of HPACK's static table, and `403` as a literal (RFC 7541 appendix A).
+/// `:status: 200`, `204`, as entries of HPACK's static table, and `403` as a literal (RFC 7541
+/// appendix A).
 const OK: &[u8] = &[0x88];
 const NO_CONTENT: &[u8] = &[0x89];
 const FORBIDDEN: &[u8] = b"\x08\x03403";
@@ -13,7 +15,8 @@ const SWITCHING_PROTOCOLS: &[u8] = b"\x08\x03101";
 
 const HI: &[u8] = b"\x81\x02hi";
 
-/// The flag and the reason for RST_STREAM with a code, other than REFUSED_STREAM, which is tried again before a response.
+/// The flag and the reason for RST_STREAM with a code, other than REFUSED_STREAM, which is tried
+/// again before a response.
 fn expected(code: u32) -> (&'static str, &'static str) {
     match code {
         1 => ("UPE", "protocol_error"),

@@ -1,4 +1,5 @@
-//! Where a request goes by its authority, as the documents have it, and how the line names the places.
+//! Where a request goes by its authority, as the documents have it, and how the line names the
+//! places.
 
 use std::net::SocketAddr;
 

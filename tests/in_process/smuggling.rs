@@ -1,4 +1,5 @@
-//! Messages that two hops could read in two ways: each sidecar refuses them, or passes on what can be read in one way only.
+//! Messages that two hops could read in two ways: each sidecar refuses them, or passes on what can
+//! be read in one way only.
 
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;

@@ -92,12 +92,14 @@ async fn once_protocols_are_switched_the_route_has_no_timeout() {
     join_all(cases).await;
 }
 
-/// What a sidecar that gives up answers: 408 to a request that may go on, as an upgrade may, 504 to a complete one.
+/// What a sidecar that gives up answers: 408 to a request that may go on, as an upgrade may, 504 to
+/// a complete one.
 fn code_of(request: &[u8]) -> u16 {
     if request == handshake() { 408 } else { 504 }
 }
 
-/// The client's sidecar answers a request by itself before the application does, with this flag, these details and this body.
+/// The client's sidecar answers a request by itself before the application does, with this flag,
+/// these details and this body.
 async fn assert_given_up(pair: &Pair, hop: Hop, request: &[u8], (flag, details, body): (&str, &str, &str)) {
     let code = code_of(request);
     let mut client = send(pair.outbound, request).await;

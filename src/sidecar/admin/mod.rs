@@ -1,6 +1,8 @@
-//! The admin port in the form of Envoy's: plain HTTP/1.1 on a thread of its own, which no session ever waits for.
+//! The admin port in the form of Envoy's: plain HTTP/1.1 on a thread of its own, which no session
+//! ever waits for.
 //!
-//! Of Envoy's endpoints those are here that have something to say of this proxy; the answer to any other path lists them.
+//! Of Envoy's endpoints those are here that have something to say of this proxy; the answer to any
+//! other path lists them.
 
 mod render;
 
@@ -33,7 +35,7 @@ use crate::net;
 /// Envoy's type for what is not JSON.
 const TEXT: &str = "text/plain; charset=UTF-8";
 
-/// What the admin port knows and can do.
+/// The admin port: what it can show, and what it can change.
 #[derive(Debug)]
 pub(super) struct Admin {
     pub(super) workers: Vec<Arc<WorkerStats>>,
@@ -155,7 +157,7 @@ impl Admin {
         if let Err(error) = connection.await {
             tracing::debug!("the admin port: {error}");
         }
-        // Only after whoever asked has been answered.
+        // Only now, so that the request has been answered.
         if ends.get() {
             self.drain.graceful.cancel();
             self.drain.forced.cancel();
@@ -261,7 +263,7 @@ impl Query {
     }
 }
 
-/// Percent-decoding (RFC 3986 section 2.1); what is no escape stays as it is.
+/// Percent-decoding (RFC 3986 section 2.1); a malformed escape stays as it is.
 fn decoded(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
@@ -278,7 +280,7 @@ fn decoded(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// What a request gets.
+/// The answer to one request.
 #[derive(Debug)]
 struct Reply {
     status: StatusCode,

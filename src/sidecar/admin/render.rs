@@ -1,4 +1,5 @@
-//! The formats of `/stats`: Envoy's text and JSON, and Prometheus's with the names and labels that Envoy derives.
+//! The formats of `/stats`: Envoy's text and JSON, and Prometheus's with the names and labels that
+//! Envoy derives.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -81,7 +82,8 @@ pub(super) fn prometheus(snapshot: &Snapshot) -> String {
     out
 }
 
-/// The metric's name and its labels: what varies in Envoy's name becomes a label (its `stats_tags`).
+/// The metric's name and its labels: what varies in Envoy's name becomes a label (its
+/// `stats_tags`).
 fn series(scope: &Scope, name: &str) -> (String, String) {
     let mut labels = Vec::new();
     let name = match name.split_once("_rq_") {
@@ -102,7 +104,8 @@ fn series(scope: &Scope, name: &str) -> (String, String) {
             "cluster"
         }
         Scope::ConnectionManager(prefix) => {
-            // Istio ends the prefix with a delimiter for exactly this, `;`, which is no part of the label.
+            // Istio ends the prefix with a delimiter for this purpose, `;`, which does not belong
+            // to the label.
             labels.push(label("envoy_http_conn_manager_prefix", prefix.trim_end_matches(';')));
             "http"
         }

@@ -61,7 +61,8 @@ const METHODS: [&str; 34] = [
     "UNSUBSCRIBE",
 ];
 
-/// Serves a connection to its end. Reading a request needs more than an open session does, and is on the heap.
+/// Serves a connection to its end. Reading a request needs more than an open session does, and is
+/// on the heap.
 #[expect(
     clippy::manual_async_fn,
     reason = "an async fn would keep its arguments twice, as long as a session is open"
@@ -82,8 +83,8 @@ pub(in crate::sidecar) fn serve(
     }
 }
 
-/// The next request and the connection that its body is read from. Bytes that are not a request are answered, and the
-/// connection ends with that.
+/// The next request and the connection that its body is read from. Bytes that are not a request are
+/// answered, and the connection ends with that.
 async fn request(
     worker: &Worker,
     mut connection: Box<Http1>,
@@ -179,7 +180,8 @@ impl Refusal {
     }
 }
 
-/// Turns a head into a request, and readies the connection for its body. Also says whether the client will close.
+/// Turns a head into a request, and readies the connection for its body. Also says whether the
+/// client will close.
 fn accept(head: RequestHead, connection: &mut Http1) -> Result<(RequestParts, bool), Refusal> {
     let RequestHead { method, target, version, mut fields } = head;
     if version == Version::HTTP_10 {
@@ -195,7 +197,8 @@ fn accept(head: RequestHead, connection: &mut Http1) -> Result<(RequestParts, bo
     if extended_connect::is_upgrade(&fields) {
         framing = Framing::Raw;
     } else {
-        // The body has the length that was declared, even if `Connection` names the field that declares it.
+        // The body has the length that was declared, even if `Connection` names the field that
+        // declares it.
         headers::remove_nominated(&mut fields)
             .map_err(|_| Refusal::bad_request("http1.connection_header_rejected"))?;
     }

@@ -1,4 +1,5 @@
-//! The HTTP/2 codec of the listener: the task of a connection accepts streams, each of which has a task of its own.
+//! The HTTP/2 codec of the listener: the task of a connection accepts streams, each of which has a
+//! task of its own.
 
 use std::borrow::Cow;
 use std::rc::Rc;
@@ -22,11 +23,11 @@ use crate::http1::{MAX_FIELDS, MAX_HEAD_BYTES};
 use crate::tunnel::{Reason, Server, Settings, StreamError};
 use crate::websocket::extended_connect;
 
-/// What Envoy logs for a request with `:protocol` on a listener without `allow_connect`: to its codec that is a header
-/// field like any other, and no valid one.
+/// Envoy logs this for a request with `:protocol` on a listener without `allow_connect`: to its
+/// codec that is a header field like any other, and no valid one.
 const INVALID_FIELD: &str = "http2.invalid.header.field";
 
-/// What Envoy logs for a malformed request.
+/// Envoy logs this for a malformed request.
 const VIOLATION: &str = "http2.violation.of.messaging.rule";
 
 /// Serves a connection to its end.
@@ -83,7 +84,7 @@ pub(in crate::sidecar) async fn serve(
     }
 }
 
-/// What of a request breaks the protocol in Envoy's eyes, if anything.
+/// How a request breaks the protocol in Envoy's eyes, if it does: the details of its line.
 fn violation(request: &Request<()>, allow_connect: bool) -> Option<&'static str> {
     let protocol = extended_connect::protocol(request);
     let mut lengths = request.headers().get_all(CONTENT_LENGTH).iter();
@@ -109,7 +110,8 @@ fn violation(request: &Request<()>, allow_connect: bool) -> Option<&'static str>
     (is_nobodys || !uri.path_and_query().is_none_or(is_path)).then_some(VIOLATION)
 }
 
-/// What of a request is more than Envoy takes, if anything: its line has nothing else, and no connection ends for it.
+/// Which limit of Envoy's a request exceeds, if any: the details of its line. The line has nothing
+/// else, and the connection lives on.
 fn excess(request: &Request<()>) -> Option<&'static str> {
     let (count, bytes) = extended_connect::request_size(request);
     if count > MAX_FIELDS {
@@ -121,7 +123,8 @@ fn excess(request: &Request<()>) -> Option<&'static str> {
     }
 }
 
-/// Serves a stream. Not an `async fn`, which would keep the request as HTTP/2 has it for as long as the session is open.
+/// Serves a stream. Not an `async fn`, which would keep the request as HTTP/2 has it for as long as
+/// the session is open.
 fn serve_stream(
     worker: &Rc<Worker>,
     request: &Request<()>,
@@ -141,8 +144,9 @@ fn serve_stream(
     }
 }
 
-/// As Envoy: no RST_STREAM, no GOAWAY, if nothing was sent before not even SETTINGS. The request leaves a line, every
-/// open stream of the connection ends with the same flag, and the peer has the time of a delayed close to close first.
+/// As Envoy: no RST_STREAM, no GOAWAY, if nothing was sent before not even SETTINGS. The request
+/// leaves a line, every open stream of the connection ends with the same flag, and the peer has the
+/// time of a delayed close to close first.
 async fn refuse_connection(
     worker: &Worker,
     server: Server<Socket>,

@@ -23,7 +23,8 @@ use crate::http1::{Fields, Framing, ResponseHead};
 use crate::tunnel::{Reason, Respond, Stream, StreamError};
 use crate::websocket::extended_connect::{self, RequestParts};
 
-/// What Envoy logs for the other streams of a connection that is given up because its peer broke the protocol.
+/// Envoy logs this for the other streams of a connection that is given up because its peer broke
+/// the protocol.
 const CONNECTION_BROKEN: &str = "codec_error:The_user_callback_function_failed";
 
 /// What the streams of one HTTP/2 connection share.
@@ -36,7 +37,8 @@ struct ConnectionState {
 }
 
 impl ConnectionState {
-    /// Has GOAWAY sent before the response head that has to follow at once: the head wakes the task of the connection.
+    /// Has GOAWAY sent before the response head that has to follow at once: the head wakes the task
+    /// of the connection.
     fn go_away(&self) {
         self.draining.set(true);
     }
@@ -84,11 +86,11 @@ pub(super) struct Http2Stream {
 /// A request as its codec decoded it.
 #[derive(Debug)]
 pub(super) struct Incoming {
-    /// What is asked for.
+    /// The request.
     pub(super) request: RequestParts,
     /// The codec.
     pub(super) protocol: Protocol,
-    /// What its connection said of itself, with mutual TLS.
+    /// The handshake of its connection, with mutual TLS.
     pub(super) tls: Option<Rc<DownstreamTls>>,
     /// The client will send no other request (`Connection: close`).
     pub(super) close: bool,
@@ -128,7 +130,8 @@ impl Downstream {
         }
     }
 
-    /// Whether the peer still opens streams here; an HTTP/1.1 connection drains with its one request.
+    /// Whether the peer still opens streams here; an HTTP/1.1 connection drains with its one
+    /// request.
     pub(super) fn is_draining(&self) -> bool {
         matches!(self, Self::Http2(http2) if http2.connection.is_draining())
     }
@@ -160,7 +163,7 @@ impl Downstream {
         }
     }
 
-    /// Sends the response head; `end` if there is no body.
+    /// Sends the response head; `end` if no body follows.
     ///
     /// # Errors
     /// The peer is gone.
@@ -176,7 +179,8 @@ impl Downstream {
                 let bodiless = status.is_informational() || status == StatusCode::NO_CONTENT;
                 if !bodiless && !fields.contains(&CONTENT_LENGTH) {
                     if !end {
-                        // A body behind an upgrade's fields is passed on as it is, though Envoy says otherwise in the head.
+                        // A body behind an upgrade's fields is passed on as it is, though Envoy
+                        // says otherwise in the head.
                         chunked = !extended_connect::is_upgrade(&fields);
                         fields.append(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
                     } else if status != StatusCode::NOT_MODIFIED {
@@ -190,7 +194,8 @@ impl Downstream {
             }
             Self::Http2(http2) => {
                 if end && status == StatusCode::SWITCHING_PROTOCOLS {
-                    // Not an upgrade, and HTTP/2 has no such status: its client takes it for a protocol error.
+                    // HTTP/2 has no status 101 (RFC 9113 section 8.6): its client takes it for a
+                    // protocol error.
                     http2.respond.reset(Reason::PROTOCOL_ERROR);
                     return Ok(());
                 }
@@ -209,8 +214,8 @@ impl Downstream {
         }
     }
 
-    /// Resets an HTTP/2 stream after what was sent before has gone out, or when the peer has taken nothing of it for
-    /// `flush_timeout`.
+    /// Resets an HTTP/2 stream after what was sent before has gone out, or when the peer has taken
+    /// nothing of it for `flush_timeout`.
     pub(super) async fn reset(&mut self, code: Reason, flush_timeout: Duration) {
         let Self::Http2(http2) = self else { return };
         http2.stream.drained(flush_timeout).await;
@@ -275,7 +280,8 @@ impl Half for Downstream {
                 Ok(())
             }
             Self::Http2(http2) => http2.stream.send(data).map_err(|error| {
-                // `h2` does not say here why a stream takes nothing; it does when it is asked for a reset.
+                // `h2` does not say here why a stream takes nothing; it does when it is asked for a
+                // reset.
                 let reset = http2.stream.poll_reset(&mut Context::from_waker(Waker::noop()));
                 http2.connection.reset(if let Poll::Ready(reset) = reset { reset } else { error })
             }),

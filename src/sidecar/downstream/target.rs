@@ -1,5 +1,6 @@
-//! The target of an HTTP/1.1 request (RFC 9112 section 3.2), taken apart into authority and path as Envoy's codec does it
-//! (`BalsaParser`'s `isUrlValid`, `ServerConnectionImpl::handlePath`, `Utility::Url`).
+//! The target of an HTTP/1.1 request (RFC 9112 section 3.2), taken apart into authority and path as
+//! Envoy's codec does it (`BalsaParser`'s `isUrlValid`, `ServerConnectionImpl::handlePath`,
+//! `Utility::Url`).
 
 use bytes::Bytes;
 use http::{HeaderValue, Method};
@@ -10,7 +11,8 @@ use super::http1::Refusal;
 /// An authority and a path.
 pub(super) type AuthorityAndPath = (Option<HeaderValue>, Option<HeaderValue>);
 
-/// The authority and the path of a request with this target and this `Host`, which counts where the target is a path.
+/// The authority and the path of a request with this target and this `Host`, which counts where the
+/// target is a path.
 ///
 /// # Errors
 /// [`Refusal`]: the target is malformed, or two hops could read it in two ways.
@@ -66,7 +68,8 @@ fn scheme_length(target: &[u8]) -> Option<usize> {
     (first.is_ascii_alphabetic() && others.iter().all(is_scheme)).then_some(length)
 }
 
-/// Where the host of `[userinfo@]host[:port]` begins, which is all that counts, and whether there is a port.
+/// Where the host of `[userinfo@]host[:port]` begins, which is all that counts, and whether there
+/// is a port.
 fn host_and_port(authority: &[u8]) -> Option<(usize, bool)> {
     let start = memchr::memrchr(b'@', authority).map_or(0, |at| at + 1);
     let is_user = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.!~*'();%:&=+$,".contains(byte);
@@ -97,7 +100,8 @@ fn host_and_port(authority: &[u8]) -> Option<(usize, bool)> {
     Some((start, true))
 }
 
-/// Unreserved characters, sub-delimiters and what separates the parts of an authority (RFC 3986 section 3.2).
+/// Unreserved characters, sub-delimiters and what separates the parts of an authority (RFC 3986
+/// section 3.2).
 fn is_authority(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:[]@".contains(&byte)
 }

@@ -22,11 +22,13 @@ use crate::net::{self, Budget, ConnectError};
 use crate::tls::{self, HandshakeError, MutualTls};
 use crate::tunnel::{self, Settings};
 
-/// Envoy's default windows of an upstream connection, which Istio leaves as they are: 16 MiB a stream, 24 MiB in all.
+/// Envoy's default windows of an upstream connection, which Istio leaves as they are: 16 MiB a
+/// stream, 24 MiB in all.
 const STREAM_WINDOW: u32 = 16 << 20;
 const CONNECTION_WINDOW: u32 = 24 << 20;
 
-/// Envoy's default of `max_concurrent_streams`, announced to the upstream whatever is configured for this side's streams.
+/// Envoy's default of `max_concurrent_streams`, announced to the upstream whatever is configured
+/// for this side's streams.
 const ANNOUNCED_STREAMS: u32 = 1024;
 
 /// A cluster of one worker.
@@ -36,9 +38,9 @@ pub(in crate::sidecar) struct Cluster {
     pub(in crate::sidecar) name: Arc<str>,
     /// The one host; `None`: the cluster has none.
     pub(in crate::sidecar) host: Option<SocketAddr>,
-    /// What it has counted.
+    /// Its statistics.
     pub(in crate::sidecar) stats: Arc<ClusterStats>,
-    /// What its HTTP/2 streams hold is charged to this.
+    /// The memory that its HTTP/2 streams hold is charged to this.
     budget: Rc<Budget>,
     config: mesh::Cluster,
     bind_source: Option<IpAddr>,
@@ -161,7 +163,8 @@ fn noted<T>(dialled: Result<T, UpstreamReset>, stats: &ClusterStats) -> Result<T
     dialled
 }
 
-/// Opens a connection, with everything that has to be agreed on before HTTP, in the time that is given for it.
+/// Opens a connection, with everything that has to be agreed on before HTTP, in the time that is
+/// given for it.
 async fn dial(
     host: SocketAddr,
     source: Option<IpAddr>,

@@ -1,6 +1,6 @@
-//! HTTP/2 connections of a cluster: one carries all streams until the peer's limit, then another is dialled, as Envoy
-//! does (`h2` itself would queue). Another is dialled, too, while the streams of one hold very much for peers that do not
-//! read.
+//! HTTP/2 connections of a cluster: one carries all streams until the peer's limit, then another is
+//! dialled, as Envoy does (`h2` itself would queue). Another is dialled, too, while the streams of
+//! one hold very much for peers that do not read.
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
@@ -29,7 +29,7 @@ struct State {
     dialling: Option<Vec<oneshot::Sender<Outcome>>>,
 }
 
-/// What dialling brought to a request that waits; `None`: a connection, but no room left on it.
+/// The outcome of dialling for a request that waits; `None`: a connection, but no room left on it.
 type Outcome = Result<Option<StreamLease>, UpstreamReset>;
 
 /// One connection that takes streams.
@@ -54,8 +54,9 @@ impl Connection {
         self.changed.notify_one();
     }
 
-    /// Waits until the connection is to be closed: it was without a stream for `idle_timeout`, or its time is over and
-    /// its last stream too (`max_connection_duration`: from then on it takes no new ones).
+    /// Waits until the connection is to be closed: it was without a stream for `idle_timeout`, or
+    /// its time is over and its last stream too (`max_connection_duration`: from then on it takes
+    /// no new ones).
     async fn retired(self: Rc<Self>, lifetime: Lifetime, pool: &RefCell<State>) {
         let begun = Instant::now();
         let over = lifetime.max_connection_duration.map(|duration| begun + duration);
@@ -114,7 +115,8 @@ impl StreamLease {
         end: bool,
     ) -> Result<(Stream, AwaitedResponse), UpstreamReset> {
         self.connection.client.borrow_mut().open(request, end).map_err(|error| {
-            // It has begun to drain (GOAWAY) or ended in between: no stream will be opened here again.
+            // It has begun to drain (GOAWAY) or ended in between: no stream will be opened here
+            // again.
             self.pool.borrow_mut().forget(&self.connection);
             UpstreamReset::from(error)
         })
@@ -141,8 +143,9 @@ pub(super) struct Dialled<D> {
 }
 
 impl Http2Pool {
-    /// A stream on a connection with room, else on one that is being dialled, else on a new one. Dialling goes on when
-    /// the request that caused it is cancelled, since others may wait for it too.
+    /// A stream on a connection with room, else on one that is being dialled, else on a new one.
+    /// Dialling goes on when the request that caused it is cancelled, since others may wait for it
+    /// too.
     pub(super) async fn take<D, F>(
         &self,
         max_streams: usize,
@@ -207,11 +210,13 @@ where
     });
     pool.borrow_mut().connections.push(Rc::clone(&connection));
     for sender in waiting {
-        // A request that finds no room has to dial again. A lease that is not taken is given back by being dropped.
+        // A request that finds no room has to dial again. A lease that is not taken is given back
+        // by being dropped.
         let _ = sender.send(Ok(connection.has_room().then(|| StreamLease::new(&connection, &pool))));
     }
     tokio::select! {
-        // Nothing is flushed any more then: the peer sees the end of the connection alone, as with Envoy.
+        // Nothing is flushed any more then: the peer sees the end of the connection alone, as with
+        // Envoy.
         biased;
         () = Rc::clone(&connection).retired(lifetime, &pool) => {}
         () = dialled.driver => {}

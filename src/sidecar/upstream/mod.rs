@@ -27,11 +27,11 @@ use crate::tunnel::{AwaitedResponse, Reason, Stream};
 use crate::websocket::extended_connect::{self, RequestParts};
 use crate::websocket::opening::client as opening;
 
-/// How long an HTTP/2 upstream may take nothing of what is left of a request that was given up: Envoy's default of
-/// `delayed_close_timeout`, which is what an HTTP/1.1 peer gets.
+/// How long an HTTP/2 upstream may take nothing of what is left of a request that was given up:
+/// Envoy's default of `delayed_close_timeout`, which is what an HTTP/1.1 peer gets.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What Envoy's codec sends for a local reset.
+/// Envoy's codec sends this code for a local reset.
 const LOCAL_RESET: Reason = Reason::INTERNAL_ERROR;
 
 /// The head of a response, as HTTP/1.1 has it.
@@ -41,7 +41,7 @@ pub(super) struct ResponseParts {
     pub(super) status: StatusCode,
     /// The fields.
     pub(super) fields: Fields,
-    /// There is no body.
+    /// No body follows.
     pub(super) end: bool,
     /// What it means to the request.
     pub(super) answer: Answer,
@@ -54,8 +54,8 @@ pub(super) enum Answer {
     Interim,
     /// The upgrade that was asked for: every byte after it is data.
     Switching,
-    /// No upgrade although one was asked for, and no error either: Envoy's HTTP/1.1 codec drops what comes with it
-    /// (`websocket_handshake_unsuccessful`).
+    /// Neither the upgrade that was asked for nor an error: Envoy's HTTP/1.1 codec drops the body
+    /// that comes with it (`websocket_handshake_unsuccessful`).
     HandshakeUnsuccessful,
     /// The final response.
     Final,
@@ -79,8 +79,8 @@ impl Ready {
         }
     }
 
-    /// Sends the request's head; `end` if there is no body. With `mint_key` one that goes out as HTTP/1.1 gets a
-    /// `sec-websocket-key`, which the answer has to accept.
+    /// Sends the request's head; `end` if no body follows. With `mint_key` a request that goes out
+    /// as HTTP/1.1 gets a `sec-websocket-key`, which the answer has to accept.
     ///
     /// # Errors
     /// The connection takes no requests any more.
@@ -210,7 +210,7 @@ impl Upstream {
                 }
                 let (count, bytes) = extended_connect::response_size(&head);
                 if count > http1::MAX_FIELDS || bytes > http1::MAX_HEAD_BYTES {
-                    // What Envoy's codec makes of a head that is too much for it.
+                    // Envoy's codec resets the stream of a head that exceeds its limits.
                     stream.reset(Reason::INTERNAL_ERROR);
                     return Poll::Ready(Err(UpstreamReset::RemoteReset));
                 }
@@ -242,7 +242,7 @@ impl Upstream {
         }
     }
 
-    /// Gives the request up at once, with everything that was sent and has not gone out.
+    /// Gives the request up at once; what was sent and has not gone out is lost.
     pub(super) fn abandon_now(self) {
         if let Self::Http2(mut http2) = self {
             http2.counted.rq_tx_reset.increment();
@@ -250,12 +250,12 @@ impl Upstream {
         }
     }
 
-    /// Gives the request up: the connection closes, the stream is reset; after what was sent before, if the peer takes
-    /// it.
+    /// Gives the request up: the connection closes or the stream is reset, after what was sent
+    /// before if the peer takes that.
     pub(super) fn abandon(self) {
         match self {
             Self::Http1(mut http1) => {
-                // What does not fit in the socket is lost.
+                // Bytes that do not fit in the socket are lost.
                 let _ = http1.connection.poll_flush(&mut Context::from_waker(Waker::noop()));
             }
             Self::Http2(mut http2) => {
@@ -316,7 +316,8 @@ impl Http1Request {
                 fields.remove(&CONTENT_TYPE);
                 Framing::None
             }
-            // A refusal that has an upgrade's fields: to Envoy's codec every byte after it is data, whatever length it says.
+            // A refusal that has an upgrade's fields: to Envoy's codec every byte after it is data,
+            // whatever length it says.
             Answer::Final if self.is_agreed(&fields) => Framing::Raw,
             Answer::Final => declared,
         };

@@ -23,8 +23,9 @@ pub struct Client {
     buffers: Rc<ReceiveBuffers>,
 }
 
-/// Opens the connection: the preface and SETTINGS go out with the first turn of the returned driver, which has to run
-/// until it ends for anything to move. Does not wait for the peer. What its streams hold counts in `budget`.
+/// Opens the connection: the preface and SETTINGS go out with the first turn of the returned
+/// driver, which has to run until it ends for anything to move. Does not wait for the peer. What
+/// its streams hold counts in `budget`.
 ///
 /// # Errors
 /// The byte stream failed.
@@ -64,7 +65,8 @@ impl Client {
         self.requests.current_max_send_streams()
     }
 
-    /// Whether streams can be opened: the connection has not ended, and the peer has not said GOAWAY.
+    /// Whether streams can be opened: the connection has not ended, and the peer has not said
+    /// GOAWAY.
     #[must_use]
     pub fn is_open(&self) -> bool {
         // A clone has no pending stream of its own, so it answers at once and registers no waker.
@@ -72,8 +74,8 @@ impl Client {
         !matches!(requests.poll_ready(&mut Context::from_waker(Waker::noop())), Poll::Ready(Err(_)))
     }
 
-    /// Whether the streams of this connection alone hold so much for stalled readers that new streams are better off on
-    /// another connection.
+    /// Whether the streams of this connection alone hold so much for stalled readers that new
+    /// streams are better off on another connection.
     #[must_use]
     pub fn is_strained(&self) -> bool {
         self.buffers.held() > self.buffers.stream_window().budget().strained_from()
@@ -103,7 +105,8 @@ pub struct AwaitedResponse {
 }
 
 impl AwaitedResponse {
-    /// The next head; from the final one on `stream` can be read. Interim ones (1xx) come before it.
+    /// The next head; from the final one on `stream` can be read. Interim ones (1xx) come before
+    /// it.
     ///
     /// # Errors
     /// [`StreamError`].
@@ -117,7 +120,8 @@ impl AwaitedResponse {
         }
         let response = std::task::ready!(Pin::new(&mut self.response).poll(cx))?;
         let (parts, receive) = response.into_parts();
-        // The bytes of a session go past `h2`; the body of a refusal does not: `h2` checks its length.
+        // The bytes of a session go past `h2`; the body of a refusal does not: `h2` checks its
+        // length.
         if self.is_session && parts.status.is_success() && !parts.headers.contains_key(CONTENT_LENGTH) {
             stream.bypass_h2(receive.stream_id().as_u32());
         }

@@ -1,9 +1,10 @@
-//! The connection's window for the DATA that `h2` receives: it is made larger by what stalled streams hold, so that they
-//! take nothing from the others.
+//! The connection's window for the DATA that `h2` receives: it is made larger by what stalled
+//! streams hold, so that they take nothing from the others.
 //!
-//! `h2` gives bytes back to the windows of the stream and of the connection together (`release_capacity`), and a stream
-//! that stalls must not get its own window back. So the connection's window grows by what is held instead, and shrinks
-//! again when that is consumed. Each stream stays bounded by its own window, and all of them together by their budget
+//! `h2` gives bytes back to the windows of the stream and of the connection together
+//! (`release_capacity`), and a stream that stalls must not get its own window back. So the
+//! connection's window grows by what is held instead, and shrinks again when that is consumed. Each
+//! stream stays bounded by its own window, and all of them together by their budget
 //! ([`crate::net::Budget`]).
 
 use std::cell::{Cell, RefCell};
@@ -21,7 +22,7 @@ pub(in crate::tunnel) struct ConnectionWindow {
     initial: u32,
     /// As `h2` was told last.
     current: Cell<u32>,
-    /// What streams have received by way of `h2` and not consumed, in bytes.
+    /// Bytes that streams have received by way of `h2` and not consumed.
     held: Cell<usize>,
     driver: RefCell<Option<Waker>>,
 }
@@ -59,7 +60,8 @@ impl ConnectionWindow {
         self.initial.saturating_add(u32::try_from(extra).unwrap_or(MAX_WINDOW)).min(MAX_WINDOW)
     }
 
-    /// The window that `h2` is to be told, if it has changed. Wakes the connection's task when it changes again.
+    /// The window that `h2` is to be told, if it has changed. Wakes the connection's task when it
+    /// changes again.
     pub(super) fn poll_change(&self, cx: &Context<'_>) -> Option<u32> {
         self.driver.replace(Some(cx.waker().clone()));
         let target = self.target();

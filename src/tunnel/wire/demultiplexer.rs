@@ -1,8 +1,8 @@
-//! Sorts what a connection has read: DATA of the streams with a [`ReceiveBuffer`] goes there without a copy, everything
-//! else to `h2`, to which it looks as if nothing was missing.
+//! Sorts what a connection has read: DATA of the streams with a [`ReceiveBuffer`] goes there
+//! without a copy, everything else to `h2`, to which it looks as if nothing was missing.
 //!
-//! One frame is changed: trailers with a pseudo-header field, which `h2` would ignore, lose their `END_STREAM`. Such a
-//! frame `h2` does not ignore: it resets the stream with `PROTOCOL_ERROR`.
+//! One frame is changed: trailers with a pseudo-header field, which `h2` would ignore, lose their
+//! `END_STREAM`. Such a frame `h2` does not ignore: it resets the stream with `PROTOCOL_ERROR`.
 
 use std::rc::Rc;
 
@@ -21,8 +21,8 @@ use super::trailers;
 pub(super) struct Demultiplexer {
     state: State,
     buffers: Rc<ReceiveBuffers>,
-    /// The highest stream that the peer has opened, on a server's side: HEADERS of this stream or an earlier one are
-    /// trailers.
+    /// The highest stream that the peer has opened, on a server's side: HEADERS of this stream or
+    /// an earlier one are trailers.
     last_opened: Option<u32>,
 }
 
@@ -35,8 +35,8 @@ enum State {
     ToH2(usize),
     /// DATA for a receive buffer: so much payload, then so much padding.
     ToBuffer { buffer: Rc<ReceiveBuffer>, payload: usize, padding: usize, is_last: bool },
-    /// Nothing that was read: a frame header that `h2` gets in place of the peer's, so much of it given. Then so many
-    /// bytes of payload are for `h2`.
+    /// Nothing that was read: a frame header that `h2` gets in place of the peer's, so much of it
+    /// given. Then so many bytes of payload are for `h2`.
     Replaced { header: [u8; FRAME_HEADER_BYTES], given: usize, payload: usize },
 }
 
@@ -51,8 +51,9 @@ impl Demultiplexer {
         Self { state: State::ToH2(preface), buffers, last_opened: Some(0) }
     }
 
-    /// Sorts what was read, until `h2` has enough or nothing is left that can be sorted. Returns whether `h2` got
-    /// something: it has to look at that first, so nothing that follows is delivered in the same call.
+    /// Sorts what was read, until `h2` has enough or nothing is left that can be sorted. Returns
+    /// whether `h2` got something: it has to look at that first, so nothing that follows is
+    /// delivered in the same call.
     pub(super) fn sort(&mut self, read: &mut Bytes, for_h2: &mut ReadBuf<'_>) -> bool {
         let before = for_h2.filled().len();
         loop {
@@ -172,8 +173,8 @@ mod tests {
         [&header.to_bytes()[..], payload].concat()
     }
 
-    /// Sorts all of `bytes`, read in pieces of `piece` and given to `h2` in parts of at most `part`. Returns what `h2` gets
-    /// and what the buffer gets.
+    /// Sorts all of `bytes`, read in pieces of `piece` and given to `h2` in parts of at most
+    /// `part`. Returns what `h2` gets and what the buffer gets.
     fn sorted(
         demultiplexer: &mut Demultiplexer,
         receive_buffer: &ReceiveBuffer,
@@ -254,7 +255,7 @@ mod tests {
         ] {
             let connection = connection();
             let buffer = open(&connection);
-            // So that the byte that says how much padding there is can be looked for.
+            // Another frame follows, since the byte with the length of the padding is waited for.
             let bytes = [wrong, frame(SETTINGS, 0, 0, b"")].concat();
             let (for_h2, arrived) =
                 sorted(&mut Demultiplexer::client(connection), &buffer, &bytes, 1000, 100_000);

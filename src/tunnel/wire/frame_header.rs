@@ -1,5 +1,5 @@
-//! How HTTP/2 looks on the wire (RFC 9113), as far as it is looked at beside `h2`: what a connection begins with, and the
-//! headers of frames.
+//! How HTTP/2 looks on the wire (RFC 9113), as far as it is looked at beside `h2`: what a
+//! connection begins with, and the headers of frames.
 
 /// What a client sends before its first frame (section 3.4).
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -46,7 +46,8 @@ pub const PADDED: u8 = 0x8;
 /// A flag of HEADERS: five bytes about priority come before the field block.
 pub const PRIORITY: u8 = 0x20;
 
-/// The largest frame that this side allows, `SETTINGS_MAX_FRAME_SIZE`'s first value: `h2` refuses what is larger.
+/// The largest frame that this side allows, `SETTINGS_MAX_FRAME_SIZE`'s first value: `h2` refuses
+/// what is larger.
 pub(super) const MAX_FRAME_BYTES: usize = 16 * 1024;
 
 /// A frame header (section 4.1).

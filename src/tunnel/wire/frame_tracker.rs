@@ -1,6 +1,7 @@
-//! Follows the frames that `h2` writes, for two things that `h2` does not tell. Which requests it has refused by itself:
-//! it answers a malformed one with RST_STREAM and never shows it (RFC 9113 section 8.1.1). And whether a frame of our
-//! own may come next: it may not come within a field block (section 4.3).
+//! Follows the frames that `h2` writes, for two things that `h2` does not tell. Which requests it
+//! has refused by itself: it answers a malformed one with RST_STREAM and never shows it (RFC 9113
+//! section 8.1.1). And whether a frame of our own may come next: it may not come within a field
+//! block (section 4.3).
 
 use h2::Reason;
 
@@ -14,7 +15,7 @@ const ERROR_CODE_BYTES: usize = 4;
 /// Follows the frames in a stream of bytes, however the stream is cut.
 #[derive(Debug, Default)]
 pub(super) struct FrameTracker {
-    /// What has been written of the current frame's header; of RST_STREAM of its payload, too.
+    /// The current frame's header as far as it has been written; for RST_STREAM the payload, too.
     begun: Vec<u8>,
     /// How many bytes of payload are still to come.
     payload: usize,

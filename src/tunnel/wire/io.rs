@@ -1,12 +1,13 @@
 //! The byte stream that `h2` reads and writes in place of the socket.
 //!
-//! - It replaces the first SETTINGS frame that `h2` writes by Envoy's. `h2` resets extended CONNECT by itself and never
-//!   shows it, unless it has announced it; so `h2` always believes that it did.
-//! - A server's side sends nothing until the first requests have been looked at: an Envoy that drops a connection for its
-//!   first request has not even sent SETTINGS by then.
-//! - It reads and writes in fewer and larger system calls: `h2` moves about one DATA frame at a time, and at 16 KiB a
-//!   frame the calls cost more than a copy of the bytes does. Large payloads on their way out are not even copied, though
-//!   `h2` shows only slices of them ([`send_buffer::reclaim`]).
+//! - It replaces the first SETTINGS frame that `h2` writes by Envoy's. `h2` resets extended CONNECT
+//!   by itself and never shows it, unless it has announced it; so `h2` always believes that it did.
+//! - A server's side sends nothing until the first requests have been looked at: an Envoy that
+//!   drops a connection for its first request has not even sent SETTINGS by then.
+//! - It reads and writes in fewer and larger system calls: `h2` moves about one DATA frame at a
+//!   time, and at 16 KiB a frame the calls cost more than a copy of the bytes does. Large payloads
+//!   on their way out are not even copied, though `h2` shows only slices of them
+//!   ([`send_buffer::reclaim`]).
 //! - It lets the DATA of sessions go past `h2` ([`super::demultiplexer`]).
 
 use std::cell::RefCell;
@@ -25,15 +26,17 @@ use super::receive_buffer::ReceiveBuffers;
 use super::send_buffer;
 use crate::net::{WriteQueue, arena};
 
-/// So much is read in one turn of the connection's task; then the tasks of sessions get their turn, on this connection
-/// and on others. Little enough that a flood of streams that are opened and reset at once (26 bytes each at least) stays
-/// below the number that `h2` is told to bear.
+/// So much is read in one turn of the connection's task; then the tasks of sessions get their turn,
+/// on this connection and on others. Little enough that a flood of streams that are opened and
+/// reset at once (26 bytes each at least) stays below the number that `h2` is told to bear.
 const MAX_READ_PER_TURN: usize = 512 * 1024;
 
-/// Copied bytes are sent when they are as many, also within a turn: while they are still in the processor's cache.
+/// Copied bytes are sent when they are as many, also within a turn: while they are still in the
+/// processor's cache.
 const SEND_COPIED_FROM: usize = 64 * 1024;
 
-/// Kept payloads are sent when they are as many: each write wakes the reader, and bulk is worth few of them.
+/// Kept payloads are sent when they are as many: each write wakes the reader, and bulk is worth few
+/// of them.
 const SEND_KEPT_FROM: usize = 256 * 1024;
 
 /// Room for copied bytes is taken in steps of this at least, the headers of many frames.
@@ -53,7 +56,8 @@ struct Inner<T> {
     buffers: Rc<ReceiveBuffers>,
     /// How much was read in this turn.
     read_in_turn: usize,
-    /// Written by `h2` and not sent yet: first what is kept in pieces, then what is copied together.
+    /// Written by `h2` and not sent yet: first what is kept in pieces, then what is copied
+    /// together.
     pieces: WriteQueue,
     copied: BytesMut,
     /// Follows the frames that `h2` writes after the opening.
@@ -62,7 +66,8 @@ struct Inner<T> {
     is_held_back: bool,
 }
 
-/// How much of the connection's opening `h2` has written, with the SETTINGS frame that goes out instead of its own.
+/// How much of the connection's opening `h2` has written, with the SETTINGS frame that goes out
+/// instead of its own.
 #[derive(Debug)]
 enum Opening {
     /// So many bytes of the connection preface pass as they are.
@@ -89,7 +94,8 @@ impl<T> Wire<T> {
         Self(Rc::new(RefCell::new(Inner::new(io, opening, demultiplexer, buffers))))
     }
 
-    /// A server's side, which sends `settings` first, and nothing before [`Wire::release`]. `read` has been read already.
+    /// A server's side, which sends `settings` first, and nothing before [`Wire::release`]. `read`
+    /// has been read already.
     pub(in crate::tunnel) fn server(
         io: T,
         read: BytesMut,
@@ -248,7 +254,8 @@ impl<T: AsyncRead + Unpin> AsyncRead for Wire<T> {
                 return Poll::Pending;
             }
             let Poll::Ready(read) = arena::poll_read(&mut inner.io, cx, &inner.read) else {
-                // The beginning of a frame header may wait for long: it does not keep the arena that it was read into.
+                // The beginning of a frame header may wait for long: it does not keep the arena
+                // that it was read into.
                 inner.read = Bytes::copy_from_slice(&inner.read);
                 return Poll::Pending;
             };

@@ -1,54 +1,59 @@
-//! What stands beneath `h2`, in both directions. `h2` keeps the states of connection and streams, field blocks, resets
-//! and ends. What it does not do is done here, by the byte stream that it reads and writes ([`Wire`]) and by the payloads
-//! that it is given ([`Payload`]).
+//! What stands beneath `h2`, in both directions. `h2` keeps the states of connection and streams,
+//! field blocks, resets and ends. What it does not do is done here, by the byte stream that it
+//! reads and writes ([`Wire`]) and by the payloads that it is given ([`Payload`]).
 //!
 //! # The way of one DATA frame
 //!
 //! ```text
-//!              in                                                  out
+//!             in                                            out
 //!
-//!  socket                                            relay   Stream::send(data)
-//!    │ one read, up to an arena of 128 KiB             │
-//!    ▼                                                 ▼
-//!  io::Wire::poll_read                               send_buffer::Payload     counts until h2 drops it
-//!    │                                                 │
-//!    ▼                                                 ▼
-//!  demultiplexer ──all but sessions' DATA──▶ h2      h2                       orders, frames, respects the peer's
-//!    │                                       │         │ slices of the payload   windows
-//!    │ slices of the arena                   │         ▼
-//!    ▼                                       │       io::Wire::poll_write     reclaims the payload behind a slice;
-//!  receive_buffer                            │         │                        frame_tracker follows
-//!    │ slices; coalesced when nobody takes   │         ▼
-//!    ▼                                       ▼       io::Wire::poll_send      + WINDOW_UPDATE frames of our own
-//!  Stream::poll_data ◀───────────────────────┘         │ one vectored write
-//!    │                                                 ▼
-//!    ▼ relay                                         socket
+//!  socket                                         relay
+//!    │ one read, up to an arena of 128 KiB          │ Stream::send
+//!    ▼                                              ▼
+//!  io::Wire::poll_read                            send_buffer::Payload   counts until
+//!    │                                              │                    h2 drops it
+//!    ▼                                              ▼
+//!  demultiplexer ──all but sessions' DATA──▶ h2   h2                     frames, peer's windows
+//!    │ slices of the arena                   │      │ slices of the payload
+//!    ▼                                       │      ▼
+//!  receive_buffer                            │    io::Wire::poll_write   finds the payload again;
+//!    │ slices; copied together when          │      │                    frame_tracker follows
+//!    │ the reader takes nothing              │      ▼
+//!    ▼                                       │    io::Wire::poll_send    + our WINDOW_UPDATEs
+//!  Stream::poll_data ◀───────────────────────┘      │ one vectored write
+//!    │                                              ▼
+//!    ▼ relay                                      socket
 //! ```
 //!
-//! The order is kept: nothing is delivered to a receive buffer before `h2` has looked at what came before it, and a
-//! stream asks `h2` before it reports an end.
+//! The order is kept: nothing is delivered to a receive buffer before `h2` has looked at what came
+//! before it, and a stream asks `h2` before it reports an end.
 //!
 //! # Who owes which window
 //!
-//! A byte of DATA that arrives lacks in two windows of the peer: the stream's and the connection's (RFC 9113 section 5.2).
-//! The stream's comes back when the byte is consumed, that is, taken to be passed on: it bounds what a stalled stream
-//! holds. The connection's comes back when the byte arrives: a stalled stream takes nothing from the others.
+//! A byte of DATA that arrives lacks in two windows of the peer: the stream's and the connection's
+//! (RFC 9113 section 5.2). The stream's comes back when the byte is consumed, that is, taken to be
+//! passed on: it bounds what a stalled stream holds. The connection's comes back when the byte
+//! arrives: a stalled stream takes nothing from the others.
 //!
 //! ```text
-//!                        session: past h2                    any other stream: by way of h2
-//!                        (receive_buffer)                    (Stream, connection_window)
+//!                    a session's DATA, past h2       other DATA, by way of h2
+//!                    (receive_buffer)                (Stream, connection_window)
 //!
-//!  arrives               stream     received += n            h2 counts it in both windows
-//!                        connection owed_to_connection += n
-//!  waits, stalled        coalesced; account += n on arrival  coalesced; account += n; the connection's window is
-//!                                                            announced larger by what is held (1 MiB steps)
-//!  consumed              consumed += n, account -= n         release_capacity(n) to h2, account -= n, held -= n
-//!  half a window due     WINDOW_UPDATE of our own, written   WINDOW_UPDATE by h2
-//!                        between two frames of h2
+//!  arrives           stream: received += n           h2 counts it in both windows
+//!                    owed_to_connection += n
+//!                    account += n
+//!  waits, stalled    copied together                 copied together; account += n;
+//!                                                    the connection's window is announced
+//!                                                    larger by what is held, in steps of 1 MiB
+//!  is consumed       consumed += n                   release_capacity(n) to h2
+//!                    account -= n                    account -= n, held -= n
+//!  half a window     a WINDOW_UPDATE of our own,     a WINDOW_UPDATE by h2
+//!  is owed           between two frames of h2
 //! ```
 //!
-//! The size of a stream's window is [`stream_window`]'s: small while the budget of the worker is strained.
-//! In the other direction `h2` respects the peer's windows; what waits for them in `h2` is in the [`SendBuffer`].
+//! The size of a stream's window is [`stream_window`]'s: small while the budget of the worker is
+//! strained. In the other direction `h2` respects the peer's windows; what waits for them in `h2`
+//! is in the [`SendBuffer`].
 
 mod connection_window;
 mod demultiplexer;

@@ -1,4 +1,5 @@
-//! Peeks at the peer's first SETTINGS frame (RFC 9113 section 6.5), which `h2` takes without showing it.
+//! Peeks at the peer's first SETTINGS frame (RFC 9113 section 6.5), which `h2` takes without
+//! showing it.
 
 use std::cell::RefCell;
 use std::fmt::{self, Display, Formatter};
@@ -64,7 +65,7 @@ impl Display for PeerSettings {
     }
 }
 
-/// What the peer has begun the connection with.
+/// The beginning of what the peer has sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PeekedSettings {
     /// Too few bytes to tell.
@@ -94,8 +95,8 @@ impl PeekedSettings {
     }
 }
 
-/// Wraps a byte stream that is to be given to [`crate::tunnel::connect`]. What the peer begins with is then found in the
-/// second value.
+/// Wraps a byte stream that is to be given to [`crate::tunnel::connect`]. What the peer begins with
+/// is then found in the second value.
 pub fn peek_settings<T: AsyncRead + AsyncWrite + Unpin>(
     io: T,
 ) -> (impl AsyncRead + AsyncWrite + Unpin, Rc<RefCell<PeekedSettings>>) {

@@ -1,9 +1,10 @@
-//! Receive buffers: the DATA of WebSocket sessions, which goes past `h2` straight to the streams that take it. `h2` would
-//! copy each byte once more, and that would cost more than all the rest of its way.
+//! Receive buffers: the DATA of WebSocket sessions, which goes past `h2` straight to the streams
+//! that take it. `h2` would copy each byte once more, and that would cost more than all the rest of
+//! its way.
 //!
-//! `h2` keeps everything else: the states of the streams, their heads, resets and ends, and what they send. It does not
-//! know of these bytes, so their windows are given back here, by WINDOW_UPDATE frames of our own; the drawing in
-//! [`super`] shows when.
+//! `h2` keeps everything else: the states of the streams, their heads, resets and ends, and what
+//! they send. It does not know of these bytes, so their windows are given back here, by
+//! WINDOW_UPDATE frames of our own; the drawing in [`super`] shows when.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
@@ -19,8 +20,8 @@ use super::stream_window::StreamWindow;
 use crate::net::{Account, Budget, CoalescingBuffer};
 use crate::tunnel::settings::Settings;
 
-/// So many slices of one stream wait as they were read, as many as one write takes; what comes behind them is coalesced,
-/// so that many small frames are few parts.
+/// So many slices of one stream wait as they were read, as many as one write takes; what comes
+/// behind them is coalesced, so that many small frames are few parts.
 const MAX_SLICES: usize = 64;
 
 /// The queue of an idle stream keeps room for no more than so many slices.
@@ -33,7 +34,7 @@ pub(in crate::tunnel) struct ReceiveBuffers {
     stream_window: StreamWindow,
     /// For what `h2` receives.
     h2_window: ConnectionWindow,
-    /// What this side announced for the whole connection.
+    /// The connection's window that this side announced.
     connection_window: usize,
     /// Arrived here, and not given back to the connection's window yet.
     owed_to_connection: Cell<usize>,
@@ -46,7 +47,7 @@ pub(in crate::tunnel) struct ReceiveBuffers {
     driver: RefCell<Option<Waker>>,
 }
 
-/// What has arrived for one stream.
+/// The DATA that has arrived for one stream.
 #[derive(Debug)]
 pub(in crate::tunnel) struct ReceiveBuffer {
     stream: u32,
@@ -58,7 +59,7 @@ pub(in crate::tunnel) struct ReceiveBuffer {
     account: Rc<Account>,
     /// Bytes since [`ReceiveBuffer::take_arrived`] was called last.
     arrived: Cell<usize>,
-    /// What the stream's window lacks now: arrived and not given back.
+    /// Bytes that the stream's window lacks now: they have arrived and have not been given back.
     received: Cell<usize>,
     /// Of these, what has been consumed and is given back soon.
     consumed: Cell<usize>,
@@ -84,8 +85,8 @@ impl ReceiveBuffers {
         }
     }
 
-    /// Lets the DATA of a stream go past `h2` from here on, into the buffer that is returned. DATA that `h2` has already
-    /// comes before it.
+    /// Lets the DATA of a stream go past `h2` from here on, into the buffer that is returned. DATA
+    /// that `h2` has already comes before it.
     pub(in crate::tunnel) fn open(self: &Rc<Self>, stream: u32, account: &Rc<Account>) -> Rc<ReceiveBuffer> {
         let buffer = Rc::new(ReceiveBuffer {
             stream,
@@ -163,7 +164,8 @@ impl ReceiveBuffers {
         &self.h2_window
     }
 
-    /// The window of the streams has been announced. Of a smaller one more than half may have been consumed already.
+    /// The window of the streams has been announced. Of a smaller one more than half may have been
+    /// consumed already.
     fn set_stream_window(&self, window: u32) {
         self.stream_window.set(window);
         for buffer in self.by_stream.borrow().values() {
@@ -224,14 +226,16 @@ impl ReceiveBuffer {
         self.wake_reader();
     }
 
-    /// Takes bytes that count against the windows and carry nothing: padding, and the byte that says how long it is.
+    /// Takes bytes that count against the windows and carry nothing: padding, and the byte that
+    /// says how long it is.
     pub(super) fn deliver_padding(&self, length: usize) {
         if self.charge(length) {
             self.give_back(length);
         }
     }
 
-    /// Counts bytes that arrived against the windows. Returns whether there is room for them and a reader.
+    /// Counts bytes that arrived against the windows. Returns whether there is room for them and a
+    /// reader.
     fn charge(&self, length: usize) -> bool {
         self.connection.owed_to_connection.update(|owed| owed + length);
         if self.is_closed.get() {
@@ -266,7 +270,8 @@ impl ReceiveBuffer {
         slice.or_else(|| self.coalesced.borrow_mut().pop())
     }
 
-    /// Copies together what is there, since nobody takes it now: each slice keeps a whole arena in memory.
+    /// Copies together what is there, since nobody takes it now: each slice keeps a whole arena in
+    /// memory.
     pub(in crate::tunnel) fn coalesce(&self) {
         let mut slices = self.slices.borrow_mut();
         if slices.is_empty() {

@@ -1,8 +1,9 @@
-//! The DATA that a stream has handed to `h2` and that has not left `h2` yet. How much it is decides when the stream takes
-//! more, and when a reset no longer destroys anything (`send_reset` throws queued DATA away).
+//! The DATA that a stream has handed to `h2` and that has not left `h2` yet. How much it is decides
+//! when the stream takes more, and when a reset no longer destroys anything (`send_reset` throws
+//! queued DATA away).
 //!
-//! Every DATA frame carries a [`Payload`] that counts until `h2` drops it: when the frame has been written, or when the
-//! stream was reset.
+//! Every DATA frame carries a [`Payload`] that counts until `h2` drops it: when the frame has been
+//! written, or when the stream was reset.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -12,26 +13,26 @@ use bytes::{Buf, Bytes};
 
 use crate::net::Account;
 
-/// A stream takes more data while less than this is in its buffer: enough to keep a fast connection busy between two
-/// turns of its task, little enough that a stalled peer costs a bounded amount.
+/// A stream takes more data while less than this is in its buffer: enough to keep a fast connection
+/// busy between two turns of its task, little enough that a stalled peer costs a bounded amount.
 pub(in crate::tunnel) const HIGH_WATERMARK: usize = 256 * 1024;
 
-/// What a DATA frame costs inside `h2` besides its payload, roughly: many small frames are not to cost more memory than
-/// few large ones.
+/// The memory that a DATA frame costs inside `h2` besides its payload, roughly: many small frames
+/// are not to cost more memory than few large ones.
 const FRAME_COST: usize = 256;
 
-/// Shorter payloads are copied rather than kept: copying them costs less than counting references to them. Bulk comes in
-/// frames of 16 KiB.
+/// Shorter payloads are copied rather than kept: copying them costs less than counting references
+/// to them. Bulk comes in frames of 16 KiB.
 const MIN_KEPT_BYTES: usize = 8 * 1024;
 
 thread_local! {
-    /// The payload of which `h2` was last given a slice. `h2` hands that slice on to the wire, which can keep the bytes
-    /// without a copy if it finds out which payload they belong to.
+    /// The payload of which `h2` was last given a slice. `h2` hands that slice on to the wire,
+    /// which can keep the bytes without a copy if it finds out which payload they belong to.
     static LENT: Cell<Bytes> = const { Cell::new(Bytes::new()) };
 }
 
-/// The bytes of `slice` without a copy, if they belong to the payload that was lent to `h2` last and are long enough to
-/// be worth it.
+/// The bytes of `slice` without a copy, if they belong to the payload that was lent to `h2` last
+/// and are long enough to be worth it.
 pub(super) fn reclaim(slice: &[u8]) -> Option<Bytes> {
     if slice.len() < MIN_KEPT_BYTES {
         return None;
@@ -41,7 +42,7 @@ pub(super) fn reclaim(slice: &[u8]) -> Option<Bytes> {
     (whole.start <= part.start && part.end <= whole.end).then(|| bytes.slice_ref(slice))
 }
 
-/// What `h2` still holds of one stream.
+/// The DATA of one stream that `h2` still holds.
 #[derive(Debug)]
 pub(in crate::tunnel) struct SendBuffer {
     /// In bytes of memory: payloads and the frames around them.
@@ -86,7 +87,7 @@ impl SendBuffer {
     }
 }
 
-/// What one payload costs; given back when it is dropped.
+/// The cost of one payload, which is given back when this is dropped.
 #[derive(Debug)]
 struct Charge {
     cost: usize,

@@ -1,8 +1,10 @@
-//! The window that each stream of a connection has (`SETTINGS_INITIAL_WINDOW_SIZE`). It is Envoy's until stalled streams
-//! hold so much that the budget is strained. Then it is small, for open streams too (RFC 9113 section 6.9.2), so that
-//! streams that stall take little more while streams that flow go on.
+//! The window that each stream of a connection has (`SETTINGS_INITIAL_WINDOW_SIZE`). It is Envoy's
+//! until stalled streams hold so much that the budget is strained. Then it is small, for open
+//! streams too (RFC 9113 section 6.9.2), so that streams that stall take little more while streams
+//! that flow go on.
 //!
-//! `h2` writes the SETTINGS frame and waits for its acknowledgement. This module decides when the window changes.
+//! `h2` writes the SETTINGS frame and waits for its acknowledgement. This module decides when the
+//! window changes.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -18,7 +20,8 @@ pub(in crate::tunnel) struct StreamWindow {
     initial: u32,
     /// As it was announced last.
     announced: Cell<u32>,
-    /// As the peer has acknowledged it last. Until one change is acknowledged the next one has to wait.
+    /// As the peer has acknowledged it last. Until one change is acknowledged the next one has to
+    /// wait.
     acknowledged: Cell<u32>,
     awaits_acknowledgement: Cell<bool>,
     /// How often the window has become smaller.

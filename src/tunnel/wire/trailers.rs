@@ -1,7 +1,8 @@
-//! Finds pseudo-header fields in trailers, which are malformed (RFC 9113 section 8.1) and which `h2` ignores.
+//! Finds pseudo-header fields in trailers, which are malformed (RFC 9113 section 8.1) and which
+//! `h2` ignores.
 //!
-//! Field blocks are looked through here, not decoded (RFC 7541): a name that refers to the dynamic table is not known,
-//! since the table takes decoding every block of the connection.
+//! Field blocks are looked through here, not decoded (RFC 7541): a name that refers to the dynamic
+//! table is not known, since the table takes decoding every block of the connection.
 
 use super::frame_header::{
     CONTINUATION, END_HEADERS, FRAME_HEADER_BYTES, FrameHeader, MAX_FRAME_BYTES, PADDED, PRIORITY,
@@ -13,11 +14,13 @@ const MAX_BLOCK_BYTES: usize = 4 * MAX_FRAME_BYTES;
 /// The first names of the static table are those of pseudo-header fields (RFC 7541 appendix A).
 const LAST_PSEUDO_INDEX: usize = 14;
 
-/// What the first byte of a Huffman-coded name that begins with a colon has in its upper seven bits (RFC 7541 appendix B).
+/// The upper seven bits of the first byte of a Huffman-coded name that begins with a colon (RFC
+/// 7541 appendix B).
 const CODED_COLON: u8 = 0b1011_1000;
 
-/// Whether the trailers at the beginning of `read`, HEADERS and CONTINUATION, have a pseudo-header field. `None` as long
-/// as they are not complete. Trailers that are malformed in another way are left to `h2`.
+/// Whether the trailers at the beginning of `read`, HEADERS and CONTINUATION, have a pseudo-header
+/// field. `None` as long as they are not complete. Trailers that are malformed in another way are
+/// left to `h2`.
 pub(super) fn have_pseudo_field(read: &[u8]) -> Option<bool> {
     let mut block = Vec::new();
     let mut rest = read;
@@ -54,7 +57,8 @@ fn fragment_of(header: FrameHeader, payload: &[u8]) -> Option<&[u8]> {
 /// `None` if the block is cut off.
 fn has_pseudo_field(mut block: &[u8]) -> Option<bool> {
     while let Some(&first) = block.first() {
-        // The forms of RFC 7541 section 6: how many bits of the first byte belong to the index, and whether a value follows.
+        // The forms of RFC 7541 section 6: how many bits of the first byte belong to the index, and
+        // whether a value follows.
         let (prefix, has_value) = match first {
             0x80.. => (7, false),
             0x40.. => (6, true),
@@ -163,9 +167,9 @@ mod tests {
         for block in [
             FIELD,
             b"",
-            b"\x8f",                  // accept-charset, the first that is none
+            b"\x8f",                  // accept-charset, the first other field
             b"\xbe",                  // of the dynamic table
-            b"\0\x06x-test\x05:path", // a value is no name
+            b"\0\x06x-test\x05:path", // the value is not a name
             b"\0\x05:pa",             // cut off: for h2 to find
             b"\xff\xff\xff\xff\xff\xff\xff",
         ] {

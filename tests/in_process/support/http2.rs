@@ -1,4 +1,5 @@
-//! HTTP/2 peers: one that writes the very frames it means, and a client that is in order (the `h2` crate's).
+//! HTTP/2 peers: one that writes the very frames it means, and a client that is in order (the `h2`
+//! crate's).
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -102,7 +103,8 @@ pub(crate) struct FrameServer {
 }
 
 impl FrameServer {
-    /// `answer` makes the frames, given how many requests there were before and the number of the stream.
+    /// `answer` makes the frames, given how many requests there were before and the number of the
+    /// stream.
     pub(crate) async fn start(answer: impl Fn(usize, u32) -> Vec<Vec<u8>> + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

@@ -1,4 +1,5 @@
-//! A pair of sidecars with an application behind it, and a client that writes the very bytes it means.
+//! A pair of sidecars with an application behind it, and a client that writes the very bytes it
+//! means.
 
 mod alone;
 mod application;
@@ -26,8 +27,8 @@ pub(crate) use http2::*;
 pub(crate) use log::Log;
 pub(crate) use mesh::*;
 
-/// How long a test waits for the next step of anything, a byte or a line, before it gives up. A slow machine takes longer
-/// for all steps together, and that is no failure.
+/// How long a test waits for the next step of anything, a byte or a line, before it gives up. A
+/// slow machine takes longer for all steps together, and that is no failure.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) const AUTHORITY: &str = "websockets-server.default.svc.cluster.local:8080";
@@ -83,7 +84,8 @@ impl Pair {
         Self::start_all(hop, application, |_| {}, credentials, configure)
     }
 
-    /// A pair whose drains take no time: every response that is sent in one asks for the end of its connection.
+    /// A pair whose drains take no time: every response that is sent in one asks for the end of its
+    /// connection.
     pub(crate) fn draining_at_once(hop: Hop, application: SocketAddr) -> Self {
         let at_once = |config: &mut sidecar::Config| config.drain_time = Duration::ZERO;
         Self::start_all(hop, application, at_once, [None, None], |_, _| {})
