@@ -17,6 +17,8 @@ import threading
 import time
 import zlib
 
+from process import memory_mb
+
 TIMEOUT = 60  # seconds a case; a busy machine is no failure
 MAX_GROWTH_MB = 192
 FIN, RSV1, TEXT, BINARY, PING = 0x80, 0x40, 1, 2, 9
@@ -81,14 +83,6 @@ def connect(options):
         connection.close()
         raise OSError("the server did not accept permessage-deflate")
     return connection
-
-
-def memory_mb(pid):
-    try:
-        with open(f"/proc/{pid}/status") as file:
-            return next(int(line.split()[1]) / 1024 for line in file if line.startswith("VmRSS"))
-    except (OSError, StopIteration):
-        return 0
 
 
 def outcome(options, data, expect):

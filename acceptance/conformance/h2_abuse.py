@@ -23,6 +23,7 @@ import threading
 import time
 
 from hpack import Decoder, Encoder
+from process import memory_mb
 
 LIMIT = 6  # seconds that is waited for an answer
 BUDGET = 600  # seconds for all cases
@@ -651,14 +652,6 @@ def build():
     )
     opening("preface-then-silence", ANYTHING, PREFACE, 6)
     opening("garbage-64k", CONNECTION_ERROR, bytes((i * 7919 + 13) & 255 for i in range(65536)))
-
-
-def memory_mb(pid):
-    try:
-        with open(f"/proc/{pid}/status") as file:
-            return next(int(line.split()[1]) / 1024 for line in file if line.startswith("VmRSS"))
-    except (OSError, StopIteration):
-        return 0
 
 
 def run(options, case):

@@ -175,7 +175,7 @@ def h2_healthz(stage):
 @scenario("h2c-client-healthz")
 def h2c_client_healthz(stage):
     """An application client that itself speaks HTTP/2 (prior knowledge), GET /healthz, DO_NOT_UPGRADE: the outbound codec is AUTO."""
-    client = H2Client(stage.options.outbound)
+    client = H2Client(dial(stage.options.outbound))
     headers = [
         (":method", "GET"),
         (":scheme", "http"),
@@ -738,7 +738,7 @@ WITH_KEY = extended_connect(extra=[("sec-websocket-key", SAMPLE_KEY)])
 
 def extended_connect_session(stage, address, headers, end="close"):
     """An RFC 8441 client: hello, then the end of the session in one of several ways."""
-    client = H2Client(address)
+    client = H2Client(dial(address))
     stream = client.request(headers)
     client.pump("HEADERS", 1.5)
     if any(":status: 200" in line for line in client.lines):

@@ -125,12 +125,10 @@ class EchoServer:
     stop = kill
 
 
-class ScriptedServer:
-    """Accepts connections and calls `handler(connection, request_head)` for each, in a thread."""
+class Listening:
+    """Accepts connections and calls `_serve(connection)` for each, in a thread."""
 
-    def __init__(self, address, handler):
-        self.handler = handler
-        self.seen = []
+    def __init__(self, address):
         self.listener = listen(address)
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -141,6 +139,20 @@ class ScriptedServer:
             except OSError:
                 return
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def stop(self):
+        with contextlib.suppress(OSError):
+            self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+
+
+class ScriptedServer(Listening):
+    """Accepts connections and calls `handler(connection, request_head)` for each, in a thread."""
+
+    def __init__(self, address, handler):
+        self.handler = handler
+        self.seen = []
+        super().__init__(address)
 
     def _serve(self, connection):
         with contextlib.suppress(OSError):
@@ -155,11 +167,6 @@ class ScriptedServer:
                 self.handler(connection, head)
         with contextlib.suppress(OSError):
             connection.close()
-
-    def stop(self):
-        with contextlib.suppress(OSError):
-            self.listener.shutdown(socket.SHUT_RDWR)
-        self.listener.close()
 
 
 def answer(data):
@@ -180,22 +187,13 @@ def response(status, body, extra=""):
     return (head + body).encode()
 
 
-class FakeSidecar:
+class FakeSidecar(Listening):
     """A fake server sidecar (the h2 library) which calls `act(connection, stream_id)` for each request."""
 
     def __init__(self, address, act):
         self.act = act
         self.requests = 0
-        self.listener = listen(address)
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self):
-        while True:
-            try:
-                connection, _ = self.listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+        super().__init__(address)
 
     def _serve(self, sock):
         config = h2.config.H2Configuration(client_side=False, header_encoding="utf-8", validate_inbound_headers=False)
@@ -212,11 +210,6 @@ class FakeSidecar:
                     sock.sendall(connection.data_to_send())
         except (OSError, h2.exceptions.H2Error):
             return
-
-    def stop(self):
-        with contextlib.suppress(OSError):
-            self.listener.shutdown(socket.SHUT_RDWR)
-        self.listener.close()
 
 
 # ---------------------------------------------------------------- the decoding relay between the sidecars
@@ -502,10 +495,10 @@ def extended_connect(path="/", authority=AUTHORITY, protocol="websocket", extra=
 
 
 class H2Client:
-    """A client that speaks HTTP/2 with prior knowledge and writes down what it sees."""
+    """A client that speaks HTTP/2 with prior knowledge on an open socket, plain or TLS, and writes down what it sees."""
 
-    def __init__(self, address):
-        self.sock = dial(address)
+    def __init__(self, sock):
+        self.sock = sock
         config = h2.config.H2Configuration(
             client_side=True,
             header_encoding="utf-8",
