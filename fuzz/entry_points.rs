@@ -25,7 +25,7 @@ use websockets_cli::websocket::extended_connect::{
     self, RequestParts, is_upgrade, request_from_http2, request_size, request_to_http2, response_to_http2,
 };
 use websockets_cli::websocket::opening::{client, server};
-use websockets_cli::websocket::{Frames, failure};
+use websockets_cli::websocket::{TransportAdapter, close_code};
 
 /// An entry point by its name.
 pub(crate) type EntryPoint = (&'static str, fn(&[u8]));
@@ -166,7 +166,7 @@ fn messages(
 ) -> (Vec<Message>, Option<u16>) {
     let mut bytes = Bytes::copy_from_slice(bytes);
     let early = bytes.split_to(lengths.take().min(bytes.len()));
-    let frames = Frames::new(Pieces { bytes, lengths }, early, role, agreement, 64 << 20);
+    let frames = TransportAdapter::new(Pieces { bytes, lengths }, early, role, agreement, 64 << 20);
     let mut cx = Context::from_waker(Waker::noop());
     let mut session = std::pin::pin!(WebSocketStream::from_raw_socket(frames, role, None));
     let Poll::Ready(mut session) = session.as_mut().poll(&mut cx) else { unreachable!("nothing is awaited") };
@@ -179,7 +179,7 @@ fn messages(
                 return (messages, None);
             }
             Poll::Ready(Some(Ok(message))) => messages.push(message),
-            Poll::Ready(Some(Err(error))) => return (messages, failure::close_code(&error).map(u16::from)),
+            Poll::Ready(Some(Err(error))) => return (messages, close_code::of(&error).map(u16::from)),
             Poll::Ready(None) => return (messages, None),
             Poll::Pending => unreachable!("the bytes are there"),
         }

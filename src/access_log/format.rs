@@ -1,4 +1,5 @@
-//! Istio's two default formats: JSON with 24 keys (alphabetical, as Envoy 1.40 writes them) and TEXT.
+//! Istio's two default formats: JSON with 24 keys (alphabetical, as Envoy 1.40 writes them) and
+//! TEXT.
 
 use std::fmt::Display;
 use std::io::{self, Write};

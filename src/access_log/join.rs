@@ -1,9 +1,9 @@
-//! Which two lines speak of the same session, while both logs are still being read: by request id, and
-//! a line of the server's sidecar without one (`DPE`) by the connection between the sidecars, its
-//! `downstream_remote_address`, which is the client line's `upstream_local_address`.
+//! Which two lines speak of the same session, while both logs are still being read: by request id,
+//! and a line of the server's sidecar without one (`DPE`) by the connection between the sidecars,
+//! its `downstream_remote_address`, which is the client line's `upstream_local_address`.
 //!
-//! Only the lines that have not met their other side yet are kept, as text, and of each side no more
-//! than so many.
+//! Only the lines that have not met their other side yet are kept, as text, and of each side no
+//! more than so many.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -68,8 +68,8 @@ impl<P> Joiner<P> {
         self.given_up
     }
 
-    /// Takes a line of one side's sidecar; gives the other side's line of the same session if it was
-    /// there before.
+    /// Takes a line of one side's sidecar; gives the other side's line of the same session if it
+    /// was there before.
     pub fn line(&mut self, side: Side, line: &ParsedLine, place: P) -> Option<WaitingLine<P>> {
         let id = line.text_of("request_id");
         let met = id.and_then(|id| self.unmatched[side.other()].take(id));
@@ -86,8 +86,8 @@ impl<P> Joiner<P> {
         met
     }
 
-    /// At the end of both logs: joins by connection what has no request id at the server's side, then
-    /// gives what stays unmatched. An address says less than an id, so it comes last.
+    /// At the end of both logs: joins by connection what has no request id at the server's side,
+    /// then gives what stays unmatched. An address says less than an id, so it comes last.
     #[must_use]
     pub fn finish(self) -> Rest<P> {
         let mut clients = self.unmatched.client.lines;

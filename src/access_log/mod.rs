@@ -1,9 +1,11 @@
-//! The access log of a sidecar, as Istio configures Envoy to write it: one line a stream, after its end.
+//! The access log of a sidecar, as Istio configures Envoy to write it: one line a stream, after its
+//! end.
 //!
-//! An [`Entry`] is what there is to say; a [`Record`] is the guard that a stream carries and that emits
-//! the entry exactly once; the [`Sink`] is the one thread that formats and writes lines, so that the data
-//! path never does. A [`ParsedLine`] is such a line read back, of a log's [`Lines`] by a [`LineFormat`]; a
-//! [`Joiner`] finds the line of the other [`Side`], and [`explain`] says what it means.
+//! An [`Entry`] is what there is to say; a [`Record`] is the guard that a stream carries and that
+//! emits the entry exactly once; the [`Sink`] is the one thread that formats and writes lines, so
+//! that the data path never does. A [`ParsedLine`] is such a line read back, of a log's [`Lines`]
+//! by a [`LineFormat`]; a [`Joiner`] finds the line of the other [`Side`], and [`explain`] says
+//! what it means.
 
 mod entry;
 pub mod explain;
@@ -22,7 +24,7 @@ pub use entry::{Entry, Protocol};
 pub use format::Format;
 pub use join::{Joiner, MAX_WAITING, Rest, WaitingLine};
 pub use line_format::{LineFormat, LineFormatError};
-pub use lines::{LONGEST_LINE, Lines};
+pub use lines::{Lines, MAX_LINE_BYTES};
 pub use output::{SinkError, Target};
 pub use parse::{Field, ParseError, ParsedLine};
 pub use record::Record;

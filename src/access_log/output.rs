@@ -1,9 +1,11 @@
-//! Where lines are written: a file, or what stands for standard output. Lines are written whole, whatever happens.
+//! Where lines are written: a file, or what stands for standard output. Lines are written whole,
+//! whatever happens.
 //!
-//! A disk may be full in the middle of a line. In a file the beginning of such a line is cut off again, and the whole line is
-//! written once there is room; a pipe gets the rest of it first. A file whose last line has no end, because of another
-//! process that ended in the middle of it, is mended before it is written to. Of processes that share a file each holds its
-//! lock while it writes. Which lines there are to write is not known here.
+//! A disk may be full in the middle of a line. In a file the beginning of such a line is cut off
+//! again, and the whole line is written once there is room; a pipe gets the rest of it first. A
+//! file whose last line has no end, because of another process that ended in the middle of it, is
+//! mended before it is written to. Of processes that share a file each holds its lock while it
+//! writes. Which lines there are to write is not known here.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, Write};
@@ -15,8 +17,9 @@ use serde::{Deserialize, Serialize};
 
 use super::LineFormat;
 
-/// So much of a file is searched for the beginning of its last line: more than a line of a sidecar has.
-const LONGEST_LINE: u64 = 1024 * 1024;
+/// So much of a file is searched for the beginning of its last line: more than a line of a sidecar
+/// has.
+const MAX_LINE_BYTES: u64 = 1024 * 1024;
 
 /// Where the lines are written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,10 +44,11 @@ pub struct SinkError {
 /// An open log.
 pub(super) struct Output {
     file: File,
-    kind: Kind,
+    kind: FileKind,
     /// What is written next begins a line.
     at_line_start: bool,
-    /// What is written first: of a file a line that found no room, of anything else the rest of a line.
+    /// What is written first: of a file a line that found no room, of anything else the rest of a
+    /// line.
     rest: Vec<u8>,
     failing: bool,
     /// Lines since it began to fail.
@@ -52,7 +56,7 @@ pub(super) struct Output {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum FileKind {
     /// A file that this process appends to.
     Appended,
     /// A file that standard output was redirected to: what is in it is not ours to cut off.
@@ -77,16 +81,17 @@ impl Output {
     /// [`SinkError`] for a file that cannot be opened.
     pub(super) fn open(target: &Target) -> Result<Self, SinkError> {
         let (file, kind) = open(target)?;
-        let at_line_start = kind == Kind::Stream;
+        let at_line_start = kind == FileKind::Stream;
         Ok(Self { file, kind, at_line_start, rest: Vec::new(), failing: false, lost: 0 })
     }
 
-    /// Opens the target again, for whoever rotates it. Where that fails lines go where they went before.
+    /// Opens the target again, for whoever rotates it. Where that fails lines go where they went
+    /// before.
     pub(super) fn reopen(&mut self, target: &Target) {
         match open(target) {
             Ok((file, kind)) => {
-                (self.file, self.kind, self.at_line_start) = (file, kind, kind == Kind::Stream);
-                if kind == Kind::Stream {
+                (self.file, self.kind, self.at_line_start) = (file, kind, kind == FileKind::Stream);
+                if kind == FileKind::Stream {
                     // The rest of a line that began elsewhere.
                     self.rest.clear();
                 }
@@ -101,7 +106,7 @@ impl Output {
             return;
         }
         // A file system without locks has no processes that wait for each other.
-        let locked = self.kind != Kind::Stream && self.file.lock().is_ok();
+        let locked = self.kind != FileKind::Stream && self.file.lock().is_ok();
         let written = self.try_write(batch);
         if locked {
             let _ = self.file.unlock();
@@ -150,10 +155,10 @@ impl Output {
         let Err((error, written)) = write(&self.file, bytes) else { return Ok(()) };
         let line = memchr::memrchr(b'\n', &bytes[..written]).map_or(0, |end| end + 1);
         let broken = written > line;
-        if self.kind == Kind::Stream {
+        if self.kind == FileKind::Stream {
             return Err(Unwritten { error, from: written, broken });
         }
-        if broken && self.kind == Kind::Appended {
+        if broken && self.kind == FileKind::Appended {
             cut_off(&mut self.file, (written - line) as u64);
         }
         // Another process may be in the same trouble, and leave half a line of its own.
@@ -163,20 +168,20 @@ impl Output {
 }
 
 /// Unbuffered: a batch is buffer enough, and it has to be known what was written.
-fn open(target: &Target) -> Result<(File, Kind), SinkError> {
+fn open(target: &Target) -> Result<(File, FileKind), SinkError> {
     let named = |path: &PathBuf, source| SinkError { path: path.clone(), source };
     let (file, kind) = match target {
         Target::Stdout => {
             let own = io::stdout().as_fd().try_clone_to_owned();
-            (own.map(File::from).map_err(|source| named(&PathBuf::from("-"), source))?, Kind::Redirected)
+            (own.map(File::from).map_err(|source| named(&PathBuf::from("-"), source))?, FileKind::Redirected)
         }
         Target::File(path) => {
             let file = OpenOptions::new().create(true).append(true).open(path);
-            (file.map_err(|source| named(path, source))?, Kind::Appended)
+            (file.map_err(|source| named(path, source))?, FileKind::Appended)
         }
     };
     let is_file = file.metadata().is_ok_and(|metadata| metadata.is_file());
-    Ok((file, if is_file { kind } else { Kind::Stream }))
+    Ok((file, if is_file { kind } else { FileKind::Stream }))
 }
 
 /// Writes all of it. The error comes with how much was written before.
@@ -193,7 +198,8 @@ fn write(mut file: &File, bytes: &[u8]) -> Result<(), (io::Error, usize)> {
     Ok(())
 }
 
-/// Takes back what was written last, unless somebody else has written since, who does not care for locks.
+/// Takes back what was written last, unless somebody else has written since, who does not care for
+/// locks.
 fn cut_off(file: &mut File, length: u64) {
     if let (Ok(position), Ok(metadata)) = (file.stream_position(), file.metadata())
         && position == metadata.len()
@@ -203,19 +209,20 @@ fn cut_off(file: &mut File, length: u64) {
     }
 }
 
-/// Sees to it that what is appended next begins a line. What is there is completed by a line feed, unless it is known to be
-/// the beginning of a line of an access log: that is cut off.
-fn begin_line(mut file: &File, kind: Kind) -> io::Result<()> {
+/// Sees to it that what is appended next begins a line. What is there is completed by a line feed,
+/// unless it is known to be the beginning of a line of an access log: that is cut off.
+fn begin_line(mut file: &File, kind: FileKind) -> io::Result<()> {
     let length = file.metadata()?.len();
     let last = match last_line(file, length) {
         Ok(last) if last.is_empty() => return Ok(()),
         Ok(last) => last,
-        // A file that may be appended to and not read. An empty line does less harm than two lines in one.
+        // A file that may be appended to and not read. An empty line does less harm than two lines
+        // in one.
         Err(_) if length > 0 => return file.write_all(b"\n"),
         Err(_) => return Ok(()),
     };
     let is_half = last.starts_with(b"{") || last.starts_with(b"[");
-    if kind == Kind::Appended
+    if kind == FileKind::Appended
         && is_half
         && LineFormat::default().read(&String::from_utf8_lossy(&last)).is_none()
         && file.set_len(length - last.len() as u64).is_ok()
@@ -226,11 +233,12 @@ fn begin_line(mut file: &File, kind: Kind) -> io::Result<()> {
     file.write_all(b"\n")
 }
 
-/// What follows the last line feed of a file of this length, nothing if it is one; at most [`LONGEST_LINE`] bytes.
+/// What follows the last line feed of a file of this length, nothing if it is one; at most
+/// [`MAX_LINE_BYTES`] bytes.
 fn last_line(file: &File, length: u64) -> io::Result<Vec<u8>> {
     // The log itself is open for writing alone; its name may by now be another file's.
     let readable = File::open(format!("/dev/fd/{}", file.as_raw_fd()))?;
-    let from = length.saturating_sub(LONGEST_LINE);
+    let from = length.saturating_sub(MAX_LINE_BYTES);
     let mut end = vec![0; usize::try_from(length - from).unwrap_or_default()];
     readable.read_exact_at(&mut end, from)?;
     let line = memchr::memrchr(b'\n', &end).map_or(0, |feed| feed + 1);
@@ -261,7 +269,8 @@ mod tests {
         let cases = [
             (String::new(), String::new()),
             (whole.to_owned(), whole.to_owned()),
-            // Half a line is cut off, a whole one and what is no line of an access log get their end.
+            // Half a line is cut off, a whole one and what is no line of an access log get their
+            // end.
             (format!("{whole}{{\"response_co"), whole.to_owned()),
             ("{\"authority\":null,\"bytes_received\":0".to_owned(), String::new()),
             (whole.trim_end().to_owned(), whole.to_owned()),

@@ -1,9 +1,12 @@
-//! Reading an access-log line back: one JSON object of Istio's default format (`EnvoyJSONLogFormatIstio`).
+//! Reading an access-log line back: one JSON object of Istio's default format
+//! (`EnvoyJSONLogFormatIstio`).
 //!
-//! A field that Envoy had no value for is JSON `null`; older Envoys wrote `"-"`. Both are [`Field::Null`], which is not
-//! the same as [`Field::Absent`], a key that the line does not have. Other formats are read by [`super::LineFormat`].
+//! A field that Envoy had no value for is JSON `null`; older Envoys wrote `"-"`. Both are
+//! [`Field::Null`], which is not the same as [`Field::Absent`], a key that the line does not have.
+//! Other formats are read by [`super::LineFormat`].
 //!
-//! A log has millions of lines, so a line is one text and its fields are places in it; only what is escaped is written out.
+//! A log has millions of lines, so a line is one text and its fields are places in it; only what is
+//! escaped is written out.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -33,7 +36,7 @@ pub struct ParseError {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParsedLine {
     text: Box<str>,
-    fields: Vec<(Piece, Written<Piece>)>,
+    fields: Vec<(LinePart, FieldNotation<LinePart>)>,
 }
 
 /// What a line says for one key.
@@ -53,38 +56,38 @@ pub enum Field<'line> {
 
 /// A value as it is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Written<T> {
+pub(super) enum FieldNotation<T> {
     Null,
     Text(T),
     Number(u64),
     Other(Box<str>),
 }
 
-impl Written<Cow<'_, str>> {
+impl FieldNotation<Cow<'_, str>> {
     /// The same, borrowed from nothing.
-    fn into_owned<'text>(self) -> Written<Cow<'text, str>> {
+    fn into_owned<'text>(self) -> FieldNotation<Cow<'text, str>> {
         self.map(|text| Cow::Owned(text.into_owned()))
     }
 }
 
-impl<T> Written<T> {
-    fn map<U>(self, text: impl FnOnce(T) -> U) -> Written<U> {
+impl<T> FieldNotation<T> {
+    fn map<U>(self, text: impl FnOnce(T) -> U) -> FieldNotation<U> {
         match self {
-            Self::Null => Written::Null,
-            Self::Text(part) => Written::Text(text(part)),
-            Self::Number(number) => Written::Number(number),
-            Self::Other(json) => Written::Other(json),
+            Self::Null => FieldNotation::Null,
+            Self::Text(part) => FieldNotation::Text(text(part)),
+            Self::Number(number) => FieldNotation::Number(number),
+            Self::Other(json) => FieldNotation::Other(json),
         }
     }
 }
 
 /// The fields of a JSON object in their order, borrowed from its text where they can be.
-pub(super) struct Object<'text>(pub(super) Vec<(Cow<'text, str>, Written<Cow<'text, str>>)>);
+pub(super) struct Object<'text>(pub(super) Vec<(Cow<'text, str>, FieldNotation<Cow<'text, str>>)>);
 
 impl Object<'_> {
     /// The same, borrowed from nothing.
     pub(super) fn into_owned<'text>(self) -> Object<'text> {
-        let owned = |(key, value): (Cow<'_, str>, Written<Cow<'_, str>>)| {
+        let owned = |(key, value): (Cow<'_, str>, FieldNotation<Cow<'_, str>>)| {
             (Cow::Owned(key.into_owned()), value.into_owned())
         };
         Object(self.0.into_iter().map(owned).collect())
@@ -93,12 +96,12 @@ impl Object<'_> {
 
 /// A part of a line's text, or what is not in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Piece {
+pub(super) enum LinePart {
     In(Range<usize>),
     Apart(Arc<str>),
 }
 
-impl Piece {
+impl LinePart {
     /// `part`, which is in `text` or is not.
     pub(super) fn new(text: &str, part: &str) -> Self {
         let start = (part.as_ptr() as usize).wrapping_sub(text.as_ptr() as usize);
@@ -129,12 +132,12 @@ impl ParsedLine {
 
     /// A line with the fields of an object that is in it.
     pub(super) fn of_object(text: &str, Object(fields): Object<'_>) -> Self {
-        let piece = |part: Cow<'_, str>| Piece::new(text, &part);
+        let piece = |part: Cow<'_, str>| LinePart::new(text, &part);
         Self::new(text, fields.into_iter().map(|(key, value)| (piece(key), value.map(piece))).collect())
     }
 
     /// A line of another format, read into the same fields.
-    pub(super) fn new(text: &str, fields: Vec<(Piece, Written<Piece>)>) -> Self {
+    pub(super) fn new(text: &str, fields: Vec<(LinePart, FieldNotation<LinePart>)>) -> Self {
         Self { text: text.into(), fields }
     }
 
@@ -156,13 +159,13 @@ impl ParsedLine {
             return Field::Absent;
         };
         match value {
-            Written::Null => Field::Null,
-            Written::Text(piece) => match piece.of(&self.text) {
+            FieldNotation::Null => Field::Null,
+            FieldNotation::Text(piece) => match piece.of(&self.text) {
                 UNSET if key != RESPONSE_FLAGS => Field::Null,
                 text => Field::Text(text),
             },
-            Written::Number(number) => Field::Number(*number),
-            Written::Other(json) => Field::Other(json),
+            FieldNotation::Number(number) => Field::Number(*number),
+            FieldNotation::Other(json) => Field::Other(json),
         }
     }
 
@@ -175,7 +178,8 @@ impl ParsedLine {
         }
     }
 
-    /// The value of `key` if it is a whole number, also one that is written as a text: Envoy's JSON may be all strings.
+    /// The value of `key` if it is a whole number, also one that is written as a text: Envoy's JSON
+    /// may be all strings.
     #[must_use]
     pub fn number_of(&self, key: &str) -> Option<u64> {
         match self.field(key) {
@@ -217,14 +221,16 @@ impl<'de> Visitor<'de> for ObjectVisitor {
         // Istio's format has 24.
         let mut fields = Vec::with_capacity(24);
         while let Some((key, value)) = entries.next_entry()? {
-            let Written::Text(key) = key else { return Err(de::Error::custom("a key that is no text")) };
+            let FieldNotation::Text(key) = key else {
+                return Err(de::Error::custom("a key that is no text"));
+            };
             fields.push((key, value));
         }
         Ok(Object(fields))
     }
 }
 
-impl<'de> Deserialize<'de> for Written<Cow<'de, str>> {
+impl<'de> Deserialize<'de> for FieldNotation<Cow<'de, str>> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(WrittenVisitor)
     }
@@ -233,32 +239,32 @@ impl<'de> Deserialize<'de> for Written<Cow<'de, str>> {
 struct WrittenVisitor;
 
 impl WrittenVisitor {
-    fn other<'de>(json: &impl ToString) -> Written<Cow<'de, str>> {
-        Written::Other(json.to_string().into())
+    fn other<'de>(json: &impl ToString) -> FieldNotation<Cow<'de, str>> {
+        FieldNotation::Other(json.to_string().into())
     }
 }
 
 impl<'de> Visitor<'de> for WrittenVisitor {
-    type Value = Written<Cow<'de, str>>;
+    type Value = FieldNotation<Cow<'de, str>>;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("a JSON value")
     }
 
     fn visit_unit<E>(self) -> Result<Self::Value, E> {
-        Ok(Written::Null)
+        Ok(FieldNotation::Null)
     }
 
     fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
-        Ok(Written::Text(Cow::Borrowed(text)))
+        Ok(FieldNotation::Text(Cow::Borrowed(text)))
     }
 
     fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-        Ok(Written::Text(Cow::Owned(text.to_owned())))
+        Ok(FieldNotation::Text(Cow::Owned(text.to_owned())))
     }
 
     fn visit_u64<E>(self, number: u64) -> Result<Self::Value, E> {
-        Ok(Written::Number(number))
+        Ok(FieldNotation::Number(number))
     }
 
     fn visit_i64<E>(self, number: i64) -> Result<Self::Value, E> {

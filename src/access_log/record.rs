@@ -9,8 +9,8 @@ use super::{Entry, ResponseFlag, Sink};
 /// What Envoy 1.40 writes for the streams that its own end cuts off.
 const CUT_OFF: &str = "downstream_local_disconnect(purging_socket_that_have_not_progressed_to_connections)";
 
-/// An [`Entry`] on its way to the log. Dropping it emits it: a stream that nobody finished was cut off by the end of
-/// this proxy, and says so.
+/// An [`Entry`] on its way to the log. Dropping it emits it: a stream that nobody finished was cut
+/// off by the end of this proxy, and says so.
 #[derive(Debug)]
 pub struct Record {
     entry: Option<Box<Entry>>,

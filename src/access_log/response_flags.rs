@@ -1,4 +1,5 @@
-//! `%RESPONSE_FLAGS%`: why a response is not simply the upstream's (Envoy's `StreamInfo::CoreResponseFlag`).
+//! `%RESPONSE_FLAGS%`: why a response is not simply the upstream's (Envoy's
+//! `StreamInfo::CoreResponseFlag`).
 
 use std::fmt;
 
@@ -67,7 +68,8 @@ impl ResponseFlag {
     }
 }
 
-/// The flags of one stream, in the order in which they were set, each once; Envoy logs them so (`URX,UF`).
+/// The flags of one stream, in the order in which they were set, each once; Envoy logs them so
+/// (`URX,UF`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ResponseFlags {
     flags: [Option<ResponseFlag>; Self::MOST],

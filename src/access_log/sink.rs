@@ -1,7 +1,8 @@
-//! Where lines go: one thread that formats and writes them in batches, so that no session ever waits for a disk.
+//! Where lines go: one thread that formats and writes them in batches, so that no session ever
+//! waits for a disk.
 //!
-//! A line that cannot be written is lost and said so on standard error; the session it tells of is not touched. How lines
-//! stay whole is the business of `output`.
+//! A line that cannot be written is lost and said so on standard error; the session it tells of is
+//! not touched. How lines stay whole is the business of `output`.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -11,15 +12,16 @@ use std::time::Duration;
 use super::output::{Output, SinkError, Target};
 use super::{Entry, Format};
 
-/// A batch is written when it has this many bytes, even if more lines wait: bounds the memory of a burst.
+/// A batch is written when it has this many bytes, even if more lines wait: bounds the memory of a
+/// burst.
 const BATCH_BYTES: usize = 256 * 1024;
 
-/// So many lines wait for the disk or a reader; what comes then is lost. Each takes about 1 KiB, so this is 32 MiB, and
-/// some seconds of a sidecar under full load.
-const MOST_WAITING: usize = 32 * 1024;
+/// So many lines wait for the disk or a reader; what comes then is lost. Each takes about 1 KiB, so
+/// this is 32 MiB, and some seconds of a sidecar under full load.
+const MAX_QUEUED: usize = 32 * 1024;
 
-/// The data path's end of the log. Clones write to the same log; the thread ends, everything written, after the last
-/// one is dropped.
+/// The data path's end of the log. Clones write to the same log; the thread ends, everything
+/// written, after the last one is dropped.
 #[derive(Debug, Clone)]
 pub struct Sink {
     queue: Arc<Queue>,
@@ -27,8 +29,9 @@ pub struct Sink {
 
 #[derive(Debug)]
 struct Queue {
-    /// Bounded by [`Requests::waiting`] and not by itself: a bounded channel takes its whole memory at the start.
-    messages: Sender<Message>,
+    /// Bounded by [`Requests::waiting`] and not by itself: a bounded channel takes its whole memory
+    /// at the start.
+    messages: Sender<SinkMessage>,
     requests: Arc<Requests>,
 }
 
@@ -44,7 +47,7 @@ struct Requests {
 
 /// What the thread is told.
 #[derive(Debug)]
-enum Message {
+enum SinkMessage {
     Entry(Box<Entry>),
     /// Look at [`Requests`].
     Wake,
@@ -57,12 +60,13 @@ pub struct Reopen {
 }
 
 impl Reopen {
-    /// Lines that are logged from now on go to a file of the configured name, made if it is not there.
+    /// Lines that are logged from now on go to a file of the configured name, made if it is not
+    /// there.
     pub fn reopen(&self) {
         if let Some(queue) = self.queue.upgrade() {
             queue.requests.reopen.store(true, Ordering::Release);
             // Without a thread nothing is written any more.
-            let _ = queue.messages.send(Message::Wake);
+            let _ = queue.messages.send(SinkMessage::Wake);
         }
     }
 }
@@ -75,11 +79,11 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Waits until everything is written, which it is some time after the last [`Sink`] is dropped; at most `patience`,
-    /// for who reads the log may not read. Whether it is.
+    /// Waits until everything is written, which it is some time after the last [`Sink`] is dropped;
+    /// at most `limit`, for who reads the log may not read. Whether it is.
     #[must_use]
-    pub fn wait(&self, patience: Duration) -> bool {
-        self.ended.recv_timeout(patience) != Err(RecvTimeoutError::Timeout)
+    pub fn wait(&self, limit: Duration) -> bool {
+        self.ended.recv_timeout(limit) != Err(RecvTimeoutError::Timeout)
     }
 }
 
@@ -117,8 +121,8 @@ impl Sink {
     pub(super) fn write(&self, entry: Box<Entry>) {
         let Queue { messages, requests } = &*self.queue;
         // The thread lives as long as any sender does, so sending does not fail.
-        if requests.waiting.fetch_add(1, Ordering::Relaxed) < MOST_WAITING {
-            let _ = messages.send(Message::Entry(entry));
+        if requests.waiting.fetch_add(1, Ordering::Relaxed) < MAX_QUEUED {
+            let _ = messages.send(SinkMessage::Entry(entry));
             return;
         }
         requests.waiting.fetch_sub(1, Ordering::Relaxed);
@@ -129,7 +133,7 @@ impl Sink {
 }
 
 fn write_all(
-    queue: &Receiver<Message>,
+    queue: &Receiver<SinkMessage>,
     requests: &Requests,
     target: &Target,
     mut output: Output,
@@ -141,11 +145,11 @@ fn write_all(
         let (mut lines, mut caught_up) = (0, false);
         loop {
             match message {
-                Message::Entry(entry) => {
+                SinkMessage::Entry(entry) => {
                     requests.waiting.fetch_sub(1, Ordering::Relaxed);
                     lines += append(&entry, format, &mut batch);
                 }
-                Message::Wake => break,
+                SinkMessage::Wake => break,
             }
             if batch.len() >= BATCH_BYTES {
                 break;

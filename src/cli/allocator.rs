@@ -1,5 +1,6 @@
-//! How glibc's allocator is to give memory back. It reads that when a program begins, so one that serves for long is started anew
-//! with it (`execve`: the same process). Other allocators know nothing of it.
+//! How glibc's allocator is to give memory back. It reads that when a program begins, so one that
+//! serves for long is started anew with it (`execve`: the same process). Other allocators know
+//! nothing of it.
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
@@ -8,15 +9,16 @@ use std::process::Command;
 /// The variable of which glibc reads its settings.
 const GLIBC_TUNABLES: &str = "GLIBC_TUNABLES";
 
-/// From this size on, which is glibc's own first value, the system is asked for memory, and it goes back there when it is
-/// freed. Unless it is set, glibc makes it larger with what is freed, up to 32 MiB, and keeps what long messages have needed.
-/// `net::arena` takes memory in this size.
+/// From this size on, which is glibc's own first value, the system is asked for memory, and it goes
+/// back there when it is freed. Unless it is set, glibc makes it larger with what is freed, up to
+/// 32 MiB, and keeps what long messages have needed. `net::arena` takes memory in this size.
 const MMAP_THRESHOLD: &str = "glibc.malloc.mmap_threshold";
 
 /// So much at the end of a heap is kept, so that it is not given back and taken again all the time.
 const TRIM_THRESHOLD: &str = "glibc.malloc.trim_threshold";
 
-/// The process that was started anew. glibc takes its own variable away from programs with capabilities of their file.
+/// The process that was started anew. glibc takes its own variable away from programs with
+/// capabilities of their file.
 const RESTARTED: &str = "WEBSOCKETS_CLI_RESTARTED";
 
 /// Our settings, and behind them those that the user has made: of two for the same the last counts.
@@ -34,8 +36,8 @@ pub(super) fn environment() -> (&'static str, OsString) {
     (GLIBC_TUNABLES, settings(std::env::var_os(GLIBC_TUNABLES)))
 }
 
-/// Starts the program anew with the settings, unless it was started with them. Returns where it was, and where that cannot be
-/// done: the program serves as well then, and keeps more memory.
+/// Starts the program anew with the settings, unless it was started with them. Returns where it
+/// was, and where that cannot be done: the program serves as well then, and keeps more memory.
 pub(super) fn begin_with_settings() {
     let users = std::env::var_os(GLIBC_TUNABLES);
     let is_set = users.as_ref().is_some_and(|set| set.to_string_lossy().contains(MMAP_THRESHOLD));

@@ -14,7 +14,8 @@ use crate::websocket::opening::client::is_handshake_field;
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Connection")]
 pub(super) struct ConnectionArgs {
-    /// Add a header to the request (repeatable); Host and User-Agent take the place of the built-in ones.
+    /// Add a header to the request (repeatable); Host and User-Agent take the place of the built-in
+    /// ones.
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE", value_parser = parse_header)]
     headers: Vec<(HeaderName, HeaderValue)>,
 
@@ -42,8 +43,9 @@ pub(super) struct ConnectionArgs {
     #[arg(long, value_name = "PATH", conflicts_with_all = ["connect_to", "proxy"])]
     unix: Option<PathBuf>,
 
-    /// Ask this HTTP proxy for the connection (CONNECT), instead of the one that the environment names: `WS_PROXY` or
-    /// `WSS_PROXY`, `HTTPS_PROXY`, `HTTP_PROXY` (for ws://), `ALL_PROXY`, unless `NO_PROXY` lists the host.
+    /// Ask this HTTP proxy for the connection (CONNECT), instead of the one that the environment
+    /// names: `WS_PROXY` or `WSS_PROXY`, `HTTPS_PROXY`, `HTTP_PROXY` (for ws://), `ALL_PROXY`,
+    /// unless `NO_PROXY` lists the host.
     #[arg(long, value_name = "http[s]://[NAME:PASSWORD@]HOST:PORT")]
     proxy: Option<Proxy>,
 
@@ -56,12 +58,12 @@ pub(super) struct ConnectionArgs {
     open_timeout: Duration,
 
     #[command(flatten)]
-    tls: TlsArgs,
+    tls: ClientTlsArgs,
 }
 
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "TLS (wss://)")]
-struct TlsArgs {
+struct ClientTlsArgs {
     /// Trust the CA certificates of this PEM file instead of the system's.
     #[arg(long, value_name = "FILE")]
     cacert: Option<PathBuf>,
@@ -87,12 +89,13 @@ struct TlsArgs {
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Connection")]
 pub(super) struct HttpArgs {
-    /// Open the WebSocket over HTTP/2, as an extended CONNECT (RFC 8441): by ALPN with wss://, with prior knowledge with
-    /// ws://.
+    /// Open the WebSocket over HTTP/2, as an extended CONNECT (RFC 8441): by ALPN with wss://, with
+    /// prior knowledge with ws://.
     #[arg(long)]
     http2: bool,
 
-    /// With --http2, send sec-websocket-key all the same: Envoy passes it on to servers that speak HTTP/1.1 and need one.
+    /// With --http2, send sec-websocket-key all the same: Envoy passes it on to servers that speak
+    /// HTTP/1.1 and need one.
     #[arg(long, requires = "http2")]
     send_key: bool,
 }

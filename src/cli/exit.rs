@@ -11,7 +11,8 @@ use crate::telemetry::with_causes;
 pub(super) const OK: u8 = 0;
 /// A check failed, connecting failed, or standard output cannot be written to.
 pub(super) const FAILED: u8 = 1;
-/// Wrong usage or input: an option, a document, a URI that is not ws:// or wss://, an address in use.
+/// Wrong usage or input: an option, a document, a URI that is not ws:// or wss://, an address in
+/// use.
 pub(super) const USAGE: u8 = 2;
 /// The WebSocket connection closed abnormally.
 pub(super) const ABNORMAL: u8 = 3;
@@ -46,8 +47,8 @@ pub(super) fn verdict(holds: bool) -> ExitCode {
     ExitCode::from(if holds { OK } else { FAILED })
 }
 
-/// Prints `error: what: why` with the whole chain of sources on standard error, and `hint: …` if there is advice. Each is
-/// one line.
+/// Prints `error: what: why` with the whole chain of sources on standard error, and `hint: …` if
+/// there is advice. Each is one line.
 pub(super) fn report(error: &dyn Error, hint: Option<&str>, status: u8) -> ExitCode {
     report_quoting(error, "", hint, status)
 }

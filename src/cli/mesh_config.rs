@@ -1,4 +1,5 @@
-//! `--mesh-config FILE`, of `sidecar` and of `verify`: what the mesh does where no document says otherwise.
+//! `--mesh-config FILE`, of `sidecar` and of `verify`: what the mesh does where no document says
+//! otherwise.
 
 use std::path::Path;
 

@@ -1,5 +1,6 @@
-//! The command line: one file a subcommand, each turning arguments into a plain configuration and an outcome into an
-//! [`ExitCode`]. The only module that knows clap, and the only one that prints errors.
+//! The command line: one file a subcommand, each turning arguments into a plain configuration and
+//! an outcome into an [`ExitCode`]. The only module that knows clap, and the only one that prints
+//! errors.
 
 mod allocator;
 mod arguments;

@@ -13,9 +13,9 @@ use crate::probe::{self, Report};
 
 /// Says what a WebSocket endpoint can do.
 ///
-/// Opens a WebSocket there by an HTTP/1.1 upgrade and by HTTP/2 extended CONNECT, without a key and with one, each on a
-/// connection of its own, pings and closes it; and reports TLS, ALPN, HTTP/2 SETTINGS, extensions, refusals and how long each
-/// phase took, with the verdict at the end.
+/// Opens a WebSocket there by an HTTP/1.1 upgrade and by HTTP/2 extended CONNECT, without a key and
+/// with one, each on a connection of its own, pings and closes it; and reports TLS, ALPN, HTTP/2
+/// SETTINGS, extensions, refusals and how long each phase took, with the verdict at the end.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -32,14 +32,14 @@ pub(super) struct Args {
 
     /// The form of the report on standard output.
     #[arg(long, value_name = "FORM", default_value = "human")]
-    output: OutputForm,
+    output: ProbeFormat,
 
     #[command(flatten)]
     connection: ConnectionArgs,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum OutputForm {
+enum ProbeFormat {
     /// Lines for people.
     Human,
     /// One JSON document: schemas/probe.schema.json.
@@ -68,8 +68,8 @@ fn try_run(args: Args, uri: crate::client::WebSocketUri) -> io::Result<Report> {
     // Nobody waits for a name server that never answers.
     runtime.shutdown_background();
     let text = match args.output {
-        OutputForm::Human => probe::render(&report),
-        OutputForm::Json => format!("{}\n", to_json_pretty(&report)?),
+        ProbeFormat::Human => probe::render(&report),
+        ProbeFormat::Json => format!("{}\n", to_json_pretty(&report)?),
     };
     io::stdout().write_all(text.as_bytes()).map_err(|error| exit::unwritten(&error))?;
     Ok(report)

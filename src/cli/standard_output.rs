@@ -1,6 +1,7 @@
-//! Whether standard output takes what is written to it. Rust's runtime opens a closed descriptor 1 as `/dev/null` before
-//! `main`, and takes the system's `EBADF` for a success: without a look of its own this program would end well over data that
-//! went nowhere. Errors of writing are not found here.
+//! Whether standard output takes what is written to it. Rust's runtime opens a closed descriptor 1
+//! as `/dev/null` before `main`, and takes the system's `EBADF` for a success: without a look of
+//! its own this program would end well over data that went nowhere. Errors of writing are not found
+//! here.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -12,11 +12,11 @@ use tungstenite::protocol::CloseFrame;
 use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::{Error, Message};
 
-use super::connect::{Event, Observer};
+use super::connect::{ConnectEvent, Observer};
 use super::keepalive::PingTimeout;
 use crate::escape::Escaped;
+use crate::websocket::TransportAdapter;
 use crate::websocket::close_code::{self, CloseStatus};
-use crate::websocket::{Frames, failure};
 
 /// How long the peer may take to answer our Close frame: Python websockets' `close_timeout`.
 pub(super) const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -46,8 +46,9 @@ pub struct TooLong {
 }
 
 impl TooLong {
-    /// What this error says of one that came from `stream`; of a compressed one it is not known yet how long it is.
-    pub(super) fn of<S>(error: &Error, stream: &WebSocketStream<Frames<S>>) -> Option<Self>
+    /// What this error says of one that came from `stream`; of a compressed one it is not known yet
+    /// how long it is.
+    pub(super) fn of<S>(error: &Error, stream: &WebSocketStream<TransportAdapter<S>>) -> Option<Self>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
@@ -58,7 +59,7 @@ impl TooLong {
     }
 
     /// With what is known of it by now.
-    fn measured<S>(self, stream: &WebSocketStream<Frames<S>>) -> Self
+    fn measured<S>(self, stream: &WebSocketStream<TransportAdapter<S>>) -> Self
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
@@ -75,8 +76,8 @@ impl fmt::Display for TooLong {
 }
 
 impl Closed {
-    /// Whether this is how a session should end: 1000 or 1001, or an answer to our own Close that repeats its code or
-    /// names none.
+    /// Whether this is how a session should end: 1000 or 1001, or an answer to our own Close that
+    /// repeats its code or names none.
     #[must_use]
     pub fn is_clean(&self) -> bool {
         match self.status.code {
@@ -86,7 +87,8 @@ impl Closed {
         }
     }
 
-    /// The transcript's last lines: what this side did not take, and the end as Python's client shows it.
+    /// The transcript's last lines: what this side did not take, and the end as Python's client
+    /// shows it.
     pub(super) fn told(&self) -> String {
         let end = format!("Connection closed: {}.", Escaped(&self.status));
         match self.too_long {
@@ -104,21 +106,22 @@ pub(super) fn failing_frame(error: &Error, too_long: Option<TooLong>) -> Option<
         return Some(CloseFrame { code: CloseCode::Error, reason: PingTimeout.to_string().into() });
     }
     let reason = too_long.map(|it| it.to_string()).unwrap_or_default().into();
-    failure::close_code(error).map(|code| CloseFrame { code, reason })
+    close_code::of(error).map(|code| CloseFrame { code, reason })
 }
 
-/// Fails the connection (RFC 6455 section 7.1.7): tells the peer why, and ignores what it still sends. Returns what was too
-/// long, if that was why.
+/// Fails the connection (RFC 6455 section 7.1.7): tells the peer why, and ignores what it still
+/// sends. Returns what was too long, if that was why.
 pub(super) async fn fail<S: AsyncRead + AsyncWrite + Unpin>(
-    stream: &mut WebSocketStream<Frames<S>>,
+    stream: &mut WebSocketStream<TransportAdapter<S>>,
     error: &Error,
     observer: &Observer,
 ) -> Option<TooLong> {
     let too_long = TooLong::of(error, stream);
     let frame = failing_frame(error, too_long)?;
-    observer.notice(&Event::Failing { code: frame.code.into(), error });
+    observer.notice(&ConnectEvent::Failing { code: frame.code.into(), error });
     let tell = async {
-        // Fails where a Close frame was sent before, or the connection is gone: both are an answer, too.
+        // Fails where a Close frame was sent before, or the connection is gone: both are an answer,
+        // too.
         let _ = stream.send(Message::Close(Some(frame))).await;
         let mut ignored = [0; 4096];
         while stream.get_mut().read(&mut ignored).await.is_ok_and(|count| count > 0) {}
@@ -129,14 +132,15 @@ pub(super) async fn fail<S: AsyncRead + AsyncWrite + Unpin>(
 }
 
 /// Sends Close 1000 if that can be written without waiting; whether it was.
-pub(super) fn say_goodbye<S: AsyncRead + AsyncWrite + Unpin>(
-    stream: &mut WebSocketStream<Frames<S>>,
+pub(super) fn try_close<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: &mut WebSocketStream<TransportAdapter<S>>,
 ) -> bool {
     let frame = close_frame(CloseCode::Normal);
     matches!(stream.close(Some(frame)).now_or_never(), Some(Ok(())))
 }
 
-/// What a Close frame of the peer says. One with a code that must not be sent is none, as in Python websockets.
+/// What a Close frame of the peer says. One with a code that must not be sent is none, as in Python
+/// websockets.
 pub(super) fn close_status(frame: Option<CloseFrame>) -> CloseStatus {
     let code = code_of(frame.as_ref());
     match frame {

@@ -7,7 +7,7 @@ use regex::Regex;
 
 use super::connect::ConnectConfig;
 use super::keepalive::KeepaliveConfig;
-use super::narration::Narrator;
+use super::narration::VerboseObserver;
 use super::session::{Goal, Until};
 
 /// How long replies are awaited after the end of the input, when none comes.
@@ -18,8 +18,9 @@ pub const DEFAULT_WAIT: Duration = Duration::from_secs(2);
 pub struct ClientConfig {
     /// What to connect to.
     pub connect: ConnectConfig,
-    /// What the observer of `connect` is told, if it is this narrator's, goes above the prompt while there is one.
-    pub narrator: Narrator,
+    /// What the observer of `connect` is told, if it is this narrator's, goes above the prompt
+    /// while there is one.
+    pub narrator: VerboseObserver,
     /// Send each message back, and read no input.
     pub echo: bool,
     /// How the connection is kept alive.
@@ -47,7 +48,7 @@ pub struct ScriptConfig {
     /// What is sent.
     pub input: Input,
     /// How messages are written.
-    pub format: Format,
+    pub format: OutputFormat,
     /// How long replies are awaited after the end of the input, when none comes.
     pub wait: Duration,
     /// Close after so many messages.
@@ -58,7 +59,13 @@ pub struct ScriptConfig {
 
 impl Default for ScriptConfig {
     fn default() -> Self {
-        Self { input: Input::Lines, format: Format::Lines, wait: DEFAULT_WAIT, replies: None, expect: None }
+        Self {
+            input: Input::Lines,
+            format: OutputFormat::Lines,
+            wait: DEFAULT_WAIT,
+            replies: None,
+            expect: None,
+        }
     }
 }
 
@@ -89,7 +96,7 @@ pub enum Input {
 
 /// How messages are written to standard output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
+pub enum OutputFormat {
     /// One a line, without control characters, binary as `(binary) HEX`.
     Lines,
     /// Their bytes, and nothing between them.

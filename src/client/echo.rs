@@ -1,5 +1,5 @@
-//! The client that sends each message back unchanged, until the server closes. Test suites for clients drive one like
-//! this; it reads no input and shows no message.
+//! The client that sends each message back unchanged, until the server closes. Test suites for
+//! clients drive one like this; it reads no input and shows no message.
 
 use std::future::poll_fn;
 use std::io;
@@ -10,13 +10,13 @@ use tokio::time::{Instant, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tungstenite::Message;
 
-use super::closing::{CLOSE_TIMEOUT, Closed, close_status, fail, say_goodbye};
+use super::closing::{CLOSE_TIMEOUT, Closed, close_status, fail, try_close};
 use super::connect::{Connection, Observer};
 use super::keepalive::{Keepalive, KeepaliveConfig};
 use super::pipe::{say, say_connected};
 use super::{ClientConfig, Outcome, deadline_passes};
 use crate::drain::EndSignals;
-use crate::websocket::Frames;
+use crate::websocket::TransportAdapter;
 use crate::websocket::close_code::CloseStatus;
 
 /// The longest message that is accepted: as the server's, which echoes too.
@@ -33,11 +33,11 @@ pub(super) async fn run(
     let closed = tokio::select! {
         closed = echo(&mut connection.stream, config.keepalive, &config.connect.observer) => closed,
         signal = signals.next() => {
-            say_goodbye(&mut connection.stream);
+            try_close(&mut connection.stream);
             return Ok(Outcome::Signal(signal));
         }
         () = deadline_passes(deadline) => {
-            say_goodbye(&mut connection.stream);
+            try_close(&mut connection.stream);
             return Ok(Outcome::TimedOut);
         }
     };
@@ -45,10 +45,10 @@ pub(super) async fn run(
     Ok(Outcome::Closed(closed))
 }
 
-/// Answers messages until the connection ends. Answers go out together, when nothing more has come; a server that does
-/// not read them is not read from.
+/// Answers messages until the connection ends. Answers go out together, when nothing more has come;
+/// a server that does not read them is not read from.
 async fn echo<S>(
-    stream: &mut WebSocketStream<Frames<S>>,
+    stream: &mut WebSocketStream<TransportAdapter<S>>,
     keepalive: KeepaliveConfig,
     observer: &Observer,
 ) -> Closed
@@ -62,14 +62,16 @@ where
         let next = if let Some(next) = received {
             next
         } else {
-            // Why a connection takes nothing any more is for the reading side to find out, here and below.
+            // Why a connection takes nothing any more is for the reading side to find out, here and
+            // below.
             let _ = stream.flush().await;
             poll_fn(|context| keepalive.poll_next(stream, context)).await
         };
         match next {
             Some(Ok(Message::Close(frame))) => {
                 stream.get_mut().answer_as_sent();
-                // tungstenite answers it; the TCP connection is the server's to end (RFC 6455 section 7.1.1).
+                // tungstenite answers it; the TCP connection is the server's to end (RFC 6455
+                // section 7.1.1).
                 let _ = timeout(CLOSE_TIMEOUT, stream.next()).await;
                 return closed(close_status(frame.map(|frame| stream.get_ref().as_sent(frame))), None);
             }
@@ -94,10 +96,11 @@ mod tests {
 
     use super::*;
 
-    /// What the echo makes of a server that sends `script`: the frames it sends, unmasked, and how it ended.
+    /// What the echo makes of a server that sends `script`: the frames it sends, unmasked, and how
+    /// it ended.
     async fn answers(script: &[u8]) -> (Vec<Message>, CloseStatus) {
         let (near, mut far) = duplex(1 << 16);
-        let near = Frames::new(near, Bytes::new(), Role::Client, None, MAX_ECHO_BYTES);
+        let near = TransportAdapter::new(near, Bytes::new(), Role::Client, None, MAX_ECHO_BYTES);
         let mut stream = WebSocketStream::from_raw_socket(near, Role::Client, None).await;
         far.write_all(script).await.unwrap();
         let (mut reading, mut writing) = tokio::io::split(far);

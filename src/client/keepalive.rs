@@ -1,5 +1,5 @@
-//! Keepalive as Python websockets has it: a Ping at regular intervals, whose Pong has to come in time. A peer that stays
-//! silent is told so with 1011, and counts as gone.
+//! Keepalive as Python websockets has it: a Ping at regular intervals, whose Pong has to come in
+//! time. A peer that stays silent is told so with 1011, and counts as gone.
 //!
 //! These Pings and their Pongs are nobody else's: a session is not told of them.
 
@@ -61,7 +61,7 @@ impl PingTimeout {
 #[derive(Debug)]
 pub(super) struct Keepalive {
     config: KeepaliveConfig,
-    next: Next,
+    next: PingStep,
     /// How many Pings were sent.
     count: u64,
     /// What the last one said.
@@ -70,7 +70,7 @@ pub(super) struct Keepalive {
 }
 
 #[derive(Debug)]
-enum Next {
+enum PingStep {
     /// A Ping is to be sent.
     Ping(Pin<Box<Sleep>>),
     /// The Pong to the Ping of that time, which has to come before the timer ends.
@@ -82,10 +82,11 @@ enum Next {
 impl Keepalive {
     pub(super) fn new(config: KeepaliveConfig) -> Self {
         let start = Instant::now();
-        Self { config, next: Next::ping(config, start), count: 0, payload: None, unflushed: false }
+        Self { config, next: PingStep::ping(config, start), count: 0, payload: None, unflushed: false }
     }
 
-    /// The next message of the stream that is not an answer to a Ping of this keepalive; sends the Pings that are due.
+    /// The next message of the stream that is not an answer to a Ping of this keepalive; sends the
+    /// Pings that are due.
     pub(super) fn poll_next<S: AsyncRead + AsyncWrite + Unpin>(
         &mut self,
         stream: &mut WebSocketStream<S>,
@@ -98,13 +99,13 @@ impl Keepalive {
                 other @ Poll::Ready(_) => return other,
             }
         }
-        // Only when nothing is to be read: a peer that talks is there, and a Pong may have waited to be read.
-        // What cannot be written is for the reading side to find out.
+        // Only when nothing is to be read: a peer that talks is there, and a Pong may have waited
+        // to be read. What cannot be written is for the reading side to find out.
         let _ = self.poll_ping(stream, context);
         match &mut self.next {
-            Next::Pong { overdue: Some(timer), .. } => {
+            PingStep::Pong { overdue: Some(timer), .. } => {
                 ready!(timer.poll_unpin(context));
-                self.next = Next::Nothing;
+                self.next = PingStep::Nothing;
                 Poll::Ready(Some(Err(Error::Io(io::Error::new(io::ErrorKind::TimedOut, PingTimeout)))))
             }
             _ => Poll::Pending,
@@ -113,7 +114,7 @@ impl Keepalive {
 
     /// For so long nobody listened to the peer, whose Pong may be late for that.
     pub(super) fn excuse(&mut self, time: Duration) {
-        if let Next::Pong { overdue: Some(timer), .. } = &mut self.next {
+        if let PingStep::Pong { overdue: Some(timer), .. } = &mut self.next {
             let deadline = timer.deadline() + time;
             timer.as_mut().reset(deadline);
         }
@@ -124,7 +125,7 @@ impl Keepalive {
         stream: &mut WebSocketStream<S>,
         context: &mut Context<'_>,
     ) -> Poll<Result<(), Error>> {
-        if let Next::Ping(timer) = &mut self.next {
+        if let PingStep::Ping(timer) = &mut self.next {
             ready!(timer.poll_unpin(context));
             ready!(stream.poll_ready_unpin(context))?;
             self.count += 1;
@@ -132,11 +133,11 @@ impl Keepalive {
             self.payload = Some(payload.clone());
             let sent = Instant::now();
             let overdue = self.config.timeout.map(|timeout| Box::pin(sleep_until(sent + timeout)));
-            self.next = Next::Pong { sent, overdue };
+            self.next = PingStep::Pong { sent, overdue };
             self.unflushed = true;
             if let Err(error) = stream.start_send_unpin(Message::Ping(payload)) {
                 // After a Close: there is nothing to keep alive.
-                self.next = Next::Nothing;
+                self.next = PingStep::Nothing;
                 return Poll::Ready(Err(error));
             }
         }
@@ -147,18 +148,19 @@ impl Keepalive {
         Poll::Ready(Ok(()))
     }
 
-    /// Takes a Pong into account; whether it answers the last Ping. One that does not answers a later Ping of somebody else,
-    /// and with it this one (RFC 6455 section 5.5.3), or shows at least that the peer is there. The next Ping follows at its
-    /// interval from the last one, at once if that is over.
+    /// Takes a Pong into account; whether it answers the last Ping. One that does not answers a
+    /// later Ping of somebody else, and with it this one (RFC 6455 section 5.5.3), or shows at
+    /// least that the peer is there. The next Ping follows at its interval from the last one, at
+    /// once if that is over.
     fn takes(&mut self, answer: &Bytes) -> bool {
-        if let Next::Pong { sent, .. } = self.next {
-            self.next = Next::ping(self.config, sent);
+        if let PingStep::Pong { sent, .. } = self.next {
+            self.next = PingStep::ping(self.config, sent);
         }
         self.payload.as_ref() == Some(answer)
     }
 }
 
-impl Next {
+impl PingStep {
     fn ping(config: KeepaliveConfig, since: Instant) -> Self {
         config.interval.map_or(Self::Nothing, |interval| Self::Ping(Box::pin(sleep_until(since + interval))))
     }

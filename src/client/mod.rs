@@ -1,5 +1,5 @@
-//! The WebSocket client: [`connect()`] for programs, [`run()`] for people (a line editor on a terminal) and for scripts
-//! (a filter in a pipe).
+//! The WebSocket client: [`connect()`] for programs, [`run()`] for people (a line editor on a
+//! terminal) and for scripts (a filter in a pipe).
 
 mod closing;
 mod config;
@@ -9,7 +9,6 @@ mod keepalive;
 mod meaning;
 mod narration;
 mod pipe;
-mod refusal;
 mod render;
 mod repl;
 mod session;
@@ -19,16 +18,16 @@ use std::io;
 use tokio::time::Instant;
 
 pub use closing::{Closed, TooLong};
-pub use config::{ClientConfig, DEFAULT_WAIT, Format, Input, ScriptConfig, TerminalConfig};
+pub use config::{ClientConfig, DEFAULT_WAIT, Input, OutputFormat, ScriptConfig, TerminalConfig};
 pub use connect::{
-    ConnectConfig, ConnectError, Connection, Direction, Endpoint, Event, HostPort, HostPortError, Http,
-    MAX_MESSAGE_BYTES, MAX_REDIRECTS, OPEN_TIMEOUT, Observer, Peer, Proxy, ProxyChoice, ProxyError, Refusal,
-    UriError, UriProblem, WebSocketUri, connect, response_lines,
+    ConnectConfig, ConnectError, ConnectEvent, Connection, Endpoint, FrameDirection, HostPort, HostPortError,
+    Http, MAX_MESSAGE_BYTES, MAX_REDIRECTS, OPEN_TIMEOUT, Observer, Peer, Proxy, ProxyChoice, ProxyError,
+    Refusal, UriError, UriProblem, WebSocketUri, connect, response_lines,
 };
 pub use echo::MAX_ECHO_BYTES;
 pub use keepalive::{KeepaliveConfig, PING_INTERVAL, PING_TIMEOUT};
 pub use meaning::Meaning;
-pub use narration::Narrator;
+pub use narration::VerboseObserver;
 pub use pipe::InputError;
 
 use crate::drain::{EndSignal, EndSignals};
@@ -59,8 +58,9 @@ pub enum RunError {
     Output(#[from] io::Error),
 }
 
-/// Connects, and runs the session: with a line editor where that is wanted and both standard input and standard output
-/// are a terminal, as a filter elsewhere; or sends back what comes, and has to do with neither.
+/// Connects, and runs the session: with a line editor where that is wanted and both standard input
+/// and standard output are a terminal, as a filter elsewhere; or sends back what comes, and has to
+/// do with neither.
 ///
 /// # Errors
 /// [`RunError`].

@@ -1,20 +1,21 @@
-//! What `-v` and `-vv` say: events of a connection as lines in curl's manner, `*` for facts, `>` for what is sent, `<` for
-//! what is received. What a server sent cannot control the terminal.
+//! What `-v` and `-vv` say: events of a connection as lines in curl's manner, `*` for facts, `>`
+//! for what is sent, `<` for what is received. What a server sent cannot control the terminal.
 
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::connect::{Direction, Event, Observer, response_lines};
+use super::connect::{ConnectEvent, FrameDirection, Observer, response_lines};
 use crate::escape::escape;
 use crate::tls::TlsFacts;
 use crate::websocket::close_code;
 use crate::websocket::frame_header::{FIN, FrameHeader};
 
-/// Where the lines go: to standard error, or to whoever gathers them, so that they do not tear a prompt.
+/// Where the lines go: to standard error, or to whoever gathers them, so that they do not tear a
+/// prompt.
 #[derive(Debug, Clone, Default)]
-pub struct Narrator(Arc<Mutex<Option<String>>>);
+pub struct VerboseObserver(Arc<Mutex<Option<String>>>);
 
-impl Narrator {
+impl VerboseObserver {
     /// Who is told the events.
     #[must_use]
     pub fn observer(&self) -> Observer {
@@ -56,26 +57,28 @@ impl Narrator {
 }
 
 /// The lines for an event.
-fn narrate(event: &Event<'_>) -> Vec<String> {
+fn narrate(event: &ConnectEvent<'_>) -> Vec<String> {
     let lines = match event {
-        Event::Resolved { host, addresses } => {
+        ConnectEvent::Resolved { host, addresses } => {
             let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
             vec![format!("* {host} is {}", addresses.join(", "))]
         }
-        Event::Unreachable(error) => vec![format!("* {error}")],
-        Event::Connected { peer, local: Some(local) } => vec![format!("* connected to {peer} from {local}")],
-        Event::Connected { peer, local: None } => vec![format!("* connected to {peer}")],
-        Event::Proxy(proxy) => vec![format!("* through the proxy {proxy}")],
-        Event::Tls(facts) => tls(facts),
-        Event::Settings(settings) => {
+        ConnectEvent::Unreachable(error) => vec![format!("* {error}")],
+        ConnectEvent::Connected { peer, local: Some(local) } => {
+            vec![format!("* connected to {peer} from {local}")]
+        }
+        ConnectEvent::Connected { peer, local: None } => vec![format!("* connected to {peer}")],
+        ConnectEvent::Proxy(proxy) => vec![format!("* through the proxy {proxy}")],
+        ConnectEvent::Tls(facts) => tls(facts),
+        ConnectEvent::Settings(settings) => {
             let allows = if settings.allows_connect() { "allow" } else { "do not allow" };
             vec![format!("* HTTP/2, the server's SETTINGS {allows} extended CONNECT: {settings}")]
         }
-        Event::Request(lines) => lines.iter().map(|line| format!("> {line}")).collect(),
-        Event::Response(head) => response_lines(head).iter().map(|line| format!("< {line}")).collect(),
-        Event::Redirected { uri } => vec![format!("* redirected to {uri}")],
-        Event::Frame(direction, header) => vec![frame(*direction, header)],
-        Event::Failing { code, error } => {
+        ConnectEvent::Request(lines) => lines.iter().map(|line| format!("> {line}")).collect(),
+        ConnectEvent::Response(head) => response_lines(head).iter().map(|line| format!("< {line}")).collect(),
+        ConnectEvent::Redirected { uri } => vec![format!("* redirected to {uri}")],
+        ConnectEvent::Frame(direction, header) => vec![frame(*direction, header)],
+        ConnectEvent::Failing { code, error } => {
             vec![format!("* closing with {code} ({}): {error}", close_code::name(*code))]
         }
     };
@@ -98,10 +101,10 @@ fn tls(facts: &TlsFacts) -> Vec<String> {
     lines
 }
 
-fn frame(direction: Direction, header: &FrameHeader) -> String {
+fn frame(direction: FrameDirection, header: &FrameHeader) -> String {
     let arrow = match direction {
-        Direction::Sent => '>',
-        Direction::Received => '<',
+        FrameDirection::Sent => '>',
+        FrameDirection::Received => '<',
     };
     let opcode = header.opcode();
     let name = match opcode {
@@ -130,12 +133,12 @@ mod tests {
     fn a_frame_is_told_with_all_that_its_header_says() {
         let header = FrameHeader { first: 0xc1, mask: Some([0xde, 0xad, 0xbe, 0xef]), length: 5 };
         assert_eq!(
-            narrate(&Event::Frame(Direction::Sent, header)),
+            narrate(&ConnectEvent::Frame(FrameDirection::Sent, header)),
             ["> frame text opcode=1 fin=1 rsv=100 mask=deadbeef length=5"]
         );
         let header = FrameHeader { first: 0x00, mask: None, length: 70000 };
         assert_eq!(
-            narrate(&Event::Frame(Direction::Received, header)),
+            narrate(&ConnectEvent::Frame(FrameDirection::Received, header)),
             ["< frame continuation opcode=0 fin=0 rsv=000 mask=none length=70000"]
         );
     }
@@ -143,6 +146,6 @@ mod tests {
     #[test]
     fn what_a_server_sent_cannot_control_the_terminal() {
         let lines = vec!["x: \x1b[2J".to_owned()];
-        assert_eq!(narrate(&Event::Request(&lines)), ["> x: \\x1b[2J"]);
+        assert_eq!(narrate(&ConnectEvent::Request(&lines)), ["> x: \\x1b[2J"]);
     }
 }

@@ -1,4 +1,5 @@
-//! A message as text, as Python websockets 17 shows it. Which characters are escaped is up to who prints it.
+//! A message as text, as Python websockets 17 shows it. Which characters are escaped is up to who
+//! prints it.
 
 use std::borrow::Cow;
 

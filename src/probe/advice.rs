@@ -1,6 +1,7 @@
-//! What to do about what a probe found: a sentence for each thing that a user would want to change, none where all is well.
+//! What to do about what a probe found: a sentence for each thing that a user would want to change,
+//! none where all is well.
 
-use super::report::{Attempt, Outcome, Report, Timings, Way};
+use super::report::{Attempt, AttemptOutcome, Report, Timings, Way};
 use crate::client::ConnectConfig;
 use crate::websocket::close_code::NORMAL;
 
@@ -16,7 +17,7 @@ pub(super) fn advice(report: &Report, config: &ConnectConfig) -> Vec<String> {
         }
     };
     ways(report).into_iter().for_each(&mut add);
-    for attempt in report.attempts.iter().filter(|attempt| attempt.outcome == Outcome::Opened) {
+    for attempt in report.attempts.iter().filter(|attempt| attempt.outcome == AttemptOutcome::Opened) {
         session(attempt, config).into_iter().for_each(&mut add);
     }
     for attempt in &report.attempts {
@@ -33,12 +34,12 @@ const ALLOW: &str = "for WebSocket over HTTP/2 the server has to allow extended 
 fn ways(report: &Report) -> Vec<String> {
     let outcome = |way| report.attempt(way).map(|attempt| attempt.outcome);
     let about = |way| match outcome(way)? {
-        Outcome::NotAllowed => Some(ALLOW.to_owned()),
+        AttemptOutcome::NotAllowed => Some(ALLOW.to_owned()),
         // That a server speaks no HTTP/2 is nothing to mend.
-        Outcome::Failed if way != Way::Http1Upgrade => None,
+        AttemptOutcome::Failed if way != Way::Http1Upgrade => None,
         _ => report.attempt(way)?.advice.clone(),
     };
-    let sentences = match Way::ALL.map(|way| outcome(way) == Some(Outcome::Opened)) {
+    let sentences = match Way::ALL.map(|way| outcome(way) == Some(AttemptOutcome::Opened)) {
         [true, true, _] => [None, None],
         [true, false, true] => {
             let key = "over HTTP/2 send a key (client --http2 --send-key); browsers send none: for them the proxy has to add \
@@ -156,7 +157,7 @@ mod tests {
     fn flawless(way: Way) -> Attempt {
         Attempt {
             way,
-            outcome: Outcome::Opened,
+            outcome: AttemptOutcome::Opened,
             error: None,
             advice: None,
             refusal: None,
@@ -174,7 +175,7 @@ mod tests {
         }
     }
 
-    fn not_opened(way: Way, outcome: Outcome) -> Attempt {
+    fn not_opened(way: Way, outcome: AttemptOutcome) -> Attempt {
         let advice = Some(format!("advice about {}", way.name()));
         Attempt { outcome, advice, permessage_deflate: None, ping_ms: None, close: None, ..flawless(way) }
     }
@@ -203,17 +204,21 @@ mod tests {
         let [http1, without_key, with_key] = Way::ALL;
         let http1_only =
             |outcome| [flawless(http1), not_opened(without_key, outcome), not_opened(with_key, outcome)];
-        only(http1_only(Outcome::Failed), "DO_NOT_UPGRADE");
-        let advice = advice_for(http1_only(Outcome::NotAllowed), |_| {});
+        only(http1_only(AttemptOutcome::Failed), "DO_NOT_UPGRADE");
+        let advice = advice_for(http1_only(AttemptOutcome::NotAllowed), |_| {});
         assert!(advice[0].contains("allow_connect") && advice[1].contains("DO_NOT_UPGRADE"), "{advice:?}");
-        let advice = advice_for(http1_only(Outcome::Refused), |_| {});
+        let advice = advice_for(http1_only(AttemptOutcome::Refused), |_| {});
         assert_eq!(advice[0], "advice about HTTP/2 extended CONNECT");
-        only([flawless(http1), not_opened(without_key, Outcome::Refused), flawless(with_key)], "--send-key");
-        let http2_only = [not_opened(http1, Outcome::Failed), flawless(without_key), flawless(with_key)];
+        only(
+            [flawless(http1), not_opened(without_key, AttemptOutcome::Refused), flawless(with_key)],
+            "--send-key",
+        );
+        let http2_only =
+            [not_opened(http1, AttemptOutcome::Failed), flawless(without_key), flawless(with_key)];
         let advice = advice_for(http2_only, |_| {});
         assert!(advice[0].ends_with("HTTP/1.1 upgrade") && advice[1].contains("--http2"), "{advice:?}");
-        only(Way::ALL.map(|way| not_opened(way, Outcome::Failed)), "advice about HTTP/1.1 upgrade");
-        only([not_opened(http1, Outcome::Failed)], "advice about HTTP/1.1 upgrade");
+        only(Way::ALL.map(|way| not_opened(way, AttemptOutcome::Failed)), "advice about HTTP/1.1 upgrade");
+        only([not_opened(http1, AttemptOutcome::Failed)], "advice about HTTP/1.1 upgrade");
     }
 
     #[test]

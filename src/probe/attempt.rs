@@ -12,7 +12,7 @@ use tungstenite::protocol::CloseFrame;
 use tungstenite::protocol::frame::coding::CloseCode;
 
 use super::report::{
-    Attempt, CloseReport, Compression, Outcome, PeerSetting, RefusalReport, Timings, TlsReport, Way,
+    Attempt, AttemptOutcome, CloseReport, Compression, PeerSetting, RefusalReport, Timings, TlsReport, Way,
 };
 use super::stopwatch::{Stopwatch, milliseconds};
 use crate::client::{
@@ -21,11 +21,11 @@ use crate::client::{
 use crate::websocket::close_code;
 
 /// How long the answer to a Ping, and then to a Close, may take.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What an attempt saw beneath the WebSocket.
 #[derive(Debug, Default)]
-pub(super) struct Seen {
+pub(super) struct SeenBeneath {
     pub(super) address: Option<String>,
     pub(super) tls: Option<TlsReport>,
     pub(super) alpn: Option<String>,
@@ -33,7 +33,10 @@ pub(super) struct Seen {
 }
 
 /// Tries one way; the error is given apart, because what follows depends on its kind.
-pub(super) async fn attempt(config: &ConnectConfig, way: Way) -> (Attempt, Seen, Option<ConnectError>) {
+pub(super) async fn attempt(
+    config: &ConnectConfig,
+    way: Way,
+) -> (Attempt, SeenBeneath, Option<ConnectError>) {
     let stopwatch = Arc::new(Mutex::new(Some(Stopwatch::start())));
     let watch = Arc::clone(&stopwatch);
     let config = ConnectConfig {
@@ -66,9 +69,9 @@ fn not_opened(way: Way, timings: Timings, error: &ConnectError) -> Attempt {
         _ => None,
     };
     let outcome = match error {
-        ConnectError::Refused(_) => Outcome::Refused,
-        ConnectError::ConnectNotAllowed(_) => Outcome::NotAllowed,
-        _ => Outcome::Failed,
+        ConnectError::Refused(_) => AttemptOutcome::Refused,
+        ConnectError::ConnectNotAllowed(_) => AttemptOutcome::NotAllowed,
+        _ => AttemptOutcome::Failed,
     };
     Attempt {
         way,
@@ -109,7 +112,7 @@ async fn opened(way: Way, timings: Timings, mut connection: Connection) -> Attem
     close(&mut connection, &mut report).await;
     Attempt {
         way,
-        outcome: Outcome::Opened,
+        outcome: AttemptOutcome::Opened,
         error: None,
         advice: None,
         refusal: None,
@@ -121,7 +124,8 @@ async fn opened(way: Way, timings: Timings, mut connection: Connection) -> Attem
     }
 }
 
-/// How long a Ping and its Pong take; other messages may come in between. An end that comes instead is noted in `report`.
+/// How long a Ping and its Pong take; other messages may come in between. An end that comes instead
+/// is noted in `report`.
 async fn ping(connection: &mut Connection, report: &mut CloseReport) -> Option<Duration> {
     let payload = b"websockets-cli probe";
     let started = Instant::now();
@@ -141,7 +145,7 @@ async fn ping(connection: &mut Connection, report: &mut CloseReport) -> Option<D
             return None;
         }
     };
-    timeout(PATIENCE, exchange).await.ok()?
+    timeout(TIMEOUT, exchange).await.ok()?
 }
 
 /// Closes with 1000, and sees what the server makes of it.
@@ -159,7 +163,7 @@ async fn close(connection: &mut Connection, report: &mut CloseReport) {
         report.ended_by_server = true;
     };
     // A server that does not end the connection in time is left.
-    let _ = timeout(PATIENCE, exchange).await;
+    let _ = timeout(TIMEOUT, exchange).await;
     report.ms = milliseconds(started.elapsed());
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::report::{Attempt, Outcome, Report, Timings};
+use super::report::{Attempt, AttemptOutcome, Report, Timings};
 use crate::escape::escape_line;
 
 /// How much of a refusal's body is shown.
@@ -57,10 +57,10 @@ pub fn render(report: &Report) -> String {
 
 fn render_attempt(attempt: &Attempt, line: &mut impl FnMut(&str, &str)) {
     let outcome = match attempt.outcome {
-        Outcome::Opened => "opened",
-        Outcome::Refused => "refused",
-        Outcome::NotAllowed => "not allowed",
-        Outcome::Failed => "failed",
+        AttemptOutcome::Opened => "opened",
+        AttemptOutcome::Refused => "refused",
+        AttemptOutcome::NotAllowed => "not allowed",
+        AttemptOutcome::Failed => "failed",
     };
     line("", "");
     line(&format!("{}: {outcome}", attempt.way.name()), "");

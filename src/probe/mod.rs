@@ -1,5 +1,6 @@
-//! What an endpoint can do: `probe` opens a WebSocket there in every way that there is, one connection each, and reports what
-//! it saw. It judges nothing but whether one could be opened; the words of the verdict, and the advice, say what follows.
+//! What an endpoint can do: `probe` opens a WebSocket there in every way that there is, one
+//! connection each, and reports what it saw. It judges nothing but whether one could be opened; the
+//! words of the verdict, and the advice, say what follows.
 
 mod advice;
 mod attempt;
@@ -9,8 +10,8 @@ mod stopwatch;
 
 pub use human::render;
 pub use report::{
-    Attempt, Certificate, CloseReport, Compression, Outcome, PeerSetting, RefusalReport, Report, Timings,
-    TlsReport, Way,
+    Attempt, AttemptOutcome, Certificate, CloseReport, Compression, PeerSetting, RefusalReport, Report,
+    Timings, TlsReport, Way,
 };
 
 use crate::client::{ConnectConfig, ConnectError};

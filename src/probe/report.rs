@@ -1,10 +1,11 @@
-//! What a probe found, as data. The JSON of it is an interface: `schemas/probe.schema.json` describes it.
+//! What a probe found, as data. The JSON of it is an interface: `schemas/probe.schema.json`
+//! describes it.
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::REPORT_VERSION;
-use super::attempt::Seen;
+use super::attempt::SeenBeneath;
 use crate::client::WebSocketUri;
 
 /// Everything that a probe found.
@@ -62,7 +63,8 @@ impl Way {
 /// How an attempt ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Outcome {
+#[schemars(rename = "Outcome")]
+pub enum AttemptOutcome {
     /// A WebSocket was opened.
     Opened,
     /// The server answered, and refused.
@@ -79,7 +81,7 @@ pub struct Attempt {
     /// What was tried.
     pub way: Way,
     /// How it ended.
-    pub outcome: Outcome,
+    pub outcome: AttemptOutcome,
     /// Why no WebSocket was opened.
     pub error: Option<String>,
     /// What may help then.
@@ -137,7 +139,8 @@ pub struct CloseReport {
     pub ms: f64,
 }
 
-/// How long each phase of an attempt took, in milliseconds; null for one that was not there or not finished.
+/// How long each phase of an attempt took, in milliseconds; null for one that was not there or not
+/// finished.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
 pub struct Timings {
     /// Resolving the name.
@@ -210,7 +213,7 @@ impl Report {
     }
 
     /// Takes in what an attempt saw beneath the WebSocket.
-    pub(super) fn saw(&mut self, seen: Seen) {
+    pub(super) fn saw(&mut self, seen: SeenBeneath) {
         if let Some(name) = seen.alpn.filter(|name| !self.alpn.contains(name)) {
             self.alpn.push(name);
         }
@@ -227,7 +230,7 @@ impl Report {
     /// Puts into words what the attempts say together.
     pub(super) fn conclude(&mut self) {
         let outcome = |way| self.attempt(way).map(|attempt| attempt.outcome);
-        let opened = |way| outcome(way) == Some(Outcome::Opened);
+        let opened = |way| outcome(way) == Some(AttemptOutcome::Opened);
         let [http1, without_key, with_key] = Way::ALL.map(opened);
         let first = self.attempts.first().and_then(|attempt| attempt.error.as_deref()).unwrap_or_default();
         let verdict = match (http1, without_key, with_key) {

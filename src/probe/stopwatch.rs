@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::attempt::Seen;
+use super::attempt::SeenBeneath;
 use super::report::{Certificate, PeerSetting, Timings, TlsReport};
-use crate::client::Event;
+use crate::client::ConnectEvent;
 use crate::tls::TlsFacts;
 
 /// What was seen so far, and when the last phase ended.
@@ -14,7 +14,7 @@ pub(super) struct Stopwatch {
     phase: Instant,
     through_proxy: bool,
     timings: Timings,
-    seen: Seen,
+    seen: SeenBeneath,
 }
 
 impl Stopwatch {
@@ -25,45 +25,45 @@ impl Stopwatch {
             phase: now,
             through_proxy: false,
             timings: Timings::default(),
-            seen: Seen::default(),
+            seen: SeenBeneath::default(),
         }
     }
 
-    pub(super) fn notice(&mut self, event: &Event<'_>) {
+    pub(super) fn notice(&mut self, event: &ConnectEvent<'_>) {
         match event {
-            Event::Resolved { .. } => self.timings.dns_ms = Some(self.lap()),
-            Event::Connected { peer, .. } => {
+            ConnectEvent::Resolved { .. } => self.timings.dns_ms = Some(self.lap()),
+            ConnectEvent::Connected { peer, .. } => {
                 self.timings.tcp_ms = Some(self.lap());
                 self.seen.address = Some(peer.to_string());
             }
-            Event::Proxy(_) => {
+            ConnectEvent::Proxy(_) => {
                 // The TLS of a secure proxy is part of asking it.
                 self.timings.tls_ms = None;
                 self.through_proxy = true;
             }
-            Event::Tls(facts) => {
+            ConnectEvent::Tls(facts) => {
                 self.timings.tls_ms = Some(self.lap());
                 self.seen.alpn.clone_from(&facts.alpn);
                 self.seen.tls = Some(tls_report(facts));
             }
-            Event::Settings(settings) => {
+            ConnectEvent::Settings(settings) => {
                 self.timings.settings_ms = Some(self.lap());
                 self.seen.settings =
                     Some(settings.named().map(|(name, value)| PeerSetting { name, value }).collect());
             }
-            Event::Response(_) if std::mem::take(&mut self.through_proxy) => {
+            ConnectEvent::Response(_) if std::mem::take(&mut self.through_proxy) => {
                 self.timings.proxy_ms = Some(self.lap());
             }
-            Event::Response(_) => self.timings.handshake_ms = Some(self.lap()),
-            Event::Unreachable(_)
-            | Event::Request(_)
-            | Event::Redirected { .. }
-            | Event::Frame(..)
-            | Event::Failing { .. } => {}
+            ConnectEvent::Response(_) => self.timings.handshake_ms = Some(self.lap()),
+            ConnectEvent::Unreachable(_)
+            | ConnectEvent::Request(_)
+            | ConnectEvent::Redirected { .. }
+            | ConnectEvent::Frame(..)
+            | ConnectEvent::Failing { .. } => {}
         }
     }
 
-    pub(super) fn stop(mut self) -> (Timings, Seen) {
+    pub(super) fn stop(mut self) -> (Timings, SeenBeneath) {
         self.timings.total_ms = milliseconds(self.started.elapsed());
         (self.timings, self.seen)
     }

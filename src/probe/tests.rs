@@ -31,7 +31,8 @@ async fn probed<F: Future<Output = ()>>(answer: impl Fn(tokio::net::TcpStream) -
     }
 }
 
-/// An echo server that speaks HTTP/1.1 only, and ends the connection of whoever speaks something else.
+/// An echo server that speaks HTTP/1.1 only, and ends the connection of whoever speaks something
+/// else.
 async fn echo(socket: tokio::net::TcpStream) {
     if let Ok(mut stream) = tokio_tungstenite::accept_async(socket).await {
         while stream.next().await.is_some_and(|message| message.is_ok()) {}
@@ -42,7 +43,7 @@ async fn echo(socket: tokio::net::TcpStream) {
 async fn a_server_of_http1_is_opened_in_one_way_of_three() {
     let report = probed(echo).await;
     let outcomes: Vec<_> = report.attempts.iter().map(|attempt| attempt.outcome).collect();
-    assert_eq!(outcomes, [Outcome::Opened, Outcome::Failed, Outcome::Failed]);
+    assert_eq!(outcomes, [AttemptOutcome::Opened, AttemptOutcome::Failed, AttemptOutcome::Failed]);
     let first = &report.attempts[0];
     assert!(
         first.ping_ms.is_some() && first.timings.tcp_ms.is_some() && first.timings.handshake_ms.is_some()

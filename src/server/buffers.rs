@@ -1,12 +1,15 @@
-//! What sessions hold of messages in memory, and the bound of all of it together (`--max-buffered-bytes`).
+//! What sessions hold of messages in memory, and the bound of all of it together
+//! (`--max-buffered-bytes`).
 //!
-//! A session holds what it has read of a message that is not whole, what it has read ahead, and answers that its peer does not
-//! take. It is counted whenever the session has to wait, so one that answers at once never touches what the workers share.
+//! A session holds what it has read of a message that is not whole, what it has read ahead, and
+//! answers that its peer does not take. It is counted whenever the session has to wait, so one that
+//! answers at once never touches what the workers share.
 //!
-//! At the bound a session whose message has come in part is not read from until there is room. Sessions that wait for each
-//! other would wait for ever, and so would all of them for a peer that never moves: one that holds memory at the bound, and
-//! neither reads nor writes for five seconds, is ended, whatever it waits for. So there is room again after that time at
-//! the latest. Sessions with short messages ([`FREE`]) are left alone.
+//! At the bound a session whose message has come in part is not read from until there is room.
+//! Sessions that wait for each other would wait for ever, and so would all of them for a peer that
+//! never moves: one that holds memory at the bound, and neither reads nor writes for five seconds,
+//! is ended, whatever it waits for. So there is room again after that time at the latest. Sessions
+//! with short messages ([`FREE`]) are left alone.
 
 use std::cell::Cell;
 use std::pin::Pin;
@@ -21,13 +24,15 @@ use tokio::time::{Instant, Sleep};
 
 use super::stats;
 
-/// A session that holds no more than this is read from and kept at the bound too: what one needs that echoes short messages.
+/// A session that holds no more than this is read from and kept at the bound too: what one needs
+/// that echoes short messages.
 const FREE: usize = 16 * 1024;
 
 /// A message that grows without a pause is counted in steps of this.
 pub(super) const STEP: usize = 64 * 1024;
 
-/// How often a session is looked at that holds memory. An idle session has given its buffers back after this time.
+/// How often a session is looked at that holds memory. An idle session has given its buffers back
+/// after this time.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// So often a session is found not to have moved before it is ended at the bound.
@@ -87,7 +92,7 @@ pub(super) struct Stalled {
 #[derive(Debug)]
 pub(super) struct Ledger<'s> {
     buffers: &'s Buffers,
-    stats: &'s stats::Session<'s>,
+    stats: &'s stats::OpenSession<'s>,
     /// Read of a message that is not whole.
     pub(super) arriving: Cell<usize>,
     /// Read ahead of it, and what the stream beneath holds.
@@ -107,7 +112,7 @@ pub(super) struct Ledger<'s> {
 }
 
 impl<'s> Ledger<'s> {
-    pub(super) fn new(buffers: &'s Buffers, stats: &'s stats::Session<'s>) -> Self {
+    pub(super) fn new(buffers: &'s Buffers, stats: &'s stats::OpenSession<'s>) -> Self {
         Self {
             buffers,
             stats,

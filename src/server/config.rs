@@ -1,4 +1,5 @@
-//! What a server is told before it starts. Plain values: the command line fills them in `cli`, tests and `verify` in code.
+//! What a server is told before it starts. Plain values: the command line fills them in `cli`,
+//! tests and `verify` in code.
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -25,9 +26,9 @@ pub struct Config {
     pub max_message_size: usize,
     /// The longest frame that it takes, in bytes; the same. None: whatever such a message comes in.
     pub max_frame_size: Option<usize>,
-    /// How many bytes of messages all sessions may hold together, those that have come in part and those whose answers wait for
-    /// their peers. Beyond it new sessions are refused with 503, and no more is read of messages; one that is longer by itself
-    /// is closed with 1009.
+    /// How many bytes of messages all sessions may hold together, those that have come in part and
+    /// those whose answers wait for their peers. Beyond it new sessions are refused with 503, and
+    /// no more is read of messages; one that is longer by itself is closed with 1009.
     pub max_buffered_bytes: usize,
     /// How long a client may take for the head of its first request.
     pub handshake_timeout: Duration,
@@ -46,7 +47,7 @@ pub struct Config {
     /// Whether there are routes that do harm.
     pub test_routes: bool,
     /// Where it runs.
-    pub pod: Pod,
+    pub pod: PodIdentity,
 }
 
 /// Pings to clients that may be gone.
@@ -63,13 +64,14 @@ pub struct Ping {
 pub struct CloseAfter {
     /// How many messages.
     pub messages: u64,
-    /// The code of the Close frame; 1005 is one without a code, 1006 no Close frame at all (RFC 6455 section 7.4.1).
+    /// The code of the Close frame; 1005 is one without a code, 1006 no Close frame at all (RFC
+    /// 6455 section 7.4.1).
     pub code: u16,
 }
 
 /// What the downward API of Kubernetes says of the pod.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
-pub struct Pod {
+pub struct PodIdentity {
     /// `metadata.name`.
     pub name: Option<String>,
     /// `metadata.namespace`.
@@ -82,8 +84,9 @@ impl Config {
     /// The limit of a message where nothing else is said: tungstenite's default too.
     pub const MAX_MESSAGE_SIZE: usize = 64 << 20;
 
-    /// What sessions may hold where nothing else is said: sixteen of the longest messages. Few servers see as many at once, and
-    /// the smallest of the usual nodes (2 GiB) still has room for it.
+    /// What sessions may hold where nothing else is said: sixteen of the longest messages. Few
+    /// servers see as many at once, and the smallest of the usual nodes (2 GiB) still has room for
+    /// it.
     pub const MAX_BUFFERED_BYTES: usize = 16 * Self::MAX_MESSAGE_SIZE;
 
     /// One worker that answers at once.
@@ -107,13 +110,13 @@ impl Config {
             reject: None,
             close_after: None,
             test_routes: false,
-            pod: Pod::default(),
+            pod: PodIdentity::default(),
         }
     }
 
     /// The longest message that can be taken: one alone must not be more than all may be together.
     #[must_use]
-    pub fn longest_message(&self) -> usize {
+    pub fn max_message_bytes(&self) -> usize {
         self.max_message_size.min(self.max_buffered_bytes)
     }
 }

@@ -1,7 +1,7 @@
 //! One connection, from its first byte to its last: the first bytes decide what it becomes.
 //!
-//! The head is read here and not by hyper, because each fault is to be answered with a status and a sentence, and because
-//! frames may follow it in the same packet.
+//! The head is read here and not by hyper, because each fault is to be answered with a status and a
+//! sentence, and because frames may follow it in the same packet.
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::admission::{self, Admitted};
-use super::http2::{self, Opening};
+use super::http2::{self, FirstBytes};
 use super::info::Peer;
 use super::read_ahead::ReadAhead;
 use super::rejection::Rejection;
@@ -51,7 +51,8 @@ pub(super) async fn carry<S>(stream: S, peer: Peer, worker: &Rc<Worker>)
 where
     S: AsyncRead + AsyncWrite + Holding + Unpin + Send + 'static,
 {
-    // Boxed, as every stage before the session: what a session does not need is not to be held while it lasts.
+    // Boxed, as every stage before the session: what a session does not need is not to be held
+    // while it lasts.
     let Some(opened) = Box::pin(open(stream, peer, worker)).await else { return };
     session::serve(opened, worker).await;
 }
@@ -98,8 +99,9 @@ where
             worker.reject(rejection);
             rejection
         }
-        // A probe that opens a connection and says nothing hears nothing, and HTTP/2 has no word for it.
-        Err(_) if buffer.is_empty() || Opening::of(&buffer) == Opening::Incomplete => return None,
+        // A probe that opens a connection and says nothing hears nothing, and HTTP/2 has no word
+        // for it.
+        Err(_) if buffer.is_empty() || FirstBytes::of(&buffer) == FirstBytes::Incomplete => return None,
         Err(_) => {
             let rejection = Rejection::TimedOut(limit);
             worker.reject(rejection);
@@ -119,7 +121,8 @@ enum First {
     Http2,
 }
 
-/// Reads what a connection begins with; what follows a head stays in `buffer`. `None` if the peer is gone.
+/// Reads what a connection begins with; what follows a head stays in `buffer`. `None` if the peer
+/// is gone.
 async fn read_first<S: AsyncRead + Unpin>(
     stream: &mut S,
     buffer: &mut BytesMut,
@@ -128,11 +131,11 @@ async fn read_first<S: AsyncRead + Unpin>(
         if !matches!(stream.read_buf(buffer).await, Ok(1..)) {
             return Ok(None);
         }
-        match Opening::of(buffer) {
-            Opening::Http2 => return Ok(Some(First::Http2)),
-            Opening::Broken => return Ok(None),
-            Opening::Incomplete => continue,
-            Opening::Other => {}
+        match FirstBytes::of(buffer) {
+            FirstBytes::Http2 => return Ok(Some(First::Http2)),
+            FirstBytes::Broken => return Ok(None),
+            FirstBytes::Incomplete => continue,
+            FirstBytes::Other => {}
         }
         let bytes = buffer.clone();
         match parse_request(buffer) {

@@ -1,4 +1,5 @@
-//! The other side of `/healthz`: asks a server, as a container runtime does that has nothing but the server's own program.
+//! The other side of `/healthz`: asks a server, as a container runtime does that has nothing but
+//! the server's own program.
 
 use std::io;
 use std::net::SocketAddr;
@@ -16,7 +17,8 @@ use tokio::time::timeout;
 
 use crate::tls::client::{self, Client};
 
-/// How long the answer may take. A healthy server needs milliseconds, and a container runtime kills the question after 30 s.
+/// How long the answer may take. A healthy server needs milliseconds, and a container runtime kills
+/// the question after 30 s.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why a server is not healthy.

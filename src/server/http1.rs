@@ -1,7 +1,8 @@
-//! Plain HTTP/1.1 on the server's port, by hyper, on connections that do not begin with an opening handshake.
+//! Plain HTTP/1.1 on the server's port, by hyper, on connections that do not begin with an opening
+//! handshake.
 //!
-//! Connections are kept alive, and a later request on one may still be an opening handshake: the same checks apply, and
-//! the connection goes back to the caller.
+//! Connections are kept alive, and a later request on one may still be an opening handshake: the
+//! same checks apply, and the connection goes back to the caller.
 
 use std::cell::Cell;
 use std::convert::Infallible;
@@ -25,12 +26,13 @@ use super::connection::Opened;
 use super::info::Peer;
 use super::read_ahead::ReadAhead;
 use super::rejection::Rejection;
-use super::routes::{self, Asked};
+use super::routes::{self, RoutedRequest};
 use super::worker::Worker;
 use crate::http1::{Fields, RequestHead};
 use crate::websocket::opening::server::{self as opening, Refusal};
 
-/// Serves requests until the connection ends, or becomes a WebSocket: then it is returned, after its 101.
+/// Serves requests until the connection ends, or becomes a WebSocket: then it is returned, after
+/// its 101.
 pub(super) async fn serve<S>(stream: ReadAhead<S>, peer: &Peer, worker: &Rc<Worker>) -> Option<Opened<S>>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -47,7 +49,8 @@ where
     );
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        // Not with the beginning of a drain: whoever asks `/readyz` on a connection that it keeps is to hear of it.
+        // Not with the beginning of a drain: whoever asks `/readyz` on a connection that it keeps
+        // is to hear of it.
         () = worker.closing.cancelled() => {
             connection.as_mut().graceful_shutdown();
             connection.await
@@ -83,7 +86,7 @@ fn respond(
         if head.version == Version::HTTP_11 && head.fields.get_all(&HOST).count() != 1 {
             return Rejection::from(Refusal::Host).response();
         }
-        return routes::respond(&Asked { path: request.uri().path(), head: &head, peer, worker });
+        return routes::respond(&RoutedRequest { path: request.uri().path(), head: &head, peer, worker });
     }
     match admission::admit(&head, peer.address, worker) {
         Ok((answer, admitted)) => {

@@ -1,5 +1,6 @@
-//! HTTP/2 on the server's port (RFC 9113), with prior knowledge or agreed on by ALPN. An extended CONNECT (RFC 8441) makes a
-//! WebSocket of its stream; all other requests get what they get over HTTP/1.1.
+//! HTTP/2 on the server's port (RFC 9113), with prior knowledge or agreed on by ALPN. An extended
+//! CONNECT (RFC 8441) makes a WebSocket of its stream; all other requests get what they get over
+//! HTTP/1.1.
 
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -16,7 +17,7 @@ use tokio_util::task::TaskTracker;
 use super::admission;
 use super::connection::Opened;
 use super::info::Peer;
-use super::routes::{self, Asked};
+use super::routes::{self, RoutedRequest};
 use super::session;
 use super::worker::Worker;
 use crate::http1::{Fields, RequestHead};
@@ -25,12 +26,12 @@ use crate::tunnel::frame_header::{self, PREFACE, TYPE_AT};
 use crate::tunnel::{self, ByteStream, Respond, Server, Settings, Stream, StreamError};
 use crate::websocket::extended_connect::{request_from_http2, response_to_http2};
 
-/// From so many streams on a connection ends of which more than half were reset before their answer: Envoy's
-/// `overload.premature_reset_total_stream_count`.
+/// From so many streams on a connection ends of which more than half were reset before their
+/// answer: Envoy's `overload.premature_reset_total_stream_count`.
 const RESETS_ALLOWED: u32 = 500;
 
-/// The windows bound what a session costs whose client does not read: a quarter of a mebibyte keeps a gigabit busy over two
-/// milliseconds. As many streams as Envoy allows.
+/// The windows bound what a session costs whose client does not read: a quarter of a mebibyte keeps
+/// a gigabit busy over two milliseconds. As many streams as Envoy allows.
 const SETTINGS: Settings = Settings {
     allow_connect: true,
     max_concurrent_streams: 1024,
@@ -41,15 +42,17 @@ const SETTINGS: Settings = Settings {
 /// How long a connection is kept that has no stream: hyper's limit for one of HTTP/1.1.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
-/// How long a peer without streams may take to end a connection after GOAWAY, and how long its answers may take to leave.
+/// How long a peer without streams may take to end a connection after GOAWAY, and how long its
+/// answers may take to leave.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// How much of a request's body is waited for before the request is answered: what one window holds.
-const MOST_BODY: usize = SETTINGS.initial_stream_window_size as usize;
+/// How much of a request's body is waited for before the request is answered: what one window
+/// holds.
+const MAX_BODY_BYTES: usize = SETTINGS.initial_stream_window_size as usize;
 
 /// What the first bytes of a connection are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Opening {
+pub(super) enum FirstBytes {
     /// Not of HTTP/2.
     Other,
     /// Perhaps of HTTP/2.
@@ -60,7 +63,7 @@ pub(super) enum Opening {
     Broken,
 }
 
-impl Opening {
+impl FirstBytes {
     pub(super) fn of(bytes: &[u8]) -> Self {
         match (tunnel::is_http2(bytes), bytes.get(PREFACE.len() + TYPE_AT)) {
             (Some(false), _) => Self::Other,
@@ -73,7 +76,7 @@ impl Opening {
 
 /// What the streams of a connection have in common.
 #[derive(Debug)]
-struct Connection {
+struct Http2Connection {
     peer: Peer,
     worker: Rc<Worker>,
     accepted: Cell<u32>,
@@ -94,22 +97,22 @@ where
     let Ok(Ok(server)) = shaking_hands.await else { return };
     let mut server = server.lenient();
     let (accepted, reset, abused) = (Cell::default(), Cell::default(), CancellationToken::new());
-    let connection = Rc::new(Connection { peer, worker, accepted, reset, abused });
+    let connection = Rc::new(Http2Connection { peer, worker, accepted, reset, abused });
     let streams = TaskTracker::new();
     // Only so that one can wait for the last of them; others may still come.
     streams.close();
-    let (mut is_leaving, mut patience) = (false, limit);
+    let (mut is_leaving, mut timeout) = (false, limit);
     loop {
         let idle = async {
             streams.wait().await;
-            tokio::time::sleep(patience).await;
+            tokio::time::sleep(timeout).await;
         };
         tokio::select! {
             next = poll_fn(|cx| server.poll_accept(cx)) => match next {
                 Some(Ok((request, stream, respond))) => {
                     connection.accepted.update(|accepted| accepted + 1);
                     streams.spawn_local(Rc::clone(&connection).answer(request, stream, respond));
-                    patience = KEEP_ALIVE;
+                    timeout = KEEP_ALIVE;
                     continue;
                 }
                 Some(Err(error)) => return tracing::debug!("HTTP/2 with {}: {error}", connection.peer.address),
@@ -120,11 +123,11 @@ where
             () = idle => if is_leaving { return },
         }
         server.go_away();
-        (is_leaving, patience) = (true, LINGER);
+        (is_leaving, timeout) = (true, LINGER);
     }
 }
 
-impl Connection {
+impl Http2Connection {
     /// Serves one stream to its end.
     async fn answer(self: Rc<Self>, request: Request<()>, mut stream: Stream, mut respond: Respond) {
         let answered = if request.method() == Method::CONNECT {
@@ -146,7 +149,7 @@ impl Connection {
             match self.read_body(&mut stream).await {
                 Ok(()) => {
                     let (path, head) = (request.uri().path(), request_head(&request));
-                    let asked = Asked { path, head: &head, peer: &self.peer, worker: &self.worker };
+                    let asked = RoutedRequest { path, head: &head, peer: &self.peer, worker: &self.worker };
                     let has_body = *request.method() != Method::HEAD;
                     reply(stream, &mut respond, routes::respond(&asked), has_body).await
                 }
@@ -163,13 +166,14 @@ impl Connection {
         }
     }
 
-    /// Throws the body of a request away. No route wants one, but an answer before its end would also end the stream, and what is
-    /// malformed behind the head (RFC 9113 section 8.1.1) would never be judged. A body that is long or slow is not waited for.
+    /// Throws the body of a request away. No route wants one, but an answer before its end would
+    /// also end the stream, and what is malformed behind the head (RFC 9113 section 8.1.1) would
+    /// never be judged. A body that is long or slow is not waited for.
     async fn read_body(&self, stream: &mut Stream) -> Result<(), StreamError> {
         let limit = self.worker.shared.config.handshake_timeout;
         let reading = async {
             let mut read = 0;
-            while read < MOST_BODY {
+            while read < MAX_BODY_BYTES {
                 let Some(data) = poll_fn(|cx| stream.poll_data(cx)).await? else { break };
                 read += data.len();
             }

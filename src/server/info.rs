@@ -1,4 +1,5 @@
-//! `/info`: what the server saw of a request, as JSON, and where it runs. What proxies made of the request shows here.
+//! `/info`: what the server saw of a request, as JSON, and where it runs. What proxies made of the
+//! request shows here.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -6,7 +7,7 @@ use std::net::SocketAddr;
 use http::Version;
 use serde::Serialize;
 
-use super::config::Pod;
+use super::config::PodIdentity;
 use crate::escape::to_json_pretty;
 use crate::http1::RequestHead;
 use crate::tls::server::ServerFacts;
@@ -27,11 +28,11 @@ struct Info<'a> {
     headers: BTreeMap<&'a str, String>,
     peer: SocketAddr,
     tls: Option<&'a ServerFacts>,
-    pod: &'a Pod,
+    pod: &'a PodIdentity,
 }
 
 /// The page.
-pub(super) fn render(head: &RequestHead, peer: &Peer, pod: &Pod) -> String {
+pub(super) fn render(head: &RequestHead, peer: &Peer, pod: &PodIdentity) -> String {
     let mut headers = BTreeMap::<&str, String>::new();
     for (name, value) in head.fields.iter() {
         let value = String::from_utf8_lossy(value.as_bytes());

@@ -1,7 +1,8 @@
-//! What a session does while its peer says nothing: it asks with a Ping (RFC 6455 section 5.5.2), and in the end gives up.
+//! What a session does while its peer says nothing: it asks with a Ping (RFC 6455 section 5.5.2),
+//! and in the end gives up.
 //!
-//! The clock runs beside the session, so that it also ends one that is stuck in writing to a peer that does not read.
-//! Sessions that have neither pings nor an idle timeout have none of this.
+//! The clock runs beside the session, so that it also ends one that is stuck in writing to a peer
+//! that does not read. Sessions that have neither pings nor an idle timeout have none of this.
 
 use std::cell::Cell;
 use std::pin::pin;
@@ -14,7 +15,7 @@ use super::config::{Config, Ping};
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Keepalive {
+pub(super) struct SessionKeepalive {
     idle_timeout: Option<Duration>,
     ping: Option<Ping>,
     /// When a message came or went last.
@@ -37,12 +38,12 @@ pub(super) enum GivenUp {
 
 /// What comes next, and when.
 #[derive(Debug, Clone, Copy)]
-enum Next {
+enum KeepaliveStep {
     Ping,
     GiveUp(GivenUp),
 }
 
-impl Keepalive {
+impl SessionKeepalive {
     /// None if the session is to be left alone.
     pub(super) fn new(config: &Config) -> Option<Self> {
         let now = Instant::now();
@@ -87,8 +88,8 @@ impl Keepalive {
                 let (when, what) = self.next();
                 if when <= Instant::now() {
                     match what {
-                        Next::GiveUp(given_up) => return Poll::Ready(Err(given_up)),
-                        Next::Ping => {
+                        KeepaliveStep::GiveUp(given_up) => return Poll::Ready(Err(given_up)),
+                        KeepaliveStep::Ping => {
                             self.pinged.set(when);
                             self.is_pong_due.set(true);
                             self.is_ping_due.set(true);
@@ -101,14 +102,15 @@ impl Keepalive {
         .await
     }
 
-    fn next(&self) -> (Instant, Next) {
-        let idle =
-            self.idle_timeout.map(|limit| (self.active.get() + limit, Next::GiveUp(GivenUp::Idle(limit))));
+    fn next(&self) -> (Instant, KeepaliveStep) {
+        let idle = self
+            .idle_timeout
+            .map(|limit| (self.active.get() + limit, KeepaliveStep::GiveUp(GivenUp::Idle(limit))));
         let ping = self.ping.map(|Ping { interval, timeout }| {
             if self.is_pong_due.get() {
-                (self.pinged.get() + timeout, Next::GiveUp(GivenUp::NoPong(timeout)))
+                (self.pinged.get() + timeout, KeepaliveStep::GiveUp(GivenUp::NoPong(timeout)))
             } else {
-                (self.pinged.get() + interval, Next::Ping)
+                (self.pinged.get() + interval, KeepaliveStep::Ping)
             }
         });
         let both = [idle, ping].into_iter().flatten();

@@ -1,8 +1,10 @@
-//! The byte stream that a session's tungstenite is given: it follows the frames that are read, so that what the session holds is
-//! known ([`Ledger`]), and that behind a long frame nothing is read before its message is answered.
+//! The byte stream that a session's tungstenite is given: it follows the frames that are read, so
+//! that what the session holds is known ([`Ledger`]), and that behind a long frame nothing is read
+//! before its message is answered.
 //!
-//! tungstenite's buffers grow with the longest frame and stay as long. It can be replaced by a new one whenever they are
-//! empty, and after a long message they are to be at once: so the read that ends its last frame ends there.
+//! tungstenite's buffers grow with the longest frame and stay as long. It can be replaced by a new
+//! one whenever they are empty, and after a long message they are to be at once: so the read that
+//! ends its last frame ends there.
 
 use std::io;
 use std::pin::Pin;
@@ -14,20 +16,20 @@ use super::buffers::{Ledger, Waiting};
 use super::echo::READ_BUFFER;
 use super::read_ahead::ReadAhead;
 use crate::net::Holding;
-use crate::websocket::Frames;
+use crate::websocket::TransportAdapter;
 use crate::websocket::frame_header::{FIN, FrameHeader, MAX_HEADER_BYTES};
 
-/// Behind frames longer than this tungstenite is replaced at once, not when the session is idle: a new one costs less than a
-/// thousandth of what carrying the message did.
+/// Behind frames longer than this tungstenite is replaced at once, not when the session is idle: a
+/// new one costs less than a thousandth of what carrying the message did.
 pub(super) const LONG: u64 = 128 * 1024;
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Metered<'l, S> {
-    stream: ReadAhead<Frames<S>>,
+    stream: ReadAhead<TransportAdapter<S>>,
     ledger: &'l Ledger<'l>,
     waiting: Waiting,
-    place: Place,
+    place: MeterState,
     /// Whether the frame is one of a message.
     is_data: bool,
     /// Whether the message has more frames.
@@ -38,15 +40,15 @@ pub(super) struct Metered<'l, S> {
 
 /// Where in the frames the reader is.
 #[derive(Debug, Clone, Copy)]
-enum Place {
+enum MeterState {
     Header { held: [u8; MAX_HEADER_BYTES], length: usize },
     Payload { left: u64 },
 }
 
-const BEFORE_HEADER: Place = Place::Header { held: [0; MAX_HEADER_BYTES], length: 0 };
+const BEFORE_HEADER: MeterState = MeterState::Header { held: [0; MAX_HEADER_BYTES], length: 0 };
 
 impl<'l, S> Metered<'l, S> {
-    pub(super) fn new(stream: ReadAhead<Frames<S>>, ledger: &'l Ledger<'l>) -> Self {
+    pub(super) fn new(stream: ReadAhead<TransportAdapter<S>>, ledger: &'l Ledger<'l>) -> Self {
         Self {
             stream,
             ledger,
@@ -58,24 +60,25 @@ impl<'l, S> Metered<'l, S> {
         }
     }
 
-    pub(super) fn frames(&self) -> &Frames<S> {
+    pub(super) fn frames(&self) -> &TransportAdapter<S> {
         self.stream.get_ref()
     }
 
-    pub(super) fn frames_mut(&mut self) -> &mut Frames<S> {
+    pub(super) fn frames_mut(&mut self) -> &mut TransportAdapter<S> {
         self.stream.get_mut()
     }
 
-    pub(super) fn into_inner(self) -> ReadAhead<Frames<S>> {
+    pub(super) fn into_inner(self) -> ReadAhead<TransportAdapter<S>> {
         self.stream
     }
 
     /// Whether the last message that was read has ended and no other has begun.
     pub(super) fn is_between_messages(&self) -> bool {
-        matches!(self.place, Place::Header { length: 0, .. }) && !self.is_fragmented
+        matches!(self.place, MeterState::Header { length: 0, .. }) && !self.is_fragmented
     }
 
-    /// Whether what was read last is the end of a message with a long frame. The reader holds nothing then but the message.
+    /// Whether what was read last is the end of a message with a long frame. The reader holds
+    /// nothing then but the message.
     pub(super) fn is_behind_long(&self) -> bool {
         self.is_exact && self.is_between_messages()
     }
@@ -87,22 +90,22 @@ impl<'l, S> Metered<'l, S> {
     }
 
     /// How much may be read at once.
-    fn most(&self, room: usize) -> usize {
+    fn max_read(&self, room: usize) -> usize {
         if !self.is_exact {
             return room;
         }
-        let most = match self.place {
-            Place::Payload { left } => usize::try_from(left).unwrap_or(usize::MAX),
-            Place::Header { held, length } => FrameHeader::missing(&held[..length]),
+        let max_read = match self.place {
+            MeterState::Payload { left } => usize::try_from(left).unwrap_or(usize::MAX),
+            MeterState::Header { held, length } => FrameHeader::missing(&held[..length]),
         };
-        most.min(room)
+        max_read.min(room)
     }
 
     /// Follows what was read.
     fn follow(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             match &mut self.place {
-                Place::Payload { left } => {
+                MeterState::Payload { left } => {
                     let part = bytes.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
                     bytes = &bytes[part..];
                     *left -= part as u64;
@@ -114,7 +117,7 @@ impl<'l, S> Metered<'l, S> {
                         self.end_frame();
                     }
                 }
-                Place::Header { held, length } => {
+                MeterState::Header { held, length } => {
                     // Most headers come whole.
                     let whole = if *length == 0 { FrameHeader::parse(bytes) } else { None };
                     if let Some((header, size)) = whole {
@@ -138,7 +141,7 @@ impl<'l, S> Metered<'l, S> {
         if self.is_data {
             self.is_fragmented = header.first & FIN == 0;
         }
-        self.place = Place::Payload { left: header.length };
+        self.place = MeterState::Payload { left: header.length };
         if header.length > READ_BUFFER as u64 {
             self.ledger.has_outgrown.set(true);
             self.is_exact |= header.length > LONG;
@@ -173,8 +176,8 @@ impl<S: AsyncRead + Holding + Unpin> AsyncRead for Metered<'_, S> {
         if this.stream.ahead() == 0 {
             ready!(this.ledger.poll_room(&mut this.waiting, cx));
         }
-        let most = this.most(buffer.remaining());
-        let mut part = ReadBuf::new(buffer.initialize_unfilled_to(most));
+        let max_read = this.max_read(buffer.remaining());
+        let mut part = ReadBuf::new(buffer.initialize_unfilled_to(max_read));
         let polled = Pin::new(&mut this.stream).poll_read(cx, &mut part);
         this.note_beneath();
         ready!(polled)?;

@@ -1,11 +1,12 @@
-//! `/metrics`: what the workers have counted, added up, in the text format of Prometheus (version 0.0.4).
+//! `/metrics`: what the workers have counted, added up, in the text format of Prometheus (version
+//! 0.0.4).
 
 use std::collections::BTreeMap;
 use std::fmt::{Display, Write};
 use std::sync::Arc;
 
 use super::buffers::Buffers;
-use super::rejection::Reason;
+use super::rejection::RejectionReason;
 use super::stats::{BUCKETS, Stats};
 
 /// The `Content-Type` of the format.
@@ -14,7 +15,7 @@ pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8"
 /// The page.
 pub(super) fn render(workers: &[Arc<Stats>], buffers: &Buffers) -> String {
     let sum = |of: &dyn Fn(&Stats) -> u64| workers.iter().map(|stats| of(stats)).sum::<u64>();
-    let mut page = Page::default();
+    let mut page = MetricsPage::default();
 
     // Read before the sessions that began, so that none is counted as ended that has not begun.
     let ended = sum(&|stats| stats.ended.get());
@@ -70,7 +71,7 @@ pub(super) fn render(workers: &[Arc<Stats>], buffers: &Buffers) -> String {
     }
 
     page.family("handshake_refusals_total", "counter", "Opening handshakes that were refused, by reason.");
-    for reason in Reason::ALL {
+    for reason in RejectionReason::ALL {
         let label = format!("reason=\"{}\"", reason.name());
         page.sample("handshake_refusals_total", &label, sum(&|stats| stats.refused(reason)));
     }
@@ -91,9 +92,9 @@ pub(super) fn render(workers: &[Arc<Stats>], buffers: &Buffers) -> String {
 
 /// The text so far. Writing to it does not fail.
 #[derive(Debug, Default)]
-struct Page(String);
+struct MetricsPage(String);
 
-impl Page {
+impl MetricsPage {
     fn family(&mut self, name: &str, kind: &str, help: &str) {
         let _ = writeln!(
             self.0,
@@ -127,7 +128,7 @@ mod tests {
         ended.closes_with(4321);
         ended.closes_with(1000);
         drop(ended);
-        workers[1].refuse(Reason::Origin);
+        workers[1].refuse(RejectionReason::Origin);
         let page = render(&workers, &Buffers::new(1000));
         for line in [
             "# TYPE websockets_server_sessions_open gauge",

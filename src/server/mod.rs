@@ -8,9 +8,9 @@
 //!                                              └─ neither ────▶ rejection
 //! ```
 //!
-//! A worker is a listener of its own on the one address (`SO_REUSEPORT`) and a runtime of its own on a thread of its own:
-//! what they share is looked at when a session begins or ends, and when one has to wait with a part of a message; there is no
-//! lock to wait for.
+//! A worker is a listener of its own on the one address (`SO_REUSEPORT`) and a runtime of its own
+//! on a thread of its own: what they share is looked at when a session begins or ends, and when one
+//! has to wait with a part of a message; there is no lock to wait for.
 
 mod admission;
 mod buffers;
@@ -35,7 +35,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-pub use config::{CloseAfter, Config, Ping, Pod};
+pub use config::{CloseAfter, Config, Ping, PodIdentity};
 use worker::Shared;
 
 use crate::drain::Drain;
@@ -61,7 +61,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// Binds a listener for each worker. From here on the system accepts connections; they wait for [`Server::serve`].
+    /// Binds a listener for each worker. From here on the system accepts connections; they wait for
+    /// [`Server::serve`].
     ///
     /// # Errors
     /// The address is in use or not of this machine.
@@ -80,8 +81,9 @@ impl Server {
 
     /// Serves until it is drained, which it counts as one of the drain's tasks.
     ///
-    /// A graceful drain answers what was received, closes every session with 1001, then the listeners; a forced one drops
-    /// what is left. Dropping the future is a forced drain that nobody waits for.
+    /// A graceful drain answers what was received, closes every session with 1001, then the
+    /// listeners; a forced one drops what is left. Dropping the future is a forced drain that
+    /// nobody waits for.
     ///
     /// # Errors
     /// [`ServeError`].

@@ -1,8 +1,10 @@
-//! A byte stream that reads more than it was asked for, so that a reader with a small buffer costs few system calls.
+//! A byte stream that reads more than it was asked for, so that a reader with a small buffer costs
+//! few system calls.
 //!
-//! tungstenite clears and fills one buffer a session and holds it while the session is idle, so it has to be small. What
-//! the socket has beyond it is read in the same call into memory that all connections of a worker share; only what the
-//! reader leaves behind is kept a session, and only until it is taken.
+//! tungstenite clears and fills one buffer a session and holds it while the session is idle, so it
+//! has to be small. What the socket has beyond it is read in the same call into memory that all
+//! connections of a worker share; only what the reader leaves behind is kept a session, and only
+//! until it is taken.
 
 use std::cell::RefCell;
 use std::io;

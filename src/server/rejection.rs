@@ -1,4 +1,5 @@
-//! Opening handshakes that are refused, and requests that hyper could not answer: each gets a status and a sentence.
+//! Opening handshakes that are refused, and requests that hyper could not answer: each gets a
+//! status and a sentence.
 
 use std::time::Duration;
 
@@ -57,18 +58,18 @@ impl Rejection {
     }
 
     /// What it is counted as.
-    pub(super) fn reason(self) -> Reason {
+    pub(super) fn reason(self) -> RejectionReason {
         match self {
-            Self::TimedOut(_) => Reason::Timeout,
-            Self::TargetTooLong => Reason::TargetTooLong,
-            Self::Head(HeadError::TooLong(_) | HeadError::TooManyFields) => Reason::HeadTooLarge,
-            Self::Head(HeadError::Malformed(_)) => Reason::Malformed,
-            Self::Handshake(refusal) => Reason::of(refusal),
-            Self::Origin => Reason::Origin,
-            Self::Full => Reason::MaxConnections,
-            Self::Buffers => Reason::MaxBufferedBytes,
-            Self::Draining => Reason::Draining,
-            Self::OnPurpose(_) => Reason::OnPurpose,
+            Self::TimedOut(_) => RejectionReason::Timeout,
+            Self::TargetTooLong => RejectionReason::TargetTooLong,
+            Self::Head(HeadError::TooLong(_) | HeadError::TooManyFields) => RejectionReason::HeadTooLarge,
+            Self::Head(HeadError::Malformed(_)) => RejectionReason::Malformed,
+            Self::Handshake(refusal) => RejectionReason::of(refusal),
+            Self::Origin => RejectionReason::Origin,
+            Self::Full => RejectionReason::MaxConnections,
+            Self::Buffers => RejectionReason::MaxBufferedBytes,
+            Self::Draining => RejectionReason::Draining,
+            Self::OnPurpose(_) => RejectionReason::OnPurpose,
         }
     }
 
@@ -106,7 +107,7 @@ impl Rejection {
 
 /// A [`Rejection`] as `/metrics` names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reason {
+pub(super) enum RejectionReason {
     Timeout,
     Malformed,
     HeadTooLarge,
@@ -128,7 +129,7 @@ pub(super) enum Reason {
     OnPurpose,
 }
 
-impl Reason {
+impl RejectionReason {
     /// All of them, in the order of their numbers.
     pub(super) const ALL: [Self; 19] = [
         Self::Timeout,
@@ -199,7 +200,7 @@ mod tests {
 
     #[test]
     fn every_reason_stands_at_its_number() {
-        for (number, reason) in Reason::ALL.into_iter().enumerate() {
+        for (number, reason) in RejectionReason::ALL.into_iter().enumerate() {
             assert_eq!(reason as usize, number);
         }
     }

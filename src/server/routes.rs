@@ -1,5 +1,5 @@
-//! What a request gets that is no opening handshake: a pod's probes, what the server knows, and a word for whoever comes
-//! without a WebSocket.
+//! What a request gets that is no opening handshake: a pod's probes, what the server knows, and a
+//! word for whoever comes without a WebSocket.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -19,17 +19,17 @@ use crate::websocket::opening::server::Refusal;
 const TEXT: &str = "text/plain; charset=utf-8";
 
 /// What the answer of a test route gets to leave before the harm is done.
-const LAST_WORDS: Duration = Duration::from_millis(100);
+const FLUSH_DELAY: Duration = Duration::from_millis(100);
 
 /// A request, from whom, and who is asked.
-pub(super) struct Asked<'a> {
+pub(super) struct RoutedRequest<'a> {
     pub(super) path: &'a str,
     pub(super) head: &'a RequestHead,
     pub(super) peer: &'a Peer,
     pub(super) worker: &'a Rc<Worker>,
 }
 
-type Page = fn(&Asked<'_>) -> Response<Bytes>;
+type Page = fn(&RoutedRequest<'_>) -> Response<Bytes>;
 
 const PAGES: &[(&str, Page)] = &[
     ("/healthz", |_| page(TEXT, "OK\n")),
@@ -54,7 +54,7 @@ const TEST_PAGES: &[(&str, Page)] = &[
 ];
 
 /// Answers it. For HEAD the body is the caller's to leave out.
-pub(super) fn respond(asked: &Asked<'_>) -> Response<Bytes> {
+pub(super) fn respond(asked: &RoutedRequest<'_>) -> Response<Bytes> {
     let tests = if asked.worker.shared.config.test_routes { TEST_PAGES } else { &[] };
     let Some((_, answer)) = PAGES.iter().chain(tests).find(|(path, _)| *path == asked.path) else {
         let mut response = Rejection::from(Refusal::Upgrade).response();
@@ -71,10 +71,10 @@ pub(super) fn respond(asked: &Asked<'_>) -> Response<Bytes> {
 }
 
 /// Announces it, and does it once the answer has left.
-fn do_harm(asked: &Asked<'_>, announcement: &'static str, harm: fn(&Shared)) -> Response<Bytes> {
+fn do_harm(asked: &RoutedRequest<'_>, announcement: &'static str, harm: fn(&Shared)) -> Response<Bytes> {
     let shared = Arc::clone(&asked.worker.shared);
     tokio::task::spawn_local(async move {
-        tokio::time::sleep(LAST_WORDS).await;
+        tokio::time::sleep(FLUSH_DELAY).await;
         harm(&shared);
     });
     page(TEXT, announcement)

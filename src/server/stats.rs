@@ -1,16 +1,17 @@
-//! What the server counts. Every worker counts for itself, with plain stores that nobody else writes to and no lock;
-//! `metrics` adds the workers up when it is asked.
+//! What the server counts. Every worker counts for itself, with plain stores that nobody else
+//! writes to and no lock; `metrics` adds the workers up when it is asked.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use http::Version;
 
-use super::rejection::Reason;
+use super::rejection::RejectionReason;
 use crate::telemetry::Counter;
 use crate::websocket::close_code::ABNORMAL_CLOSURE;
 
-/// The upper ends of the histogram's buckets, in seconds: from a request that happens to be a WebSocket to a working day.
+/// The upper ends of the histogram's buckets, in seconds: from a request that happens to be a
+/// WebSocket to a working day.
 pub(super) const BUCKETS: [f64; 12] =
     [0.01, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14_400.0, 28_800.0];
 
@@ -18,7 +19,8 @@ pub(super) const BUCKETS: [f64; 12] =
 const FIRST_CODE: u16 = 1000;
 const CODES: usize = 4000;
 
-/// What one worker counts. Aligned so that no two workers write to one cache line (128 bytes: x86 fetches lines in pairs).
+/// What one worker counts. Aligned so that no two workers write to one cache line (128 bytes: x86
+/// fetches lines in pairs).
 #[derive(Debug)]
 #[repr(align(128))]
 pub(super) struct Stats {
@@ -30,11 +32,12 @@ pub(super) struct Stats {
     pub(super) lasted_microseconds: Counter,
     /// Sessions by how long they lasted; the last is for those that lasted longer than all buckets.
     pub(super) lasted: [Counter; BUCKETS.len() + 1],
-    /// How often a session was not read from because all of them held too much, and how many were ended for it.
+    /// How often a session was not read from because all of them held too much, and how many were
+    /// ended for it.
     pub(super) waits_for_room: Counter,
     pub(super) ended_for_room: Counter,
     closes: Box<[Counter]>,
-    refusals: [Counter; Reason::ALL.len()],
+    refusals: [Counter; RejectionReason::ALL.len()],
 }
 
 /// Messages in one direction, and the bytes of their payloads.
@@ -70,18 +73,18 @@ impl Default for Stats {
 
 impl Stats {
     /// Counts a session from here to the drop of what is returned.
-    pub(super) fn open(&self, version: Version) -> Session<'_> {
+    pub(super) fn open(&self, version: Version) -> OpenSession<'_> {
         self.sessions[usize::from(version == Version::HTTP_2)].increment();
-        Session { stats: self, since: Instant::now(), code: Cell::new(ABNORMAL_CLOSURE) }
+        OpenSession { stats: self, since: Instant::now(), code: Cell::new(ABNORMAL_CLOSURE) }
     }
 
     /// Counts an opening handshake that was refused.
-    pub(super) fn refuse(&self, reason: Reason) {
+    pub(super) fn refuse(&self, reason: RejectionReason) {
         self.refusals[reason as usize].increment();
     }
 
     /// How many there were for this reason.
-    pub(super) fn refused(&self, reason: Reason) -> u64 {
+    pub(super) fn refused(&self, reason: RejectionReason) -> u64 {
         self.refusals[reason as usize].get()
     }
 
@@ -96,13 +99,13 @@ impl Stats {
 
 /// A session that is open.
 #[derive(Debug)]
-pub(super) struct Session<'s> {
+pub(super) struct OpenSession<'s> {
     stats: &'s Stats,
     since: Instant,
     code: Cell<u16>,
 }
 
-impl Session<'_> {
+impl OpenSession<'_> {
     /// A message came.
     pub(super) fn received(&self, length: usize) {
         self.stats.received.count(length);
@@ -123,7 +126,8 @@ impl Session<'_> {
         self.stats.ended_for_room.increment();
     }
 
-    /// The session ends with this code, the first that either side said; without one it ends abnormally.
+    /// The session ends with this code, the first that either side said; without one it ends
+    /// abnormally.
     pub(super) fn closes_with(&self, code: u16) {
         if self.code.get() == ABNORMAL_CLOSURE {
             self.code.set(code);
@@ -131,7 +135,7 @@ impl Session<'_> {
     }
 }
 
-impl Drop for Session<'_> {
+impl Drop for OpenSession<'_> {
     fn drop(&mut self) {
         let lasted: Duration = self.since.elapsed();
         let bucket = BUCKETS.iter().position(|end| lasted.as_secs_f64() <= *end).unwrap_or(BUCKETS.len());

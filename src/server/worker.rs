@@ -1,4 +1,5 @@
-//! A worker: one listener, one runtime, one thread, and the connections that the system gave this listener.
+//! A worker: one listener, one runtime, one thread, and the connections that the system gave this
+//! listener.
 
 use std::io;
 use std::rc::Rc;
@@ -19,8 +20,8 @@ use crate::net;
 /// How long `/inemuri` makes the server unresponsive.
 const INEMURI: Duration = Duration::from_secs(10);
 
-/// What all workers have in common. Sessions look at it when they begin and end, and in between when they have to wait with
-/// something in their hands.
+/// What all workers have in common. Sessions look at it when they begin and end, and in between
+/// when they have to wait with something in their hands.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) config: Config,
@@ -60,7 +61,8 @@ pub(super) struct Worker {
     pub(super) stats: Arc<Stats>,
     /// A token of the worker's own, so that looking at it takes no lock that other workers take.
     pub(super) draining: CancellationToken,
-    /// Cancelled when a drain has seen the last session: whoever has not finished a request by then gets no answer.
+    /// Cancelled when a drain has seen the last session: whoever has not finished a request by then
+    /// gets no answer.
     pub(super) closing: CancellationToken,
 }
 
@@ -72,7 +74,8 @@ impl Worker {
     }
 }
 
-/// Starts the worker of that number on a thread of its own. What it ends with comes over the channel.
+/// Starts the worker of that number on a thread of its own. What it ends with comes over the
+/// channel.
 pub(super) fn start(
     number: usize,
     listener: std::net::TcpListener,
@@ -100,7 +103,8 @@ pub(super) fn start(
     Ok(end)
 }
 
-/// Is unresponsive whenever it is asked to be: nothing moves on the worker's thread, no session and no probe.
+/// Is unresponsive whenever it is asked to be: nothing moves on the worker's thread, no session and
+/// no probe.
 async fn fall_asleep(shared: Arc<Shared>) {
     loop {
         shared.inemuri.notified().await;
@@ -108,8 +112,8 @@ async fn fall_asleep(shared: Arc<Shared>) {
     }
 }
 
-/// Accepts until a drain has seen the end of the last session, so that `/readyz` can be asked all that time; then waits for
-/// what is left of the connections.
+/// Accepts until a drain has seen the end of the last session, so that `/readyz` can be asked all
+/// that time; then waits for what is left of the connections.
 async fn serve(listener: TcpListener, worker: Rc<Worker>) {
     let connections = TaskTracker::new();
     let drained = async {

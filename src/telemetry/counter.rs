@@ -1,4 +1,5 @@
-//! Counting without locks: each worker has counters of its own, and whoever wants the sum adds the workers up.
+//! Counting without locks: each worker has counters of its own, and whoever wants the sum adds the
+//! workers up.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

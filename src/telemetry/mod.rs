@@ -1,5 +1,5 @@
-//! What the programs say about themselves: `tracing` events on standard error, and what they count. Standard output stays
-//! for data.
+//! What the programs say about themselves: `tracing` events on standard error, and what they count.
+//! Standard output stays for data.
 
 mod counter;
 mod error;
@@ -16,8 +16,8 @@ pub use error::with_causes;
 
 use crate::escape::Escaped;
 
-/// Installs the subscriber; warnings and errors unless `RUST_LOG` says otherwise: `LEVEL` or `MODULE=LEVEL`, several with
-/// commas. A second call does nothing.
+/// Installs the subscriber; warnings and errors unless `RUST_LOG` says otherwise: `LEVEL` or
+/// `MODULE=LEVEL`, several with commas. A second call does nothing.
 pub fn install() {
     let directives = std::env::var("RUST_LOG").unwrap_or_default();
     // Not `EnvFilter`, which can filter by the fields of spans too, and brings an engine for regular

@@ -1,8 +1,10 @@
-//! What two pairs of sidecars wrote of the same sessions, field by field: a plain function over data.
+//! What two pairs of sidecars wrote of the same sessions, field by field: a plain function over
+//! data.
 //!
-//! What differs from run to run is reduced to what must not differ: a time to its form, an id to being one, an address to
-//! whose it is or to its host. What ids and ports have in common is counted, since reducing them loses it. The order of
-//! lines is nothing: sessions that go side by side end in any order.
+//! What differs from run to run is reduced to what must not differ: a time to its form, an id to
+//! being one, an address to whose it is or to its host. What ids and ports have in common is
+//! counted, since reducing them loses it. The order of lines is nothing: sessions that go side by
+//! side end in any order.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -21,15 +23,15 @@ const ADDRESSES: [&str; 4] =
 /// Fields whose values are counted over all lines.
 const COUNTED: [&str; 3] = ["downstream_remote_address", "request_id", "upstream_local_address"];
 
-/// What two durations may differ by, in milliseconds, or the quarter of the longer one: a busy machine is slower now than
-/// before.
+/// What two durations may differ by, in milliseconds, or the quarter of the longer one: a busy
+/// machine is slower now than before.
 const DURATION_TOLERANCE: u64 = 1000;
 
 /// A line, reduced.
 type Reduced = BTreeMap<String, String>;
 
-/// Compares what the bundled pair left with what Envoys left: one check for each field that differs, and one that holds
-/// for each side where nothing does.
+/// Compares what the bundled pair left with what Envoys left: one check for each field that
+/// differs, and one that holds for each side where nothing does.
 pub(super) fn compare(bundled: &Played, envoy: &Played) -> Vec<Check> {
     let mut checks = Vec::new();
     for side in Side::BOTH {
@@ -136,7 +138,8 @@ fn whose(text: &str, facts: &Facts) -> String {
     }
 }
 
-/// How many different values a field has in all lines: how many connections there were, whether each session has its id.
+/// How many different values a field has in all lines: how many connections there were, whether
+/// each session has its id.
 fn of_counts(side: Side, bundled: &RunLogs, envoy: &RunLogs) -> Vec<Check> {
     let count = |logs: &RunLogs, field: &str| {
         logs.lines(side).filter_map(|line| line.text_of(field)).collect::<BTreeSet<_>>().len()
@@ -171,7 +174,8 @@ mod tests {
         Played { facts, endings: Vec::new(), logs, elapsed: Duration::ZERO }
     }
 
-    /// The fields in which the client's sidecar's lines differ, as `field: Envoy's, the bundled pair's`.
+    /// The fields in which the client's sidecar's lines differ, as
+    /// `field: Envoy's, the bundled pair's`.
     fn differences(bundled: &str, envoy: &str) -> Vec<String> {
         let [bundled, envoy] = [bundled, envoy].map(|log| played(log, Facts::example()));
         let checks = compare(&bundled, &envoy);

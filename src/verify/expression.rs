@@ -1,5 +1,6 @@
-//! An expectation as it is typed on a command line, `server.protocol == HTTP/2`: a field of one side, an operator, and what
-//! is expected. It becomes the same [`Expected`] that scenario files hold.
+//! An expectation as it is typed on a command line, `server.protocol == HTTP/2`: a field of one
+//! side, an operator, and what is expected. It becomes the same [`Expected`] that scenario files
+//! hold.
 //!
 //! ```text
 //! client.response_code == 101           server.response_flags != DPE         client.user_agent == null
@@ -142,12 +143,12 @@ fn pattern(value: &str) -> Result<Pattern, String> {
 
 /// A list, a range, or a network.
 fn within(value: &str) -> Result<Expected, String> {
-    if let Some((least, most)) = value.split_once("..") {
-        let (least, most) = (number(least.trim())?, number(most.trim_start_matches('=').trim())?);
-        return if least <= most {
-            Ok(Expected::Between(least, most))
+    if let Some((min, max)) = value.split_once("..") {
+        let (min, max) = (number(min.trim())?, number(max.trim_start_matches('=').trim())?);
+        return if min <= max {
+            Ok(Expected::Between(min, max))
         } else {
-            Err(format!("no number is between {least} and {most}"))
+            Err(format!("no number is between {min} and {max}"))
         };
     }
     if value.starts_with(['[', '(', '{']) || value.contains(',') {

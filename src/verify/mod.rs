@@ -7,9 +7,9 @@
 //!  logs from elsewhere ─▶ logs ─────────────── sessions, joined ─────────────────────────────▶ judge
 //! ```
 //!
-//! Scenarios with all that they expect are data. The judge takes sessions one after the other, of a run
-//! with what the run knows besides; it starts nothing. Only `target` starts programs, in this process or
-//! as children of it, and nothing outlives it.
+//! Scenarios with all that they expect are data. The judge takes sessions one after the other, of a
+//! run with what the run knows besides; it starts nothing. Only `target` starts programs, in this
+//! process or as children of it, and nothing outlives it.
 
 mod compare;
 mod driver;
@@ -25,7 +25,6 @@ mod played;
 pub mod report;
 mod runner;
 mod scenario;
-mod selection;
 mod target;
 mod template;
 
@@ -33,21 +32,20 @@ use std::io;
 use std::path::PathBuf;
 
 pub use event::{Summary, VerifyEvent};
-pub use expect::{Across, Expectations, Expected, FieldRef, Finding, LineCounts, Network, Pattern, Side};
+pub use expect::{Across, Comparison, Expectations, Expected, FieldRef, LineCounts, Network, Pattern, Side};
 pub use expression::{Expectation, ExpressionError};
 pub use judge::{CaseVerdict, Check, Evidence, Subject, Verdict};
 pub use logs::{LinePlace, LogsConfig, LogsError, LogsOutcome, NotJudged, judge_logs};
 pub use pair::PairConfig;
 pub use placed::Placed;
-pub use plan::{Plan, PlannedCase, PlannedScenario, Request, Targets};
+pub use plan::{Plan, PlanRequest, PlannedCase, PlannedScenario, Targets, select};
 pub use played::{Joined, LogFileError};
 pub use runner::run;
 pub use scenario::{
     Application, Awaited, Case, Closing, Connect, Content, EXAMPLE, Ended, Headers, Inline, Length,
-    MethodName, PingPayload, Policy, Request as HttpRequest, Scenario, ScenarioError, Sessions, Step,
-    Variant, Wanted, built_in, load, scenario_schema,
+    MethodName, PingPayload, Policy, Request, Scenario, ScenarioError, Sessions, Step, Variant, Wanted,
+    built_in, load, scenario_schema,
 };
-pub use selection::select;
 pub use target::envoy::{Envoy, EnvoyError};
 #[cfg(feature = "kubernetes")]
 pub use target::kubernetes::{Change, ChangeKind, KubernetesConfig, KubernetesError, LiveMesh};

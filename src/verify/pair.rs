@@ -18,9 +18,10 @@ const HTTP_PORT: u16 = 80;
 /// The client's Deployment if nothing names another: the guide's.
 const CLIENT_WORKLOAD: &str = "websockets-client-sleep";
 
-/// How long a sidecar of the pair keeps a connection that it is done with open for the peer to close it first. Envoy's
-/// default of 1 s is what closing a session and the 503 of a missing `allow_connect` take; nobody here needs that long. In
-/// Istio's root namespace, so that it applies to every workload and the user's own filters have the word over it.
+/// How long a sidecar of the pair keeps a connection that it is done with open for the peer to
+/// close it first. Envoy's default of 1 s is what closing a session and the 503 of a missing
+/// `allow_connect` take; nobody here needs that long. In Istio's root namespace, so that it applies
+/// to every workload and the user's own filters have the word over it.
 fn delayed_close() -> Result<Documents, MeshError> {
     let filter = ConnectionManagerFilter {
         name: "websockets-cli-verify-delayed-close",

@@ -1,14 +1,13 @@
-//! What is to be run: which scenarios, each with the documents that apply, and what these make of the two sidecars. Wrong
-//! input is found here, before anything is started.
+//! What is to be run: which scenarios, each with the documents that apply, and what these make of
+//! the two sidecars. Wrong input is found here, before anything is started.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 #[cfg(feature = "kubernetes")]
 use std::sync::Arc;
 
 use super::VerifyError;
 use super::pair::PairConfig;
-use super::scenario::{Case, Policy, Scenario};
-use super::selection::select;
+use super::scenario::{Case, Policy, Scenario, built_in, load, nearest};
 use super::target::envoy::Envoy;
 #[cfg(feature = "kubernetes")]
 use super::target::kubernetes::LiveMesh;
@@ -16,7 +15,7 @@ use crate::mesh::{Documents, MeshDefaults, Source};
 
 /// What the user asks for.
 #[derive(Debug, Clone, Default)]
-pub struct Request {
+pub struct PlanRequest {
     /// The scenarios by name or file; none: those that fit.
     pub scenarios: Vec<String>,
     /// The folder whose files scenarios may read, beside their own.
@@ -86,7 +85,7 @@ impl Plan {
     ///
     /// # Errors
     /// A scenario does not exist or is none, or the documents do not say what is needed.
-    pub fn new(request: Request) -> Result<Self, VerifyError> {
+    pub fn new(request: PlanRequest) -> Result<Self, VerifyError> {
         let scenarios = select(&request.scenarios, request.scenario_root.as_deref())?;
         let scenarios = match &request.documents {
             None => scenarios.iter().map(with_own_documents).collect::<Result<_, _>>()?,
@@ -132,8 +131,9 @@ fn with_own_documents(scenario: &Scenario) -> Result<PlannedScenario, VerifyErro
     Ok(PlannedScenario { name: scenario.name.clone(), file: scenario.file.clone(), cases })
 }
 
-/// The one case of a scenario that stands for the user's documents. Where none does, a scenario that was named is run
-/// all the same, to show where the documents differ from it, and one that was not named is left out.
+/// The one case of a scenario that stands for the user's documents. Where none does, a scenario
+/// that was named is run all the same, to show where the documents differ from it, and one that was
+/// not named is left out.
 fn with_documents(scenario: &Scenario, pair: &PairConfig, named: bool) -> Option<PlannedScenario> {
     let policy = if pair.upgrades { Policy::Upgrade } else { Policy::DoNotUpgrade };
     let cases = scenario.cases();
@@ -143,4 +143,40 @@ fn with_documents(scenario: &Scenario, pair: &PairConfig, named: bool) -> Option
     let case = Case { label: None, folder: scenario.name.clone(), ..case };
     let cases = vec![PlannedCase { case, pair: pair.clone() }];
     Some(PlannedScenario { name: scenario.name.clone(), file: scenario.file.clone(), cases })
+}
+
+/// The scenarios that are asked for, each once: the built-in ones in the order of their list, then
+/// those in files. All built-in ones if none is asked for.
+///
+/// A name is a built-in scenario's before it is a file's. Those in files read what is in their
+/// folders, and in `root`.
+///
+/// # Errors
+/// There is no such scenario and no such file, or the file is none.
+pub fn select(asked: &[String], root: Option<&Path>) -> Result<Vec<Scenario>, VerifyError> {
+    let is_built_in = |name: &String| built_in().iter().any(|scenario| scenario.name == *name);
+    let wanted = |scenario: &&Scenario| asked.is_empty() || asked.contains(&scenario.name);
+    let mut scenarios: Vec<Scenario> = built_in().iter().filter(wanted).cloned().collect();
+    for file in asked.iter().filter(|name| !is_built_in(name)) {
+        let path = Path::new(file);
+        if scenarios.iter().any(|scenario| scenario.file.as_deref() == Some(path)) {
+            continue;
+        }
+        if !looks_like_a_path(file) && !path.exists() {
+            let names = built_in().iter().map(|scenario| scenario.name.as_str());
+            return Err(VerifyError::UnknownScenario { name: file.clone(), nearest: nearest(file, names) });
+        }
+        let scenario = load(path, root)?;
+        if scenarios.iter().any(|other| other.name == scenario.name) {
+            return Err(VerifyError::SameName { name: scenario.name });
+        }
+        scenarios.push(scenario);
+    }
+    Ok(scenarios)
+}
+
+/// Whether a missing file is what is wrong with it, rather than a missing name.
+fn looks_like_a_path(text: &str) -> bool {
+    let has_extension = |extension: &str| Path::new(text).extension().is_some_and(|it| it == extension);
+    text.contains('/') || has_extension("yaml") || has_extension("yml")
 }

@@ -1,5 +1,5 @@
-//! What a run left behind: how its sessions ended, what it knows, and the lines of both sidecars, all of
-//! them kept, joined to sessions as [`Joiner`] does with logs of any size.
+//! What a run left behind: how its sessions ended, what it knows, and the lines of both sidecars,
+//! all of them kept, joined to sessions as [`Joiner`] does with logs of any size.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -58,8 +58,8 @@ pub(super) struct Unreadable {
 }
 
 impl RunLogs {
-    /// Joins lines that are read already. Sessions keep the order of the client's log; lines that stay
-    /// unmatched on the server's side come last.
+    /// Joins lines that are read already. Sessions keep the order of the client's log; lines that
+    /// stay unmatched on the server's side come last.
     pub(super) fn of(lines: BySide<Vec<ParsedLine>>) -> Self {
         let mut joiner = Joiner::default();
         let mut pairs = Vec::new();

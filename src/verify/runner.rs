@@ -1,6 +1,8 @@
-//! Runs what was planned: all cases side by side, each with a pair of its own; judges each and emits events.
+//! Runs what was planned: all cases side by side, each with a pair of its own; judges each and
+//! emits events.
 //!
-//! Dropping the future ends everything that it started and removes the logs that nobody asked to keep.
+//! Dropping the future ends everything that it started and removes the logs that nobody asked to
+//! keep.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -23,8 +25,8 @@ use super::scenario::Case;
 use super::target::Target;
 use super::template::Facts;
 
-/// How long the last lines are awaited after the last session has ended: a sidecar writes a line only when it is done
-/// with both sides of a stream.
+/// How long the last lines are awaited after the last session has ended: a sidecar writes a line
+/// only when it is done with both sides of a stream.
 const LINES_LIMIT: Duration = Duration::from_secs(3);
 
 /// The same where a session went otherwise than it should, and may have left no line at all.
@@ -78,8 +80,8 @@ impl Folder {
 /// Runs the plan.
 ///
 /// # Errors
-/// Something could not be started or a log could not be read: nothing that was verified. What is not as a scenario
-/// expects is no error but a verdict.
+/// Something could not be started or a log could not be read: nothing that was verified. What is
+/// not as a scenario expects is no error but a verdict.
 pub async fn run(plan: Plan, events: UnboundedSender<VerifyEvent>) -> Result<Summary, VerifyError> {
     let started = Instant::now();
     let folder = Folder::open(plan.keep.as_deref())?;

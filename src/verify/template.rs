@@ -1,5 +1,6 @@
-//! Texts of a scenario that name what only a run knows: the authority that the documents give, the addresses that the
-//! system gave. Written `${name}`; a name that does not exist is an error when the scenario is read.
+//! Texts of a scenario that name what only a run knows: the authority that the documents give, the
+//! addresses that the system gave. Written `${name}`; a name that does not exist is an error when
+//! the scenario is read.
 
 use std::net::SocketAddr;
 use std::str::FromStr;
@@ -37,7 +38,8 @@ impl From<SocketAddr> for Fact {
 /// What the names stand for in one run. By default nothing is known.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Facts {
-    /// What requests carry as `Host`: the Service's name and port, without the port where that is HTTP's own, 80.
+    /// What requests carry as `Host`: the Service's name and port, without the port where that is
+    /// HTTP's own, 80.
     pub authority: Fact,
     /// The client's sidecar's route to the Service.
     pub route_name: Fact,
@@ -92,10 +94,10 @@ impl Facts {
 
 /// A text with names in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Template(Vec<Piece>);
+pub struct Template(Vec<TemplatePiece>);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Piece {
+enum TemplatePiece {
     Text(String),
     Name(Name),
 }
@@ -118,8 +120,8 @@ impl Template {
         let mut filled = String::new();
         for piece in &self.0 {
             match piece {
-                Piece::Text(text) => filled.push_str(text),
-                Piece::Name(name) => match facts.value(*name) {
+                TemplatePiece::Text(text) => filled.push_str(text),
+                TemplatePiece::Name(name) => match facts.value(*name) {
                     Fact::Is(value) => filled.push_str(value),
                     Fact::Nothing => return Filled::Nothing,
                     Fact::Unknown => return Filled::Unknown,
@@ -143,11 +145,11 @@ impl FromStr for Template {
                 let names: Vec<_> = NAMES.iter().map(|(name, _)| *name).collect();
                 format!("nothing is named `{written}`: there are {}", names.join(", "))
             })?;
-            pieces.push(Piece::Text(before.to_owned()));
-            pieces.push(Piece::Name(*name));
+            pieces.push(TemplatePiece::Text(before.to_owned()));
+            pieces.push(TemplatePiece::Name(*name));
             rest = after;
         }
-        pieces.push(Piece::Text(rest.to_owned()));
+        pieces.push(TemplatePiece::Text(rest.to_owned()));
         Ok(Self(pieces))
     }
 }

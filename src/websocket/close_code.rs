@@ -1,7 +1,14 @@
-//! The close codes of RFC 6455 section 7.4 and of the IANA WebSocket close code registry, with their names as clients
-//! show them. What a code means for an exit status is not decided here.
+//! The close codes of RFC 6455 section 7.4 and of the IANA WebSocket close code registry, with
+//! their names as clients show them, and the code that tells a peer what was wrong with what it sent
+//! (section 7.1.7): tungstenite answers a Close by itself, but says nothing to a peer that broke the
+//! protocol. What a code means for an exit status is not decided here.
 
 use std::fmt::{self, Display, Formatter};
+
+use tungstenite::error::{Error, ProtocolError};
+use tungstenite::protocol::frame::coding::CloseCode;
+
+use super::deflate::Corrupt;
 
 /// The purpose of the connection is fulfilled.
 pub const NORMAL: u16 = 1000;
@@ -44,6 +51,24 @@ pub fn name(code: u16) -> &'static str {
         3000..=3999 => "registered",
         4000..=4999 => "private use",
         _ => "unknown",
+    }
+}
+
+/// The code for this end of a session. `None` where the connection is gone, or where a Close was
+/// exchanged.
+#[must_use]
+pub fn of(error: &Error) -> Option<CloseCode> {
+    match error {
+        Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => None,
+        Error::Protocol(_) => Some(CloseCode::Protocol),
+        Error::Utf8(_) => Some(CloseCode::Invalid),
+        Error::Capacity(_) => Some(CloseCode::Size),
+        Error::Io(error)
+            if error.get_ref().is_some_and(<dyn std::error::Error + Send + Sync>::is::<Corrupt>) =>
+        {
+            Some(CloseCode::Invalid)
+        }
+        _ => None,
     }
 }
 

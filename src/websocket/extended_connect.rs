@@ -9,7 +9,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Status
 
 use crate::http1::Fields;
 
-/// What a request asks for, whichever version carries it. A WebSocket is a GET with `upgrade` and `connection` fields.
+/// What a request asks for, whichever version carries it. A WebSocket is a GET with `upgrade` and
+/// `connection` fields.
 #[derive(Debug, Clone)]
 pub struct RequestParts {
     /// The method.
@@ -29,8 +30,8 @@ pub struct RequestParts {
 #[error("not a valid HTTP/2 request: {0}")]
 pub struct NotHttp2(#[from] http::Error);
 
-/// Whether the fields ask for an upgrade (Envoy's `Utility::isUpgrade`): there is an `Upgrade` field, and `Connection`
-/// names it.
+/// Whether the fields ask for an upgrade (Envoy's `Utility::isUpgrade`): there is an `Upgrade`
+/// field, and `Connection` names it.
 #[must_use]
 pub fn is_upgrade(fields: &Fields) -> bool {
     fields.contains(&UPGRADE) && fields.has_element(&CONNECTION, "upgrade")
@@ -65,7 +66,8 @@ fn http2_fields(fields: &Fields, keep: impl Fn(&HeaderName, &HeaderValue) -> boo
     map
 }
 
-/// The request as HTTP/2 has it: an upgrade becomes CONNECT with `:protocol`, anything else stays what it is.
+/// The request as HTTP/2 has it: an upgrade becomes CONNECT with `:protocol`, anything else stays
+/// what it is.
 ///
 /// # Errors
 /// The authority or path cannot be written as a URI.
@@ -89,7 +91,8 @@ pub fn request_to_http2(request: &RequestParts) -> Result<Request<()>, NotHttp2>
     Ok(http2)
 }
 
-/// How many fields a request has over HTTP/2, pseudo-header fields included, and the bytes of all names and values.
+/// How many fields a request has over HTTP/2, pseudo-header fields included, and the bytes of all
+/// names and values.
 #[must_use]
 pub fn request_size(request: &Request<()>) -> (usize, usize) {
     let uri = request.uri();
@@ -121,7 +124,8 @@ pub fn protocol(request: &Request<()>) -> Option<&str> {
     request.extensions().get::<Protocol>().map(Protocol::as_str)
 }
 
-/// The request as HTTP/1.1 has it: extended CONNECT becomes GET with `upgrade` and `connection` at the end.
+/// The request as HTTP/1.1 has it: extended CONNECT becomes GET with `upgrade` and `connection` at
+/// the end.
 #[must_use]
 pub fn request_from_http2(request: &Request<()>) -> RequestParts {
     let uri = request.uri();
@@ -160,7 +164,8 @@ fn joined_cookies(headers: &HeaderMap) -> Option<HeaderValue> {
     (!crumbs.is_empty()).then(|| HeaderValue::from_bytes(&crumbs.join(&b"; "[..])).ok()).flatten()
 }
 
-/// The answer as HTTP/2 has it: 101 becomes 200. One with an upgrade's fields says of no body's length that it is 0: bytes follow.
+/// The answer as HTTP/2 has it: 101 becomes 200. One with an upgrade's fields says of no body's
+/// length that it is 0: bytes follow.
 #[must_use]
 pub fn response_to_http2(status: StatusCode, fields: &Fields) -> Response<()> {
     let mut http2 = Response::new(());
@@ -175,7 +180,8 @@ pub fn response_to_http2(status: StatusCode, fields: &Fields) -> Response<()> {
     http2
 }
 
-/// The answer as HTTP/1.1 has it: a 200 to an upgrade request (`upgrade` is the token that was asked for) becomes 101.
+/// The answer as HTTP/1.1 has it: a 200 to an upgrade request (`upgrade` is the token that was
+/// asked for) becomes 101.
 #[must_use]
 pub fn response_from_http2(response: &Response<()>, upgrade: Option<&HeaderValue>) -> (StatusCode, Fields) {
     let mut fields = Fields::from(response.headers());

@@ -1,5 +1,5 @@
-//! The header of a frame (RFC 6455 section 5.2), for the byte streams beneath tungstenite: where a frame begins and
-//! ends. What a frame may be is tungstenite's to judge.
+//! The header of a frame (RFC 6455 section 5.2), for the byte streams beneath tungstenite: where a
+//! frame begins and ends. What a frame may be is tungstenite's to judge.
 
 use bytes::{BufMut, BytesMut};
 
@@ -43,7 +43,8 @@ pub struct FrameHeader {
 }
 
 impl FrameHeader {
-    /// Reads the header at the beginning of `bytes`, and says how long it is. `None` until it is complete.
+    /// Reads the header at the beginning of `bytes`, and says how long it is. `None` until it is
+    /// complete.
     #[must_use]
     pub fn parse(bytes: &[u8]) -> Option<(Self, usize)> {
         let (&[first, second], rest) = bytes.split_first_chunk()?;
@@ -67,7 +68,8 @@ impl FrameHeader {
         Some((Self { first, mask, length }, bytes.len() - rest.len()))
     }
 
-    /// How many bytes of a header are certainly still to come behind `bytes`, which are no whole one.
+    /// How many bytes of a header are certainly still to come behind `bytes`, which are no whole
+    /// one.
     #[must_use]
     pub fn missing(bytes: &[u8]) -> usize {
         let size = match bytes.get(1) {
@@ -113,8 +115,9 @@ impl FrameHeader {
     }
 }
 
-/// Turns the header at the beginning of `bytes` into that of a fragment which others follow. It stays as long as it is:
-/// RFC 6455 wants the shortest form, but this is for tungstenite alone, which takes all forms.
+/// Turns the header at the beginning of `bytes` into that of a fragment which others follow. It
+/// stays as long as it is: RFC 6455 wants the shortest form, but this is for tungstenite alone,
+/// which takes all forms.
 pub(super) fn make_fragment(bytes: &mut [u8], length: usize) {
     bytes[0] &= !FIN;
     put_length(bytes, length);
@@ -133,10 +136,10 @@ impl Room {
     /// The longest frame that fits into so many bytes; none if not even a header and a byte do.
     pub(super) fn within(bytes: usize, mask: Option<[u8; 4]>) -> Option<Self> {
         let key = mask.map_or(0, |mask| mask.len());
-        let (header, most) = if bytes <= 2 + key + SHORT { (2, SHORT) } else { (4, usize::from(u16::MAX)) };
+        let (header, max) = if bytes <= 2 + key + SHORT { (2, SHORT) } else { (4, usize::from(u16::MAX)) };
         let header = header + key;
         let payload = bytes.checked_sub(header).filter(|&payload| payload > 0)?;
-        Some(Self { header, payload: payload.min(most) })
+        Some(Self { header, payload: payload.min(max) })
     }
 
     /// Writes the header at the beginning of `bytes`, before a payload of that length.
@@ -160,7 +163,8 @@ fn put_length(header: &mut [u8], length: usize) {
     }
 }
 
-/// Masks or unmasks `payload`, and leaves the key as the rest of the payload needs it (RFC 6455 section 5.3).
+/// Masks or unmasks `payload`, and leaves the key as the rest of the payload needs it (RFC 6455
+/// section 5.3).
 pub(super) fn apply_mask(payload: &mut [u8], mask: &mut [u8; 4]) {
     let (words, rest) = payload.as_chunks_mut::<4>();
     for word in words {

@@ -1,8 +1,10 @@
-//! `websockets-cli explain`: lines as arguments, from files and from a pipe, of one side and of both.
+//! `websockets-cli explain`: lines as arguments, from files and from a pipe, of one side and of
+//! both.
 
 use crate::support::{run, text};
 
-// What a pair of real Envoys (1.40.0) wrote of a handshake that the server's sidecar did not take, shortened.
+// What a pair of real Envoys (1.40.0) wrote of a handshake that the server's sidecar did not take,
+// shortened.
 const CLIENT: &str = r#"{"authority":"web:8080","duration":1003,"method":"GET","path":"/","protocol":"HTTP/1.1","request_id":"dec97ce9","response_code":503,"response_code_details":"upstream_reset_before_response_started{connection_termination}","response_flags":"UC","upstream_cluster":"outbound|8080||web.default.svc.cluster.local","upstream_local_address":"127.0.0.1:51914"}"#;
 const SERVER: &str = r#"{"downstream_remote_address":"127.0.0.1:51914","duration":0,"method":null,"path":null,"protocol":"HTTP/2","request_id":null,"response_code":0,"response_code_details":"http2.invalid.header.field","response_flags":"DPE","upstream_cluster":null}"#;
 

@@ -1,5 +1,5 @@
-//! As much of JSON Schema (draft 2020-12) as the published schemas use; any other keyword is a panic, so that nothing passes
-//! unread.
+//! As much of JSON Schema (draft 2020-12) as the published schemas use; any other keyword is a
+//! panic, so that nothing passes unread.
 
 use serde_json::Value;
 

@@ -1,4 +1,5 @@
-//! `websockets-cli lint`: what it prints in each format, how it ends, and that `verify` shows the same.
+//! `websockets-cli lint`: what it prints in each format, how it ends, and that `verify` shows the
+//! same.
 
 use std::fs;
 use std::path::Path;

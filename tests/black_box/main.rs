@@ -1,4 +1,5 @@
-//! The real binary, driven as a user drives it: a module a subcommand. Port 0, ready lines, no sleeps.
+//! The real binary, driven as a user drives it: a module a subcommand. Port 0, ready lines, no
+//! sleeps.
 
 mod client;
 mod descriptors;

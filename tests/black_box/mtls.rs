@@ -1,4 +1,5 @@
-//! `websockets-cli sidecar --mtls-…`: all three options or none, and files that are named when they are of no use.
+//! `websockets-cli sidecar --mtls-…`: all three options or none, and files that are named when they
+//! are of no use.
 
 use crate::support::{run, text};
 

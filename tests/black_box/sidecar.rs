@@ -1,4 +1,5 @@
-//! `sidecar outbound|inbound` as two processes: the pair started by hand, its log, its end, and what it refuses.
+//! `sidecar outbound|inbound` as two processes: the pair started by hand, its log, its end, and
+//! what it refuses.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -7,7 +8,7 @@ use std::path::Path;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use crate::support::{PATIENCE, Program, eventually, run, text};
+use crate::support::{Program, TIMEOUT, eventually, run, text};
 
 const HANDSHAKE: &[u8] = b"GET /chat HTTP/1.1\r\nHost: websockets-server:8080\r\nUpgrade: websocket\r\n\
     Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
@@ -40,7 +41,7 @@ fn start(logs: &Path, extra: &[&str]) -> Pair {
 /// Opens a session and has `hello` echoed.
 fn open_session(address: SocketAddr) -> TcpStream {
     let mut client = TcpStream::connect(address).unwrap();
-    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    client.set_read_timeout(Some(TIMEOUT)).unwrap();
     client.write_all(&[HANDSHAKE, HELLO].concat()).unwrap();
     let mut seen = Vec::new();
     while !seen.ends_with(b"\x81\x05hello") {
@@ -133,7 +134,8 @@ fn the_access_log_goes_to_standard_output_as_text_if_asked() {
         "text",
     ]);
     drop(open_session(address));
-    // Its end makes sure of the line: either the client's leaving or the sidecar's own end is what it says.
+    // Its end makes sure of the line: either the client's leaving or the sidecar's own end is what
+    // it says.
     sidecar.signal(Signal::SIGTERM);
     let (status, output) = sidecar.output();
     assert_eq!(status.code(), Some(0));
@@ -154,7 +156,7 @@ fn without_the_envoy_filter_in_the_documents_the_client_gets_503() {
     }
     let pair = start(logs.path(), &["-f", documents.to_str().unwrap()]);
     let mut client = TcpStream::connect(pair.address).unwrap();
-    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    client.set_read_timeout(Some(TIMEOUT)).unwrap();
     client.write_all(HANDSHAKE).unwrap();
     let mut answer = String::new();
     client.read_to_string(&mut answer).unwrap();

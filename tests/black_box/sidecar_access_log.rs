@@ -1,11 +1,12 @@
-//! `sidecar --access-log` where the log cannot be written: no session is lost, and standard error says so once.
+//! `sidecar --access-log` where the log cannot be written: no session is lost, and standard error
+//! says so once.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
 use nix::sys::signal::Signal;
 
-use crate::support::{PATIENCE, Program, eventually};
+use crate::support::{Program, TIMEOUT, eventually};
 
 const SESSIONS: usize = 20;
 
@@ -29,7 +30,7 @@ fn args(access_log: &str) -> Vec<&str> {
 fn ask(address: SocketAddr, requests: usize) {
     for _ in 0..requests {
         let mut stream = TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         stream.write_all(b"NO-METHOD / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
         let mut answer = [0; 12];
         stream.read_exact(&mut answer).unwrap();
@@ -89,7 +90,8 @@ fn whole_lines(log: &str) -> usize {
     log.lines().count()
 }
 
-/// A sidecar whose files may have so many blocks of 512 bytes: like a disk that is full in the middle of a line.
+/// A sidecar whose files may have so many blocks of 512 bytes: like a disk that is full in the
+/// middle of a line.
 fn on_a_small_disk(blocks: usize, log: &str) -> (Program, SocketAddr) {
     let limited = format!("ulimit -f {blocks}; exec \"$@\"");
     let mut command = std::process::Command::new("sh");

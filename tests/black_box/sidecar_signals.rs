@@ -7,12 +7,12 @@ use std::process::Stdio;
 
 use nix::sys::signal::Signal;
 
-use crate::support::{PATIENCE, Program, eventually, websockets_cli};
+use crate::support::{Program, TIMEOUT, eventually, websockets_cli};
 
 /// A request that is answered at once, since it is none, and leaves a line.
 fn ask(address: SocketAddr) {
     let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(TIMEOUT)).unwrap();
     stream.write_all(b"NO-METHOD / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
     let mut answer = [0; 12];
     stream.read_exact(&mut answer).unwrap();

@@ -1,12 +1,13 @@
-//! Standard output that takes nothing: closed, opened for reading, or full. Whatever is run for its output then ends with 1
-//! and says so.
+//! Standard output that takes nothing: closed, opened for reading, or full. Whatever is run for its
+//! output then ends with 1 and says so.
 
 use std::fs::File;
 use std::process::{Command, Stdio};
 
 use crate::support::{Program, text, websockets_cli};
 
-/// The exit status and standard error of a command whose standard output a shell redirects like this.
+/// The exit status and standard error of a command whose standard output a shell redirects like
+/// this.
 fn redirected(redirection: &str, args: &[&str]) -> (Option<i32>, String) {
     let mut command = Command::new("sh");
     let script = format!("exec \"$@\" {redirection}");

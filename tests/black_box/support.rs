@@ -11,7 +11,7 @@ use rustix::fs::{Mode, OFlags, open};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
 /// How long anything may take before a test gives up. Generous: a busy machine is no failure.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The binary under test.
 pub(crate) fn websockets_cli() -> Command {
@@ -84,7 +84,7 @@ impl Program {
 
     /// Waits for a line on standard error that contains `part`.
     pub(crate) fn wait_for(&mut self, part: &str) -> String {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.stderr.recv_timeout(left) {
@@ -106,7 +106,7 @@ impl Program {
 
     /// Reads what it still says after its end.
     pub(crate) fn wait_for_end(&mut self) {
-        while let Ok(line) = self.stderr.recv_timeout(PATIENCE) {
+        while let Ok(line) = self.stderr.recv_timeout(TIMEOUT) {
             self.said.push(line);
         }
     }
@@ -152,9 +152,9 @@ impl Drop for Program {
     }
 }
 
-/// Asks again until there is an answer; panics after [`PATIENCE`].
+/// Asks again until there is an answer; panics after [`TIMEOUT`].
 pub(crate) fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     loop {
         if let Some(answer) = ask() {
             return answer;
@@ -164,8 +164,8 @@ pub(crate) fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T
     }
 }
 
-/// Both ends of a new terminal: the user's and the program's. No child of another test inherits them, or this terminal
-/// would stay open after its own.
+/// Both ends of a new terminal: the user's and the program's. No child of another test inherits
+/// them, or this terminal would stay open after its own.
 pub(crate) fn pseudo_terminal() -> (File, File) {
     let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).expect("a terminal");
     grantpt(&master).expect("it is ours");

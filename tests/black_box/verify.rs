@@ -1,4 +1,5 @@
-//! `websockets-cli verify`: what it prints, how it ends, and that the documents decide what it sees.
+//! `websockets-cli verify`: what it prints, how it ends, and that the documents decide what it
+//! sees.
 
 use std::fs;
 use std::io::Read;

@@ -1,5 +1,6 @@
-//! `websockets-cli verify --envoy` as far as it goes without an Envoy: what stands in for one here is a script that
-//! refuses its configuration as Envoy does. The scenarios on real ones are a stage of CI.
+//! `websockets-cli verify --envoy` as far as it goes without an Envoy: what stands in for one here
+//! is a script that refuses its configuration as Envoy does. The scenarios on real ones are a stage
+//! of CI.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -62,8 +63,8 @@ fn a_program_that_fails_without_a_word_is_no_refusal() {
     assert!(stderr.starts_with("error: start Envoy: its check ended with exit status: 1"), "{stderr}");
 }
 
-/// A program in `folder` that takes every configuration and then only stays, a child of the one that was called; its id is in
-/// `folder/id`.
+/// A program in `folder` that takes every configuration and then only stays, a child of the one
+/// that was called; its id is in `folder/id`.
 fn lasting_envoy(folder: &Path) -> PathBuf {
     let id = folder.join("id");
     let script = format!(

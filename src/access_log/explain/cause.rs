@@ -1,5 +1,6 @@
-//! Who ended a stream and how, from code, flags and details together: first the combinations that WebSocket sessions
-//! leave in a mesh, then whatever the details mean, then whatever the flags mean.
+//! Who ended a stream and how, from code, flags and details together: first the combinations that
+//! WebSocket sessions leave in a mesh, then whatever the details mean, then whatever the flags
+//! mean.
 
 use std::borrow::Cow;
 
@@ -10,15 +11,16 @@ use super::{Health, Origin, Sidecar};
 use Health::{Failed, Look, Normal};
 use Origin::{Downstream, Here, Upstream};
 
-/// How long a sidecar keeps a connection that it gives up: Envoy's `delayed_close_timeout`, 1 s by default, and what a
-/// busy machine adds.
+/// How long a sidecar keeps a connection that it gives up: Envoy's `delayed_close_timeout`, 1 s by
+/// default, and what a busy machine adds.
 const DELAYED_CLOSE_MS: std::ops::RangeInclusive<u64> = 900..=1_500;
 
 /// What to do where extended CONNECT is refused.
 pub(super) const ALLOW_CONNECT: &str = "set http2_protocol_options.allow_connect: true on the server's sidecar with an \
     EnvoyFilter (context SIDECAR_INBOUND), or h2UpgradePolicy: DO_NOT_UPGRADE in the DestinationRule";
 
-/// What to do where extended CONNECT is refused by a sidecar of which the line does not show whose it is.
+/// What to do where extended CONNECT is refused by a sidecar of which the line does not show whose
+/// it is.
 const ALLOW_CONNECT_THERE: &str = "if it was a WebSocket, allow extended CONNECT (http2_protocol_options.allow_connect: true) \
     on the sidecar that wrote this, with an EnvoyFilter; the line alone does not tell whose it is: the server's has the \
     context SIDECAR_INBOUND, and h2UpgradePolicy: DO_NOT_UPGRADE in the DestinationRule spares it that; the client's, called \
@@ -320,7 +322,8 @@ fn by_the_flags(seen: &Seen<'_>) -> Cause {
     }
 }
 
-/// What the flags say is to be done, of a request that failed. URX says that it was tried again, and the others why.
+/// What the flags say is to be done, of a request that failed. URX says that it was tried again,
+/// and the others why.
 fn advice(seen: &Seen<'_>) -> &'static str {
     let known = seen.flags.iter().filter_map(|flag| flag_meaning(flag));
     known.max_by_key(|flag| (!flag.change.is_empty(), flag.short != "URX")).map_or("", |flag| flag.change)

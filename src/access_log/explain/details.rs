@@ -1,8 +1,8 @@
-//! What Envoy lists for `%RESPONSE_CODE_DETAILS%`, with what each value means and what to do: of the
-//! connection manager, the router and the filters that Istio configures by one name; of the codecs, and
-//! of the validators of heads before them, by a root, which is the version of HTTP or `uhv`, and a name
-//! that several of them may share. Data alone: what was seen of WebSocket sessions, and what flags and
-//! codes add, is in [`super::cause`].
+//! What Envoy lists for `%RESPONSE_CODE_DETAILS%`, with what each value means and what to do: of
+//! the connection manager, the router and the filters that Istio configures by one name; of the
+//! codecs, and of the validators of heads before them, by a root, which is the version of HTTP or
+//! `uhv`, and a name that several of them may share. Data alone: what was seen of WebSocket
+//! sessions, and what flags and codes add, is in [`super::cause`].
 
 use super::Origin::{self, Downstream, Here, Upstream};
 
@@ -16,7 +16,8 @@ pub(super) struct DetailMeaning {
     pub(super) change: &'static str,
 }
 
-/// The meaning of the field's value: `upstream_reset_before_response_started{overflow}` is found by its first part.
+/// The meaning of the field's value: `upstream_reset_before_response_started{overflow}` is found by
+/// its first part.
 pub(super) fn detail_meaning(details: &str) -> Option<&'static DetailMeaning> {
     let name = details.split(['{', '[', '(', ':']).next().unwrap_or(details);
     DETAILS.iter().find(|detail| detail.name == name).or_else(|| codec_detail_meaning(name))

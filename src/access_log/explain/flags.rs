@@ -1,5 +1,6 @@
-//! Every flag that Envoy documents for `%RESPONSE_FLAGS%` (short) and `%RESPONSE_FLAGS_LONG%`, with what it means and what to
-//! do where the line says no more. Data alone: what a combination of flags says about a session is in [`super::cause`].
+//! Every flag that Envoy documents for `%RESPONSE_FLAGS%` (short) and `%RESPONSE_FLAGS_LONG%`, with
+//! what it means and what to do where the line says no more. Data alone: what a combination of
+//! flags says about a session is in [`super::cause`].
 
 /// One response flag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,8 +1,9 @@
-//! What an access-log line means, in words: which sidecar wrote it, what was asked, who ended it and how, whether that is
-//! normal, and what to change.
+//! What an access-log line means, in words: which sidecar wrote it, what was asked, who ended it
+//! and how, whether that is normal, and what to change.
 //!
-//! [`explain`] is for one line, [`explain_session`] for what both sidecars wrote of the same session: of the two lines the
-//! one nearer to the cause has the word. Both are plain functions of what the lines say; nothing is looked up anywhere.
+//! [`explain`] is for one line, [`explain_session`] for what both sidecars wrote of the same
+//! session: of the two lines the one nearer to the cause has the word. Both are plain functions of
+//! what the lines say; nothing is looked up anywhere.
 
 mod cause;
 mod details;
@@ -103,7 +104,8 @@ pub struct Explanation {
 }
 
 impl Explanation {
-    /// What was asked, how it ended, whether that is normal, and what to change: all but who says so.
+    /// What was asked, how it ended, whether that is normal, and what to change: all but who says
+    /// so.
     #[must_use]
     pub fn brief(&self) -> String {
         let change = self.change.as_ref().map(|change| format!("; {change}")).unwrap_or_default();

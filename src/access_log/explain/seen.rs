@@ -61,8 +61,8 @@ impl<'line> Seen<'line> {
         self.text("protocol") == Some("HTTP/2")
     }
 
-    /// Whether this was a request to upgrade. An answered plain request has an upstream service time, an upgrade request,
-    /// which does not end before its answer, never has one.
+    /// Whether this was a request to upgrade. An answered plain request has an upstream service
+    /// time, an upgrade request, which does not end before its answer, never has one.
     pub(super) fn is_upgrade(&self) -> bool {
         self.code == Some(101)
             || ["upgrade_failed", "websocket_handshake_unsuccessful"].contains(&self.detail())
@@ -116,8 +116,8 @@ impl<'line> Seen<'line> {
     }
 }
 
-/// Istio's names of clusters and routes say which side a proxy is on, and so does the address that an inbound one
-/// always calls the application from, also where it is masked.
+/// Istio's names of clusters and routes say which side a proxy is on, and so does the address that
+/// an inbound one always calls the application from, also where it is masked.
 pub(super) fn sidecar(line: &ParsedLine) -> Sidecar {
     let text = |key| line.text_of(key).unwrap_or_default();
     let cluster = text("upstream_cluster");

@@ -1,5 +1,5 @@
-//! What both sidecars wrote of one session, taken together: the line nearer to the cause has the word, and what
-//! only the two of them show is said.
+//! What both sidecars wrote of one session, taken together: the line nearer to the cause has the
+//! word, and what only the two of them show is said.
 
 use super::cause::ALLOW_CONNECT;
 use super::seen::Seen;

@@ -1,8 +1,10 @@
-//! How access-log lines are read: Istio's JSON and TEXT defaults, or a format string of one's own, compiled to a parser.
+//! How access-log lines are read: Istio's JSON and TEXT defaults, or a format string of one's own,
+//! compiled to a parser.
 //!
-//! Where Istio has a key for an operator (`%REQ(:METHOD)%` is `method`) the field has that key, so that the same
-//! expectations fit lines of every format; any other operator is named as it is written, `REQ(X-TENANT)`. What stands before
-//! a line, such as the prefix of `kubectl logs`, is skipped, and what is no access-log line, such as Envoy's own log, is none.
+//! Where Istio has a key for an operator (`%REQ(:METHOD)%` is `method`) the field has that key, so
+//! that the same expectations fit lines of every format; any other operator is named as it is
+//! written, `REQ(X-TENANT)`. What stands before a line, such as the prefix of `kubectl logs`, is
+//! skipped, and what is no access-log line, such as Envoy's own log, is none.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -11,7 +13,7 @@ use regex::Regex;
 use serde_json::{Map, Value};
 
 use super::ParsedLine;
-use super::parse::{Object, Piece, Written};
+use super::parse::{FieldNotation, LinePart, Object};
 
 /// Istio's TEXT default (`EnvoyTextLogFormat`, `pilot/pkg/model/telemetry_logging.go`).
 const ISTIO_TEXT: &str = r#"[%START_TIME%] "%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%" %RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %CONNECTION_TERMINATION_DETAILS% "%UPSTREAM_TRANSPORT_FAILURE_REASON%" %BYTES_RECEIVED% %BYTES_SENT% %DURATION% %RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)% "%REQ(X-FORWARDED-FOR)%" "%REQ(USER-AGENT)%" "%REQ(X-REQUEST-ID)%" "%REQ(:AUTHORITY)%" "%UPSTREAM_HOST%" %UPSTREAM_CLUSTER_RAW% %UPSTREAM_LOCAL_ADDRESS% %DOWNSTREAM_LOCAL_ADDRESS% %DOWNSTREAM_REMOTE_ADDRESS% %REQUESTED_SERVER_NAME% %ROUTE_NAME%"#;
@@ -55,7 +57,8 @@ const KEYS: [(&str, &str); 32] = [
 /// Keys whose values are numbers in Istio's JSON.
 const NUMBERS: [&str; 4] = ["response_code", "bytes_received", "bytes_sent", "duration"];
 
-/// Keys of which at least one makes a JSON object an access-log line: other programs write JSON too.
+/// Keys of which at least one makes a JSON object an access-log line: other programs write JSON
+/// too.
 const TELLING: [&str; 9] = [
     "response_code",
     "response_code_details",
@@ -84,14 +87,14 @@ pub enum LineFormatError {
 
 /// How lines are read.
 #[derive(Debug, Clone)]
-pub struct LineFormat(Kind);
+pub struct LineFormat(CompiledFormat);
 
 #[derive(Debug, Clone)]
-enum Kind {
+enum CompiledFormat {
     /// JSON by Istio's keys, or Istio's TEXT; each line is seen by itself.
-    Istio(Text),
+    Istio(TextFormat),
     /// A text format.
-    Text(Text),
+    Text(TextFormat),
     /// A JSON format.
     Json(JsonFormat),
 }
@@ -101,14 +104,15 @@ type JsonFormat = Vec<(String, Below)>;
 
 #[derive(Debug, Clone)]
 enum Below {
-    /// A value, and the field that it becomes: Istio's key for the operator, or for what is no operator alone the format's own.
+    /// A value, and the field that it becomes: Istio's key for the operator, or for what is no
+    /// operator alone the format's own.
     Value(String),
     /// An object, whose values are fields too.
     Object(JsonFormat),
 }
 
 #[derive(Debug, Clone)]
-struct Text {
+struct TextFormat {
     /// What the format begins with.
     start: String,
     operators: Vec<Operator>,
@@ -135,7 +139,7 @@ const BEGINNINGS: usize = 4;
 
 impl Default for LineFormat {
     fn default() -> Self {
-        Self(Kind::Istio(Text::compile(ISTIO_TEXT).expect("Istio's format is one")))
+        Self(CompiledFormat::Istio(TextFormat::compile(ISTIO_TEXT).expect("Istio's format is one")))
     }
 }
 
@@ -149,10 +153,10 @@ impl LineFormat {
             if !format.contains('%') {
                 return Err(LineFormatError::NoOperator);
             }
-            return Ok(Self(Kind::Json(json_format(object))));
+            return Ok(Self(CompiledFormat::Json(json_format(object))));
         }
-        Text::compile(format.trim_end_matches(['\n', '\r']).trim_end_matches("\\n"))
-            .map(|text| Self(Kind::Text(text)))
+        TextFormat::compile(format.trim_end_matches(['\n', '\r']).trim_end_matches("\\n"))
+            .map(|text| Self(CompiledFormat::Text(text)))
     }
 
     /// Reads one line of a log; none if it is no access-log line.
@@ -160,7 +164,7 @@ impl LineFormat {
     pub fn read(&self, line: &str) -> Option<ParsedLine> {
         let line = line.trim();
         match &self.0 {
-            Kind::Istio(text) => match json_object(line) {
+            CompiledFormat::Istio(text) => match json_object(line) {
                 Some(Object(mut fields)) => {
                     if !fields.iter().any(|(key, _)| TELLING.contains(&&**key)) {
                         return None;
@@ -172,8 +176,8 @@ impl LineFormat {
                 }
                 None => text.read(line),
             },
-            Kind::Text(text) => text.read(line),
-            Kind::Json(format) => {
+            CompiledFormat::Text(text) => text.read(line),
+            CompiledFormat::Json(format) => {
                 let mut fields = Vec::new();
                 add_fields(json_object(line)?, format, &mut fields);
                 (!fields.is_empty()).then(|| ParsedLine::of_object(line, Object(fields)))
@@ -205,7 +209,7 @@ fn lone_operator(text: &str) -> Option<&str> {
 fn add_fields<'a>(
     Object(found): Object<'a>,
     format: &'a JsonFormat,
-    fields: &mut Vec<(Cow<'a, str>, Written<Cow<'a, str>>)>,
+    fields: &mut Vec<(Cow<'a, str>, FieldNotation<Cow<'a, str>>)>,
 ) {
     for (key, mut value) in found {
         match format.iter().find(|(known, _)| *known == key) {
@@ -214,7 +218,7 @@ fn add_fields<'a>(
                 fields.push((Cow::Borrowed(field), value));
             }
             Some((_, Below::Object(format))) => {
-                if let Written::Other(json) = &value
+                if let FieldNotation::Other(json) = &value
                     && let Ok(object) = serde_json::from_str::<Object<'_>>(json)
                 {
                     add_fields(object.into_owned(), format, fields);
@@ -225,7 +229,8 @@ fn add_fields<'a>(
     }
 }
 
-/// The JSON object at the end of a line. An excerpt may have dots where fields were left out, `{...."method":"GET",....}`.
+/// The JSON object at the end of a line. An excerpt may have dots where fields were left out,
+/// `{...."method":"GET",....}`.
 fn json_object(line: &str) -> Option<Object<'_>> {
     let start = line.find('{')?;
     let object = &line[start..];
@@ -242,17 +247,17 @@ fn json_object(line: &str) -> Option<Object<'_>> {
 }
 
 /// Makes a number of what a JSON format without types writes as a text.
-fn read_number<T: AsRef<str>>(key: &str, value: &mut Written<T>) {
+fn read_number<T: AsRef<str>>(key: &str, value: &mut FieldNotation<T>) {
     // Few texts are numbers, and that is seen at once.
-    if let Written::Text(text) = value
+    if let FieldNotation::Text(text) = value
         && let Ok(number) = text.as_ref().parse()
         && is_number(key)
     {
-        *value = Written::Number(number);
+        *value = FieldNotation::Number(number);
     }
 }
 
-impl Text {
+impl TextFormat {
     fn compile(format: &str) -> Result<Self, LineFormatError> {
         let mut pattern = String::new();
         let mut operators = Vec::new();
@@ -295,13 +300,15 @@ impl Text {
         let values = values.or_else(|| self.loose(line))?;
         let field = |(Operator { key, number, .. }, text): (&Operator, &str)| {
             let number = if *number { text.parse().ok() } else { None };
-            let value = number.map_or_else(|| Written::Text(Piece::new(line, text)), Written::Number);
-            (Piece::Apart(Arc::clone(key)), value)
+            let value =
+                number.map_or_else(|| FieldNotation::Text(LinePart::new(line, text)), FieldNotation::Number);
+            (LinePart::Apart(Arc::clone(key)), value)
         };
         Some(ParsedLine::new(line, self.operators.iter().zip(values).map(field).collect()))
     }
 
-    /// The values of a line in which none has what follows it in the format, nor a blank that is not quoted: in one pass.
+    /// The values of a line in which none has what follows it in the format, nor a blank that is
+    /// not quoted: in one pass.
     fn plain<'line>(&self, mut rest: &'line str) -> Option<Vec<&'line str>> {
         let mut values = Vec::with_capacity(self.operators.len());
         for (index, operator) in self.operators.iter().enumerate() {
@@ -327,8 +334,8 @@ impl Text {
     }
 }
 
-/// Where the operator that `from` begins with ends: at the first `%` that is in no parentheses, since a format of
-/// `START_TIME` has some of its own.
+/// Where the operator that `from` begins with ends: at the first `%` that is in no parentheses,
+/// since a format of `START_TIME` has some of its own.
 fn operator_end(from: &str) -> Option<usize> {
     let mut depth = 0_usize;
     for (at, byte) in from.bytes().enumerate() {
@@ -342,8 +349,9 @@ fn operator_end(from: &str) -> Option<usize> {
     None
 }
 
-/// What an operator's value looks like. Header fields and words of the transport may have blanks, nothing else has; and
-/// what stands between quotation marks by itself may be anything up to the second.
+/// What an operator's value looks like. Header fields and words of the transport may have blanks,
+/// nothing else has; and what stands between quotation marks by itself may be anything up to the
+/// second.
 fn group(operator: &str, quoted: bool) -> &'static str {
     if is_number(&key_of(operator)) {
         return r"(\d+|-|\?)";
@@ -362,7 +370,8 @@ fn is_number(key: &str) -> bool {
         || ["DURATION", "_BYTES_"].iter().any(|part| key.contains(part) && !key.contains('('))
 }
 
-/// The key for an operator: Istio's, else the operator as it is written. A limit of its length, `:20`, is no part of it.
+/// The key for an operator: Istio's, else the operator as it is written. A limit of its length,
+/// `:20`, is no part of it.
 fn key_of(operator: &str) -> String {
     let without_length = match operator.rsplit_once(':') {
         Some((operator, length)) if length.bytes().all(|byte| byte.is_ascii_digit()) => operator,

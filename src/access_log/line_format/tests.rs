@@ -90,7 +90,7 @@ fn a_malformed_format_is_refused() {
 
 #[test]
 fn a_plain_line_is_read_in_one_pass_as_any_line_is() {
-    let text = Text::compile(ISTIO_TEXT).expect("Istio's format is one");
+    let text = TextFormat::compile(ISTIO_TEXT).expect("Istio's format is one");
     let plain = TEXT.replace("/a b", "/a").replace("\\\"", "'");
     assert_eq!(text.plain(&plain), text.loose(&plain));
     assert!(text.plain(&plain).is_some_and(|values| values.len() == 24));

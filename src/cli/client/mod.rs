@@ -1,6 +1,5 @@
 //! `websockets-cli client`: its options, a file a group, and how it ends.
 
-mod failure;
 mod session;
 
 use std::io::{self, IsTerminal};
@@ -10,16 +9,22 @@ use session::{ExitStatusKind, ScriptArgs, SessionArgs, TerminalArgs};
 
 use super::connection::{ConnectionArgs, HttpArgs};
 use super::exit;
-use crate::client::{self, ClientConfig, Closed, ConnectError, Narrator, Outcome, RunError};
+use crate::client::{
+    self, ClientConfig, Closed, ConnectError, Outcome, Refusal, RunError, VerboseObserver, response_lines,
+};
 use crate::drain::EndSignal;
+use crate::escape::{Escaped, escape_line};
+
+/// How much of a refusal's body is shown: what names the culprit is at its beginning.
+const SHOWN_BODY_CHARACTERS: usize = 2000;
 
 /// Connects to a WebSocket server: a REPL on a terminal, a filter in a pipe.
 ///
-/// On a terminal, each line that you type is sent as a text message and what comes back is shown above the prompt;
-/// Ctrl-D or Ctrl-C closes the connection.
+/// On a terminal, each line that you type is sent as a text message and what comes back is shown
+/// above the prompt; Ctrl-D or Ctrl-C closes the connection.
 ///
-/// In a pipe, each line of standard input is sent as a text message, and each message that comes is a line on standard
-/// output, where nothing else is written.
+/// In a pipe, each line of standard input is sent as a text message, and each message that comes is
+/// a line on standard output, where nothing else is written.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -42,12 +47,13 @@ pub(super) struct Args {
     /// The server: `ws://HOST[:PORT][/PATH]` or `wss://…`.
     uri: String,
 
-    /// Send each message back unchanged until the server closes; reads no input and prints no message, and takes messages
-    /// of up to 64 MiB.
+    /// Send each message back unchanged until the server closes; reads no input and prints no
+    /// message, and takes messages of up to 64 MiB.
     #[arg(long, conflicts_with_all = ["texts", "binary", "frame_size", "replies", "expect", "output", "raw_output"])]
     echo: bool,
 
-    /// Say on standard error, or above the prompt, what happens: heads, TLS and HTTP/2 facts; twice: every frame, too.
+    /// Say on standard error, or above the prompt, what happens: heads, TLS and HTTP/2 facts;
+    /// twice: every frame, too.
     #[arg(short, long, action = clap::ArgAction::Count)]
     verbose: u8,
 
@@ -95,7 +101,7 @@ pub(super) fn run(args: Args) -> ExitCode {
         Ok(Outcome::OutputClosed) => exit::OK,
         Ok(Outcome::Signal(EndSignal::Interrupt)) => exit::INTERRUPTED,
         Err(RunError::Connect(error)) => {
-            let status = failure::report(&uri, &error);
+            let status = report_unconnected(&uri, &error);
             if compat { exit::FAILED } else { status }
         }
         Err(error @ RunError::Output(_)) => return exit::report(&error, None, exit::FAILED),
@@ -124,7 +130,7 @@ struct TimedOut;
 fn try_run(args: Args) -> Result<Outcome, RunError> {
     let uri = args.uri.parse().map_err(ConnectError::Uri)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let narrator = Narrator::default();
+    let narrator = VerboseObserver::default();
     let mut connect = args.connection.config(uri);
     connect.http = args.http.http();
     if args.verbose > 0 {
@@ -149,4 +155,35 @@ fn try_run(args: Args) -> Result<Outcome, RunError> {
     // Nobody waits for a name server or for a reader of standard output that never answers.
     runtime.shutdown_background();
     outcome
+}
+
+/// Prints the line that Python's client prints, and below it why and what to do. Returns the exit
+/// status.
+#[expect(clippy::print_stderr, reason = "its first line is the transcript's, which has no `error:`")]
+fn report_unconnected(uri: &str, error: &ConnectError) -> u8 {
+    eprintln!("Failed to connect to {}: {}.", Escaped(uri), Escaped(error));
+    if let ConnectError::Refused(refusal) | ConnectError::ProxyRefused { refusal, .. } = error {
+        for line in shown(refusal) {
+            eprintln!("{}", escape_line(format!("  {line}").trim_end()));
+        }
+    }
+    let meaning = error.meaning();
+    eprintln!("why: {}", Escaped(&meaning.why));
+    eprintln!("hint: {}", Escaped(&meaning.advice));
+    match error {
+        ConnectError::Uri(_) | ConnectError::Proxy(_) | ConnectError::Credentials(_) => exit::USAGE,
+        _ => exit::FAILED,
+    }
+}
+
+/// A refusal's head and body, a line each.
+fn shown(refusal: &Refusal) -> Vec<String> {
+    let mut lines = response_lines(&refusal.head);
+    let body = String::from_utf8_lossy(&refusal.body);
+    let body: String = body.trim().chars().take(SHOWN_BODY_CHARACTERS).collect();
+    if !body.is_empty() {
+        lines.push(String::new());
+        lines.extend(body.lines().map(str::to_owned));
+    }
+    lines
 }

@@ -1,4 +1,5 @@
-//! Options of the client about the session: how it talks to a person and to a script, and how it ends.
+//! Options of the client about the session: how it talks to a person and to a script, and how it
+//! ends.
 
 use std::num::NonZero;
 use std::path::PathBuf;
@@ -8,7 +9,7 @@ use clap::ValueEnum;
 use regex::Regex;
 
 use crate::cli::duration;
-use crate::client::{Format, Input, KeepaliveConfig, ScriptConfig, TerminalConfig};
+use crate::client::{Input, KeepaliveConfig, OutputFormat, ScriptConfig, TerminalConfig};
 
 /// What keeps the session going.
 #[derive(Debug, clap::Args)]
@@ -22,8 +23,8 @@ pub(super) struct SessionArgs {
     #[arg(long, value_name = "DURATION", default_value = "20s", value_parser = Limit::parse)]
     ping_timeout: Limit,
 
-    /// The longest message that is accepted, once it is decompressed; a longer one closes the session with 1009
-    /// [default: 1 MiB; with --echo 64 MiB].
+    /// The longest message that is accepted, once it is decompressed; a longer one closes the
+    /// session with 1009 [default: 1 MiB; with --echo 64 MiB].
     #[arg(long, value_name = "BYTES")]
     pub(super) max_message_size: Option<NonZero<usize>>,
 }
@@ -97,12 +98,13 @@ pub(super) struct ScriptArgs {
 
     /// Close when a message comes that this regular expression matches.
     ///
-    /// The exit status is 4 if none comes before `--timeout`, or, without one, in `--wait` after the end of the input and
-    /// after each message; 3 if the server closes before.
+    /// The exit status is 4 if none comes before `--timeout`, or, without one, in `--wait` after
+    /// the end of the input and after each message; 3 if the server closes before.
     #[arg(long, value_name = "PATTERN", allow_hyphen_values = true)]
     expect: Option<Regex>,
 
-    /// How long to wait at the end of the input for the next reply, as long as fewer came than were sent.
+    /// How long to wait at the end of the input for the next reply, as long as fewer came than were
+    /// sent.
     #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = duration::parse)]
     wait: Duration,
 
@@ -112,7 +114,7 @@ pub(super) struct ScriptArgs {
 
     /// How messages are written to standard output.
     #[arg(long, value_name = "FORM")]
-    output: Option<OutputForm>,
+    output: Option<ClientFormat>,
 
     /// Write the bytes of messages and nothing between them; not to a terminal.
     #[arg(long, conflicts_with = "output")]
@@ -124,10 +126,11 @@ pub(super) struct ScriptArgs {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum OutputForm {
+enum ClientFormat {
     /// Each as it is with a newline behind it, on a terminal escaped; binary as `(binary) HEX`.
     Text,
-    /// A JSON object a line, of messages and control frames in both directions: schemas/client-messages.schema.json.
+    /// A JSON object a line, of messages and control frames in both directions:
+    /// schemas/client-messages.schema.json.
     Jsonl,
 }
 
@@ -169,9 +172,9 @@ impl ScriptArgs {
             None => Input::Texts(self.texts),
         };
         let format = match self.output {
-            _ if self.raw_output => Format::Raw,
-            Some(OutputForm::Jsonl) => Format::Jsonl,
-            Some(OutputForm::Text) | None => Format::Lines,
+            _ if self.raw_output => OutputFormat::Raw,
+            Some(ClientFormat::Jsonl) => OutputFormat::Jsonl,
+            Some(ClientFormat::Text) | None => OutputFormat::Lines,
         };
         ScriptConfig { input, format, wait: self.wait, replies: self.replies, expect: self.expect }
     }

@@ -1,5 +1,5 @@
-//! What `explain` reads: files, standard input and lines themselves, a line of each in turn, so that the two lines of a
-//! session in two logs are never far apart.
+//! What `explain` reads: files, standard input and lines themselves, a line of each in turn, so
+//! that the two lines of a session in two logs are never far apart.
 
 use std::io;
 use std::path::Path;
@@ -48,7 +48,8 @@ impl Inputs {
         Ok(false)
     }
 
-    /// How many lines were skipped, as too long to be one of an access log, in what is read to its end.
+    /// How many lines were skipped, as too long to be one of an access log, in what is read to its
+    /// end.
     pub(super) fn too_long(&self) -> usize {
         self.too_long
     }

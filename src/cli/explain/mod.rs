@@ -16,17 +16,19 @@ use crate::access_log::explain::{
 use crate::access_log::{BySide, Joiner, LineFormat, MAX_WAITING, ParsedLine, Side};
 use crate::escape::{escape_line, to_json};
 use input::Inputs;
-use summary::Summary;
+use summary::LogSummary;
 use wrap::wrapped;
 
 /// The version of what `--output json` writes.
 const VERSION: u32 = 1;
 
-/// Says in words what access-log lines mean: who ended a session and how, whether that is normal, and what to change.
+/// Says in words what access-log lines mean: who ended a session and how, whether that is normal,
+/// and what to change.
 ///
-/// Lines are Istio's JSON or text; other output between them is skipped. Where the lines of both sidecars are there, each
-/// session is also explained as a whole; at most 100000 lines of each side wait for the other side. A line of more than
-/// 1 MiB is skipped. What is given up or skipped is counted and said.
+/// Lines are Istio's JSON or text; other output between them is skipped. Where the lines of both
+/// sidecars are there, each session is also explained as a whole; at most 100000 lines of each side
+/// wait for the other side. A line of more than 1 MiB is skipped. What is given up or skipped is
+/// counted and said.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Files, - for standard input, or lines themselves. [default: -]
@@ -42,16 +44,17 @@ pub(super) struct Args {
     summary: bool,
 
     /// How the answer is written.
-    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Output::Text)]
-    output: Output,
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = ExplainFormat::Text)]
+    output: ExplainFormat,
 
-    /// The format of the lines as Envoy has it, such as '%PROTOCOL% %DURATION%'. [default: Istio's JSON and text]
+    /// The format of the lines as Envoy has it, such as '%PROTOCOL% %DURATION%'.
+    /// [default: Istio's JSON and text]
     #[arg(long, value_name = "FORMAT", value_parser = LineFormat::compile)]
     log_format: Option<LineFormat>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Output {
+enum ExplainFormat {
     /// For people.
     Text,
     /// One JSON document with a version.
@@ -78,7 +81,7 @@ enum ExplainError {
 }
 
 /// What was found: a line, or both lines of a session.
-enum Found<'a> {
+enum LineOrSession<'a> {
     Line(&'a ParsedLine),
     Session(&'a ParsedLine, &'a ParsedLine),
 }
@@ -110,16 +113,18 @@ fn explained(args: Args, mut out: impl Write, width: Option<usize>) -> Result<()
     let format = args.log_format.unwrap_or_default();
     let input = Inputs::open(&args.inputs, &format)?;
     if args.summary {
-        let mut summary = Summary::default();
+        let mut summary = LogSummary::default();
         summary.too_long = each(input, &format, |found| {
             summary.count(&found);
             Ok(())
         })?;
         match args.output {
-            Output::Text => write!(out, "{}", fitting(summary.to_string()))?,
-            Output::Json => writeln!(out, "{}", to_json(&summary.json(VERSION)).map_err(io::Error::from)?)?,
+            ExplainFormat::Text => write!(out, "{}", fitting(summary.to_string()))?,
+            ExplainFormat::Json => {
+                writeln!(out, "{}", to_json(&summary.json(VERSION)).map_err(io::Error::from)?)?;
+            }
         }
-    } else if args.output == Output::Json {
+    } else if args.output == ExplainFormat::Json {
         let mut before = format!("{{\"version\":{VERSION},\"explanations\":[\n");
         let too_long = each(input, &format, |found| {
             write!(out, "{before}{}", to_json(&json(&found))?)?;
@@ -136,11 +141,12 @@ fn explained(args: Args, mut out: impl Write, width: Option<usize>) -> Result<()
     Ok(out.flush()?)
 }
 
-/// Calls `tell` with each line, and with both lines of a session once the second is there. How many lines were skipped.
+/// Calls `tell` with each line, and with both lines of a session once the second is there. How many
+/// lines were skipped.
 fn each(
     mut inputs: Inputs,
     format: &LineFormat,
-    mut tell: impl FnMut(Found<'_>) -> io::Result<()>,
+    mut tell: impl FnMut(LineOrSession<'_>) -> io::Result<()>,
 ) -> Result<usize, ExplainError> {
     let (mut lines, mut read, mut sessions) = (0_usize, 0_usize, 0_usize);
     let mut joiner = Joiner::default();
@@ -149,13 +155,13 @@ fn each(
         lines += 1;
         let Some(line) = format.read(&String::from_utf8_lossy(&buffer)) else { continue };
         read += 1;
-        tell(Found::Line(&line))?;
+        tell(LineOrSession::Line(&line))?;
         let Some(side) = side(&line) else { continue };
         let met = joiner.line(side, &line, ());
         if let Some(other) = met.and_then(|met| format.read(&met.text)) {
             sessions += 1;
             let BySide { client, server } = BySide::with(side, &line, &other);
-            tell(Found::Session(client, server))?;
+            tell(LineOrSession::Session(client, server))?;
         }
     }
     if read == 0 {
@@ -166,7 +172,7 @@ fn each(
     for BySide { client, server } in joiner.finish().by_connection {
         if let (Some(client), Some(server)) = (format.read(&client.text), format.read(&server.text)) {
             sessions += 1;
-            tell(Found::Session(&client, &server))?;
+            tell(LineOrSession::Session(&client, &server))?;
         }
     }
     if inputs.too_long() > 0 {
@@ -181,8 +187,8 @@ fn each(
     Ok(inputs.too_long())
 }
 
-/// Whose line it is, as far as the line shows it. That of a request that could not be decoded does not,
-/// but what it is of interest for is the client's line that it joins.
+/// Whose line it is, as far as the line shows it. That of a request that could not be decoded does
+/// not, but what it is of interest for is the client's line that it joins.
 fn side(line: &ParsedLine) -> Option<Side> {
     match Sidecar::of(line) {
         Sidecar::Client => Some(Side::Client),
@@ -191,28 +197,28 @@ fn side(line: &ParsedLine) -> Option<Side> {
     }
 }
 
-fn explanation(found: &Found<'_>) -> Explanation {
+fn explanation(found: &LineOrSession<'_>) -> Explanation {
     match found {
-        Found::Line(line) => explain(line),
-        Found::Session(client, server) => explain_session(client, server),
+        LineOrSession::Line(line) => explain(line),
+        LineOrSession::Session(client, server) => explain_session(client, server),
     }
 }
 
-fn particulars_of(found: &Found<'_>) -> Vec<String> {
+fn particulars_of(found: &LineOrSession<'_>) -> Vec<String> {
     match found {
-        Found::Line(line) => particulars(line),
-        Found::Session(client, server) => session_particulars(client, server),
+        LineOrSession::Line(line) => particulars(line),
+        LineOrSession::Session(client, server) => session_particulars(client, server),
     }
 }
 
 /// What was found, in one line.
-fn words(found: &Found<'_>, verbose: bool) -> String {
+fn words(found: &LineOrSession<'_>, verbose: bool) -> String {
     let explanation = explanation(found);
     let paragraph = || explanation.paragraph(&particulars_of(found));
     let words = match found {
-        Found::Line(_) if verbose => paragraph(),
-        Found::Line(_) => explanation.to_string(),
-        Found::Session(client, _) => {
+        LineOrSession::Line(_) if verbose => paragraph(),
+        LineOrSession::Line(_) => explanation.to_string(),
+        LineOrSession::Session(client, _) => {
             let id = client.text_of("request_id").unwrap_or("without a request id");
             if verbose {
                 format!("session {id}, both sides: {}", paragraph())
@@ -224,15 +230,15 @@ fn words(found: &Found<'_>, verbose: bool) -> String {
     escape_line(&words).into_owned()
 }
 
-fn json(found: &Found<'_>) -> serde_json::Value {
+fn json(found: &LineOrSession<'_>) -> serde_json::Value {
     let explanation = explanation(found);
     let (kind, request_id) = match found {
-        Found::Line(line) => ("line", line.text_of("request_id")),
-        Found::Session(client, _) => ("session", client.text_of("request_id")),
+        LineOrSession::Line(line) => ("line", line.text_of("request_id")),
+        LineOrSession::Session(client, _) => ("session", client.text_of("request_id")),
     };
     let lines: Vec<&str> = match found {
-        Found::Line(line) => vec![line.text()],
-        Found::Session(client, server) => vec![client.text(), server.text()],
+        LineOrSession::Line(line) => vec![line.text()],
+        LineOrSession::Session(client, server) => vec![client.text(), server.text()],
     };
     let mut told = serde_json::json!(explanation);
     told["particulars"] = particulars_of(found).into();

@@ -1,9 +1,10 @@
-//! A whole log in numbers: how many lines of each protocol, code and flag, and which ways of ending are worth a look.
+//! A whole log in numbers: how many lines of each protocol, code and flag, and which ways of ending
+//! are worth a look.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::{Found, explanation};
+use super::{LineOrSession, explanation};
 use crate::access_log::ParsedLine;
 use crate::access_log::explain::{Explanation, Health, explain, flag_meaning};
 use crate::escape::{Escaped, escape_line};
@@ -12,7 +13,7 @@ use crate::escape::{Escaped, escape_line};
 const BAR: usize = 40;
 
 #[derive(Debug, Default)]
-pub(super) struct Summary {
+pub(super) struct LogSummary {
     lines: usize,
     /// Lines that were skipped.
     pub(super) too_long: usize,
@@ -32,12 +33,12 @@ struct Worth {
     request_id: Option<String>,
 }
 
-impl Summary {
-    pub(super) fn count(&mut self, found: &Found<'_>) {
+impl LogSummary {
+    pub(super) fn count(&mut self, found: &LineOrSession<'_>) {
         let explanation = explanation(found);
         let line = match found {
-            Found::Line(line) => line,
-            Found::Session(client, server) => {
+            LineOrSession::Line(line) => line,
+            LineOrSession::Session(client, server) => {
                 // The session stands for its two lines.
                 self.take_back(client);
                 self.take_back(server);
@@ -117,7 +118,7 @@ fn add(counts: &mut BTreeMap<String, usize>, what: &str) {
     }
 }
 
-impl fmt::Display for Summary {
+impl fmt::Display for LogSummary {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(out, "{} {}", self.lines, if self.lines == 1 { "line" } else { "lines" })?;
         if self.too_long > 0 {
@@ -152,13 +153,13 @@ impl fmt::Display for Summary {
 
 /// A bar for each count, the largest as wide as bars get, none that counts something empty.
 fn chart(out: &mut fmt::Formatter<'_>, counts: &BTreeMap<String, usize>) -> fmt::Result {
-    let most = counts.values().copied().max().unwrap_or(1).max(1);
-    let digits = most.to_string().len();
+    let max = counts.values().copied().max().unwrap_or(1).max(1);
+    let digits = max.to_string().len();
     let mut sorted: Vec<_> = counts.iter().map(|(name, count)| (escape_line(name), count)).collect();
     let width = sorted.iter().map(|(name, _)| name.chars().count()).max().unwrap_or_default();
     sorted.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
     for (name, count) in sorted {
-        let bar = "█".repeat((count * BAR).div_ceil(most));
+        let bar = "█".repeat((count * BAR).div_ceil(max));
         writeln!(out, "  {name:width$}  {count:digits$}  {bar}")?;
     }
     Ok(())

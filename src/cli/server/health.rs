@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::ExitCode;
 
-use super::{Args, TlsArgs};
+use super::{Args, ServerTlsArgs};
 use crate::cli::exit;
 use crate::server::health;
 use crate::tls::CredentialsError;
@@ -25,8 +25,9 @@ pub(super) fn run(args: Args) -> ExitCode {
     }
 }
 
-/// A client of our own server: it need not verify whom it asks, and shows the server's certificate where one is asked for.
-fn client(tls: TlsArgs) -> Result<Option<Client>, CredentialsError> {
+/// A client of our own server: it need not verify whom it asks, and shows the server's certificate
+/// where one is asked for.
+fn client(tls: ServerTlsArgs) -> Result<Option<Client>, CredentialsError> {
     let Some(certificate) = tls.cert else { return Ok(None) };
     let options =
         ClientOptions { certificate: Some(certificate), key: tls.key, insecure: true, ..Default::default() };

@@ -15,27 +15,30 @@ use super::connection::parse_token;
 use super::{allocator, duration, exit};
 use crate::drain::{Drain, EndSignals};
 use crate::net;
-use crate::server::{CloseAfter, Config, Ping, Pod, ServeError, Server};
+use crate::server::{CloseAfter, Config, Ping, PodIdentity, ServeError, Server};
 use crate::signals::Survived;
 use crate::tls::server::ServerOptions;
 use crate::tls::{self, CredentialsError};
 
 /// Runs a WebSocket echo server: text and binary messages come back as they are.
 ///
-/// Every path takes WebSocket sessions, over HTTP/1.1 and over HTTP/2 (extended CONNECT), with --cert over TLS. On the same port GET answers /healthz (200), /readyz (200, and 503 while it drains),
-/// /metrics (for Prometheus) and /info (what the server saw of the request, as JSON; the pod's name and node from the
-/// environment's `POD_NAME`, `POD_NAMESPACE` and `NODE_NAME`).
+/// Every path takes WebSocket sessions, over HTTP/1.1 and over HTTP/2 (extended CONNECT), with
+/// --cert over TLS. On the same port GET answers /healthz (200), /readyz (200, and 503 while it
+/// drains), /metrics (for Prometheus) and /info (what the server saw of the request, as JSON; the
+/// pod's name and node from the environment's `POD_NAME`, `POD_NAMESPACE` and `NODE_NAME`).
 ///
-/// SIGTERM or SIGINT drains it: it is not ready any more, refuses new sessions with 503, answers what has come, closes all
-/// sessions with 1001, and ends with status 0. A second signal ends it at once. SIGHUP and SIGUSR1 are ignored, with a warning.
+/// SIGTERM or SIGINT drains it: it is not ready any more, refuses new sessions with 503, answers
+/// what has come, closes all sessions with 1001, and ends with status 0. A second signal ends it at
+/// once. SIGHUP and SIGUSR1 are ignored, with a warning.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Where to listen; port 0 lets the system choose one.
     #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:8080")]
     listen: SocketAddr,
 
-    /// Asks the server that listens there whether it is healthy (GET /healthz), and ends with 0 if it is, with 1 if not; a
-    /// container's health check, with the --listen and --cert of the server.
+    /// Asks the server that listens there whether it is healthy (GET /healthz), and ends with 0 if
+    /// it is, with 1 if not; a container's health check, with the --listen and --cert of the
+    /// server.
     #[arg(long)]
     health: bool,
 
@@ -51,13 +54,13 @@ pub(super) struct Args {
     #[arg(long = "subprotocol", value_name = "NAME", value_parser = parse_subprotocol)]
     subprotocols: Vec<HeaderValue>,
 
-    /// Takes sessions from this origin, such as `https://example.com`, and refuses browsers that come from others with 403;
-    /// repeatable. What sends no Origin is no browser and is taken.
+    /// Takes sessions from this origin, such as `https://example.com`, and refuses browsers that
+    /// come from others with 403; repeatable. What sends no Origin is no browser and is taken.
     #[arg(long = "origin", value_name = "ORIGIN", value_parser = parse_origin)]
     origins: Vec<HeaderValue>,
 
     #[command(flatten, next_help_heading = "TLS")]
-    tls: TlsArgs,
+    tls: ServerTlsArgs,
 
     #[command(flatten, next_help_heading = "Limits")]
     limits: Limits,
@@ -70,8 +73,9 @@ pub(super) struct Args {
 }
 
 #[derive(Debug, clap::Args)]
-struct TlsArgs {
-    /// The server's certificate, in PEM, followed by any intermediate ones: with it the port speaks TLS and nothing else.
+struct ServerTlsArgs {
+    /// The server's certificate, in PEM, followed by any intermediate ones: with it the port speaks
+    /// TLS and nothing else.
     #[arg(long, value_name = "FILE", requires = "key")]
     cert: Option<PathBuf>,
 
@@ -94,14 +98,15 @@ struct Limits {
     #[arg(long, value_name = "BYTES", default_value_t = Config::MAX_MESSAGE_SIZE)]
     max_message_size: usize,
 
-    /// The longest frame that is taken, in bytes, compressed as it comes; a longer one is closed with 1009 [default: as long as
-    /// a message makes it].
+    /// The longest frame that is taken, in bytes, compressed as it comes; a longer one is closed
+    /// with 1009 [default: as long as a message makes it].
     #[arg(long, value_name = "BYTES")]
     max_frame_size: Option<NonZeroUsize>,
 
-    /// How many bytes of messages all sessions may hold together: messages that have come in part, and answers that clients do
-    /// not take. At the bound new sessions get 503, and a message longer than 16 KiB is not read on until there is room; a
-    /// session that holds memory then and does not move for 5 s is ended (1013). A longer message is closed with 1009.
+    /// How many bytes of messages all sessions may hold together: messages that have come in part,
+    /// and answers that clients do not take. At the bound new sessions get 503, and a message
+    /// longer than 16 KiB is not read on until there is room; a session that holds memory then and
+    /// does not move for 5 s is ended (1013). A longer message is closed with 1009.
     #[arg(long, value_name = "BYTES", default_value_t = Config::MAX_BUFFERED_BYTES)]
     max_buffered_bytes: usize,
 
@@ -130,7 +135,8 @@ struct Limits {
 
 #[derive(Debug, clap::Args)]
 struct Misbehaviour {
-    /// How long to wait before each answer, such as 300ms; the delay of a session holds up no other.
+    /// How long to wait before each answer, such as 300ms; the delay of a session holds up no
+    /// other.
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     delay: Option<Duration>,
 
@@ -138,11 +144,13 @@ struct Misbehaviour {
     #[arg(long, value_name = "STATUS", value_parser = parse_status)]
     reject: Option<StatusCode>,
 
-    /// Closes each session after N answers, with this code [default: 1000]; 1005 is a Close without a code, 1006 none at all.
+    /// Closes each session after N answers, with this code [default: 1000]; 1005 is a Close without
+    /// a code, 1006 none at all.
     #[arg(long, value_name = "N[:CODE]", value_parser = parse_close_after)]
     close_after: Option<CloseAfter>,
 
-    /// Answers GET /inemuri by being unresponsive for 10 s, and GET /seppuku by ending with status 69.
+    /// Answers GET /inemuri by being unresponsive for 10 s, and GET /seppuku by ending with status
+    /// 69.
     #[arg(long)]
     enable_test_routes: bool,
 }
@@ -188,7 +196,7 @@ fn parse_close_after(text: &str) -> Result<CloseAfter, String> {
     Ok(CloseAfter { messages, code })
 }
 
-impl TlsArgs {
+impl ServerTlsArgs {
     fn load(self) -> Result<Option<tls::server::Server>, CredentialsError> {
         let (Some(certificate), Some(key)) = (self.cert, self.key) else { return Ok(None) };
         tls::server::Server::load(&ServerOptions { certificate, key, client_ca: self.client_ca }).map(Some)
@@ -216,7 +224,7 @@ impl Args {
             reject: misbehaviour.reject,
             close_after: misbehaviour.close_after,
             test_routes: misbehaviour.enable_test_routes,
-            pod: Pod { name: pod.pod_name, namespace: pod.pod_namespace, node: pod.node_name },
+            pod: PodIdentity { name: pod.pod_name, namespace: pod.pod_namespace, node: pod.node_name },
         })
     }
 }

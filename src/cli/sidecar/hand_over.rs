@@ -1,8 +1,10 @@
-//! From the image of the program that has read the command line and the documents to one that has not, in the same process.
+//! From the image of the program that has read the command line and the documents to one that has
+//! not, in the same process.
 //!
-//! A sidecar serves for as long as its pod lives, on a small budget of memory. What parses options and YAML is most of the
-//! program's code, is needed for a moment, and would stay mapped for all that time. So the program is started anew
-//! (`execve`: same process, arguments, standard streams and signals to come), with what was made of them.
+//! A sidecar serves for as long as its pod lives, on a small budget of memory. What parses options
+//! and YAML is most of the program's code, is needed for a moment, and would stay mapped for all
+//! that time. So the program is started anew (`execve`: same process, arguments, standard streams
+//! and signals to come), with what was made of them.
 //!
 //! That is also when glibc is told how its allocator is to give memory back ([`allocator`]).
 
@@ -26,8 +28,8 @@ struct HandedOver<P> {
     prepared: P,
 }
 
-/// Starts the program anew. Returns only if that cannot be done: there is no way to the program any more, or too much is
-/// to be handed over (Linux takes 128 KiB). Then this image can serve as well.
+/// Starts the program anew. Returns only if that cannot be done: there is no way to the program any
+/// more, or too much is to be handed over (Linux takes 128 KiB). Then this image can serve as well.
 pub(super) fn to_new_image(prepared: &Prepared) -> io::Error {
     let start = || {
         let program = std::env::current_exe()?;

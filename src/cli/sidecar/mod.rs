@@ -25,8 +25,9 @@ use crate::tls::{MutualTls, PemFiles};
 
 /// Runs one Envoy-like sidecar proxy of a pair.
 ///
-/// It takes its configuration from the very documents that a cluster takes, turns WebSocket upgrades into extended
-/// CONNECT and back (RFC 8441) where they say so, and writes Istio's access log.
+/// It takes its configuration from the very documents that a cluster takes, turns WebSocket
+/// upgrades into extended CONNECT and back (RFC 8441) where they say so, and writes Istio's access
+/// log.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(subcommand)]
@@ -45,7 +46,8 @@ enum DirectionArgs {
 struct OutboundArgs {
     #[command(flatten)]
     common: CommonArgs,
-    /// The original destination that `PassthroughCluster` stands for; without it such a request gets 503 `UH`
+    /// The original destination that `PassthroughCluster` stands for; without it such a request
+    /// gets 503 `UH`
     #[arg(long, value_name = "ADDR")]
     passthrough: Option<SocketAddr>,
     /// What a request to a host of no Service meets
@@ -60,11 +62,12 @@ struct InboundArgs {
     /// The source address towards the application; where it cannot be bound the system chooses
     #[arg(long, value_name = "IP", default_value = "127.0.0.6")]
     bind_source: IpAddr,
-    /// Adds a `sec-websocket-key` to an extended CONNECT for a WebSocket that has none, as a browser's has none
+    /// Adds a `sec-websocket-key` to an extended CONNECT for a WebSocket that has none, as a
+    /// browser's has none
     ///
-    /// An application behind it that speaks HTTP/1.1 needs one. Its `sec-websocket-accept` is checked and not passed on; a
-    /// wrong or missing one is answered with 502 and logged as `UPE`. Without this option the request is passed on as it
-    /// is, as Envoy does.
+    /// An application behind it that speaks HTTP/1.1 needs one. Its `sec-websocket-accept` is
+    /// checked and not passed on; a wrong or missing one is answered with 502 and logged as `UPE`.
+    /// Without this option the request is passed on as it is, as Envoy does.
     #[arg(long)]
     mint_websocket_key: bool,
 }
@@ -73,7 +76,8 @@ struct InboundArgs {
 struct CommonArgs {
     /// Where to accept connections; port 0 lets the system choose
     ///
-    /// outbound: stands for the Service's address and port; inbound: for the pod's address and target port.
+    /// outbound: stands for the Service's address and port; inbound: for the pod's address and
+    /// target port.
     #[arg(long, value_name = "ADDR")]
     listen: SocketAddr,
     /// Where the one upstream host is
@@ -81,15 +85,18 @@ struct CommonArgs {
     /// outbound: the server's sidecar; inbound: the application.
     #[arg(long, value_name = "ADDR")]
     endpoint: SocketAddr,
-    /// Kubernetes and Istio documents: a YAML file, a folder of them, or `-`; repeatable [default: the guide's own]
+    /// Kubernetes and Istio documents: a YAML file, a folder of them, or `-`; repeatable
+    /// [default: the guide's own]
     #[arg(short, long, value_name = "PATH")]
     filename: Vec<PathBuf>,
     /// The mesh's own configuration: Istio's `MeshConfig`, or the `ConfigMap` that holds it
     ///
-    /// Its `h2UpgradePolicy` applies where no DestinationRule says anything else; it decides in a client's sidecar alone.
+    /// Its `h2UpgradePolicy` applies where no DestinationRule says anything else; it decides in a
+    /// client's sidecar alone.
     #[arg(long, value_name = "FILE")]
     mesh_config: Option<PathBuf>,
-    /// The Deployment whose pod this proxy belongs to: gives namespace and labels, for workload selectors
+    /// The Deployment whose pod this proxy belongs to: gives namespace and labels, for workload
+    /// selectors
     #[arg(long, value_name = "NAME")]
     workload: Option<String>,
     /// The Istio version that an `EnvoyFilter`'s `proxyVersion` is matched against
@@ -106,7 +113,8 @@ struct CommonArgs {
     /// Where to serve Envoy's admin endpoints; `/help` there lists them [default: nowhere]
     #[arg(long, value_name = "ADDR")]
     admin: Option<SocketAddr>,
-    /// Worker threads, each with its own listener socket, runtime and upstream connections [default: the cores]
+    /// Worker threads, each with its own listener socket, runtime and upstream connections
+    /// [default: the cores]
     #[arg(long, value_name = "N")]
     concurrency: Option<NonZeroUsize>,
     /// How long a graceful drain takes before the listener closes
@@ -284,8 +292,8 @@ pub(super) fn run_prepared(Prepared { mut config, mutual_tls }: Prepared) -> Exi
     }
 }
 
-/// Serves until SIGTERM or SIGINT, which end it at once, as they end Envoy. SIGUSR1 has the access log opened again, and
-/// SIGHUP is ignored.
+/// Serves until SIGTERM or SIGINT, which end it at once, as they end Envoy. SIGUSR1 has the access
+/// log opened again, and SIGHUP is ignored.
 #[tokio::main(flavor = "current_thread")]
 async fn serve(sidecar: Sidecar) -> std::io::Result<()> {
     let mut signals = EndSignals::install()?;

@@ -8,29 +8,29 @@ use std::time::Duration;
 use super::play::played;
 use super::reports::Reports;
 use super::signals::{block_on, until_signal};
-use super::{Failure, exit, kubernetes};
+use super::{NoVerdict, exit, kubernetes};
 use crate::escape::escape_line;
 use crate::mesh::Documents;
-use crate::verify::{Change, KubernetesConfig, LiveMesh, Plan, Request, Targets, VerifyError};
+use crate::verify::{Change, KubernetesConfig, LiveMesh, Plan, PlanRequest, Targets, VerifyError};
 
 /// What is asked for: a run whose documents are those that the user brought.
 pub(super) struct ClusterJob {
-    pub(super) request: Request,
+    pub(super) request: PlanRequest,
     pub(super) args: kubernetes::Args,
 }
 
-/// Prepares the cluster as far as that is asked for, runs what its documents stand for, and cleans up; a
-/// signal ends the first two, another one the last.
+/// Prepares the cluster as far as that is asked for, runs what its documents stand for, and cleans
+/// up; a signal ends the first two, another one the last.
 pub(super) fn run(
     ClusterJob { mut request, args }: ClusterJob,
     reports: Reports,
-) -> Result<ExitCode, Failure> {
+) -> Result<ExitCode, NoVerdict> {
     block_on(async |mut signals| {
-        let cluster = Cluster::connect(args, request.documents.take()).await?;
+        let cluster = LiveCluster::connect(args, request.documents.take()).await?;
         let verified = async {
             let Some(documents) = cluster.prepare().await? else { return Ok(ExitCode::from(exit::OK)) };
             let targets = Targets::Kubernetes(cluster.mesh());
-            let plan = Plan::new(Request { documents: Some(documents), targets, ..request })?;
+            let plan = Plan::new(PlanRequest { documents: Some(documents), targets, ..request })?;
             played(plan, reports).await
         };
         let verified = until_signal(&mut signals, verified).await;
@@ -45,13 +45,13 @@ pub(super) fn run(
 }
 
 /// A cluster, and what is to be done with it.
-struct Cluster {
+struct LiveCluster {
     mesh: Arc<LiveMesh>,
     args: kubernetes::Args,
     brought: Option<Documents>,
 }
 
-impl Cluster {
+impl LiveCluster {
     /// Finds the cluster, for these documents of the user's.
     async fn connect(args: kubernetes::Args, brought: Option<Documents>) -> Result<Self, VerifyError> {
         let config = KubernetesConfig {

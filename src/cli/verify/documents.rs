@@ -9,11 +9,12 @@ use crate::verify::VerifyError;
 #[derive(Debug, clap::Args)]
 #[group(skip)]
 pub(super) struct Args {
-    /// Mesh documents instead of the built-in ones: YAML files or folders of them, - for standard input; repeatable.
+    /// Mesh documents instead of the built-in ones: YAML files or folders of them, - for standard
+    /// input; repeatable.
     ///
-    /// Without --scenario, what the documents stand for is run: http2 if they upgrade, else http1, and the scenarios that
-    /// do not depend on it. A Service or Deployment that they lack is the built-in one; a DestinationRule and an
-    /// EnvoyFilter never are.
+    /// Without --scenario, what the documents stand for is run: http2 if they upgrade, else http1,
+    /// and the scenarios that do not depend on it. A Service or Deployment that they lack is the
+    /// built-in one; a DestinationRule and an EnvoyFilter never are.
     #[arg(short, long, value_name = "PATH", num_args = 1.., group = "documents")]
     filename: Vec<PathBuf>,
 
@@ -23,8 +24,8 @@ pub(super) struct Args {
     #[arg(long, value_name = "FILE", requires = "filename")]
     mesh_config: Option<PathBuf>,
 
-    /// The Service that the sessions go to. [default: the one that the DestinationRule's host names, else
-    /// websockets-server]
+    /// The Service that the sessions go to.
+    /// [default: the one that the DestinationRule's host names, else websockets-server]
     #[arg(long, value_name = "NAME", requires = "documents")]
     pub(super) service: Option<String>,
 
@@ -39,8 +40,8 @@ impl Args {
         Ok(mesh_config::load(self.mesh_config.as_deref())?)
     }
 
-    /// The documents, if any are named. What will go wrong with them is shown first, then a warning for
-    /// each thing in them that cannot be honoured here; neither is an end.
+    /// The documents, if any are named. What will go wrong with them is shown first, then a warning
+    /// for each thing in them that cannot be honoured here; neither is an end.
     pub(super) fn load(&self, mesh: &MeshDefaults) -> Result<Option<Documents>, VerifyError> {
         if self.filename.is_empty() {
             return Ok(None);

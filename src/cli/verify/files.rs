@@ -5,13 +5,13 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use super::{Failure, exit};
+use super::{NoVerdict, exit};
 use crate::escape::Escaped;
 use crate::verify::{EXAMPLE, report, scenario_schema};
 
 /// What verify does beside verifying.
 #[derive(Debug, clap::Subcommand)]
-pub(super) enum Command {
+pub(super) enum FilesCommand {
     /// Write a commented example of a scenario, which runs as it is. Nothing is overwritten.
     Init {
         /// The file to write, for --scenario.
@@ -21,14 +21,14 @@ pub(super) enum Command {
     /// Print the JSON schema of a format.
     Schema {
         /// The format.
-        #[arg(value_enum, default_value_t = Format::Scenario)]
-        format: Format,
+        #[arg(value_enum, default_value_t = SchemaFormat::Scenario)]
+        format: SchemaFormat,
     },
 }
 
 /// A format with a schema.
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
-pub(super) enum Format {
+pub(super) enum SchemaFormat {
     /// Scenarios, which --scenario takes.
     Scenario,
     /// What --report json writes.
@@ -51,13 +51,13 @@ impl WriteError {
     }
 }
 
-pub(super) fn run(command: &Command) -> Result<ExitCode, Failure> {
+pub(super) fn run(command: &FilesCommand) -> Result<ExitCode, NoVerdict> {
     match command {
-        Command::Init { file } => init(file)?,
-        Command::Schema { format } => match print_schema(*format) {
+        FilesCommand::Init { file } => init(file)?,
+        FilesCommand::Schema { format } => match print_schema(*format) {
             // Who closed the pipe has read enough.
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-                return Err(Failure::System(exit::unwritten(&error)));
+                return Err(NoVerdict::System(exit::unwritten(&error)));
             }
             _ => {}
         },
@@ -75,10 +75,10 @@ fn init(path: &Path) -> Result<(), WriteError> {
     Ok(())
 }
 
-fn print_schema(format: Format) -> io::Result<()> {
+fn print_schema(format: SchemaFormat) -> io::Result<()> {
     let schema = match format {
-        Format::Scenario => scenario_schema(),
-        Format::Report => report::schema(),
+        SchemaFormat::Scenario => scenario_schema(),
+        SchemaFormat::Report => report::schema(),
     };
     let mut out = io::stdout().lock();
     writeln!(out, "{:#}", schema.as_value())?;

@@ -1,5 +1,5 @@
-//! The options of `websockets-cli verify --kubernetes`, which a program without the feature `kubernetes`
-//! has too, so that it can say what is missing. The module `cluster` acts on them.
+//! The options of `websockets-cli verify --kubernetes`, which a program without the feature
+//! `kubernetes` has too, so that it can say what is missing. The module `cluster` acts on them.
 
 use std::path::PathBuf;
 
@@ -10,10 +10,12 @@ use std::path::PathBuf;
 #[group(id = "cluster")]
 #[command(group = clap::ArgGroup::new("change").multiple(true))]
 pub(super) struct Args {
-    /// Verify the mesh in a Kubernetes cluster: sessions from the client's pod, judged by both istio-proxy logs.
+    /// Verify the mesh in a Kubernetes cluster: sessions from the client's pod, judged by both
+    /// istio-proxy logs.
     ///
-    /// The Service and the Deployments are those that -f would take, with the documents that are in the cluster; documents
-    /// that -f names have to be there. Nothing in the cluster is changed without --apply.
+    /// The Service and the Deployments are those that -f would take, with the documents that are in
+    /// the cluster; documents that -f names have to be there. Nothing in the cluster is changed
+    /// without --apply.
     #[arg(long, group = "documents", conflicts_with_all = ["envoy", "compare", "mesh_config"])]
     kubernetes: bool,
 

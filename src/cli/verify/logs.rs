@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::reports::{Reports, unreported};
-use super::{Failure, ScenarioArgs, exit};
+use super::{NoVerdict, ScenarioArgs, exit};
 use crate::access_log::{BySide, LineFormat, MAX_WAITING, Side};
 use crate::escape::{Escaped, escape_line};
 use crate::verify::{Expectation, LinePlace, LogsConfig, LogsOutcome, Summary, VerifyEvent, judge_logs};
@@ -19,24 +19,28 @@ const MAX_NAMED: usize = 10;
 pub(super) struct Args {
     /// Judge an access log that a proxy wrote, and start nothing; FILE may be -; repeatable.
     ///
-    /// Of the client's sidecar client=FILE, of the server's server=FILE. Lines are joined by request id, a line without one
-    /// by the connection between the sidecars. Exit status 0 when all expectations hold for every joined session, 1 when
-    /// one does not, 2 when there was nothing to judge.
+    /// Of the client's sidecar client=FILE, of the server's server=FILE. Lines are joined by
+    /// request id, a line without one by the connection between the sidecars. Exit status 0 when
+    /// all expectations hold for every joined session, 1 when one does not, 2 when there was
+    /// nothing to judge.
     ///
-    /// At most 100000 lines of each side wait for their other side; of more the oldest go. A line of more than 1 MiB is
-    /// skipped. Both are counted and said, and where a session may have been missed so, the exit status is 2 instead of 0.
+    /// At most 100000 lines of each side wait for their other side; of more the oldest go. A line
+    /// of more than 1 MiB is skipped. Both are counted and said, and where a session may have been
+    /// missed so, the exit status is 2 instead of 0.
     #[arg(long = "log", value_name = "SIDE=FILE", value_parser = log,
         conflicts_with_all = ["filename", "envoy", "compare", "kubernetes", "keep"])]
     logs: Vec<(Side, PathBuf)>,
 
     /// What is expected of every session of the logs, as 'server.protocol == HTTP/2'; repeatable.
     ///
-    /// Operators are == != =~ !~ > >= < <=, one of A, B and in A..B or in 10.0.0.0/8; values null, numbers, texts, and
-    /// fields of the other side, as 'client.authority == server.authority'. Without it, what --scenario expects.
+    /// Operators are == != =~ !~ > >= < <=, one of A, B and in A..B or in 10.0.0.0/8; values null,
+    /// numbers, texts, and fields of the other side, as 'client.authority == server.authority'.
+    /// Without it, what --scenario expects.
     #[arg(long = "expect", value_name = "EXPRESSION", requires = "logs")]
     expectations: Vec<Expectation>,
 
-    /// The format of the logs as Envoy has it, such as '%PROTOCOL% %DURATION%'. [default: Istio's JSON and text]
+    /// The format of the logs as Envoy has it, such as '%PROTOCOL% %DURATION%'.
+    /// [default: Istio's JSON and text]
     #[arg(long, value_name = "FORMAT", requires = "logs", value_parser = LineFormat::compile)]
     log_format: Option<LineFormat>,
 }
@@ -55,12 +59,12 @@ impl Args {
         !self.logs.is_empty()
     }
 
-    /// What is to be judged: by the expectations that were typed, and by those of the scenarios that are
-    /// named.
-    pub(super) fn config(self, scenarios: &ScenarioArgs) -> Result<LogsConfig, Failure> {
+    /// What is to be judged: by the expectations that were typed, and by those of the scenarios
+    /// that are named.
+    pub(super) fn config(self, scenarios: &ScenarioArgs) -> Result<LogsConfig, NoVerdict> {
         let chosen = if scenarios.scenarios.is_empty() { Vec::new() } else { scenarios.select()? };
         if self.expectations.is_empty() && chosen.is_empty() {
-            return Err(Failure::NothingExpected);
+            return Err(NoVerdict::NothingExpected);
         }
         let names: Vec<&str> = chosen.iter().map(|scenario| scenario.name.as_str()).collect();
         let mut files = BySide::default();
@@ -83,7 +87,7 @@ impl Args {
     }
 }
 
-pub(super) fn run(config: &LogsConfig, mut reports: Reports) -> Result<ExitCode, Failure> {
+pub(super) fn run(config: &LogsConfig, mut reports: Reports) -> Result<ExitCode, NoVerdict> {
     let outcome = judge_logs(config)?;
     let holds = outcome.verdict.holds();
     if outcome.sessions > 0 {
@@ -100,11 +104,11 @@ pub(super) fn run(config: &LogsConfig, mut reports: Reports) -> Result<ExitCode,
     match tell(&outcome, &mut talk) {
         // Who closed the pipe has read enough.
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(unreported(&error)),
-        _ if outcome.is_empty() => Err(Failure::NothingJudged {
+        _ if outcome.is_empty() => Err(NoVerdict::NothingJudged {
             other_lines: outcome.other_lines,
             unmatched: outcome.unmatched.len(),
         }),
-        _ if holds && outcome.may_lack_sessions() => Err(Failure::SessionsMissed),
+        _ if holds && outcome.may_lack_sessions() => Err(NoVerdict::SessionsMissed),
         _ => Ok(exit::verdict(holds)),
     }
 }

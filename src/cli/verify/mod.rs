@@ -1,15 +1,15 @@
-//! `websockets-cli verify`: five programs behind one command. [`files`] writes what somebody needs who
-//! writes a scenario, [`list`] lists the scenarios; [`logs`], [`play`] and [`cluster`] judge sessions,
-//! each once everything that was typed is known to be right and the reports are open.
+//! `websockets-cli verify`: five programs behind one command. [`files`] writes what somebody needs
+//! who writes a scenario, [`list`] lists the scenarios; [`logs`], [`play`] and [`cluster`] judge
+//! sessions, each once everything that was typed is known to be right and the reports are open.
 
 #[cfg(feature = "kubernetes")]
 mod cluster;
 mod documents;
-mod failure;
 mod files;
 mod kubernetes;
 mod list;
 mod logs;
+mod no_verdict;
 mod play;
 mod reports;
 mod signals;
@@ -19,31 +19,34 @@ use std::process::ExitCode;
 
 #[cfg(feature = "kubernetes")]
 use self::cluster::ClusterJob;
-use self::failure::Failure;
-use self::reports::Report;
+use self::no_verdict::NoVerdict;
+use self::reports::ReportArg;
 use super::{exit, lint, mesh_config};
-use crate::verify::{LogsConfig, Plan, Request, Scenario, VerifyError, select};
+use crate::verify::{LogsConfig, Plan, PlanRequest, Scenario, VerifyError, select};
 
 /// Drives sessions through a pair of sidecars and judges their access logs.
 ///
-/// The echo server, the server's sidecar and the client's sidecar run in this process, on loopback and on ports of the
-/// system's choice. One verdict a scenario; exit status 0 when all hold, 1 when one does not.
+/// The echo server, the server's sidecar and the client's sidecar run in this process, on loopback
+/// and on ports of the system's choice. One verdict a scenario; exit status 0 when all hold, 1 when
+/// one does not.
 // A cluster has documents of its own.
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true, group = clap::ArgGroup::new("documents").multiple(true))]
 pub(super) struct Args {
     #[command(subcommand)]
-    command: Option<files::Command>,
+    command: Option<files::FilesCommand>,
 
     #[command(flatten)]
     scenarios: ScenarioArgs,
 
-    /// Report in another form too: junit=PATH, json=PATH, or github for annotations and a summary; repeatable.
+    /// Report in another form too: junit=PATH, json=PATH, or github for annotations and a summary;
+    /// repeatable.
     ///
-    /// PATH may be - for standard output; what is for people is then on standard error. Under GitHub Actions
-    /// (`GITHUB_ACTIONS=true`) its report is on by itself. `verify schema report` prints the JSON schema of json.
+    /// PATH may be - for standard output; what is for people is then on standard error. Under
+    /// GitHub Actions (`GITHUB_ACTIONS=true`) its report is on by itself. `verify schema report`
+    /// prints the JSON schema of json.
     #[arg(long = "report", value_name = "FORMAT=PATH")]
-    reports: Vec<Report>,
+    reports: Vec<ReportArg>,
 
     /// List the scenarios and end; with --scenario, only these.
     #[arg(long)]
@@ -70,15 +73,18 @@ pub(super) struct Args {
 #[derive(Debug, clap::Args)]
 #[group(skip)]
 struct ScenarioArgs {
-    /// Run this scenario, a built-in one or one in a YAML file; repeatable. All built-in ones if none is named.
+    /// Run this scenario, a built-in one or one in a YAML file; repeatable. All built-in ones if
+    /// none is named.
     ///
-    /// `verify init FILE` writes an example, `verify schema` prints the JSON schema. A scenario reads files in its folder alone.
+    /// `verify init FILE` writes an example, `verify schema` prints the JSON schema. A scenario
+    /// reads files in its folder alone.
     #[arg(long = "scenario", value_name = "NAME-OR-FILE")]
     scenarios: Vec<String>,
 
     /// Let scenarios read files in this folder, beside those in their own.
     ///
-    /// Without it a file that leads elsewhere, absolute, by `..` or by a link, is refused: a scenario may come from a stranger.
+    /// Without it a file that leads elsewhere, absolute, by `..` or by a link, is refused: a
+    /// scenario may come from a stranger.
     #[arg(long, value_name = "DIR", requires = "scenarios")]
     scenario_root: Option<PathBuf>,
 }
@@ -93,7 +99,7 @@ impl ScenarioArgs {
 impl Args {
     /// Whether verdicts, or what was asked for instead, are written to standard output.
     pub(super) fn writes_data(&self) -> bool {
-        !matches!(self.command, Some(files::Command::Init { .. }))
+        !matches!(self.command, Some(files::FilesCommand::Init { .. }))
     }
 }
 
@@ -116,7 +122,7 @@ pub(super) fn run(args: Args) -> ExitCode {
     done.unwrap_or_else(|failure| failure.report())
 }
 
-fn judge(args: Args) -> Result<ExitCode, Failure> {
+fn judge(args: Args) -> Result<ExitCode, NoVerdict> {
     let asked = args.reports.clone();
     let job = job(args)?;
     let reports = reports::open(&asked)?;
@@ -128,16 +134,16 @@ fn judge(args: Args) -> Result<ExitCode, Failure> {
     }
 }
 
-fn job(args: Args) -> Result<Job, Failure> {
+fn job(args: Args) -> Result<Job, NoVerdict> {
     if args.logs.is_asked_for() {
         return args.logs.config(&args.scenarios).map(Job::Logs);
     }
     #[cfg(not(feature = "kubernetes"))]
     if args.kubernetes.is_asked_for() {
-        return Err(Failure::WithoutKubernetes);
+        return Err(NoVerdict::WithoutKubernetes);
     }
     let mesh = args.documents.mesh()?;
-    let request = Request {
+    let request = PlanRequest {
         scenarios: args.scenarios.scenarios,
         scenario_root: args.scenarios.scenario_root,
         documents: args.documents.load(&mesh)?,
@@ -145,12 +151,12 @@ fn job(args: Args) -> Result<Job, Failure> {
         service: args.documents.service,
         client_workload: args.documents.client_workload,
         keep: args.keep,
-        ..Request::default()
+        ..PlanRequest::default()
     };
     #[cfg(feature = "kubernetes")]
     if args.kubernetes.is_asked_for() {
         return Ok(Job::Cluster(Box::new(ClusterJob { request, args: args.kubernetes })));
     }
     let targets = args.play.targets()?;
-    Ok(Job::Play(Plan::new(Request { targets, ..request })?))
+    Ok(Job::Play(Plan::new(PlanRequest { targets, ..request })?))
 }

@@ -8,22 +8,25 @@ use tokio::sync::mpsc::unbounded_channel;
 
 use super::reports::Reports;
 use super::signals::{block_on, until_signal};
-use super::{Failure, exit};
+use super::{NoVerdict, exit};
 use crate::verify::{Envoy, Plan, Targets, VerifyError, run as run_plan};
 
 #[derive(Debug, clap::Args)]
 #[group(skip)]
 pub(super) struct Args {
-    /// Run two real Envoys on loopback instead of the sidecars of this program. [default PATH: $ENVOY, else envoy on PATH]
+    /// Run two real Envoys on loopback instead of the sidecars of this program.
+    /// [default PATH: $ENVOY, else envoy on PATH]
     ///
-    /// Their configuration is what Istio would make of the same documents; with --keep it stays beside the logs.
+    /// Their configuration is what Istio would make of the same documents; with --keep it stays
+    /// beside the logs.
     #[arg(long, value_name = "PATH", num_args = 0..=1, default_missing_value = "")]
     envoy: Option<OsString>,
 
-    /// Run both, the sidecars of this program and two Envoys, and report every field of the access logs that differs.
+    /// Run both, the sidecars of this program and two Envoys, and report every field of the access
+    /// logs that differs.
     ///
-    /// Not compared are times, ports and ids, beyond what they have in common. The logs of the Envoys are kept in
-    /// DIR/SCENARIO-envoy.
+    /// Not compared are times, ports and ids, beyond what they have in common. The logs of the
+    /// Envoys are kept in DIR/SCENARIO-envoy.
     #[arg(long)]
     compare: bool,
 }
@@ -43,12 +46,12 @@ impl Args {
     }
 }
 
-pub(super) fn run(plan: Plan, reports: Reports) -> Result<ExitCode, Failure> {
+pub(super) fn run(plan: Plan, reports: Reports) -> Result<ExitCode, NoVerdict> {
     block_on(async |mut signals| until_signal(&mut signals, played(plan, reports)).await)
 }
 
 /// Runs the plan to its end, and reports as it goes.
-pub(super) async fn played(plan: Plan, mut reports: Reports) -> Result<ExitCode, Failure> {
+pub(super) async fn played(plan: Plan, mut reports: Reports) -> Result<ExitCode, NoVerdict> {
     let (events, mut heard) = unbounded_channel();
     let reporting = async {
         while let Some(event) = heard.recv().await {

@@ -1,12 +1,12 @@
-//! `websockets-cli verify --report`: which reports are wanted, and where they go. Everything is opened
-//! before the run.
+//! `websockets-cli verify --report`: which reports are wanted, and where they go. Everything is
+//! opened before the run.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use super::Failure;
+use super::NoVerdict;
 use crate::telemetry::may_colour;
 use crate::verify::VerifyEvent;
 use crate::verify::report::{Github, Human, Json, Junit, Reporter};
@@ -22,7 +22,7 @@ const STANDARD_OUTPUT: &str = "-";
 
 /// A report beside the one for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Report {
+pub(super) enum ReportArg {
     /// JUnit's XML.
     Junit(PathBuf),
     /// JSON.
@@ -48,7 +48,7 @@ pub(super) enum ReportError {
     TwoOnStandardOutput,
 }
 
-impl FromStr for Report {
+impl FromStr for ReportArg {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -61,7 +61,7 @@ impl FromStr for Report {
     }
 }
 
-impl Report {
+impl ReportArg {
     fn is_on_standard_output(&self) -> bool {
         matches!(self, Self::Junit(path) | Self::Json(path) if path.as_os_str() == STANDARD_OUTPUT)
     }
@@ -94,8 +94,9 @@ impl Talk {
 
 /// The report for people, those that are asked for, and GitHub's where this is a step of its.
 ///
-/// What is for people is on standard output, unless a report is to be there: data and talk do not mix.
-pub(super) fn open(asked: &[Report]) -> Result<Reports, ReportError> {
+/// What is for people is on standard output, unless a report is to be there: data and talk do not
+/// mix.
+pub(super) fn open(asked: &[ReportArg]) -> Result<Reports, ReportError> {
     let on_standard_output = asked.iter().filter(|report| report.is_on_standard_output()).count();
     if on_standard_output > 1 {
         return Err(ReportError::TwoOnStandardOutput);
@@ -104,13 +105,13 @@ pub(super) fn open(asked: &[Report]) -> Result<Reports, ReportError> {
     let mut reporters: Vec<Box<dyn Reporter>> = vec![Box::new(talk.human())];
     for report in asked {
         match report {
-            Report::Junit(path) => reporters.push(Box::new(Junit::new(destination(path)?))),
-            Report::Json(path) => reporters.push(Box::new(Json::new(destination(path)?))),
-            Report::Github => {}
+            ReportArg::Junit(path) => reporters.push(Box::new(Junit::new(destination(path)?))),
+            ReportArg::Json(path) => reporters.push(Box::new(Json::new(destination(path)?))),
+            ReportArg::Github => {}
         }
     }
     let in_github_actions = std::env::var_os(GITHUB_ACTIONS).is_some_and(|value| value == "true");
-    if in_github_actions || asked.contains(&Report::Github) {
+    if in_github_actions || asked.contains(&ReportArg::Github) {
         reporters.push(Box::new(Github::new(talk.open(), step_summary()?)));
     }
     Ok(Reports { reporters, outcome: Ok(()), talk })
@@ -132,7 +133,7 @@ impl Reports {
     }
 
     /// Whether all that was to be written is.
-    pub(super) fn finish(self) -> Result<(), Failure> {
+    pub(super) fn finish(self) -> Result<(), NoVerdict> {
         self.outcome.map_err(|error| unreported(&error))
     }
 
@@ -143,8 +144,8 @@ impl Reports {
 }
 
 /// The failure to write a report, to wherever it goes.
-pub(super) fn unreported(error: &io::Error) -> Failure {
-    Failure::System(io::Error::new(error.kind(), format!("write the report: {error}")))
+pub(super) fn unreported(error: &io::Error) -> NoVerdict {
+    NoVerdict::System(io::Error::new(error.kind(), format!("write the report: {error}")))
 }
 
 fn destination(path: &Path) -> Result<Box<dyn Write>, ReportError> {
@@ -171,17 +172,17 @@ mod tests {
 
     #[test]
     fn a_report_is_a_format_and_a_path_and_githubs_has_none() {
-        assert_eq!("junit=out/it.xml".parse(), Ok(Report::Junit("out/it.xml".into())));
-        assert_eq!("json=-".parse(), Ok(Report::Json("-".into())));
-        assert_eq!("github".parse(), Ok(Report::Github));
+        assert_eq!("junit=out/it.xml".parse(), Ok(ReportArg::Junit("out/it.xml".into())));
+        assert_eq!("json=-".parse(), Ok(ReportArg::Json("-".into())));
+        assert_eq!("github".parse(), Ok(ReportArg::Github));
         for wrong in ["junit", "json=", "github=x", "html=x", ""] {
-            assert!(wrong.parse::<Report>().is_err(), "{wrong:?} was accepted");
+            assert!(wrong.parse::<ReportArg>().is_err(), "{wrong:?} was accepted");
         }
     }
 
     #[test]
     fn standard_output_takes_one_report() {
-        let twice = [Report::Json("-".into()), Report::Junit("-".into())];
+        let twice = [ReportArg::Json("-".into()), ReportArg::Junit("-".into())];
         assert!(matches!(open(&twice), Err(ReportError::TwoOnStandardOutput)));
     }
 }

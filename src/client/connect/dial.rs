@@ -1,4 +1,5 @@
-//! The way to the server: a name becomes addresses, an address a connection; a proxy may stand in between.
+//! The way to the server: a name becomes addresses, an address a connection; a proxy may stand in
+//! between.
 
 use std::io;
 use std::net::SocketAddr;
@@ -9,7 +10,7 @@ use tokio::net::UnixStream;
 use super::ConnectConfig;
 use super::endpoint::{Endpoint, HostPort, Peer};
 use super::error::ConnectError;
-use super::event::Event;
+use super::event::ConnectEvent;
 use super::proxy::{self, ProxyChoice};
 use crate::net::{self, Transport};
 use crate::tls;
@@ -54,7 +55,7 @@ pub(super) async fn secure(
 ) -> Result<Transport, ConnectError> {
     let client = tls::client::Client::load(options)?;
     let (stream, facts) = client.connect(stream, host, &[alpn]).await?;
-    config.observer.notice(&Event::Tls(&facts));
+    config.observer.notice(&ConnectEvent::Tls(&facts));
     Ok(Box::new(stream))
 }
 
@@ -62,7 +63,7 @@ async fn dial_unix(path: &Path, config: &ConnectConfig) -> Result<(Transport, Pe
     let refused = |source| ConnectError::Unix { path: path.to_owned(), source };
     let stream = UnixStream::connect(path).await.map_err(refused)?;
     let peer = Peer::Unix(path.to_owned());
-    config.observer.notice(&Event::Connected { peer: &peer, local: None });
+    config.observer.notice(&ConnectEvent::Connected { peer: &peer, local: None });
     Ok((Box::new(stream), peer))
 }
 
@@ -71,7 +72,7 @@ async fn dial_tcp(place: &HostPort, config: &ConnectConfig) -> Result<(Transport
     let unresolved = |source| ConnectError::Resolve { host: place.host.clone(), source };
     let found = tokio::net::lookup_host((place.host.as_str(), place.port)).await.map_err(unresolved)?;
     let addresses: Vec<SocketAddr> = found.collect();
-    config.observer.notice(&Event::Resolved { host: &place.host, addresses: &addresses });
+    config.observer.notice(&ConnectEvent::Resolved { host: &place.host, addresses: &addresses });
     let nothing = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     let mut outcome = Err(unresolved(nothing));
     for address in addresses {
@@ -79,11 +80,11 @@ async fn dial_tcp(place: &HostPort, config: &ConnectConfig) -> Result<(Transport
             Ok(socket) => {
                 let peer = Peer::Tcp(address);
                 let local = socket.local_addr().ok();
-                config.observer.notice(&Event::Connected { peer: &peer, local });
+                config.observer.notice(&ConnectEvent::Connected { peer: &peer, local });
                 return Ok((Box::new(socket), peer));
             }
             Err(error) => {
-                config.observer.notice(&Event::Unreachable(&error));
+                config.observer.notice(&ConnectEvent::Unreachable(&error));
                 outcome = Err(error.into());
             }
         }

@@ -1,12 +1,12 @@
-//! What can be seen of a connection while it is opened and used: facts, as they happen, for whoever wants to tell or to
-//! time them. Nothing is printed here.
+//! What can be seen of a connection while it is opened and used: facts, as they happen, for whoever
+//! wants to tell or to time them. Nothing is printed here.
 
 use std::fmt::{self, Debug, Formatter};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::endpoint::Peer;
-use super::frames::Direction;
+use super::frames::FrameDirection;
 use super::proxy::Proxy;
 use crate::http1::ResponseHead;
 use crate::tls::TlsFacts;
@@ -15,7 +15,7 @@ use crate::websocket::frame_header::FrameHeader;
 
 /// Something that happened.
 #[derive(Debug)]
-pub enum Event<'a> {
+pub enum ConnectEvent<'a> {
     /// A name was resolved.
     Resolved {
         /// The name.
@@ -48,7 +48,7 @@ pub enum Event<'a> {
         uri: &'a str,
     },
     /// The head of a WebSocket frame passed.
-    Frame(Direction, FrameHeader),
+    Frame(FrameDirection, FrameHeader),
     /// The server broke the protocol, or a limit of this side, and is told so with this close code.
     Failing {
         /// The code of our Close.
@@ -58,7 +58,7 @@ pub enum Event<'a> {
     },
 }
 
-type Notice = dyn Fn(&Event<'_>) + Send + Sync;
+type Notice = dyn Fn(&ConnectEvent<'_>) + Send + Sync;
 
 /// Who is told; nobody by default.
 #[derive(Clone, Default)]
@@ -66,12 +66,12 @@ pub struct Observer(Option<Arc<Notice>>);
 
 impl Observer {
     /// Tells `notice`.
-    pub fn new(notice: impl Fn(&Event<'_>) + Send + Sync + 'static) -> Self {
+    pub fn new(notice: impl Fn(&ConnectEvent<'_>) + Send + Sync + 'static) -> Self {
         Self(Some(Arc::new(notice)))
     }
 
     /// Something happened.
-    pub(in crate::client) fn notice(&self, event: &Event<'_>) {
+    pub(in crate::client) fn notice(&self, event: &ConnectEvent<'_>) {
         if let Some(notice) = &self.0 {
             notice(event);
         }

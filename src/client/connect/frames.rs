@@ -1,15 +1,16 @@
-//! The heads of WebSocket frames (RFC 6455 section 5.2) as they pass, told to an [`Observer`]: a byte stream beneath the
-//! WebSocket that changes nothing. It is there only where somebody wants to see frames.
+//! The heads of WebSocket frames (RFC 6455 section 5.2) as they pass, told to an [`Observer`]: a
+//! byte stream beneath the WebSocket that changes nothing. It is there only where somebody wants to
+//! see frames.
 
 use tokio_util::io::{InspectReader, InspectWriter};
 
-use super::event::{Event, Observer};
+use super::event::{ConnectEvent, Observer};
 use crate::net::Transport;
 use crate::websocket::frame_header::{FrameHeader, MAX_HEADER_BYTES};
 
 /// Which way a frame goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Direction {
+pub enum FrameDirection {
     /// To the server.
     Sent,
     /// From the server.
@@ -47,16 +48,16 @@ impl Heads {
 
 /// The stream, with the heads of its frames told; of the server's frames `early` was read already.
 pub(super) fn observed(stream: Transport, observer: &Observer, early: &[u8]) -> Transport {
-    let mut received = heads_told(Direction::Received, observer.clone());
+    let mut received = heads_told(FrameDirection::Received, observer.clone());
     received(early);
     let stream = InspectReader::new(stream, received);
-    Box::new(InspectWriter::new(stream, heads_told(Direction::Sent, observer.clone())))
+    Box::new(InspectWriter::new(stream, heads_told(FrameDirection::Sent, observer.clone())))
 }
 
 /// Takes the bytes of one direction, piece by piece.
-fn heads_told(direction: Direction, observer: Observer) -> impl FnMut(&[u8]) + Unpin {
+fn heads_told(direction: FrameDirection, observer: Observer) -> impl FnMut(&[u8]) + Unpin {
     let mut heads = Heads::default();
-    move |bytes| heads.feed(bytes, |head| observer.notice(&Event::Frame(direction, head)))
+    move |bytes| heads.feed(bytes, |head| observer.notice(&ConnectEvent::Frame(direction, head)))
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! Requests and answers in HTTP/1.1, for the opening handshake (RFC 6455 section 4.1) and for a proxy.
+//! Requests and answers in HTTP/1.1, for the opening handshake (RFC 6455 section 4.1) and for a
+//! proxy.
 
 use std::io;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::endpoint::Peer;
 use super::error::{ConnectError, Refusal};
-use super::event::{Event, Observer};
+use super::event::{ConnectEvent, Observer};
 use super::heads;
 use crate::http1::{BodyDecoder, Decoded, Framing, RequestHead, ResponseHead, parse_response};
 use crate::net::Transport;
@@ -19,14 +20,15 @@ use crate::websocket::opening::client::{AnswerError, check};
 /// The name of HTTP/1.1 in ALPN (RFC 7301).
 pub(super) const ALPN: &str = "http/1.1";
 
-/// How much of a refusal's body is kept. An error page is a few KiB; what names the culprit is at its beginning.
+/// How much of a refusal's body is kept. An error page is a few KiB; what names the culprit is at
+/// its beginning.
 pub(super) const MAX_BODY_BYTES: usize = 64 * 1024;
 
 /// How long a refusal's body is awaited: it follows its head at once or is not worth waiting for.
 pub(super) const BODY_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The answer that opened a WebSocket, and what it agrees to of compression.
-pub(super) type Opened = (ResponseHead, Option<Agreement>);
+pub(super) type OpeningAnswer = (ResponseHead, Option<Agreement>);
 
 /// Opens a WebSocket by an upgrade; returns the answer and what was read after it.
 pub(super) async fn open(
@@ -34,7 +36,7 @@ pub(super) async fn open(
     stream: &mut Transport,
     peer: &Peer,
     observer: &Observer,
-) -> Result<(Opened, BytesMut), ConnectError> {
+) -> Result<(OpeningAnswer, BytesMut), ConnectError> {
     let mut bytes = BytesMut::with_capacity(1024);
     let head = exchange(request, stream, &mut bytes, peer, observer).await?;
     match check(request, head) {
@@ -46,7 +48,8 @@ pub(super) async fn open(
     }
 }
 
-/// Sends a request without a body and reads the head of the answer; what follows it is left in `bytes`.
+/// Sends a request without a body and reads the head of the answer; what follows it is left in
+/// `bytes`.
 pub(super) async fn exchange(
     request: &RequestHead,
     stream: &mut Transport,
@@ -59,7 +62,7 @@ pub(super) async fn exchange(
         io::ErrorKind::UnexpectedEof => ConnectError::Closed { peer: peer.clone() },
         _ => ConnectError::Broken { peer: peer.clone(), source },
     };
-    observer.notice(&Event::Request(&heads::request(request)));
+    observer.notice(&ConnectEvent::Request(&heads::request(request)));
     request.write(bytes);
     stream.write_all(bytes).await.map_err(broken)?;
     stream.flush().await.map_err(broken)?;
@@ -67,7 +70,7 @@ pub(super) async fn exchange(
     loop {
         match parse_response(bytes)? {
             Some(head) => {
-                observer.notice(&Event::Response(&head));
+                observer.notice(&ConnectEvent::Response(&head));
                 // A server may say more than once that it is still there (RFC 9110 section 15.2).
                 if !head.status.is_informational() || head.status == StatusCode::SWITCHING_PROTOCOLS {
                     return Ok(head);
@@ -81,8 +84,9 @@ pub(super) async fn exchange(
     }
 }
 
-/// Reads the body that follows a refusal's head, of which `bytes` is the beginning: up to its end, the end of the
-/// connection, the limit or a moment of silence. A body that breaks off is kept as far as it came.
+/// Reads the body that follows a refusal's head, of which `bytes` is the beginning: up to its end,
+/// the end of the connection, the limit or a moment of silence. A body that breaks off is kept as
+/// far as it came.
 pub(super) async fn refusal(
     request: &RequestHead,
     head: ResponseHead,

@@ -1,5 +1,5 @@
-//! A WebSocket over HTTP/2 (RFC 8441): the connection's one stream, opened by an extended CONNECT once the peer's SETTINGS
-//! allow it.
+//! A WebSocket over HTTP/2 (RFC 8441): the connection's one stream, opened by an extended CONNECT
+//! once the peer's SETTINGS allow it.
 
 use std::future::poll_fn;
 use std::task::Poll;
@@ -10,10 +10,10 @@ use http::{HeaderValue, Request, Response, Version};
 use tokio::io::AsyncReadExt;
 
 use super::error::{ConnectError, Refusal};
-use super::event::{Event, Observer};
+use super::event::{ConnectEvent, Observer};
 use super::heads;
-use super::http1::{BODY_TIMEOUT, MAX_BODY_BYTES, Opened};
-use super::http2_stream::{Driver, Http2Stream};
+use super::http1::{BODY_TIMEOUT, MAX_BODY_BYTES, OpeningAnswer};
+use super::http2_stream::{Driver, OnlyStream};
 use crate::http1::{Fields, RequestHead, ResponseHead};
 use crate::net::{Budget, Transport};
 use crate::tunnel::{self, Client, PeekedSettings, PeerSettings, Settings, StreamError};
@@ -23,7 +23,8 @@ use crate::websocket::opening::client::{AnswerError, check_agreement, is_accepte
 /// The name of HTTP/2 in ALPN (RFC 9113 section 3.2).
 pub(super) const ALPN: &str = "h2";
 
-/// What this client announces. Windows as large as Envoy's: one large message is not to wait for a round trip.
+/// What this client announces. Windows as large as Envoy's: one large message is not to wait for a
+/// round trip.
 const SETTINGS: Settings = Settings {
     allow_connect: false,
     max_concurrent_streams: 100,
@@ -33,7 +34,7 @@ const SETTINGS: Settings = Settings {
 
 /// How an extended CONNECT is asked for.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Manner {
+pub(super) struct Http2Options {
     /// `:scheme` is https.
     pub(super) secure: bool,
     /// `sec-websocket-key` is sent, which RFC 8441 does without.
@@ -43,18 +44,18 @@ pub(super) struct Manner {
 /// Opens a WebSocket for what `request` asks as an upgrade.
 pub(super) async fn open(
     request: &RequestHead,
-    manner: Manner,
+    options: Http2Options,
     stream: Transport,
     observer: &Observer,
-) -> Result<(Http2Stream, Opened, Vec<String>), ConnectError> {
+) -> Result<(OnlyStream, OpeningAnswer, Vec<String>), ConnectError> {
     let (client, driver, settings) = shake_hands(stream).await?;
-    observer.notice(&Event::Settings(&settings));
+    observer.notice(&ConnectEvent::Settings(&settings));
     if !settings.allows_connect() {
         return Err(ConnectError::ConnectNotAllowed(settings));
     }
-    let asked = extended_connect(request, manner)?;
+    let asked = extended_connect(request, options)?;
     let lines = heads::http2_request(&asked);
-    observer.notice(&Event::Request(&lines));
+    observer.notice(&ConnectEvent::Request(&lines));
     let (mut stream, head) = ask(client, driver, asked, observer).await?;
     if !head.status.is_success() {
         let body = read_body(&mut stream).await;
@@ -62,7 +63,7 @@ pub(super) async fn open(
     }
     let agreement = check_agreement(&request.fields, &head.fields).map_err(ConnectError::Answer)?;
     if let Some(value) = head.fields.get(&SEC_WEBSOCKET_ACCEPT) {
-        let key = request.fields.get(&SEC_WEBSOCKET_KEY).filter(|_| manner.send_key);
+        let key = request.fields.get(&SEC_WEBSOCKET_KEY).filter(|_| options.send_key);
         if !key.is_some_and(|key| is_accepted(key, &head.fields)) {
             let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
             return Err(ConnectError::Answer(AnswerError::Invalid { name: "Sec-WebSocket-Accept", value }));
@@ -71,7 +72,8 @@ pub(super) async fn open(
     Ok((stream, (head, agreement), lines))
 }
 
-/// Opens the connection and waits for the peer's SETTINGS, without which nothing may be asked (RFC 8441 section 3).
+/// Opens the connection and waits for the peer's SETTINGS, without which nothing may be asked (RFC
+/// 8441 section 3).
 pub(super) async fn shake_hands(stream: Transport) -> Result<(Client, Driver, PeerSettings), ConnectError> {
     let (stream, peeked) = tunnel::peek_settings(stream);
     let (client, driver) = tunnel::connect(stream, &SETTINGS, Budget::unlimited()).await?;
@@ -90,16 +92,16 @@ pub(super) async fn shake_hands(stream: Transport) -> Result<(Client, Driver, Pe
 }
 
 /// The upgrade as an extended CONNECT.
-fn extended_connect(request: &RequestHead, manner: Manner) -> Result<Request<()>, ConnectError> {
+fn extended_connect(request: &RequestHead, options: Http2Options) -> Result<Request<()>, ConnectError> {
     let mut fields = request.fields.clone();
     let authority = fields.get(&HOST).cloned();
     fields.remove(&HOST);
-    if !manner.send_key {
+    if !options.send_key {
         fields.remove(&SEC_WEBSOCKET_KEY);
     }
     let parts = RequestParts {
         method: request.method.clone(),
-        scheme: if manner.secure { "https" } else { "http" },
+        scheme: if options.secure { "https" } else { "http" },
         authority,
         path: HeaderValue::from_maybe_shared(request.target.clone()).ok(),
         fields,
@@ -113,13 +115,13 @@ async fn ask(
     driver: Driver,
     request: Request<()>,
     observer: &Observer,
-) -> Result<(Http2Stream, ResponseHead), StreamError> {
+) -> Result<(OnlyStream, ResponseHead), StreamError> {
     let (stream, mut awaited) = client.open(request, false)?;
-    let mut stream = Http2Stream::new(stream, driver, client);
+    let mut stream = OnlyStream::new(stream, driver, client);
     loop {
         let head = poll_fn(|cx| stream.poll_head(&mut awaited, cx)).await?;
         let head = response_head(head);
-        observer.notice(&Event::Response(&head));
+        observer.notice(&ConnectEvent::Response(&head));
         if !head.status.is_informational() {
             return Ok((stream, head));
         }
@@ -131,7 +133,7 @@ fn response_head(response: Response<()>) -> ResponseHead {
     ResponseHead { status: parts.status, version: Version::HTTP_2, fields: Fields::from(&parts.headers) }
 }
 
-async fn read_body(stream: &mut Http2Stream) -> Bytes {
+async fn read_body(stream: &mut OnlyStream) -> Bytes {
     let mut body = BytesMut::new();
     while body.len() < MAX_BODY_BYTES {
         match tokio::time::timeout(BODY_TIMEOUT, stream.read_buf(&mut body)).await {

@@ -1,6 +1,8 @@
-//! One HTTP/2 stream as a byte stream, with the connection that carries it: what RFC 8441 makes of a TCP connection.
+//! One HTTP/2 stream as a byte stream, with the connection that carries it: what RFC 8441 makes of
+//! a TCP connection.
 //!
-//! The connection has no task of its own: whoever reads or writes drives it, so that it ends with the stream.
+//! The connection has no task of its own: whoever reads or writes drives it, so that it ends with
+//! the stream.
 
 use std::fmt::{self, Debug, Formatter};
 use std::future::Future;
@@ -17,7 +19,7 @@ use crate::tunnel::{AwaitedResponse, ByteStream, Client, Stream, StreamError};
 pub(super) type Driver = Pin<Box<dyn Future<Output = Result<(), h2::Error>>>>;
 
 /// The only stream of a connection.
-pub(super) struct Http2Stream {
+pub(super) struct OnlyStream {
     stream: ByteStream,
     /// `None` once the connection has ended.
     driver: Option<Driver>,
@@ -25,13 +27,13 @@ pub(super) struct Http2Stream {
     _client: Client,
 }
 
-impl Debug for Http2Stream {
+impl Debug for OnlyStream {
     fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Http2Stream").field("stream", &self.stream).finish_non_exhaustive()
+        formatter.debug_struct("OnlyStream").field("stream", &self.stream).finish_non_exhaustive()
     }
 }
 
-impl Http2Stream {
+impl OnlyStream {
     pub(super) fn new(stream: Stream, driver: Driver, client: Client) -> Self {
         Self { stream: ByteStream::new(stream), driver: Some(driver), _client: client }
     }
@@ -54,7 +56,7 @@ impl Http2Stream {
     }
 }
 
-impl AsyncRead for Http2Stream {
+impl AsyncRead for OnlyStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -71,7 +73,7 @@ impl AsyncRead for Http2Stream {
     }
 }
 
-impl AsyncWrite for Http2Stream {
+impl AsyncWrite for OnlyStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.drive(cx);
         Pin::new(&mut self.stream).poll_write(cx, bytes)

@@ -1,7 +1,9 @@
-//! Opening a WebSocket as a client, in one deadline: the way there ([`dial`], perhaps through a [`proxy`]), TLS, the opening
-//! handshake over HTTP/1.1 ([`http1`], RFC 6455 section 4.1) or as an extended CONNECT ([`http2`], RFC 8441), redirects.
+//! Opening a WebSocket as a client, in one deadline: the way there ([`dial`], perhaps through a
+//! [`proxy`]), TLS, the opening handshake over HTTP/1.1 ([`http1`], RFC 6455 section 4.1) or as an
+//! extended CONNECT ([`http2`], RFC 8441), redirects.
 //!
-//! The defaults are Python websockets'. Frames that came in the same packet as the answer are not lost.
+//! The defaults are Python websockets'. Frames that came in the same packet as the answer are not
+//! lost.
 
 mod dial;
 mod endpoint;
@@ -27,18 +29,18 @@ use tungstenite::protocol::{Role, WebSocketConfig};
 
 pub use endpoint::{Endpoint, HostPort, HostPortError, Peer};
 pub use error::{ConnectError, Refusal};
-pub use event::{Event, Observer};
-pub use frames::Direction;
+pub use event::{ConnectEvent, Observer};
+pub use frames::FrameDirection;
 pub use heads::response as response_lines;
 pub use proxy::{Proxy, ProxyChoice, ProxyError};
 pub use uri::{UriError, UriProblem, WebSocketUri};
 
-use self::http2::Manner;
+use self::http2::Http2Options;
 use crate::http1::{Fields, RequestHead, ResponseHead};
 use crate::net::Transport;
 use crate::tls::client::ClientOptions;
 use crate::websocket::opening::client::{offer_compression, request};
-use crate::websocket::{Frames, longest_frame};
+use crate::websocket::{TransportAdapter, max_frame_bytes};
 
 /// How long opening may take in all: Python websockets' `open_timeout`.
 pub const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -56,7 +58,8 @@ pub enum Http {
     Http1,
     /// By an extended CONNECT.
     Http2 {
-        /// With `sec-websocket-key`, which RFC 8441 does without; Envoy passes it on to servers that need one.
+        /// With `sec-websocket-key`, which RFC 8441 does without; Envoy passes it on to servers
+        /// that need one.
         send_key: bool,
     },
 }
@@ -146,8 +149,8 @@ impl ConnectConfig {
         request
     }
 
-    /// What to connect to after a redirect, by Python websockets' rules: not from TLS to none, and to another origin
-    /// neither with credentials nor where the way was given.
+    /// What to connect to after a redirect, by Python websockets' rules: not from TLS to none, and
+    /// to another origin neither with credentials nor where the way was given.
     fn redirected(&self, location: &str) -> Result<Self, ConnectError> {
         let uri = self.uri.join(location)?;
         let unfollowed =
@@ -176,7 +179,7 @@ impl ConnectConfig {
 #[derive(Debug)]
 pub struct Connection {
     /// Messages in both directions.
-    pub stream: WebSocketStream<Frames<Transport>>,
+    pub stream: WebSocketStream<TransportAdapter<Transport>>,
     /// The head of the request that opened it, a line each.
     pub request: Vec<String>,
     /// The server's answer.
@@ -211,7 +214,7 @@ async fn follow(config: &ConnectConfig) -> Result<Connection, ConnectError> {
         }
         followed += 1;
         config = Cow::Owned(config.redirected(location)?);
-        config.observer.notice(&Event::Redirected { uri: &config.uri.to_string() });
+        config.observer.notice(&ConnectEvent::Redirected { uri: &config.uri.to_string() });
     }
 }
 
@@ -242,8 +245,8 @@ async fn open(config: &ConnectConfig) -> Result<Connection, ConnectError> {
     let request = config.request();
     let observer = &config.observer;
     let (stream, early, opened, request) = if let Http::Http2 { send_key } = config.http {
-        let manner = Manner { secure: uri.secure, send_key };
-        let (stream, opened, lines) = http2::open(&request, manner, stream, observer).await?;
+        let options = Http2Options { secure: uri.secure, send_key };
+        let (stream, opened, lines) = http2::open(&request, options, stream, observer).await?;
         (Box::new(stream) as Transport, BytesMut::new(), opened, lines)
     } else {
         let (opened, early) = http1::open(&request, &mut stream, &peer, observer).await?;
@@ -254,8 +257,8 @@ async fn open(config: &ConnectConfig) -> Result<Connection, ConnectError> {
         .max_message_size(Some(config.max_message_bytes))
         .max_frame_size(Some(config.max_message_bytes));
     let (response, agreement) = opened;
-    let longest_frame = longest_frame(config.max_message_bytes, agreement);
-    let frames = Frames::new(stream, early.freeze(), Role::Client, agreement, longest_frame);
+    let max_frame_bytes = max_frame_bytes(config.max_message_bytes, agreement);
+    let frames = TransportAdapter::new(stream, early.freeze(), Role::Client, agreement, max_frame_bytes);
     let stream = WebSocketStream::from_raw_socket(frames, Role::Client, Some(limits)).await;
     Ok(Connection { stream, request, response })
 }

@@ -1,6 +1,8 @@
-//! HTTP proxies: which one to ask, and asking it for a connection with CONNECT (RFC 9110 section 9.3.6).
+//! HTTP proxies: which one to ask, and asking it for a connection with CONNECT (RFC 9110 section
+//! 9.3.6).
 //!
-//! The environment is read as Python websockets and curl read it. SOCKS proxies are not spoken with, and said so.
+//! The environment is read as Python websockets and curl read it. SOCKS proxies are not spoken
+//! with, and said so.
 
 use std::collections::HashMap;
 use std::fmt::{self, Display, Formatter};
@@ -15,7 +17,7 @@ use hyper_util::client::proxy::matcher::Matcher;
 
 use super::endpoint::{HostPort, Peer};
 use super::error::ConnectError;
-use super::event::{Event, Observer};
+use super::event::{ConnectEvent, Observer};
 use super::http1;
 use super::uri::{WebSocketUri, split_user};
 use crate::http1::{Fields, RequestHead};
@@ -109,8 +111,8 @@ impl ProxyChoice {
 struct Environment(HashMap<String, String>);
 
 impl Environment {
-    /// The name in lower case goes before the one in upper case. In a CGI program `HTTP_PROXY` comes from the client's
-    /// `Proxy` field (CVE-2016-1000110).
+    /// The name in lower case goes before the one in upper case. In a CGI program `HTTP_PROXY`
+    /// comes from the client's `Proxy` field (CVE-2016-1000110).
     fn new(variables: impl Iterator<Item = (String, String)>) -> Self {
         let (mut upper, mut lower, mut is_cgi) = (HashMap::new(), HashMap::new(), false);
         for (name, value) in variables {
@@ -139,8 +141,9 @@ impl Environment {
         order.iter().find_map(|scheme| self.0.get(*scheme)).map(|proxy| proxy.parse()).transpose()
     }
 
-    /// Whether `NO_PROXY` lists the host: `*`, names that are it or end it, addresses and networks. As Python has it, an entry
-    /// may have a port, of which hyper's matcher knows nothing, and `*` means addresses too.
+    /// Whether `NO_PROXY` lists the host: `*`, names that are it or end it, addresses and networks.
+    /// As Python has it, an entry may have a port, of which hyper's matcher knows nothing, and `*`
+    /// means addresses too.
     fn is_exempt(&self, uri: &WebSocketUri) -> bool {
         let Some(list) = self.0.get("no") else { return false };
         let port = format!(":{}", uri.port);
@@ -176,7 +179,7 @@ pub(super) async fn connect(
     peer: &Peer,
     observer: &Observer,
 ) -> Result<Transport, ConnectError> {
-    observer.notice(&Event::Proxy(proxy));
+    observer.notice(&ConnectEvent::Proxy(proxy));
     let place = place.to_string();
     let mut fields = Fields::new();
     let authority = HeaderValue::try_from(&place).unwrap_or_else(|_| HeaderValue::from_static(""));

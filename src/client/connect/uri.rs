@@ -55,8 +55,8 @@ pub struct WebSocketUri {
 }
 
 impl WebSocketUri {
-    /// What a `Location` field means here (RFC 3986 section 5.2, of which dots in paths are left to the server). As the
-    /// handshake is HTTP, http:// means ws:// and https:// means wss://.
+    /// What a `Location` field means here (RFC 3986 section 5.2, of which dots in paths are left to
+    /// the server). As the handshake is HTTP, http:// means ws:// and https:// means wss://.
     ///
     /// # Errors
     /// It leads to no WebSocket URI.
@@ -171,7 +171,8 @@ fn percent_decoded(text: &str) -> Result<String, UriProblem> {
     String::from_utf8(bytes).map_err(|_| wrong())
 }
 
-/// The target with what is not ASCII as percent-encoded UTF-8 (RFC 3986 section 2.5). A query without a path gets one.
+/// The target with what is not ASCII as percent-encoded UTF-8 (RFC 3986 section 2.5). A query
+/// without a path gets one.
 fn ascii(target: &str) -> Bytes {
     let mut encoded = String::with_capacity(target.len() + 1);
     if !target.starts_with('/') {

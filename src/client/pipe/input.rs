@@ -14,7 +14,8 @@ use crate::client::session::Batch;
 /// How much input is read at once: what a pipe holds on Linux.
 const CHUNK_BYTES: usize = 64 * 1024;
 
-/// How many batches may wait between the reader and the connection: one in each hand, so that neither idles.
+/// How many batches may wait between the reader and the connection: one in each hand, so that
+/// neither idles.
 const BATCHES: usize = 2;
 
 /// Why standard input could not be sent to its end.
@@ -32,11 +33,11 @@ pub enum InputError {
 }
 
 /// Messages, and why they ended before their end, which is there when they end.
-pub(super) type Messages = (mpsc::Receiver<Batch>, oneshot::Receiver<InputError>);
+pub(super) type MessageInput = (mpsc::Receiver<Batch>, oneshot::Receiver<InputError>);
 
-/// Starts to read. A thread of its own, which nobody waits for: a read that blocks for ever must not keep the program
-/// from ending.
-pub(super) fn start(input: &Input) -> io::Result<Messages> {
+/// Starts to read. A thread of its own, which nobody waits for: a read that blocks for ever must
+/// not keep the program from ending.
+pub(super) fn start(input: &Input) -> io::Result<MessageInput> {
     let (batches, messages) = mpsc::channel(BATCHES);
     let (fails, failure) = oneshot::channel();
     let input = input.clone();
@@ -63,8 +64,8 @@ fn read(input: &Input, stdin: File, batches: &mpsc::Sender<Batch>) -> Result<(),
     }
 }
 
-/// Sends `source` as binary messages of this size, the last one shorter; as one message, even if it is empty, where
-/// there is no size.
+/// Sends `source` as binary messages of this size, the last one shorter; as one message, even if it
+/// is empty, where there is no size.
 fn read_binary(
     source: impl Read,
     message_bytes: Option<u64>,
@@ -83,7 +84,8 @@ fn read_binary(
     }
 }
 
-/// Sends the lines of `source`, as many in a batch as were there to read; the last one may lack its newline.
+/// Sends the lines of `source`, as many in a batch as were there to read; the last one may lack its
+/// newline.
 fn read_lines(mut source: impl Read, batches: &mpsc::Sender<Batch>) -> Result<(), InputError> {
     let mut chunk = vec![0; CHUNK_BYTES];
     let mut unfinished = BytesMut::new();

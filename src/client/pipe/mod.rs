@@ -1,5 +1,6 @@
-//! The client for scripts: what is sent comes from standard input or the arguments, standard output has the messages that
-//! come and nothing else. The talk about the connection goes to standard error.
+//! The client for scripts: what is sent comes from standard input or the arguments, standard output
+//! has the messages that come and nothing else. The talk about the connection goes to standard
+//! error.
 
 mod input;
 mod output;
@@ -33,7 +34,7 @@ pub(super) async fn run(
     say_connected(config);
     let script = &config.script;
     let (mut messages, mut failure) = input::start(&script.input)?;
-    let mut output = output::Messages::new(script.format);
+    let mut output = output::MessageOutput::new(script.format);
     let observer = config.connect.observer.clone();
     let until = script.until(deadline.is_some());
     let mut session = Session::new(connection.stream, config.keepalive, observer, until);
@@ -66,7 +67,7 @@ pub(super) async fn run(
 }
 
 /// Leaves a session before its end, of which the output is told.
-async fn give_up<S>(session: &mut Session<S>, output: &mut output::Messages)
+async fn give_up<S>(session: &mut Session<S>, output: &mut output::MessageOutput)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {

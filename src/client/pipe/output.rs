@@ -6,8 +6,8 @@ use std::io::{self, IsTerminal};
 use tokio::io::{AsyncWriteExt, Stdout};
 use tungstenite::Message;
 
-use super::record::{Direction, Record};
-use crate::client::config::Format;
+use super::record::{MessageRecord, RecordDirection};
+use crate::client::config::OutputFormat;
 use crate::client::render;
 use crate::client::session::Output;
 use crate::escape::escape_line;
@@ -16,16 +16,16 @@ use crate::escape::escape_line;
 const CHUNK_BYTES: usize = 64 * 1024;
 
 /// Standard output, written in large pieces.
-pub(super) struct Messages {
+pub(super) struct MessageOutput {
     stdout: Stdout,
-    format: Format,
-    /// How the texts of [`Format::Lines`] are escaped.
+    format: OutputFormat,
+    /// How the texts of [`OutputFormat::Lines`] are escaped.
     escape: fn(&str) -> Cow<'_, str>,
     gathered: Vec<u8>,
 }
 
-impl Messages {
-    pub(super) fn new(format: Format) -> Self {
+impl MessageOutput {
+    pub(super) fn new(format: OutputFormat) -> Self {
         // A terminal obeys what it is shown; for everybody else messages are data.
         let escape = if io::stdout().is_terminal() { escape_line } else { as_it_is };
         Self { stdout: tokio::io::stdout(), format, escape, gathered: Vec::new() }
@@ -36,31 +36,33 @@ fn as_it_is(text: &str) -> Cow<'_, str> {
     Cow::Borrowed(text)
 }
 
-impl Output for Messages {
+impl Output for MessageOutput {
     fn sent(&mut self, message: &Message) {
-        if self.format == Format::Jsonl {
-            Record::new(Direction::Sent, message).write(&mut self.gathered);
+        if self.format == OutputFormat::Jsonl {
+            MessageRecord::new(RecordDirection::Sent, message).write(&mut self.gathered);
         }
     }
 
     fn received(&mut self, message: &Message) {
         match (self.format, message) {
-            (Format::Jsonl, _) => Record::new(Direction::Received, message).write(&mut self.gathered),
-            (Format::Lines, _) => {
+            (OutputFormat::Jsonl, _) => {
+                MessageRecord::new(RecordDirection::Received, message).write(&mut self.gathered);
+            }
+            (OutputFormat::Lines, _) => {
                 if let Some(text) = render::data(message, self.escape) {
                     self.gathered.extend_from_slice(text.as_bytes());
                     self.gathered.push(b'\n');
                 }
             }
-            (Format::Raw, Message::Text(text)) => self.gathered.extend_from_slice(text.as_bytes()),
-            (Format::Raw, Message::Binary(bytes)) => self.gathered.extend_from_slice(bytes),
-            (Format::Raw, _) => {}
+            (OutputFormat::Raw, Message::Text(text)) => self.gathered.extend_from_slice(text.as_bytes()),
+            (OutputFormat::Raw, Message::Binary(bytes)) => self.gathered.extend_from_slice(bytes),
+            (OutputFormat::Raw, _) => {}
         }
     }
 
     fn lost(&mut self) {
-        if self.format == Format::Jsonl {
-            Record::lost().write(&mut self.gathered);
+        if self.format == OutputFormat::Jsonl {
+            MessageRecord::lost().write(&mut self.gathered);
         }
     }
 

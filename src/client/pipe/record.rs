@@ -1,5 +1,5 @@
-//! A message as a line of JSON. The form is an interface: `schemas/client-messages.schema.json` publishes it, and a
-//! change that a reader could notice is another version.
+//! A message as a line of JSON. The form is an interface: `schemas/client-messages.schema.json`
+//! publishes it, and a change that a reader could notice is another version.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -15,11 +15,12 @@ use crate::websocket::close_code;
 /// The version of the form.
 const VERSION: u8 = 1;
 
-/// A message or a control frame of the session, or its end without the server's Close, which is like a Close with 1006. The
-/// answers to a ping and to a Close are not told.
+/// A message or a control frame of the session, or its end without the server's Close, which is
+/// like a Close with 1006. The answers to a ping and to a Close are not told.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Record<'a> {
+#[schemars(rename = "Record")]
+pub(super) struct MessageRecord<'a> {
     /// The version of this form: 1.
     #[schemars(extend("const" = VERSION))]
     version: u8,
@@ -27,7 +28,7 @@ pub(super) struct Record<'a> {
     #[schemars(extend("format" = "date-time"))]
     time: String,
     /// Which way it went.
-    direction: Direction,
+    direction: RecordDirection,
     /// What it is.
     opcode: Opcode,
     /// How many bytes its payload has; of a Close, its code and its reason.
@@ -36,14 +37,16 @@ pub(super) struct Record<'a> {
     encoding: Encoding,
     /// The payload; of a Close, its reason.
     payload: std::borrow::Cow<'a, str>,
-    /// The code of a Close, 1005 if it has none, 1006 if none came before the end; null for everything else.
+    /// The code of a Close, 1005 if it has none, 1006 if none came before the end; null for
+    /// everything else.
     close_code: Option<u16>,
 }
 
 /// Which way a message went.
 #[derive(Debug, Clone, Copy, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Direction {
+#[schemars(rename = "Direction")]
+pub(super) enum RecordDirection {
     /// To the server.
     Sent,
     /// From the server.
@@ -71,8 +74,8 @@ enum Encoding {
     Base64,
 }
 
-impl<'a> Record<'a> {
-    pub(super) fn new(direction: Direction, message: &'a Message) -> Self {
+impl<'a> MessageRecord<'a> {
+    pub(super) fn new(direction: RecordDirection, message: &'a Message) -> Self {
         let (opcode, encoding, payload) = match message {
             Message::Text(text) => (Opcode::Text, Encoding::Text, text.as_str().into()),
             Message::Binary(bytes) => (Opcode::Binary, Encoding::Base64, STANDARD.encode(bytes).into()),
@@ -106,10 +109,11 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// The end of a session, or of our patience, without a Close of the server's (RFC 6455 section 7.1.5).
+    /// The end of a session, or of our patience, without a Close of the server's (RFC 6455 section
+    /// 7.1.5).
     pub(super) fn lost() -> Self {
         let close_code = Some(close_code::ABNORMAL_CLOSURE);
-        Self { close_code, ..Self::new(Direction::Received, &Message::Close(None)) }
+        Self { close_code, ..Self::new(RecordDirection::Received, &Message::Close(None)) }
     }
 
     /// Appends the line.
@@ -125,9 +129,9 @@ mod tests {
 
     use super::*;
 
-    fn line(direction: Direction, message: &Message) -> String {
+    fn line(direction: RecordDirection, message: &Message) -> String {
         let mut out = Vec::new();
-        let mut record = Record::new(direction, message);
+        let mut record = MessageRecord::new(direction, message);
         record.time = "2026-01-02T03:04:05.678901Z".to_owned();
         record.write(&mut out);
         String::from_utf8(out).unwrap()
@@ -136,22 +140,22 @@ mod tests {
     #[test]
     fn a_record_is_one_line_that_a_terminal_can_show() {
         assert_eq!(
-            line(Direction::Received, &Message::text("a\nb\x1b[31m\u{9b}é")),
+            line(RecordDirection::Received, &Message::text("a\nb\x1b[31m\u{9b}é")),
             "{\"version\":1,\"time\":\"2026-01-02T03:04:05.678901Z\",\"direction\":\"received\",\
              \"opcode\":\"text\",\"size\":12,\"encoding\":\"text\",\
              \"payload\":\"a\\nb\\u001b[31m\\u009bé\",\"close_code\":null}\n"
         );
-        let sent = line(Direction::Sent, &Message::binary(vec![0, 255]));
+        let sent = line(RecordDirection::Sent, &Message::binary(vec![0, 255]));
         assert!(sent.contains("\"encoding\":\"base64\",\"payload\":\"AP8=\""), "{sent}");
         let frame = CloseFrame { code: 4000.into(), reason: "bye".into() };
-        let closed = line(Direction::Received, &Message::Close(Some(frame)));
+        let closed = line(RecordDirection::Received, &Message::Close(Some(frame)));
         assert!(
             closed.contains("\"size\":5,\"encoding\":\"text\",\"payload\":\"bye\",\"close_code\":4000"),
             "{closed}"
         );
-        assert!(line(Direction::Received, &Message::Close(None)).contains("\"close_code\":1005"));
+        assert!(line(RecordDirection::Received, &Message::Close(None)).contains("\"close_code\":1005"));
         let mut lost = Vec::new();
-        Record::lost().write(&mut lost);
+        MessageRecord::lost().write(&mut lost);
         let lost: serde_json::Value = serde_json::from_slice(&lost).unwrap();
         assert_eq!(
             (&lost["direction"], &lost["opcode"], &lost["size"], &lost["close_code"]),
@@ -162,7 +166,7 @@ mod tests {
     #[test]
     fn the_published_schema_is_the_one_of_the_records() {
         let published = include_str!("../../../schemas/client-messages.schema.json");
-        let schema = serde_json::to_string_pretty(&schemars::schema_for!(Record)).unwrap();
+        let schema = serde_json::to_string_pretty(&schemars::schema_for!(MessageRecord)).unwrap();
         assert_eq!(published.trim_end(), schema, "\n{schema}");
     }
 }

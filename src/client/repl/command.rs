@@ -17,7 +17,8 @@ use crate::websocket::close_code;
 /// The command that takes a path.
 pub(super) const FILE: &str = "/file";
 
-/// The payload of a control frame (RFC 6455 section 5.5), from which a Close takes two bytes for its code.
+/// The payload of a control frame (RFC 6455 section 5.5), from which a Close takes two bytes for
+/// its code.
 const MAX_CONTROL_BYTES: usize = 125;
 
 /// How each command is typed, and what it does.
@@ -35,7 +36,7 @@ const COMMANDS: [(&str, &str); 9] = [
 
 /// What a line asks for.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Command {
+pub(super) enum PromptCommand {
     Send(Message),
     Reconnect,
     Headers,
@@ -64,16 +65,16 @@ pub(super) enum CommandError {
 }
 
 /// What a line means.
-pub(super) fn parse(line: String) -> Result<Command, CommandError> {
-    let Some(command) = line.strip_prefix('/') else { return Ok(Command::Send(Message::text(line))) };
+pub(super) fn parse(line: String) -> Result<PromptCommand, CommandError> {
+    let Some(command) = line.strip_prefix('/') else { return Ok(PromptCommand::Send(Message::text(line))) };
     if command.starts_with('/') {
-        return Ok(Command::Send(Message::text(command)));
+        return Ok(PromptCommand::Send(Message::text(command)));
     }
     let (name, argument) = line.split_once(' ').unwrap_or((&line, ""));
     let message = match (name, argument.trim()) {
-        ("/help", "") => return Ok(Command::Help),
-        ("/headers", "") => return Ok(Command::Headers),
-        ("/reconnect", "") => return Ok(Command::Reconnect),
+        ("/help", "") => return Ok(PromptCommand::Help),
+        ("/headers", "") => return Ok(PromptCommand::Headers),
+        ("/reconnect", "") => return Ok(PromptCommand::Reconnect),
         ("/ping", _) => Message::Ping(control(argument)?),
         ("/pong", _) => Message::Pong(control(argument)?),
         ("/binary", digits) if !digits.is_empty() => Message::binary(hex(digits)?),
@@ -84,7 +85,7 @@ pub(super) fn parse(line: String) -> Result<Command, CommandError> {
         ("/close", argument) => close_message(argument)?,
         (name, _) => return Err(usage(name)),
     };
-    Ok(Command::Send(message))
+    Ok(PromptCommand::Send(message))
 }
 
 /// The names of all commands.
@@ -138,7 +139,8 @@ fn hex(text: &str) -> Result<Vec<u8>, CommandError> {
     }
 }
 
-/// A path as a shell would have it, and as completion writes it: in quotes, or with a backslash before what is special.
+/// A path as a shell would have it, and as completion writes it: in quotes, or with a backslash
+/// before what is special.
 fn unquoted(path: &str) -> Cow<'_, str> {
     if let Some(quoted) = path.strip_prefix('\'') {
         return quoted.strip_suffix('\'').unwrap_or(quoted).into();
@@ -179,7 +181,7 @@ mod tests {
 
     fn sent(line: &str) -> Message {
         match parse(line.to_owned()).unwrap() {
-            Command::Send(message) => message,
+            PromptCommand::Send(message) => message,
             other => panic!("{line}: {other:?}"),
         }
     }
@@ -205,9 +207,11 @@ mod tests {
         assert_eq!(sent("/base64 AP8="), Message::binary(vec![0, 255]));
         assert_eq!(sent("/close"), close(1000, ""));
         assert_eq!(sent("/close 4000 so long"), close(4000, "so long"));
-        for (line, command) in
-            [("/help", Command::Help), ("/headers", Command::Headers), ("/reconnect", Command::Reconnect)]
-        {
+        for (line, command) in [
+            ("/help", PromptCommand::Help),
+            ("/headers", PromptCommand::Headers),
+            ("/reconnect", PromptCommand::Reconnect),
+        ] {
             assert_eq!(parse(line.to_owned()).unwrap(), command);
         }
     }

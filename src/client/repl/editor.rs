@@ -1,8 +1,9 @@
-//! The line editor (rustyline) on a thread of its own, and its printer, which puts messages above the prompt so that what
-//! is being typed stays.
+//! The line editor (rustyline) on a thread of its own, and its printer, which puts messages above
+//! the prompt so that what is being typed stays.
 //!
-//! Three threads touch the terminal, one at a time: the *editor*, the *printer* through the editor while a line is being
-//! edited, and the session's, before the first prompt and after the last. [`Stage`] keeps them apart.
+//! Three threads touch the terminal, one at a time: the *editor*, the *printer* through the editor
+//! while a line is being edited, and the session's, before the first prompt and after the last.
+//! [`PromptStage`] keeps them apart.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -18,7 +19,7 @@ use tungstenite::Message;
 use unicode_width::UnicodeWidthChar;
 
 use super::callbacks::Callbacks;
-use super::command::{self, Command};
+use super::command::{self, PromptCommand};
 use crate::client::config::TerminalConfig;
 use crate::client::session::Batch;
 use crate::escape::escape_line;
@@ -29,14 +30,16 @@ const PROMPT: &str = "> ";
 /// How many lines are kept from one session to the next, as in bash.
 const HISTORY_LINES: usize = 500;
 
-/// Up and down a line: nothing to see. When the editor's printer has taken it, everything before it is on the screen.
+/// Up and down a line: nothing to see. When the editor's printer has taken it, everything before it
+/// is on the screen.
 const NOTHING_TO_SEE: &str = "\x1b[A\n";
 
-/// How long Enter may wait for a message that is just being handed to the editor, which takes microseconds. Bounded,
-/// because the handover can wait for the editor in turn; then it is past the point that matters.
+/// How long Enter may wait for a message that is just being handed to the editor, which takes
+/// microseconds. Bounded, because the handover can wait for the editor in turn; then it is past the
+/// point that matters.
 const HANDOVER: Duration = Duration::from_millis(10);
 
-/// How often the editor is asked to end until it has; see [`Running::interrupt`].
+/// How often the editor is asked to end until it has; see [`RunningThreads::interrupt`].
 const INTERRUPT_INTERVAL: Duration = Duration::from_millis(10);
 
 /// How many times at most: a terminal that takes no output for a second is left as it is.
@@ -44,8 +47,9 @@ const INTERRUPTS: u32 = 100;
 
 /// What the threads know of one another.
 #[derive(Debug, Default)]
-struct Stage {
-    /// A line is being edited: the prompt is there or about to be painted, and the printer may print.
+struct PromptStage {
+    /// A line is being edited: the prompt is there or about to be painted, and the printer may
+    /// print.
     editing: bool,
     /// The printer is about to hand a message to the editor.
     printing: bool,
@@ -57,10 +61,10 @@ struct Stage {
 
 /// What the editor and the session tell each other beside messages.
 #[derive(Debug, Clone, Default)]
-pub(super) struct SharedConnection(Arc<Mutex<ConnectionState>>);
+pub(super) struct SharedConnection(Arc<Mutex<PromptState>>);
 
 #[derive(Debug, Default)]
-struct ConnectionState {
+struct PromptState {
     /// Another connection was asked for, after the end of this one.
     reconnecting: bool,
     /// Both heads of the opening handshake, a line each.
@@ -68,7 +72,7 @@ struct ConnectionState {
 }
 
 impl SharedConnection {
-    fn lock(&self) -> MutexGuard<'_, ConnectionState> {
+    fn lock(&self) -> MutexGuard<'_, PromptState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -84,14 +88,14 @@ impl SharedConnection {
 }
 
 #[derive(Debug, Clone, Default)]
-pub(super) struct SharedStage(Arc<(Mutex<Stage>, Condvar)>);
+pub(super) struct SharedStage(Arc<(Mutex<PromptStage>, Condvar)>);
 
 impl SharedStage {
-    fn lock(&self) -> MutexGuard<'_, Stage> {
+    fn lock(&self) -> MutexGuard<'_, PromptStage> {
         self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn change(&self, change: impl FnOnce(&mut Stage)) {
+    fn change(&self, change: impl FnOnce(&mut PromptStage)) {
         change(&mut self.lock());
         self.0.1.notify_all();
     }
@@ -112,8 +116,8 @@ impl SharedStage {
         stage.printing
     }
 
-    /// Leaves the line that was being edited, but not while a message is handed over: the printer would take the
-    /// terminal for free and write into the line.
+    /// Leaves the line that was being edited, but not while a message is handed over: the printer
+    /// would take the terminal for free and write into the line.
     pub(super) fn leave_line(&self) {
         let mut stage = self.lock();
         stage.editing = false;
@@ -125,12 +129,13 @@ type LineEditor = rustyline::Editor<Callbacks, DefaultHistory>;
 
 /// A line editor on the process's terminal, and its printer.
 pub(in crate::client) struct Editor {
-    lines: Lines,
+    lines: TypedLines,
     printer: Box<dyn ExternalPrinter + Send>,
 }
 
 impl Editor {
-    /// `None` where standard input or standard output is not a terminal, or one that cannot edit (`TERM=dumb`).
+    /// `None` where standard input or standard output is not a terminal, or one that cannot edit
+    /// (`TERM=dumb`).
     pub(in crate::client) fn open(config: &TerminalConfig) -> Option<Self> {
         let editing = Config::builder()
             .completion_type(CompletionType::List)
@@ -146,22 +151,24 @@ impl Editor {
         editor.set_helper(Some(Callbacks::new(stage.clone(), commands)));
         let history = config.history.clone().filter(|path| remember(&mut editor, path));
         Some(Self {
-            lines: Lines { editor, stage, connection: SharedConnection::default(), history, commands },
+            lines: TypedLines { editor, stage, connection: SharedConnection::default(), history, commands },
             printer,
         })
     }
 
-    /// Starts to edit lines and to print `pieces` above them. Each message that is typed goes to `typed`.
+    /// Starts to edit lines and to print `pieces` above them. Each message that is typed goes to
+    /// `typed`.
     pub(super) fn start(
         self,
         heads: String,
         typed: mpsc::Sender<Batch>,
         pieces: mpsc::Receiver<String>,
-    ) -> io::Result<Running> {
+    ) -> io::Result<RunningThreads> {
         let Self { lines, printer } = self;
         let (stage, connection) = (lines.stage.clone(), lines.connection.clone());
         connection.set_heads(heads);
-        // The editor's thread alone takes what Ctrl-Z sends: it stops when the terminal was given back, and not later.
+        // The editor's thread alone takes what Ctrl-Z sends: it stops when the terminal was given
+        // back, and not later.
         let suspension = SigSet::from(Signal::SIGTSTP);
         suspension.thread_block()?;
         let printed = spawn("printer", move || print(printer, pieces, &stage))?;
@@ -169,29 +176,31 @@ impl Editor {
             let _ = suspension.thread_unblock();
             lines.edit(&typed)
         })?;
-        Ok(Running { connection, edited, printed })
+        Ok(RunningThreads { connection, edited, printed })
     }
 }
 
 /// The threads of an editor.
-pub(super) struct Running {
+pub(super) struct RunningThreads {
     pub(super) connection: SharedConnection,
     edited: oneshot::Receiver<usize>,
     printed: oneshot::Receiver<()>,
 }
 
-impl Running {
+impl RunningThreads {
     /// Waits until every piece is on the screen; the sender of pieces must have been dropped.
     pub(super) async fn printed(&mut self) {
         // Fails where the printer ended because there is no line to print above.
         let _ = (&mut self.printed).await;
     }
 
-    /// Makes the editor leave the line that it is editing, with the terminal as it was before, and waits for it. Returns
-    /// how many rows the last prompt and what was typed after it take; the cursor is in the row below.
+    /// Makes the editor leave the line that it is editing, with the terminal as it was before, and
+    /// waits for it. Returns how many rows the last prompt and what was typed after it take; the
+    /// cursor is in the row below.
     ///
-    /// While a line is edited, rustyline takes SIGINT as Ctrl-C; at other times the signal goes to this program's own
-    /// handler and does nothing. So it is raised again until the editor has ended.
+    /// While a line is edited, rustyline takes SIGINT as Ctrl-C; at other times the signal goes to
+    /// this program's own handler and does nothing. So it is raised again until the editor has
+    /// ended.
     pub(super) async fn interrupt(mut self) -> Option<usize> {
         for _ in 0..INTERRUPTS {
             if let Ok(rows) = self.edited.try_recv() {
@@ -220,7 +229,7 @@ fn remember(editor: &mut LineEditor, path: &Path) -> bool {
 }
 
 /// The editor's thread.
-struct Lines {
+struct TypedLines {
     editor: LineEditor,
     stage: SharedStage,
     connection: SharedConnection,
@@ -230,8 +239,9 @@ struct Lines {
     commands: bool,
 }
 
-impl Lines {
-    /// Takes line after line until Ctrl-D, Ctrl-C or the end of the terminal. Returns how many rows the last one takes.
+impl TypedLines {
+    /// Takes line after line until Ctrl-D, Ctrl-C or the end of the terminal. Returns how many rows
+    /// the last one takes.
     fn edit(mut self, typed: &mpsc::Sender<Batch>) -> usize {
         loop {
             let line = match self.editor.readline(PROMPT) {
@@ -242,8 +252,9 @@ impl Lines {
             };
             self.keep(&line);
             if let Some(message) = self.interpret(line) {
-                // When the session is over, the next line is begun nevertheless: the printer may have handed over a
-                // message that this editor has not shown yet. It ends by `interrupt`.
+                // When the session is over, the next line is begun nevertheless: the printer may
+                // have handed over a message that this editor has not shown yet. It ends by
+                // `interrupt`.
                 let _ = typed.blocking_send(vec![message]);
             }
         }
@@ -270,13 +281,13 @@ impl Lines {
             return Some(Message::text(line));
         }
         let answer = match command::parse(line) {
-            Ok(Command::Send(message)) => return Some(message),
-            Ok(Command::Reconnect) => {
+            Ok(PromptCommand::Send(message)) => return Some(message),
+            Ok(PromptCommand::Reconnect) => {
                 self.connection.lock().reconnecting = true;
                 return Some(command::close(1000, ""));
             }
-            Ok(Command::Help) => command::help(),
-            Ok(Command::Headers) => self.connection.lock().heads.clone(),
+            Ok(PromptCommand::Help) => command::help(),
+            Ok(PromptCommand::Headers) => self.connection.lock().heads.clone(),
             Err(error) => format!("{}\n", escape_line(&error.to_string())),
         };
         // Between two lines the terminal is this thread's. Without one there is nobody to tell.
@@ -302,7 +313,8 @@ fn rows_of(typed: &str, columns: usize) -> usize {
     if column >= columns { row + 1 } else { row }
 }
 
-/// The printer's thread: hands each piece to the editor, which prints it above the line being edited.
+/// The printer's thread: hands each piece to the editor, which prints it above the line being
+/// edited.
 fn print(
     mut printer: Box<dyn ExternalPrinter + Send>,
     mut pieces: mpsc::Receiver<String>,

@@ -1,4 +1,5 @@
-//! The client on a terminal: what is typed is sent, or is a command; messages are shown above the prompt.
+//! The client on a terminal: what is typed is sent, or is a command; messages are shown above the
+//! prompt.
 
 mod callbacks;
 mod command;
@@ -16,7 +17,7 @@ pub(super) use editor::Editor;
 
 use super::closing::Closed;
 use super::connect::{ConnectError, Connection, connect, response_lines};
-use super::narration::Narrator;
+use super::narration::VerboseObserver;
 use super::session::{Batch, Output, Session, Until};
 use super::{ClientConfig, Outcome, RunError, deadline_passes, render};
 use crate::drain::{EndSignal, EndSignals};
@@ -26,18 +27,19 @@ use crate::net::Transport;
 /// What goes before a received message: Python websockets' mark.
 const RECEIVED: &str = "< ";
 
-/// As many lines as one types ahead. Unbounded in effect: an editor that waited for a session that waits for the editor
-/// would be a deadlock.
+/// As many lines as one types ahead. Unbounded in effect: an editor that waited for a session that
+/// waits for the editor would be a deadlock.
 const TYPED_AHEAD: usize = Semaphore::MAX_PERMITS;
 
-/// How many pieces of output may wait for the printer. Each is all that could be read at once, so two keep it busy.
+/// How many pieces of output may wait for the printer. Each is all that could be read at once, so
+/// two keep it busy.
 const PRINTED_AHEAD: usize = 2;
 
 /// How much is gathered before it is printed as one piece: a screen redraw a piece is what costs.
 const PIECE_BYTES: usize = 16 * 1024;
 
 /// How the last session ended.
-enum End {
+enum PromptEnd {
     Closed(Closed),
     Signal(EndSignal),
     TimedOut,
@@ -45,7 +47,8 @@ enum End {
     Unconnected(ConnectError),
 }
 
-/// Runs the session of a connection on the terminal, and those of the connections that are asked for after it.
+/// Runs the session of a connection on the terminal, and those of the connections that are asked
+/// for after it.
 pub(super) async fn run(
     editor: Editor,
     connection: Connection,
@@ -79,14 +82,14 @@ pub(super) async fn run(
                         connection = Some(opened);
                         continue;
                     }
-                    Err(error) => End::Unconnected(error),
+                    Err(error) => PromptEnd::Unconnected(error),
                 },
-                signal = signals.next() => End::Signal(signal),
-                () = deadline_passes(deadline) => End::TimedOut,
+                signal = signals.next() => PromptEnd::Signal(signal),
+                () = deadline_passes(deadline) => PromptEnd::TimedOut,
             }
         };
         match end {
-            End::Closed(closed) if running.connection.take_reconnecting() => {
+            PromptEnd::Closed(closed) if running.connection.take_reconnecting() => {
                 screen.say(&format!("{}\n", closed.told()));
             }
             end => break end,
@@ -94,7 +97,7 @@ pub(super) async fn run(
     };
     let _ = screen.flush().await;
     drop(screen);
-    if matches!(end, End::Closed(_) | End::Unconnected(_)) {
+    if matches!(end, PromptEnd::Closed(_) | PromptEnd::Unconnected(_)) {
         running.printed().await;
     }
     // A line that is just being sent finds out that nobody takes it any more.
@@ -103,14 +106,14 @@ pub(super) async fn run(
     // Over the last prompt: up to its first row, then everything below is erased.
     let erase = rows.map_or_else(String::new, |rows| format!("\x1b[{rows}A\r\x1b[J"));
     match end {
-        End::Signal(signal) => Ok(Outcome::Signal(signal)),
-        End::TimedOut => Ok(Outcome::TimedOut),
-        End::Unconnected(error) => {
+        PromptEnd::Signal(signal) => Ok(Outcome::Signal(signal)),
+        PromptEnd::TimedOut => Ok(Outcome::TimedOut),
+        PromptEnd::Unconnected(error) => {
             io::stdout().write_all(erase.as_bytes())?;
             io::stdout().flush()?;
             Err(error.into())
         }
-        End::Closed(closed) => {
+        PromptEnd::Closed(closed) => {
             writeln!(io::stdout(), "{erase}{}{}", config.narrator.take(), closed.told())?;
             Ok(Outcome::Closed(closed))
         }
@@ -124,20 +127,20 @@ async fn drive(
     screen: &mut Screen,
     deadline: Option<Instant>,
     signals: &mut EndSignals,
-) -> io::Result<End> {
+) -> io::Result<PromptEnd> {
     loop {
         tokio::select! {
-            ended = session.run(input, screen) => return Ok(End::Closed(ended?)),
+            ended = session.run(input, screen) => return Ok(PromptEnd::Closed(ended?)),
             signal = signals.next() => match signal {
                 EndSignal::Interrupt if !session.is_closing() => session.close(),
                 _ => {
                     session.give_up(screen);
-                    return Ok(End::Signal(signal));
+                    return Ok(PromptEnd::Signal(signal));
                 }
             },
             () = deadline_passes(deadline) => {
                 session.give_up(screen);
-                return Ok(End::TimedOut);
+                return Ok(PromptEnd::TimedOut);
             }
         }
     }
@@ -159,7 +162,7 @@ struct Screen {
     pieces: mpsc::Sender<String>,
     gathered: String,
     /// Whose lines are shown between the messages.
-    narrator: Narrator,
+    narrator: VerboseObserver,
     /// Nobody sends any more after the last line, below which there is no prompt to print above.
     last_line: mpsc::WeakSender<Batch>,
     /// The pings that have no answer yet, and when they were sent.
@@ -173,7 +176,8 @@ impl Screen {
     }
 
     fn pong(&mut self, payload: &Bytes) {
-        // A pong answers the pings before, too (RFC 6455 section 5.5.3). Others were not asked for and are not shown.
+        // A pong answers the pings before, too (RFC 6455 section 5.5.3). Others were not asked for
+        // and are not shown.
         let Some(at) = self.pings.iter().position(|(ping, _)| ping == payload) else { return };
         let Some((_, sent)) = self.pings.drain(..=at).next_back() else { return };
         let text = String::from_utf8_lossy(payload);
@@ -216,7 +220,8 @@ impl Output for Screen {
         if self.gathered.is_empty() {
             return Ok(());
         }
-        // Fails after the last line, with Ctrl-D: what comes then is shown to nobody, as in Python's client.
+        // Fails after the last line, with Ctrl-D: what comes then is shown to nobody, as in
+        // Python's client.
         if let Ok(permit) = self.pieces.reserve().await {
             permit.send(std::mem::take(&mut self.gathered));
         }

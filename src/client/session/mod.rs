@@ -1,7 +1,9 @@
-//! One open WebSocket, driven to its end: messages out, messages in, and the closing handshake (RFC 6455 section 7).
+//! One open WebSocket, driven to its end: messages out, messages in, and the closing handshake (RFC
+//! 6455 section 7).
 //!
-//! One task, one state machine, no locks. Where messages come from and where they are shown is the mode's (`repl`,
-//! `pipe`). As the RFC wants it, the server is left to end the TCP connection first.
+//! One task, one state machine, no locks. Where messages come from and where they are shown is the
+//! mode's (`repl`, `pipe`). As the RFC wants it, the server is left to end the TCP connection
+//! first.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -20,16 +22,17 @@ use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::{Error, Message};
 
 use super::closing::{
-    CLOSE_TIMEOUT, Closed, TooLong, close_frame, close_status, code_of, fail, failing_frame, say_goodbye,
+    CLOSE_TIMEOUT, Closed, TooLong, close_frame, close_status, code_of, fail, failing_frame, try_close,
 };
 use super::connect::Observer;
 use super::keepalive::{Keepalive, KeepaliveConfig};
-use crate::websocket::Frames;
+use crate::websocket::TransportAdapter;
 use crate::websocket::close_code::CloseStatus;
 
-/// How long the peer may take to end the TCP connection once it has closed the WebSocket (RFC 6455 section 7.1.1 leaves that
-/// to the server). Each Envoy on the way passes the end on a second late (`delayed_close_timeout`); a client that is sooner than
-/// two of them has them log that it went away (`DC`).
+/// How long the peer may take to end the TCP connection once it has closed the WebSocket (RFC 6455
+/// section 7.1.1 leaves that to the server). Each Envoy on the way passes the end on a second late
+/// (`delayed_close_timeout`); a client that is sooner than two of them has them log that it went
+/// away (`DC`).
 const LINGER: Duration = Duration::from_secs(3);
 
 /// With less time than this spent on a message's compression nothing is waited for any longer.
@@ -40,8 +43,8 @@ pub(super) type Batch = Vec<Message>;
 
 /// Where messages are shown.
 pub(super) trait Output {
-    /// Takes a message, or a control frame, that is being sent; not tungstenite's answers to pings and Closes, nor what
-    /// keeps the connection alive.
+    /// Takes a message, or a control frame, that is being sent; not tungstenite's answers to pings
+    /// and Closes, nor what keeps the connection alive.
     fn sent(&mut self, message: &Message);
     /// Takes a message, or a control frame, that came.
     fn received(&mut self, message: &Message);
@@ -75,7 +78,8 @@ pub(super) struct Goal {
     pub(super) replies: Option<u64>,
     /// and one whose text this matches.
     pub(super) expect: Option<Regex>,
-    /// For how long no message may come after the end of the input before it is given up; `None`: for ever.
+    /// For how long no message may come after the end of the input before it is given up; `None`:
+    /// for ever.
     pub(super) quiet: Option<Duration>,
 }
 
@@ -94,7 +98,7 @@ impl Goal {
 /// A WebSocket and how far its session has come.
 #[derive(Debug)]
 pub(super) struct Session<S> {
-    stream: WebSocketStream<Frames<S>>,
+    stream: WebSocketStream<TransportAdapter<S>>,
     keepalive: Keepalive,
     observer: Observer,
     until: Until,
@@ -103,7 +107,8 @@ pub(super) struct Session<S> {
     pending: VecDeque<Message>,
     /// Whether something was handed over that may not be on the wire.
     unflushed: bool,
-    /// How long handing over took of this side's own time since it waits for something: compressing a long message.
+    /// How long handing over took of this side's own time since it waits for something: compressing
+    /// a long message.
     busy: Duration,
     /// Which direction is looked at first; it alternates, so that neither starves the other.
     read_first: bool,
@@ -124,7 +129,7 @@ enum Phase {
     Closing(Instant),
 }
 
-enum Event {
+enum SessionEvent {
     /// Something was sent, or is to be shown; look at the other direction.
     Sent,
     InputEnded,
@@ -136,7 +141,7 @@ enum Event {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     pub(super) fn new(
-        stream: WebSocketStream<Frames<S>>,
+        stream: WebSocketStream<TransportAdapter<S>>,
         keepalive: KeepaliveConfig,
         observer: Observer,
         until: Until,
@@ -170,11 +175,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     ) -> io::Result<Closed> {
         loop {
             match self.next_event(input, output).await? {
-                Event::InputEnded => self.input_ended(),
-                Event::Received(message) => self.take(message, output),
-                Event::Sent => {}
-                Event::Deadline if !self.is_closing() => self.close(),
-                Event::Failed(error) => {
+                SessionEvent::InputEnded => self.input_ended(),
+                SessionEvent::Received(message) => self.take(message, output),
+                SessionEvent::Sent => {}
+                SessionEvent::Deadline if !self.is_closing() => self.close(),
+                SessionEvent::Failed(error) => {
                     let too_long = TooLong::of(&error, &self.stream);
                     if let Some(frame) = failing_frame(&error, too_long).filter(|_| !self.is_closing()) {
                         output.sent(&Message::Close(Some(frame)));
@@ -182,7 +187,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                     self.too_long = fail(&mut self.stream, &error, &self.observer).await;
                     return self.ended(output).await;
                 }
-                Event::Deadline | Event::Disconnected => return self.ended(output).await,
+                SessionEvent::Deadline | SessionEvent::Disconnected => return self.ended(output).await,
             }
             if output.is_full() {
                 output.flush().await?;
@@ -204,9 +209,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         matches!(self.phase, Phase::Closing(_))
     }
 
-    /// Gives the session up: sends Close 1000 if that can be written without waiting, and waits for no answer.
+    /// Gives the session up: sends Close 1000 if that can be written without waiting, and waits for
+    /// no answer.
     pub(super) fn give_up(&mut self, output: &mut impl Output) {
-        if say_goodbye(&mut self.stream) {
+        if try_close(&mut self.stream) {
             output.sent(&Message::Close(Some(close_frame(CloseCode::Normal))));
         }
         if self.peer_close.is_none() {
@@ -219,7 +225,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         &mut self,
         input: &mut mpsc::Receiver<Batch>,
         output: &mut impl Output,
-    ) -> io::Result<Event> {
+    ) -> io::Result<SessionEvent> {
         if let Some(event) = poll_fn(|context| self.poll_event(context, input, output)).now_or_never() {
             return Ok(event);
         }
@@ -232,7 +238,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         loop {
             let deadline = self.deadline();
             let event = poll_fn(|context| match self.poll_event(context, input, output) {
-                Poll::Pending if output.has_news() => Poll::Ready(Event::Sent),
+                Poll::Pending if output.has_news() => Poll::Ready(SessionEvent::Sent),
                 other => other,
             });
             let Some(deadline) = deadline else { return Ok(event.await) };
@@ -242,7 +248,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             // What this side was busy with is no time that the server had.
             let busy = std::mem::take(&mut self.busy);
             if busy < WORTH_MORE_TIME {
-                return Ok(Event::Deadline);
+                return Ok(SessionEvent::Deadline);
             }
             self.keepalive.excuse(busy);
             self.prolong(busy);
@@ -268,7 +274,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         context: &mut Context<'_>,
         input: &mut mpsc::Receiver<Batch>,
         output: &mut impl Output,
-    ) -> Poll<Event> {
+    ) -> Poll<SessionEvent> {
         self.read_first = !self.read_first;
         if self.read_first {
             if let Poll::Ready(event) = self.poll_read(context) {
@@ -283,18 +289,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         }
     }
 
-    fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<Event> {
+    fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<SessionEvent> {
         Poll::Ready(match ready!(self.keepalive.poll_next(&mut self.stream, context)) {
             Some(Ok(Message::Close(Some(frame)))) => {
                 let frames = self.stream.get_mut();
                 if self.own_close.is_none() {
                     frames.answer_as_sent();
                 }
-                Event::Received(Message::Close(Some(frames.as_sent(frame))))
+                SessionEvent::Received(Message::Close(Some(frames.as_sent(frame))))
             }
-            Some(Ok(message)) => Event::Received(message),
-            Some(Err(error)) => Event::Failed(error),
-            None => Event::Disconnected,
+            Some(Ok(message)) => SessionEvent::Received(message),
+            Some(Err(error)) => SessionEvent::Failed(error),
+            None => SessionEvent::Disconnected,
         })
     }
 
@@ -304,7 +310,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         context: &mut Context<'_>,
         input: &mut mpsc::Receiver<Batch>,
         output: &mut impl Output,
-    ) -> Poll<Event> {
+    ) -> Poll<SessionEvent> {
         if self.phase == Phase::Talking {
             return self.poll_send(context, input, output);
         }
@@ -314,30 +320,31 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         event
     }
 
-    /// Sends what is pending, then takes the next batch of the input; flushes when there is none yet.
-    /// Why the connection does not take it any more is for the reading side to find out: there may be a Close to read.
+    /// Sends what is pending, then takes the next batch of the input; flushes when there is none
+    /// yet. Why the connection does not take it any more is for the reading side to find out: there
+    /// may be a Close to read.
     fn poll_send(
         &mut self,
         context: &mut Context<'_>,
         input: &mut mpsc::Receiver<Batch>,
         output: &mut impl Output,
-    ) -> Poll<Event> {
+    ) -> Poll<SessionEvent> {
         let Ok(sent) = ready!(self.try_send(context, output)) else {
             self.pending.clear();
             self.unflushed = false;
             return Poll::Pending;
         };
         if sent {
-            return Poll::Ready(Event::Sent);
+            return Poll::Ready(SessionEvent::Sent);
         }
         if self.phase == Phase::Talking {
             match input.poll_recv(context) {
                 Poll::Ready(Some(batch)) => {
                     self.sent += batch.len() as u64;
                     self.pending.extend(batch);
-                    return Poll::Ready(Event::Sent);
+                    return Poll::Ready(SessionEvent::Sent);
                 }
-                Poll::Ready(None) => return Poll::Ready(Event::InputEnded),
+                Poll::Ready(None) => return Poll::Ready(SessionEvent::InputEnded),
                 Poll::Pending => {}
             }
         }

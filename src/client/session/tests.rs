@@ -12,9 +12,9 @@ use crate::websocket::close_code;
 
 /// Keeps what is shown.
 #[derive(Default)]
-struct Shown(Vec<String>);
+struct ShownOutput(Vec<String>);
 
-impl Output for Shown {
+impl Output for ShownOutput {
     fn sent(&mut self, _: &Message) {}
 
     fn received(&mut self, message: &Message) {
@@ -32,20 +32,21 @@ impl Output for Shown {
     }
 }
 
-type Peer = WebSocketStream<DuplexStream>;
+type TestServer = WebSocketStream<DuplexStream>;
 
 /// The client's end.
-async fn client(stream: DuplexStream) -> WebSocketStream<Frames<DuplexStream>> {
-    let frames = Frames::new(stream, Bytes::new(), Role::Client, None, 1024);
+async fn client(stream: DuplexStream) -> WebSocketStream<TransportAdapter<DuplexStream>> {
+    let frames = TransportAdapter::new(stream, Bytes::new(), Role::Client, None, 1024);
     WebSocketStream::from_raw_socket(frames, Role::Client, None).await
 }
 
-/// Runs a session that sends `lines` against a peer that follows a script, and that stays connected if the script returns
-/// it. Returns the end of the session, what it showed, and how long it took on the paused clock.
+/// Runs a session that sends `lines` against a peer that follows a script, and that stays connected
+/// if the script returns it. Returns the end of the session, what it showed, and how long it took
+/// on the paused clock.
 async fn session<F: Future>(
     lines: &[&str],
     until: Until,
-    script: impl FnOnce(Peer) -> F,
+    script: impl FnOnce(TestServer) -> F,
 ) -> (Closed, Vec<String>, Duration) {
     let (near, far) = tokio::io::duplex(1024);
     let near = client(near).await;
@@ -54,7 +55,7 @@ async fn session<F: Future>(
     let batch = lines.iter().map(|line| Message::text(*line)).collect();
     batches.send(batch).await.unwrap();
     drop(batches);
-    let mut shown = Shown::default();
+    let mut shown = ShownOutput::default();
     let start = Instant::now();
     let run = async {
         let closed = Session::new(near, KeepaliveConfig::default(), Observer::default(), until)
@@ -139,7 +140,7 @@ async fn a_close_in_the_input_is_sent_with_its_code_and_reason() {
     let (batches, mut input) = mpsc::channel(1);
     let frame = CloseFrame { code: 4000.into(), reason: "enough".into() };
     batches.send(vec![Message::Close(Some(frame.clone())), Message::text("unsent")]).await.unwrap();
-    let mut shown = Shown::default();
+    let mut shown = ShownOutput::default();
     let mut near = Session::new(near, KeepaliveConfig::default(), Observer::default(), Until::InputEnds);
     let (end, seen) = tokio::join!(near.run(&mut input, &mut shown), async move {
         let seen = far.next().await.unwrap().unwrap();
@@ -161,7 +162,7 @@ fn ticks(period: Duration) -> Interval {
 }
 
 /// Sends a number every second.
-async fn count(mut peer: Peer) {
+async fn count(mut peer: TestServer) {
     let mut clock = ticks(Duration::from_secs(1));
     for number in 1..100 {
         clock.tick().await;

@@ -1,8 +1,10 @@
-//! One WebSocket session: every message goes back, and the closing handshake (RFC 6455 section 7) is done properly.
+//! One WebSocket session: every message goes back, and the closing handshake (RFC 6455 section 7)
+//! is done properly.
 //!
-//! Answers go out in batches: as long as messages are there to read, answers are only queued, and one write carries them
-//! all when the next read would wait. A peer that does not read is not read from either, so a session never holds more
-//! than a message, a write buffer and what was read ahead.
+//! Answers go out in batches: as long as messages are there to read, answers are only queued, and
+//! one write carries them all when the next read would wait. A peer that does not read is not read
+//! from either, so a session never holds more than a message, a write buffer and what was read
+//! ahead.
 
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
@@ -21,59 +23,64 @@ use tungstenite::protocol::{CloseFrame, Message, Role, WebSocketConfig};
 
 use super::buffers::{Ledger, Stalled};
 use super::config::{CloseAfter, Config};
-use super::keepalive::{GivenUp, Keepalive};
+use super::keepalive::{GivenUp, SessionKeepalive};
 use super::metered::Metered;
 use super::stats;
 use crate::net::Holding;
+use crate::websocket::close_code;
 use crate::websocket::close_code::{ABNORMAL_CLOSURE, NO_STATUS_RECEIVED};
-use crate::websocket::failure;
 use crate::websocket::frame_header::{BINARY, FIN, FrameHeader, MAX_HEADER_BYTES, TEXT};
 
-/// What tungstenite holds to read into, also while a session is idle. Small, because a connection reads ahead.
+/// What tungstenite holds to read into, also while a session is idle. Small, because a connection
+/// reads ahead.
 pub(super) const READ_BUFFER: usize = 2 * 1024;
 
-/// How much is queued before it is written without waiting for the batch to end. A message that is longer is not queued.
+/// How much is queued before it is written without waiting for the batch to end. A message that is
+/// longer is not queued.
 const WRITE_BUFFER: usize = 16 * 1024;
 
-/// How much a session may answer before it is another's turn, in bytes: a fraction of a millisecond.
+/// How much a session may answer before it is another's turn, in bytes: a fraction of a
+/// millisecond.
 const TURN: usize = 256 * 1024;
 
 /// What a message costs beside its bytes, in bytes: about as long as copying that many takes.
 const MESSAGE_COST: usize = 256;
 
-/// How long our part of a closing handshake may take: the default of the Python `websockets` library.
+/// How long our part of a closing handshake may take: the default of the Python `websockets`
+/// library.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a draining server goes on with a peer that never pauses, or has begun a message and does not end it.
-const LAST_ANSWERS: Duration = Duration::from_secs(1);
+/// How long a draining server goes on with a peer that never pauses, or has begun a message and
+/// does not end it.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A session over the byte stream that it is given, which outlives it.
-type Session<'m, 'l, S> = WebSocketStream<&'m mut Metered<'l, S>>;
+type EchoSession<'m, 'l, S> = WebSocketStream<&'m mut Metered<'l, S>>;
 
 /// Echoes until the session is over. Nothing more is to be sent then.
 pub(super) async fn serve<S>(
     frames: &mut Metered<'_, S>,
     config: &Config,
     draining: &CancellationToken,
-    counted: &stats::Session<'_>,
+    counted: &stats::OpenSession<'_>,
     ledger: &Ledger<'_>,
 ) where
     S: AsyncRead + AsyncWrite + Holding + Unpin,
 {
-    let longest = config.longest_message();
+    let max_message = config.max_message_bytes();
     let limits = WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER)
         .write_buffer_size(WRITE_BUFFER)
-        .max_message_size(Some(longest))
-        .max_frame_size(config.max_frame_size.or(Some(longest)));
-    let keepalive = Keepalive::new(config);
+        .max_message_size(Some(max_message))
+        .max_frame_size(config.max_frame_size.or(Some(max_message)));
+    let keepalive = SessionKeepalive::new(config);
     let cancelled = pin!(draining.cancelled());
     let mut echo = Echo {
         config,
         counted,
         ledger,
         keepalive: keepalive.as_ref(),
-        draining: Draining { token: draining, cancelled, last_answers: None },
+        draining: Draining { token: draining, cancelled, drain_timer: None },
         answered: 0,
     };
     loop {
@@ -85,10 +92,10 @@ pub(super) async fn serve<S>(
                 None => watched.await,
                 Some(keepalive) => Box::pin(keepalive.watch(watched))
                     .await
-                    .unwrap_or_else(|given_up| Ok(Ok(Some(End::GivenUp(given_up))))),
+                    .unwrap_or_else(|given_up| Ok(Ok(Some(EchoEnd::GivenUp(given_up))))),
             }
         };
-        let end = match ended.unwrap_or_else(|stalled| Ok(Some(End::Stalled(stalled)))) {
+        let end = match ended.unwrap_or_else(|stalled| Ok(Some(EchoEnd::Stalled(stalled)))) {
             Ok(Some(end)) => Ok(end),
             Ok(None) => {
                 drop(session);
@@ -97,19 +104,19 @@ pub(super) async fn serve<S>(
             }
             Err(error) => Err(error),
         };
-        let (farewell, patience) = Farewell::of(&end);
-        if let Some(code) = farewell.code() {
+        let (action, limit) = CloseAction::of(&end);
+        if let Some(code) = action.code() {
             counted.closes_with(code);
         }
         // Where this fails the peer is gone.
-        let _ = Box::pin(tokio::time::timeout(patience, close(&mut session, farewell))).await;
+        let _ = Box::pin(tokio::time::timeout(limit, close(&mut session, action))).await;
         return;
     }
 }
 
 /// Why a session ended that did not break.
 #[derive(Debug)]
-enum End {
+enum EchoEnd {
     /// Both Close frames were exchanged.
     Closed,
     /// The server is draining, and everything received was answered.
@@ -125,25 +132,25 @@ enum End {
 /// What a session keeps when its buffers are replaced.
 struct Echo<'a, 'pin, 'token> {
     config: &'a Config,
-    counted: &'a stats::Session<'a>,
+    counted: &'a stats::OpenSession<'a>,
     ledger: &'a Ledger<'a>,
-    keepalive: Option<&'a Keepalive>,
+    keepalive: Option<&'a SessionKeepalive>,
     draining: Draining<'pin, 'token>,
     /// How many messages were.
     answered: u64,
 }
 
 impl Echo<'_, '_, '_> {
-    /// Answers messages until the session ends; `None` if it goes on with new buffers: these have outgrown what an idle session is
-    /// to hold, and nothing is in them.
-    async fn answer<S>(&mut self, session: &mut Session<'_, '_, S>) -> Result<Option<End>, Error>
+    /// Answers messages until the session ends; `None` if it goes on with new buffers: these have
+    /// outgrown what an idle session is to hold, and nothing is in them.
+    async fn answer<S>(&mut self, session: &mut EchoSession<'_, '_, S>) -> Result<Option<EchoEnd>, Error>
     where
         S: AsyncRead + AsyncWrite + Holding + Unpin,
     {
         let (mut turn, mut is_sure, mut is_closing) = (0, false, false);
         loop {
             if let Some(limit) = self.config.close_after.filter(|limit| self.answered >= limit.messages) {
-                return Ok(Some(End::Enough(limit)));
+                return Ok(Some(EchoEnd::Enough(limit)));
             }
             let next = std::future::poll_fn(|cx| self.poll_next(session, is_closing, cx));
             let message = match next.await? {
@@ -151,8 +158,9 @@ impl Echo<'_, '_, '_> {
                     is_sure = false;
                     message
                 }
-                // Over HTTP/2, what has come may still be with the connection's task, which has not had its turn.
-                Next::Stop(Some(End::Drained)) if !std::mem::replace(&mut is_sure, true) => {
+                // Over HTTP/2, what has come may still be with the connection's task, which has not
+                // had its turn.
+                Next::Stop(Some(EchoEnd::Drained)) if !std::mem::replace(&mut is_sure, true) => {
                     tokio::task::yield_now().await;
                     tokio::task::yield_now().await;
                     continue;
@@ -183,9 +191,10 @@ impl Echo<'_, '_, '_> {
                         keepalive.note_message();
                     }
                 }
-                // The pong is queued. Waiting until it is written keeps a peer that sends pings and reads nothing at bay.
+                // The pong is queued. Waiting until it is written keeps a peer that sends pings and
+                // reads nothing at bay.
                 Message::Ping(_) => session.flush().await?,
-                Message::Pong(_) => self.keepalive.into_iter().for_each(Keepalive::note_pong),
+                Message::Pong(_) => self.keepalive.into_iter().for_each(SessionKeepalive::note_pong),
                 // The next read sends the answer.
                 Message::Close(frame) => {
                     is_closing = true;
@@ -199,7 +208,7 @@ impl Echo<'_, '_, '_> {
             }
             if turn > TURN {
                 if self.draining.is_overdue() {
-                    return Ok(Some(End::Drained));
+                    return Ok(Some(EchoEnd::Drained));
                 }
                 turn = 0;
                 tokio::task::yield_now().await;
@@ -210,11 +219,12 @@ impl Echo<'_, '_, '_> {
         }
     }
 
-    /// Writes a message without a copy in tungstenite's buffer, which would be held beside the message while the peer does not
-    /// read, and kept behind it. One with a long frame has left before anything else is read.
+    /// Writes a message without a copy in tungstenite's buffer, which would be held beside the
+    /// message while the peer does not read, and kept behind it. One with a long frame has left
+    /// before anything else is read.
     async fn write_through<S>(
         &mut self,
-        session: &mut Session<'_, '_, S>,
+        session: &mut EchoSession<'_, '_, S>,
         message: Message,
     ) -> Result<(), Error>
     where
@@ -236,11 +246,12 @@ impl Echo<'_, '_, '_> {
         Ok(())
     }
 
-    /// The next message; where there is none, writes what is queued, and only then looks at the drain: what was received
-    /// before it is answered, and of what was received in part the rest is awaited.
+    /// The next message; where there is none, writes what is queued, and only then looks at the
+    /// drain: what was received before it is answered, and of what was received in part the rest is
+    /// awaited.
     fn poll_next<S>(
         &mut self,
-        session: &mut Session<'_, '_, S>,
+        session: &mut EchoSession<'_, '_, S>,
         is_closing: bool,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Next, Error>>
@@ -250,7 +261,7 @@ impl Echo<'_, '_, '_> {
         if let Poll::Ready(message) = session.poll_next_unpin(cx) {
             return Poll::Ready(match message {
                 Some(message) => message.map(Next::Message),
-                None => Ok(Next::Stop(Some(End::Closed))),
+                None => Ok(Next::Stop(Some(EchoEnd::Closed))),
             });
         }
         if !coop::has_budget_remaining() {
@@ -262,7 +273,7 @@ impl Echo<'_, '_, '_> {
         if self.ledger.leaving.replace(0) > READ_BUFFER {
             self.ledger.has_outgrown.set(true);
         }
-        if self.keepalive.is_some_and(Keepalive::take_ping) {
+        if self.keepalive.is_some_and(SessionKeepalive::take_ping) {
             session.start_send_unpin(Message::Ping(Bytes::new()))?;
             ready!(session.poll_flush_unpin(cx))?;
         }
@@ -273,7 +284,7 @@ impl Echo<'_, '_, '_> {
         if session.get_ref().frames().is_amid_message() {
             ready!(self.draining.poll_overdue(cx));
         }
-        Poll::Ready(Ok(Next::Stop(Some(End::Drained))))
+        Poll::Ready(Ok(Next::Stop(Some(EchoEnd::Drained))))
     }
 }
 
@@ -282,23 +293,23 @@ struct Draining<'pin, 'token> {
     token: &'token CancellationToken,
     cancelled: Pin<&'pin mut WaitForCancellationFuture<'token>>,
     /// Begun when a session that had more to answer first saw it. Boxed: few have more.
-    last_answers: Option<Pin<Box<Sleep>>>,
+    drain_timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl Draining<'_, '_> {
     /// How long the peer may go on before it gets its Close in the middle.
-    fn last_answers(&mut self) -> &mut Pin<Box<Sleep>> {
-        self.last_answers.get_or_insert_with(|| Box::pin(tokio::time::sleep(LAST_ANSWERS)))
+    fn drain_timer(&mut self) -> &mut Pin<Box<Sleep>> {
+        self.drain_timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(DRAIN_TIMEOUT)))
     }
 
     /// Whether the peer has gone on for as long.
     fn is_overdue(&mut self) -> bool {
-        self.token.is_cancelled() && self.last_answers().deadline() <= Instant::now()
+        self.token.is_cancelled() && self.drain_timer().deadline() <= Instant::now()
     }
 
     /// Ready when the peer has gone on for as long.
     fn poll_overdue(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.last_answers().as_mut().poll(cx)
+        self.drain_timer().as_mut().poll(cx)
     }
 }
 
@@ -306,12 +317,12 @@ impl Draining<'_, '_> {
 enum Next {
     Message(Message),
     /// To end, or to go on with new buffers.
-    Stop(Option<End>),
+    Stop(Option<EchoEnd>),
 }
 
 /// How a session is left.
 #[derive(Debug)]
-enum Farewell {
+enum CloseAction {
     /// There is nothing to say.
     Nothing,
     /// A Close frame, with a code or without.
@@ -320,36 +331,36 @@ enum Farewell {
     Vanish,
 }
 
-impl Farewell {
+impl CloseAction {
     /// What is ours to say, and how long it may take.
-    fn of(end: &Result<End, Error>) -> (Self, Duration) {
+    fn of(end: &Result<EchoEnd, Error>) -> (Self, Duration) {
         let close = |code, reason: String| Self::Close(Some(CloseFrame { code, reason: reason.into() }));
-        let farewell = match end {
-            Ok(End::Closed) => Self::Nothing,
-            Ok(End::Drained) => close(CloseCode::Away, "the server is shutting down".to_owned()),
-            Ok(End::Enough(CloseAfter { code: ABNORMAL_CLOSURE, .. })) => Self::Vanish,
-            Ok(End::Enough(CloseAfter { code: NO_STATUS_RECEIVED, .. })) => Self::Close(None),
-            Ok(End::Enough(CloseAfter { code, messages })) => {
+        let action = match end {
+            Ok(EchoEnd::Closed) => Self::Nothing,
+            Ok(EchoEnd::Drained) => close(CloseCode::Away, "the server is shutting down".to_owned()),
+            Ok(EchoEnd::Enough(CloseAfter { code: ABNORMAL_CLOSURE, .. })) => Self::Vanish,
+            Ok(EchoEnd::Enough(CloseAfter { code: NO_STATUS_RECEIVED, .. })) => Self::Close(None),
+            Ok(EchoEnd::Enough(CloseAfter { code, messages })) => {
                 close((*code).into(), format!("closed after {messages} messages"))
             }
-            Ok(End::GivenUp(GivenUp::Idle(limit))) => {
+            Ok(EchoEnd::GivenUp(GivenUp::Idle(limit))) => {
                 close(CloseCode::Away, format!("no message for {limit:?}"))
             }
-            Ok(End::GivenUp(GivenUp::NoPong(limit))) => {
+            Ok(EchoEnd::GivenUp(GivenUp::NoPong(limit))) => {
                 // It has shown already that it does not answer.
-                return (close(CloseCode::Error, format!("no pong within {limit:?}")), LAST_ANSWERS);
+                return (close(CloseCode::Error, format!("no pong within {limit:?}")), DRAIN_TIMEOUT);
             }
-            Ok(End::Stalled(Stalled { is_amid_answer: true })) => return (Self::Vanish, Duration::ZERO),
-            Ok(End::Stalled(Stalled { is_amid_answer: false })) => {
+            Ok(EchoEnd::Stalled(Stalled { is_amid_answer: true })) => return (Self::Vanish, Duration::ZERO),
+            Ok(EchoEnd::Stalled(Stalled { is_amid_answer: false })) => {
                 let reason = "the server holds as much for its sessions as it may".to_owned();
-                return (close(CloseCode::Again, reason), LAST_ANSWERS);
+                return (close(CloseCode::Again, reason), DRAIN_TIMEOUT);
             }
-            Err(error) => match failure::close_code(error) {
+            Err(error) => match close_code::of(error) {
                 Some(code) => close(code, error.to_string()),
                 None => Self::Nothing,
             },
         };
-        (farewell, CLOSE_TIMEOUT)
+        (action, CLOSE_TIMEOUT)
     }
 
     /// The code that it ends the session with.
@@ -363,11 +374,11 @@ impl Farewell {
 }
 
 /// Writes what is queued, and, where a Close is ours, that and reads up to the peer's.
-async fn close<S>(session: &mut WebSocketStream<S>, farewell: Farewell) -> Result<(), Error>
+async fn close<S>(session: &mut WebSocketStream<S>, action: CloseAction) -> Result<(), Error>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let Farewell::Close(frame) = farewell else { return session.flush().await };
+    let CloseAction::Close(frame) = action else { return session.flush().await };
     session.close(frame).await?;
     while session.next().await.transpose()?.is_some() {}
     Ok(())

@@ -1,4 +1,5 @@
-//! A session against a scripted peer: exact bytes over an in-memory stream. Masks are zero, so payloads read as they are.
+//! A session against a scripted peer: exact bytes over an in-memory stream. Masks are zero, so
+//! payloads read as they are.
 
 use std::io;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use super::super::read_ahead::ReadAhead;
 use super::*;
 use crate::server::config::Ping;
 use crate::server::stats::Stats;
-use crate::websocket::Frames;
+use crate::websocket::TransportAdapter;
 
 /// More than any script needs, so that only the server's own limits are met.
 const PIPE: usize = 1 << 20;
@@ -44,7 +45,7 @@ fn buffers() -> Buffers {
 }
 
 fn carrier<'l, S>(near: S, config: &Config, ledger: &'l Ledger<'l>) -> Metered<'l, S> {
-    let frames = Frames::new(near, Bytes::new(), Role::Server, None, config.max_message_size);
+    let frames = TransportAdapter::new(near, Bytes::new(), Role::Server, None, config.max_message_size);
     Metered::new(ReadAhead::new(frames, Bytes::new()), ledger)
 }
 
@@ -151,19 +152,20 @@ async fn a_drain_waits_for_the_rest_of_a_message_and_no_longer_than_it_waits_for
             peer.write_all(&fragments[..cut]).await.unwrap();
             draining.cancel();
             // The clock moves when all others wait.
-            tokio::time::interval_at(start + LAST_ANSWERS / 2, LAST_ANSWERS).tick().await;
+            tokio::time::interval_at(start + DRAIN_TIMEOUT / 2, DRAIN_TIMEOUT).tick().await;
             peer.write_all(&fragments[cut..]).await.unwrap();
             expect(&mut peer, answer).await;
             expect_going_away(&mut peer).await;
         };
         tokio::join!(run(near, config(), draining.clone()), script);
-        assert_eq!(start.elapsed(), LAST_ANSWERS / 2, "{cut}");
+        assert_eq!(start.elapsed(), DRAIN_TIMEOUT / 2, "{cut}");
     }
     let (said, elapsed) = said_by_a_draining_server(&fragments[..5]).await;
-    assert_eq!((close_code(&said), elapsed), (1001, LAST_ANSWERS));
+    assert_eq!((close_code(&said), elapsed), (1001, DRAIN_TIMEOUT));
 }
 
-/// What a draining server says to a peer that has sent `part` of a message, and how long that takes it.
+/// What a draining server says to a peer that has sent `part` of a message, and how long that takes
+/// it.
 async fn said_by_a_draining_server(part: &[u8]) -> (Vec<u8>, Duration) {
     let (mut peer, near) = duplex(PIPE);
     let (draining, start) = (CancellationToken::new(), Instant::now());
@@ -191,7 +193,7 @@ async fn a_drain_does_not_wait_for_a_peer_that_never_pauses() {
             assert_eq!(reading.read_u8().await.unwrap(), 0x81);
             draining.cancel();
             reading.read_exact(&mut vec![0; 2 * WRITE_BUFFER]).await.unwrap();
-            tokio::time::advance(LAST_ANSWERS * 2).await;
+            tokio::time::advance(DRAIN_TIMEOUT * 2).await;
             while reading.read_u8().await.unwrap() != 0x88 {}
         };
         tokio::select! {
@@ -242,8 +244,8 @@ async fn a_delay_comes_before_each_answer() {
     tokio::join!(run(near, Config { delay: Some(delay), ..config() }, CancellationToken::new()), script);
 }
 
-/// What a server with this configuration says by itself to a peer that sends `script`, answers `answers` once it has heard
-/// something, and says no more; and the milliseconds that it takes.
+/// What a server with this configuration says by itself to a peer that sends `script`, answers
+/// `answers` once it has heard something, and says no more; and the milliseconds that it takes.
 async fn said_to_a_silent_peer(config: Config, script: &[u8], answer: &[u8]) -> (Vec<u8>, u128) {
     let (mut peer, near) = duplex(PIPE);
     let start = Instant::now();
@@ -275,10 +277,10 @@ async fn a_peer_that_answers_no_ping_is_closed_with_1011() {
     let config = Config { ping: Some(ping), ..config() };
     let (said, elapsed) = said_to_a_silent_peer(config.clone(), b"", b"").await;
     assert_eq!(close_code(said.strip_prefix(b"\x89\0").expect("a ping")), 1011);
-    assert_eq!(elapsed, (ping.interval + ping.timeout + LAST_ANSWERS).as_millis());
+    assert_eq!(elapsed, (ping.interval + ping.timeout + DRAIN_TIMEOUT).as_millis());
     let (said, elapsed) = said_to_a_silent_peer(config, b"", b"\x8a\x80\0\0\0\0").await;
     assert_eq!(close_code(said.strip_prefix(b"\x89\0\x89\0").expect("two pings")), 1011);
-    assert_eq!(elapsed, (2 * ping.interval + ping.timeout + LAST_ANSWERS).as_millis());
+    assert_eq!(elapsed, (2 * ping.interval + ping.timeout + DRAIN_TIMEOUT).as_millis());
 }
 
 #[tokio::test(start_paused = true)]
@@ -453,7 +455,7 @@ async fn an_idle_session_whose_buffers_have_grown_goes_on_with_new_ones() {
     let (mut peer, near) = duplex(PIPE);
     let (length, long) = (WRITE_BUFFER, usize::try_from(LONG).unwrap() + 1);
     let script = async {
-        for pause in [LAST_ANSWERS / 2, LAST_ANSWERS * 3] {
+        for pause in [DRAIN_TIMEOUT / 2, DRAIN_TIMEOUT * 3] {
             for length in [length, long, 1] {
                 peer.write_all(&frame(FIN | BINARY, &vec![7; length])).await.unwrap();
                 expect(&mut peer, &answer(BINARY, &vec![7; length])).await;

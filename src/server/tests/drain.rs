@@ -1,5 +1,5 @@
-//! Messages that arrive at the moment of a drain, on a worker without a thread: its connection moves only where a test
-//! polls it.
+//! Messages that arrive at the moment of a drain, on a worker without a thread: its connection
+//! moves only where a test polls it.
 
 use std::pin::Pin;
 use std::rc::Rc;
@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream
 use tokio::task::LocalSet;
 use tokio_util::sync::CancellationToken;
 
-use super::PATIENCE;
+use super::TIMEOUT;
 use super::http2::{SETTINGS, ask, websocket};
 use crate::net::Budget;
 use crate::server::info::Peer;
@@ -120,7 +120,7 @@ async fn what_arrives_over_http2_with_the_drain_is_answered_before_the_close() {
             session = opening => session,
         };
         session.write_all(&sent[..ARRIVED]).await.unwrap();
-        session.get_mut().drained(PATIENCE).await;
+        session.get_mut().drained(TIMEOUT).await;
         drain(&worker, serving, session, &sent[ARRIVED..], &answers).await;
     };
     LocalSet::new().run_until(test).await;

@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::LocalSet;
 
-use super::{PATIENCE, Serving, end_of, serve};
+use super::{Serving, TIMEOUT, end_of, serve};
 use crate::drain::Drain;
 use crate::net::Budget;
 use crate::server::Config;
@@ -34,7 +34,7 @@ async fn with_server<F: Future>(
         tokio::task::spawn_local(driver);
         test(client, drain.clone()).await;
     };
-    tokio::time::timeout(PATIENCE, tasks.run_until(test)).await.expect("in time");
+    tokio::time::timeout(TIMEOUT, tasks.run_until(test)).await.expect("in time");
     drain.forced.cancel();
     task.await.unwrap().unwrap();
 }

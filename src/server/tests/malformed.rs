@@ -1,11 +1,12 @@
-//! What is malformed behind a request over HTTP/2 (RFC 9113): it is judged, and the request has no answer then. The cases are
-//! those of `h2spec` that depend on who is faster, each with all frames at once, also with the preface, and with a pause after
-//! the head in which a server that does not wait for the end of a request answers it.
+//! What is malformed behind a request over HTTP/2 (RFC 9113): it is judged, and the request has no
+//! answer then. The cases are those of `h2spec` that depend on who is faster, each with all frames
+//! at once, also with the preface, and with a pause after the head in which a server that does not
+//! wait for the end of a request answers it.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::{Config, Duration, PATIENCE, Serving, serve};
+use super::{Config, Duration, Serving, TIMEOUT, serve};
 use crate::tunnel::Reason;
 use crate::tunnel::frame_header::{
     DATA, END_HEADERS, END_STREAM, FRAME_HEADER_BYTES, FrameHeader, HEADERS, PREFACE, RST_STREAM, SETTINGS,
@@ -63,9 +64,9 @@ fn code(payload: &[u8]) -> Reason {
     u32::from_be_bytes([first, second, third, fourth]).into()
 }
 
-struct Peer(TcpStream);
+struct RawPeer(TcpStream);
 
-impl Peer {
+impl RawPeer {
     /// One that sends `frames` with its preface.
     async fn new(server: &Serving, frames: &[u8]) -> Self {
         let mut stream = TcpStream::connect(server.address).await.unwrap();
@@ -86,7 +87,8 @@ impl Peer {
         (header, payload)
     }
 
-    /// Waits until the server has read everything so far, and returns whether it has answered by then.
+    /// Waits until the server has read everything so far, and returns whether it has answered by
+    /// then.
     async fn pause(&mut self) -> bool {
         let mut is_answered = false;
         // The answer of a request has its turn before the second PING is read.
@@ -120,14 +122,14 @@ impl Peer {
 async fn heard(server: &Serving, head: &[u8], rest: &[&[u8]]) -> [Said; 3] {
     let rest = rest.concat();
     let frames = [head, &rest].concat();
-    let mut with_preface = Peer::new(server, &frames).await;
-    let mut at_once = Peer::new(server, b"").await;
+    let mut with_preface = RawPeer::new(server, &frames).await;
+    let mut at_once = RawPeer::new(server, b"").await;
     at_once.send(&frames).await;
-    let mut with_a_pause = Peer::new(server, head).await;
+    let mut with_a_pause = RawPeer::new(server, head).await;
     assert!(!with_a_pause.pause().await, "it was answered before its end");
     with_a_pause.send(&rest).await;
     let hearing = async { [with_preface.hear().await, at_once.hear().await, with_a_pause.hear().await] };
-    tokio::time::timeout(PATIENCE, hearing).await.expect("in time")
+    tokio::time::timeout(TIMEOUT, hearing).await.expect("in time")
 }
 
 async fn expect(head: &[u8], rest: &[&[u8]], expected: Said) {
@@ -179,8 +181,8 @@ async fn a_pseudo_header_field_in_trailers_is_refused() {
     }
 }
 
-/// Of an extended CONNECT nobody waits for the end: what comes with it is judged before its answer leaves, what comes later
-/// after it.
+/// Of an extended CONNECT nobody waits for the end: what comes with it is judged before its answer
+/// leaves, what comes later after it.
 #[tokio::test]
 async fn what_is_malformed_behind_the_head_of_a_session_is_refused_before_the_answer() {
     let fields = [
@@ -197,9 +199,9 @@ async fn what_is_malformed_behind_the_head_of_a_session_is_refused_before_the_an
         ([update.as_slice(), &update].concat(), Reason::FLOW_CONTROL_ERROR),
         (headers(0, &[("x-test", "ok")]), Reason::PROTOCOL_ERROR),
     ] {
-        let mut peer = Peer::new(&server, &[headers(0, &fields), rest.clone()].concat()).await;
+        let mut peer = RawPeer::new(&server, &[headers(0, &fields), rest.clone()].concat()).await;
         assert_eq!(peer.hear().await, Said::Reset(reason));
-        let mut peer = Peer::new(&server, &headers(0, &fields)).await;
+        let mut peer = RawPeer::new(&server, &headers(0, &fields)).await;
         assert!(peer.pause().await, "a session is answered at once");
         peer.send(&rest).await;
         assert_eq!(peer.hear().await, Said::Reset(reason));
@@ -214,7 +216,7 @@ async fn a_request_is_answered_when_it_is_whole_and_one_without_an_end_all_the_s
     for rest in
         [data(END_STREAM), [data(0), data(END_STREAM)].concat(), [data(0), trailers].concat(), Vec::new()]
     {
-        let mut peer = Peer::new(&server, &[post(&[]), rest].concat()).await;
+        let mut peer = RawPeer::new(&server, &[post(&[]), rest].concat()).await;
         assert_eq!(peer.hear().await, Said::Answer);
     }
     server.task.abort();

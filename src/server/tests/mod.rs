@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 
 use super::*;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A server that serves.
 struct Serving {
@@ -33,7 +33,7 @@ fn serve(config: impl FnOnce(Config) -> Config) -> Serving {
 /// Waits until the connection ends, in whatever way.
 async fn end_of(mut stream: TcpStream) -> Vec<u8> {
     let mut bytes = Vec::new();
-    let reading = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut bytes));
+    let reading = tokio::time::timeout(TIMEOUT, stream.read_to_end(&mut bytes));
     let _ = reading.await.expect("the connection ends");
     bytes
 }
@@ -44,7 +44,7 @@ async fn a_drain_ends_every_worker_and_is_told_so() {
     let mut stream = TcpStream::connect(server.address).await.unwrap();
     stream.write_all(b"GET /healthz HTTP/1.0\r\n\r\n").await.unwrap();
     assert!(end_of(stream).await.ends_with(b"OK\n"));
-    assert!(server.drain.run(PATIENCE).await);
+    assert!(server.drain.run(TIMEOUT).await);
     server.task.await.unwrap().unwrap();
     TcpStream::connect(server.address).await.expect_err("the listeners are closed");
 }

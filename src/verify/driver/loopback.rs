@@ -10,14 +10,15 @@ use tokio::time::timeout;
 use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::protocol::{CloseFrame, Message};
 
-use super::{Dialer, Session, StepFailure, plain_http};
+use super::{Dialer, DrivenSession, StepFailure, plain_http};
 use crate::client::{self, ConnectConfig, ConnectError, Connection, Endpoint, WebSocketUri};
 use crate::verify::expect::Side;
 use crate::verify::played::LogFiles;
 use crate::verify::scenario::{Awaited, Closing, Connect, Content, Ended, Length, Request, Wanted};
-use crate::verify::target::Running;
+use crate::verify::target::RunningPair;
 
-/// How long one step may take. Over loopback it takes milliseconds; behind a real Envoy, closing takes two seconds.
+/// How long one step may take. Over loopback it takes milliseconds; behind a real Envoy, closing
+/// takes two seconds.
 const STEP_LIMIT: Duration = Duration::from_secs(5);
 
 /// The longest message that is accepted: what a file may hold that is sent and comes back.
@@ -30,7 +31,7 @@ const SHOWN_CHARS: usize = 200;
 #[derive(Debug)]
 pub(in crate::verify) struct Loopback<'a> {
     /// The pair.
-    pub(in crate::verify) target: &'a Running,
+    pub(in crate::verify) target: &'a RunningPair,
     /// What requests carry as `Host`.
     pub(in crate::verify) authority: &'a str,
     /// Its access logs.
@@ -39,16 +40,16 @@ pub(in crate::verify) struct Loopback<'a> {
 
 /// A session and what came before it was waited for.
 #[derive(Debug)]
-pub(in crate::verify) struct Open {
+pub(in crate::verify) struct LoopbackSession {
     connection: Connection,
     /// Messages that came while a Pong was waited for.
     early: VecDeque<Message>,
 }
 
 impl Dialer for Loopback<'_> {
-    type Session = Open;
+    type DrivenSession = LoopbackSession;
 
-    async fn connect(&self, connect: &Connect) -> Result<Option<Open>, StepFailure> {
+    async fn connect(&self, connect: &Connect) -> Result<Option<LoopbackSession>, StepFailure> {
         let mut expected = expected_answer(connect.status, connect.body_bytes);
         if let Some(subprotocol) = &connect.subprotocol {
             expected = format!("{expected}, subprotocol {subprotocol}");
@@ -62,7 +63,7 @@ impl Dialer for Loopback<'_> {
                 let chosen = chosen.map(|value| String::from_utf8_lossy(value.as_bytes()));
                 let wanted = connect.subprotocol.as_deref();
                 if status == connect.status && (wanted.is_none() || wanted == chosen.as_deref()) {
-                    return Ok(Some(Open { connection, early: VecDeque::new() }));
+                    return Ok(Some(LoopbackSession { connection, early: VecDeque::new() }));
                 }
                 Err(failure(match wanted {
                     Some(_) => format!("{status}, subprotocol {}", chosen.as_deref().unwrap_or("none")),
@@ -138,7 +139,7 @@ fn answered(status: u16, body_bytes: Option<usize>, actual: u16, body: &[u8]) ->
     Err(format!("{actual} with a body of {} bytes: {shown}", body.len()))
 }
 
-impl Session for Open {
+impl DrivenSession for LoopbackSession {
     async fn send(&mut self, content: &Content) -> Result<(), StepFailure> {
         let message = content.message().await;
         let expected = message.as_ref().map_or_else(|_| "a message".to_owned(), named);
@@ -191,8 +192,9 @@ impl Session for Open {
         limited(None, exchange).await.and_then(|outcome| outcome).map_err(failure)
     }
 
-    /// The closing handshake from the client's side; then the server's end of TCP, which comes first (RFC 6455, section
-    /// 7.1.1): to go before it would be another ending, and another access-log line.
+    /// The closing handshake from the client's side; then the server's end of TCP, which comes
+    /// first (RFC 6455, section 7.1.1): to go before it would be another ending, and another
+    /// access-log line.
     async fn close(&mut self, closing: &Closing) -> Result<(), StepFailure> {
         let code = closing.code;
         let failure = |actual| StepFailure::new("close", format!("{code} in answer, then the end"), actual);
@@ -232,7 +234,7 @@ impl Session for Open {
     }
 }
 
-impl Open {
+impl LoopbackSession {
     /// The next frame; the end of the connection in words.
     async fn next_frame(&mut self) -> Result<Message, String> {
         match self.connection.stream.next().await {
@@ -242,7 +244,8 @@ impl Open {
         }
     }
 
-    /// The next message that is not a control frame which the library answers itself; the end of the connection in words.
+    /// The next message that is not a control frame which the library answers itself; the end of
+    /// the connection in words.
     async fn next_message(&mut self) -> Result<Message, String> {
         loop {
             match self.next_frame().await? {

@@ -1,8 +1,9 @@
 //! Drives the sessions of a case, step by step, all at once.
 //!
-//! Nothing is judged here but that each step went as the scenario says; a session ends with the first that did not.
-//! Sessions wait for one another only where a step says so, and for everything else only for a limited time. How a
-//! session is opened and what a step does to it is up to a [`Dialer`]: over loopback it is the real client in this process.
+//! Nothing is judged here but that each step went as the scenario says; a session ends with the
+//! first that did not. Sessions wait for one another only where a step says so, and for everything
+//! else only for a limited time. How a session is opened and what a step does to it is up to a
+//! [`Dialer`]: over loopback it is the real client in this process.
 
 mod loopback;
 mod plain_http;
@@ -46,10 +47,10 @@ impl StepFailure {
 /// What opens sessions.
 pub(super) trait Dialer {
     /// An open session. Who drops it drops its connection, without a Close frame.
-    type Session: Session;
+    type DrivenSession: DrivenSession;
 
     /// Connects; returns the session if the answer that is expected opens one.
-    async fn connect(&self, connect: &Connect) -> Result<Option<Self::Session>, StepFailure>;
+    async fn connect(&self, connect: &Connect) -> Result<Option<Self::DrivenSession>, StepFailure>;
 
     /// Sends a plain HTTP request and takes its answer.
     async fn request(&self, request: &Request) -> Result<(), StepFailure>;
@@ -62,7 +63,7 @@ pub(super) trait Dialer {
 }
 
 /// An open session.
-pub(super) trait Session {
+pub(super) trait DrivenSession {
     /// Sends a message.
     async fn send(&mut self, content: &Content) -> Result<(), StepFailure>;
 
@@ -75,12 +76,13 @@ pub(super) trait Session {
     /// Sends a Close frame, waits for the same code in answer and for the end of the connection.
     async fn close(&mut self, closing: &Closing) -> Result<(), StepFailure>;
 
-    /// Waits for the other side's Close frame, or for the end without one, and for the end of the connection.
+    /// Waits for the other side's Close frame, or for the end without one, and for the end of the
+    /// connection.
     async fn closed(&mut self, ended: &Ended) -> Result<(), StepFailure>;
 }
 
 /// What the sessions of a case have in common.
-struct Stage<'a, D> {
+struct CaseDriver<'a, D> {
     dialer: &'a D,
     meetings: HashMap<&'a str, Barrier>,
     /// A session has ended early, and those that wait for it do so in vain.
@@ -94,7 +96,7 @@ pub(super) async fn drive<D: Dialer>(case: &Case, dialer: &D) -> Vec<Result<(), 
         .iter()
         .flat_map(|sessions| std::iter::repeat_n(unrolled(&sessions.steps), sessions.count))
         .collect();
-    let stage = Stage { dialer, meetings: meetings(&sessions), departed: CancellationToken::new() };
+    let stage = CaseDriver { dialer, meetings: meetings(&sessions), departed: CancellationToken::new() };
     let session = async |steps: &Vec<&Placed<Step>>| {
         let ending = stage.play(steps).await;
         if ending.is_err() {
@@ -138,7 +140,7 @@ fn meetings<'a>(sessions: &[Vec<&'a Placed<Step>>]) -> HashMap<&'a str, Barrier>
     expected.into_iter().map(|(name, count)| (name, Barrier::new(count))).collect()
 }
 
-impl<D: Dialer> Stage<'_, D> {
+impl<D: Dialer> CaseDriver<'_, D> {
     /// One session, to its end or to the first step that went otherwise.
     async fn play(&self, steps: &[&Placed<Step>]) -> Result<(), StepFailure> {
         let mut session = None;
@@ -149,7 +151,7 @@ impl<D: Dialer> Stage<'_, D> {
         Ok(())
     }
 
-    async fn step(&self, step: &Step, session: &mut Option<D::Session>) -> Result<(), StepFailure> {
+    async fn step(&self, step: &Step, session: &mut Option<D::DrivenSession>) -> Result<(), StepFailure> {
         match step {
             // What was open before is dropped.
             Step::Connect(connect) => *session = self.dialer.connect(connect).await?,

@@ -5,7 +5,8 @@ use crate::verify::played::LogFiles;
 use crate::verify::scenario::{Application, Scenario};
 use crate::verify::target::bundled::without_sidecars;
 
-/// Drives sessions, written in YAML, against an application without sidecars; their endings as `step: expected, actual`.
+/// Drives sessions, written in YAML, against an application without sidecars; their endings as
+/// `step: expected, actual`.
 async fn driven(application: Application, sessions: &str) -> Vec<Result<(), String>> {
     let yaml = format!(
         "{{name: x, description: x, documents: '', sessions: {sessions}, expect: {{}}, decided_by: []}}"

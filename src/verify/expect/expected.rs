@@ -1,7 +1,9 @@
-//! What is expected of one field of a line, and the plain function that says whether the field meets it.
+//! What is expected of one field of a line, and the plain function that says whether the field
+//! meets it.
 //!
-//! In YAML a bare value means "equal to it", `null` means "has no value", and a map with one key names another kind, as
-//! `{at_least: 3}`. A text may name what only the run knows, as `${server_sidecar}`.
+//! In YAML a bare value means "equal to it", `null` means "has no value", and a map with one key
+//! names another kind, as `{at_least: 3}`. A text may name what only the run knows, as
+//! `${server_sidecar}`.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -25,7 +27,8 @@ pub enum Expected {
     Number(u64),
     /// This text.
     Text(Template),
-    /// Anything but what is expected here. A key that the line does not have is never as expected, here neither.
+    /// Anything but what is expected here. A key that the line does not have is never as expected,
+    /// here neither.
     Not(Box<Expected>),
     /// What one of these expects.
     OneOf(Vec<Expected>),
@@ -84,8 +87,8 @@ impl fmt::Display for Pattern {
 pub struct Network(IpNet);
 
 impl Network {
-    /// Whether `text` is an address in it, with or without a port. Of an address that is masked, `127.0.**.**:80`, only
-    /// what is legible decides.
+    /// Whether `text` is an address in it, with or without a port. Of an address that is masked,
+    /// `127.0.**.**:80`, only what is legible decides.
     fn contains(self, text: &str) -> bool {
         let legible = self.unmasked(text);
         let text = legible.as_deref().unwrap_or(text);
@@ -117,7 +120,7 @@ impl TryFrom<String> for Network {
 
 /// Whether an expectation holds, and what it wants, in words.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Finding {
+pub struct Comparison {
     /// What is expected.
     pub expected: String,
     /// Whether it was found.
@@ -125,10 +128,10 @@ pub struct Finding {
 }
 
 impl Expected {
-    /// Whether `field`, read from a line of `session`, is as expected; none where the expectation speaks of something that
-    /// is not known of this run.
+    /// Whether `field`, read from a line of `session`, is as expected; none where the expectation
+    /// speaks of something that is not known of this run.
     #[must_use]
-    pub fn holds(&self, field: Field<'_>, session: &Joined, facts: &Facts) -> Option<Finding> {
+    pub fn holds(&self, field: Field<'_>, session: &Joined, facts: &Facts) -> Option<Comparison> {
         let number = match field {
             Field::Number(number) => Some(number),
             _ => None,
@@ -167,17 +170,17 @@ impl Expected {
             Self::Cidr(network) => {
                 (text.is_some_and(|text| network.contains(text)), format!("an address in {}", network.0))
             }
-            Self::AtLeast(least) => (is(&|number| number >= *least), format!("at least {least}")),
-            Self::AtMost(most) => (is(&|number| number <= *most), format!("at most {most}")),
-            Self::Between(least, most) => {
-                (is(&|number| (*least..=*most).contains(&number)), format!("between {least} and {most}"))
+            Self::AtLeast(min) => (is(&|number| number >= *min), format!("at least {min}")),
+            Self::AtMost(max) => (is(&|number| number <= *max), format!("at most {max}")),
+            Self::Between(min, max) => {
+                (is(&|number| (*min..=*max).contains(&number)), format!("between {min} and {max}"))
             }
             Self::SameAs(other) => {
                 let there = other.of(session);
                 (field == there && field != Field::Absent, format!("{there} ({other})"))
             }
         };
-        Some(Finding { expected, holds })
+        Some(Comparison { expected, holds })
     }
 }
 
@@ -274,11 +277,11 @@ impl<'de> Visitor<'de> for ExpectedVisitor {
             Named::OneOf(others) => Expected::OneOf(others),
             Named::Matches(pattern) => Expected::Matches(pattern),
             Named::Cidr(network) => Expected::Cidr(network),
-            Named::AtLeast(least) => Expected::AtLeast(least),
-            Named::AtMost(most) => Expected::AtMost(most),
-            Named::Between([least, most]) if least <= most => Expected::Between(least, most),
-            Named::Between([least, most]) => {
-                return Err(de::Error::custom(format!("no number is between {least} and {most}")));
+            Named::AtLeast(min) => Expected::AtLeast(min),
+            Named::AtMost(max) => Expected::AtMost(max),
+            Named::Between([min, max]) if min <= max => Expected::Between(min, max),
+            Named::Between([min, max]) => {
+                return Err(de::Error::custom(format!("no number is between {min} and {max}")));
             }
             Named::SameAs(other) => Expected::SameAs(other),
         })
@@ -299,8 +302,9 @@ mod tests {
         Joined { client: ParsedLine::parse(client).ok(), server: ParsedLine::parse(server).ok() }
     }
 
-    /// What `yaml` finds of `json` in the field `client.it`; the server's line says `"there"` in `it`.
-    fn judge(yaml: &str, json: &str, facts: &Facts) -> Option<Finding> {
+    /// What `yaml` finds of `json` in the field `client.it`; the server's line says `"there"` in
+    /// `it`.
+    fn judge(yaml: &str, json: &str, facts: &Facts) -> Option<Comparison> {
         let session = session(&format!(r#"{{"it":{json}}}"#), r#"{"it":"there"}"#);
         let it: FieldRef = "client.it".parse().expect("a field");
         expected(yaml).holds(it.of(&session), &session, facts)
@@ -334,7 +338,7 @@ mod tests {
             ),
         ];
         for (yaml, met, unmet, wanted) in cases {
-            let finding = |holds| Some(Finding { expected: wanted.to_owned(), holds });
+            let finding = |holds| Some(Comparison { expected: wanted.to_owned(), holds });
             assert_eq!(judge(yaml, met, &Facts::example()), finding(true), "{yaml} against {met}");
             assert_eq!(judge(yaml, unmet, &Facts::example()), finding(false), "{yaml} against {unmet}");
         }

@@ -1,5 +1,5 @@
-//! What a scenario expects of the access-log lines, as data: one [`Expected`] a field of one side's line, and what holds
-//! for the lines of all sessions.
+//! What a scenario expects of the access-log lines, as data: one [`Expected`] a field of one side's
+//! line, and what holds for the lines of all sessions.
 
 mod expected;
 
@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-pub use expected::{Expected, Finding, Network, Pattern};
+pub use expected::{Comparison, Expected, Network, Pattern};
 
 use super::placed::Placed;
 use super::played::Joined;
@@ -26,7 +26,8 @@ pub struct FieldRef {
 }
 
 impl FieldRef {
-    /// What the named line of a session says for the named key; absent too where there is no such line.
+    /// What the named line of a session says for the named key; absent too where there is no such
+    /// line.
     #[must_use]
     pub fn of<'a>(&self, session: &'a Joined) -> Field<'a> {
         session[self.side].as_ref().map_or(Field::Absent, |line| line.field(&self.key))
@@ -59,8 +60,8 @@ impl fmt::Display for FieldRef {
     }
 }
 
-/// Everything that a scenario expects of the lines its sessions leave. One line a request on each side is expected where
-/// nothing else is said.
+/// Everything that a scenario expects of the lines its sessions leave. One line a request on each
+/// side is expected where nothing else is said.
 #[derive(Debug, Clone, Default, PartialEq, serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Expectations {
@@ -78,8 +79,8 @@ pub struct Expectations {
     pub lines: LineCounts,
 }
 
-/// How many lines each sidecar writes: none of a request that its own side answered, more than one of one that was tried
-/// again.
+/// How many lines each sidecar writes: none of a request that its own side answered, more than one
+/// of one that was tried again.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct LineCounts {
@@ -104,7 +105,8 @@ impl Expectations {
         BySide { client: &self.client, server: &self.server }[side]
     }
 
-    /// These expectations with those of `other` added; where both speak of a field, `other` has the word.
+    /// These expectations with those of `other` added; where both speak of a field, `other` has the
+    /// word.
     #[must_use]
     pub fn overlaid(&self, other: &Self) -> Self {
         let mut all = self.clone();

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use super::{Check, Subject};
 use crate::access_log::explain::{explain, explain_session};
 use crate::access_log::{Field, ParsedLine};
-use crate::verify::expect::{Expectations, Finding, Side};
+use crate::verify::expect::{Comparison, Expectations, Side};
 use crate::verify::expression::Expectation;
 use crate::verify::played::Joined;
 use crate::verify::scenario::nearest;
@@ -58,7 +58,7 @@ impl Assertion {
         line: &ParsedLine,
         session: &Joined,
         facts: &Facts,
-    ) -> Option<(Finding, String)> {
+    ) -> Option<(Comparison, String)> {
         match self {
             Self::Field(Expectation { field, expected, .. }) => {
                 let said = line.field(&field.key);
@@ -74,7 +74,7 @@ impl Assertion {
         &self,
         line: &ParsedLine,
         session: &Joined,
-        (Finding { expected, holds }, actual): (Finding, String),
+        (Comparison { expected, holds }, actual): (Comparison, String),
     ) -> Check {
         Check {
             line: Some(line.text().to_owned()),
@@ -121,16 +121,16 @@ fn explained(session: &Joined, line: &ParsedLine) -> String {
 }
 
 /// Whether a line has these keys and no others, and which it has.
-fn has_keys(keys: &[String], line: &ParsedLine) -> (Finding, String) {
+fn has_keys(keys: &[String], line: &ParsedLine) -> (Comparison, String) {
     let expected: BTreeSet<&str> = keys.iter().map(String::as_str).collect();
     let actual: BTreeSet<&str> = line.keys().collect();
     let joined = |keys: &BTreeSet<&str>| keys.iter().copied().collect::<Vec<_>>().join(" ");
-    (Finding { expected: joined(&expected), holds: expected == actual }, joined(&actual))
+    (Comparison { expected: joined(&expected), holds: expected == actual }, joined(&actual))
 }
 
 /// Whether a line does not contain a text.
-fn is_free_of(text: &str, line: &ParsedLine) -> (Finding, String) {
+fn is_free_of(text: &str, line: &ParsedLine) -> (Comparison, String) {
     let found = line.text().contains(text);
     let actual = if found { "it does" } else { "it does not" };
-    (Finding { expected: format!("does not contain {text:?}"), holds: !found }, actual.to_owned())
+    (Comparison { expected: format!("does not contain {text:?}"), holds: !found }, actual.to_owned())
 }

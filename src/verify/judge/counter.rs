@@ -1,9 +1,10 @@
-//! How often an assertion was met over any number of lines, and the first lines that did not meet it.
+//! How often an assertion was met over any number of lines, and the first lines that did not meet
+//! it.
 
 use super::assertion::Assertion;
 use super::{Check, Evidence};
 use crate::access_log::ParsedLine;
-use crate::verify::expect::Finding;
+use crate::verify::expect::Comparison;
 use crate::verify::expression::Expectation;
 use crate::verify::played::Joined;
 
@@ -12,7 +13,7 @@ const MAX_SHOWN: usize = 10;
 
 /// An assertion, and what the lines so far made of it.
 #[derive(Debug)]
-pub(super) struct Counter {
+pub(super) struct AssertionCounter {
     pub(super) assertion: Assertion,
     met: usize,
     failed: usize,
@@ -26,7 +27,7 @@ pub(super) struct Counter {
     always: bool,
 }
 
-impl From<Assertion> for Counter {
+impl From<Assertion> for AssertionCounter {
     fn from(assertion: Assertion) -> Self {
         Self {
             assertion,
@@ -40,13 +41,13 @@ impl From<Assertion> for Counter {
     }
 }
 
-impl Counter {
+impl AssertionCounter {
     /// Counts a line of which this was found.
     pub(super) fn count(
         &mut self,
         line: &ParsedLine,
         session: &Joined,
-        (finding, actual): (Finding, String),
+        (finding, actual): (Comparison, String),
     ) {
         match &self.said {
             None => self.said = Some(actual.clone()),

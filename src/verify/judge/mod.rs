@@ -14,7 +14,7 @@ pub(super) use assertion::Assertion;
 pub use verdict::{CaseVerdict, Check, Evidence, Subject, Verdict};
 
 use self::cardinality::Cardinality;
-use self::counter::Counter;
+use self::counter::AssertionCounter;
 use super::driver::StepFailure;
 use super::expect::{Across, FieldRef, Side};
 use super::placed::Placed;
@@ -39,7 +39,7 @@ pub(super) struct Judge<'a> {
     detail: Detail,
     /// Whether a line without one of the other side fails.
     both_sides: bool,
-    counters: Vec<Counter>,
+    counters: Vec<AssertionCounter>,
     across: Vec<(Cardinality, Placed<Across>)>,
     decided_by: Vec<Cardinality>,
     sessions: usize,
@@ -70,7 +70,7 @@ impl<'a> Judge<'a> {
             facts,
             detail: Detail::Assertion,
             both_sides: false,
-            counters: assertions.into_iter().map(Counter::from).collect(),
+            counters: assertions.into_iter().map(AssertionCounter::from).collect(),
             across: across.into_iter().map(|(field, across)| (field.into(), across)).collect(),
             decided_by: Vec::new(),
             sessions: 0,
@@ -141,21 +141,22 @@ impl<'a> Judge<'a> {
 
     /// The fields of which something is expected that could be judged in no line.
     pub(super) fn not_judged(&self) -> impl Iterator<Item = String> {
-        self.counters.iter().filter_map(Counter::not_judged)
+        self.counters.iter().filter_map(AssertionCounter::not_judged)
     }
 
     /// What all of it comes to, for the case that is called so and took so long.
     pub(super) fn verdict(self, label: Option<String>, elapsed: Duration) -> CaseVerdict {
         let mut checks = self.checks;
-        checks.extend(self.counters.iter().flat_map(Counter::checks));
+        checks.extend(self.counters.iter().flat_map(AssertionCounter::checks));
         checks.extend(self.across.iter().map(|(values, across)| values.check(across)));
-        let constant = self.counters.iter().filter_map(Counter::evidence);
+        let constant = self.counters.iter().filter_map(AssertionCounter::evidence);
         let decided_by = self.decided_by.into_iter().map(Evidence::from).chain(constant).collect();
         CaseVerdict { label, elapsed, checks, decided_by }
     }
 }
 
-/// Judges a case that was played: how each of its sessions ended, and what the sidecars wrote of them.
+/// Judges a case that was played: how each of its sessions ended, and what the sidecars wrote of
+/// them.
 #[must_use]
 pub(super) fn judge(case: &Case, played: &Played) -> CaseVerdict {
     let Played { facts, endings, logs, elapsed } = played;

@@ -1,5 +1,5 @@
-//! What can be judged of logs from elsewhere: what was typed, and as much of what scenarios expect as
-//! can be said of lines that no run of this program left.
+//! What can be judged of logs from elsewhere: what was typed, and as much of what scenarios expect
+//! as can be said of lines that no run of this program left.
 
 use std::fmt;
 

@@ -1,7 +1,7 @@
 //! Judging access logs that came from elsewhere: lines that a real proxy wrote, read as they come,
-//! joined, and held against expectations, one verdict over all sessions. Nothing is started; what is
-//! kept are the lines that have not met their other side, of each side at most so many, and a few of
-//! those that are not as expected.
+//! joined, and held against expectations, one verdict over all sessions. Nothing is started; what
+//! is kept are the lines that have not met their other side, of each side at most so many, and a
+//! few of those that are not as expected.
 
 mod applicable;
 mod source;
@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use self::applicable::Applicable;
 pub use self::applicable::NotJudged;
-use self::source::{Number, Source};
+use self::source::{Number, SideReader};
 use super::expect::{Expectations, Side};
 use super::expression::Expectation;
 use super::judge::{Judge, Verdict};
@@ -131,7 +131,7 @@ pub fn judge_logs(config: &LogsConfig) -> Result<LogsOutcome, LogsError> {
     // Of logs from elsewhere nobody knows what a run would know.
     let facts = Facts::default();
     let mut judge = Judge::of_logs(assertions, across, &facts);
-    let mut sources = Side::BOTH.map(|side| Source::new(side, &config.files[side]));
+    let mut sources = Side::BOTH.map(|side| SideReader::new(side, &config.files[side]));
     let both = Side::BOTH.iter().all(|side| !config.files[*side].is_empty());
     let mut joiner = Joiner::keeping(config.max_waiting);
     let mut other_lines = 0;

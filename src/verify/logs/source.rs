@@ -12,22 +12,22 @@ use crate::verify::expect::Side;
 pub(super) type Number = (usize, usize);
 
 /// The logs of one side, being read.
-pub(super) struct Source {
+pub(super) struct SideReader {
     pub(super) side: Side,
     waiting: VecDeque<(usize, PathBuf)>,
-    open: Option<Open>,
+    open: Option<OpenFile>,
     buffer: Vec<u8>,
     /// How many lines of the files that were read are longer than what is read.
     pub(super) too_long: usize,
 }
 
-struct Open {
+struct OpenFile {
     index: usize,
     path: PathBuf,
     lines: Lines,
 }
 
-impl Source {
+impl SideReader {
     pub(super) fn new(side: Side, paths: &[PathBuf]) -> Self {
         let waiting = paths.iter().cloned().enumerate().collect();
         Self { side, waiting, open: None, buffer: Vec::new(), too_long: 0 }
@@ -38,7 +38,7 @@ impl Source {
         loop {
             let Some(open) = &mut self.open else {
                 let Some((index, path)) = self.waiting.pop_front() else { return Ok(None) };
-                self.open = Some(Open::new(index, path)?);
+                self.open = Some(OpenFile::new(index, path)?);
                 continue;
             };
             let read = open.lines.next(&mut self.buffer);
@@ -51,7 +51,7 @@ impl Source {
     }
 }
 
-impl Open {
+impl OpenFile {
     fn new(index: usize, path: PathBuf) -> Result<Self, LogsError> {
         let lines = if path.as_os_str() == STANDARD_INPUT {
             Lines::standard_input()

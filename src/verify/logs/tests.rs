@@ -5,7 +5,7 @@ use std::io::Write;
 use tempfile::NamedTempFile;
 
 use super::*;
-use crate::access_log::{LONGEST_LINE, MAX_WAITING};
+use crate::access_log::{MAX_LINE_BYTES, MAX_WAITING};
 
 fn file(lines: &[&str]) -> NamedTempFile {
     let mut file = NamedTempFile::new().expect("a file");
@@ -103,7 +103,8 @@ fn with_one_side_alone_each_line_is_judged_and_the_other_side_cannot_be_expected
     }
 }
 
-/// What the sessions of two lines each come to under a scenario's expectations: what failed, and what was not judged.
+/// What the sessions of two lines each come to under a scenario's expectations: what failed, and
+/// what was not judged.
 fn under_a_scenario(expectations: &str, client: &[&str], server: &[&str]) -> (Vec<String>, Vec<String>) {
     let (client, server) = (file(client), file(server));
     let outcome = judge_logs(&LogsConfig {
@@ -183,7 +184,7 @@ fn of_more_lines_than_may_wait_the_oldest_are_given_up_and_counted() {
 
 #[test]
 fn a_line_that_is_too_long_may_be_a_session_and_is_counted() {
-    let long = CLIENT.replace("\"a\"", &format!("\"{}\"", "a".repeat(LONGEST_LINE)));
+    let long = CLIENT.replace("\"a\"", &format!("\"{}\"", "a".repeat(MAX_LINE_BYTES)));
     let outcome = outcome(&[&long, CLIENT], &[SERVER], &["client.response_code == 101"]).expect("readable");
     assert!(outcome.verdict.holds() && outcome.may_lack_sessions());
     assert_eq!((outcome.sessions, outcome.too_long, outcome.other_lines), (1, 1, 0));

@@ -1,11 +1,11 @@
-//! The report for GitHub Actions: an annotation for each thing that failed, at the line of the scenario that expects it, and
-//! a summary of the step in Markdown (GitHub's "workflow commands").
+//! The report for GitHub Actions: an annotation for each thing that failed, at the line of the
+//! scenario that expects it, and a summary of the step in Markdown (GitHub's "workflow commands").
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
 use super::Reporter;
-use super::findings::{Finding, findings, said};
+use super::failed_lines::{FailedLine, failed_lines, said};
 use crate::escape::{WorkflowCommand, escape};
 use crate::verify::event::{Summary, VerifyEvent};
 use crate::verify::judge::Verdict;
@@ -27,8 +27,8 @@ impl<W: Write, S: Write> Github<W, S> {
     }
 
     fn annotate(&mut self, verdict: &Verdict) -> io::Result<()> {
-        for finding in verdict.cases.iter().flat_map(findings) {
-            writeln!(self.commands, "{}", annotation(verdict, &finding))?;
+        for failed in verdict.cases.iter().flat_map(failed_lines) {
+            writeln!(self.commands, "{}", annotation(verdict, &failed))?;
         }
         self.commands.flush()
     }
@@ -54,16 +54,16 @@ impl<W: Write, S: Write> Reporter for Github<W, S> {
     }
 }
 
-fn annotation(verdict: &Verdict, finding: &Finding<'_>) -> WorkflowCommand {
+fn annotation(verdict: &Verdict, failed: &FailedLine<'_>) -> WorkflowCommand {
     let mut command = WorkflowCommand::new("error");
     if let Some(file) = &verdict.file {
         command = command.property("file", file.display());
-        if let Some(line) = finding.checks.iter().find_map(|check| check.at) {
+        if let Some(line) = failed.checks.iter().find_map(|check| check.at) {
             command = command.property("line", line);
         }
     }
     command = command.property("title", format_args!("verify: {}", verdict.scenario));
-    finding.lines().iter().fold(command, |command, line| command.line(line))
+    failed.lines().iter().fold(command, |command, line| command.line(line))
 }
 
 fn markdown(verdicts: &[Verdict], summary: &Summary) -> String {
@@ -72,8 +72,8 @@ fn markdown(verdicts: &[Verdict], summary: &Summary) -> String {
         summary.held, summary.failed
     );
     for verdict in verdicts {
-        let failed: Vec<_> = verdict.cases.iter().flat_map(findings).collect();
-        let failed = failed.iter().flat_map(|finding| &finding.checks).map(|check| cell(&said(check)));
+        let failed: Vec<_> = verdict.cases.iter().flat_map(failed_lines).collect();
+        let failed = failed.iter().flat_map(|failed| &failed.checks).map(|check| cell(&said(check)));
         let status = if verdict.holds() { "ok" } else { "**FAIL**" };
         // Writing to a text does not fail.
         let _ = writeln!(

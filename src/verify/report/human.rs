@@ -1,5 +1,6 @@
-//! The report for people: a block a scenario with the fields that decided it, what failed and the lines that show it, a
-//! line at the end; a progress bar beside it where there is a terminal to show one.
+//! The report for people: a block a scenario with the fields that decided it, what failed and the
+//! lines that show it, a line at the end; a progress bar beside it where there is a terminal to
+//! show one.
 
 use std::fmt::{self, Write as _};
 use std::io::{self, Write};
@@ -7,7 +8,7 @@ use std::io::{self, Write};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::Reporter;
-use super::findings::{Finding, findings};
+use super::failed_lines::{FailedLine, failed_lines};
 use crate::escape::{escape, escape_line};
 use crate::verify::event::{Summary, VerifyEvent};
 use crate::verify::expect::Side;
@@ -32,7 +33,8 @@ pub struct Human<W> {
 }
 
 impl<W: Write> Human<W> {
-    /// Writes to `out`, with escape sequences for colour or without. With `progress`, a bar is drawn on standard error.
+    /// Writes to `out`, with escape sequences for colour or without. With `progress`, a bar is
+    /// drawn on standard error.
     pub fn new(out: W, colour: bool, progress: bool) -> Self {
         let target = if progress { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let progress = ProgressBar::with_draw_target(None, target);
@@ -66,23 +68,23 @@ impl<W: Write> Human<W> {
                 let said = if has_lines { said.join("  ") } else { "no line".to_owned() };
                 writeln!(text, "        {side}  {}", escape(&said))?;
             }
-            for finding in findings(case) {
-                self.finding(&mut text, &verdict.scenario, &finding)?;
+            for failed in failed_lines(case) {
+                self.failed(&mut text, &verdict.scenario, &failed)?;
             }
         }
         Ok(text)
     }
 
-    fn finding(&self, text: &mut String, scenario: &str, finding: &Finding<'_>) -> fmt::Result {
-        for check in &finding.checks {
+    fn failed(&self, text: &mut String, scenario: &str, failed: &FailedLine<'_>) -> fmt::Result {
+        for check in &failed.checks {
             let what = format!("{scenario}: {}: {}:", check.subject, check.field);
             let found = format!("expected {}, was {}", check.expected, check.actual);
             writeln!(text, "      {} {}", self.painted(RED, &escape_line(&what)), escape(&found))?;
         }
-        if let Some(line) = finding.line {
+        if let Some(line) = failed.line {
             writeln!(text, "        {}", self.painted(FAINT, &escape_line(line)))?;
         }
-        for more in finding.explanation.map(str::to_owned).into_iter().chain(finding.more()) {
+        for more in failed.explanation.map(str::to_owned).into_iter().chain(failed.more()) {
             writeln!(text, "        {}", escape_line(&more))?;
         }
         Ok(())

@@ -1,5 +1,5 @@
-//! The report for programs: one JSON document at the end. Its form is published as a JSON schema and has a version, which
-//! changes when a reader of the old form would misread the new one.
+//! The report for programs: one JSON document at the end. Its form is published as a JSON schema
+//! and has a version, which changes when a reader of the old form would misread the new one.
 
 use std::io::{self, Write};
 

@@ -1,12 +1,13 @@
-//! The report for CI servers: JUnit's XML, in the form of Jenkins. A scenario is a test suite, each of its cases a test.
-//! XML has no way to write most control characters: what is escaped is written as in JSON.
+//! The report for CI servers: JUnit's XML, in the form of Jenkins. A scenario is a test suite, each
+//! of its cases a test. XML has no way to write most control characters: what is escaped is written
+//! as in JSON.
 
 use std::io::{self, Write};
 
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
 use super::Reporter;
-use super::findings::{Finding, findings, said};
+use super::failed_lines::{FailedLine, failed_lines, said};
 use crate::escape::escape_line_as_json;
 use crate::verify::event::VerifyEvent;
 use crate::verify::judge::{CaseVerdict, Verdict};
@@ -58,13 +59,13 @@ fn suite(verdict: &Verdict) -> TestSuite {
 }
 
 fn status(case: &CaseVerdict) -> TestCaseStatus {
-    let findings = findings(case);
-    let Some(first) = findings.first().and_then(|finding| finding.checks.first()) else {
+    let failed_lines = failed_lines(case);
+    let Some(first) = failed_lines.first().and_then(|failed| failed.checks.first()) else {
         return TestCaseStatus::success();
     };
     let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
     status.set_message(escape_line_as_json(&said(first))).set_type(escape_line_as_json(&first.field));
-    let lines = findings.iter().flat_map(Finding::lines);
+    let lines = failed_lines.iter().flat_map(FailedLine::lines);
     let lines: Vec<String> = lines.map(|line| escape_line_as_json(&line).into_owned()).collect();
     status.set_description(lines.join("\n"));
     status

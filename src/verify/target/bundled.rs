@@ -1,5 +1,5 @@
-//! The programs of this binary as a target: echo server and both sidecars in this process, on loopback, on ports that the
-//! system chooses, one worker each.
+//! The programs of this binary as a target: echo server and both sidecars in this process, on
+//! loopback, on ports that the system chooses, one worker each.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::held_echo::HeldEcho;
-use super::{INBOUND_SOURCE, Running};
+use super::{INBOUND_SOURCE, RunningPair};
 use crate::access_log;
 use crate::drain::Drain;
 use crate::net::BindError;
@@ -30,9 +30,9 @@ pub(in crate::verify) fn start(
     application: Application,
     pair: &PairConfig,
     logs: &LogFiles,
-) -> Result<Running, StartError> {
+) -> Result<RunningPair, StartError> {
     let mut running = without_sidecars(application)?;
-    let Running { application, drain, programs, .. } = &mut running;
+    let RunningPair { application, drain, programs, .. } = &mut running;
     let inbound = Direction::Inbound {
         mesh: pair.inbound.clone(),
         bind_source: Some(INBOUND_SOURCE),
@@ -99,10 +99,10 @@ fn start_application(
 }
 
 /// Starts an application alone, which is dialled without any sidecar.
-pub(in crate::verify) fn without_sidecars(application: Application) -> Result<Running, BindError> {
+pub(in crate::verify) fn without_sidecars(application: Application) -> Result<RunningPair, BindError> {
     let (released, drain, mut programs) = (CancellationToken::new(), Drain::new(), JoinSet::new());
     let address = start_application(application, &released, &drain, &mut programs)?;
-    Ok(Running {
+    Ok(RunningPair {
         client_sidecar: address,
         server_sidecar: address,
         application: address,

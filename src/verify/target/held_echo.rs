@@ -1,5 +1,6 @@
-//! An application that is slow on demand: an echo whose sessions with the path `/held` are answered only once it is
-//! released. What `--delay` does by the clock, this does by an event, so that nothing depends on how fast a machine is.
+//! An application that is slow on demand: an echo whose sessions with the path `/held` are answered
+//! only once it is released. What `--delay` does by the clock, this does by an event, so that
+//! nothing depends on how fast a machine is.
 
 use std::io;
 use std::net::SocketAddr;

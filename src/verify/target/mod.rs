@@ -1,6 +1,6 @@
-//! What sessions are driven through: a pair of sidecars with an application behind it, the programs of this binary or
-//! real Envoys, of which the rest of [`super`] knows only where they listen, where they log, and how to let them go; or a
-//! mesh in a cluster, where all that is there already.
+//! What sessions are driven through: a pair of sidecars with an application behind it, the programs
+//! of this binary or real Envoys, of which the rest of [`super`] knows only where they listen,
+//! where they log, and how to let them go; or a mesh in a cluster, where all that is there already.
 
 pub(super) mod bundled;
 pub(super) mod envoy;
@@ -20,7 +20,8 @@ use super::played::LogFiles;
 use super::scenario::Application;
 use crate::drain::Drain;
 
-/// Where Istio's inbound connections to the application come from (`pilot/pkg/networking/core/listener_address.go`).
+/// Where Istio's inbound connections to the application come from
+/// (`pilot/pkg/networking/core/listener_address.go`).
 const INBOUND_SOURCE: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 6));
 
 /// A kind of pair.
@@ -39,7 +40,7 @@ impl Target<'_> {
         application: Application,
         pair: &PairConfig,
         logs: &LogFiles,
-    ) -> Result<Running, VerifyError> {
+    ) -> Result<RunningPair, VerifyError> {
         match self {
             Self::Bundled => Ok(bundled::start(application, pair, logs)?),
             Self::Envoy(envoy) => Ok(envoy.start(application, pair, logs).await?),
@@ -49,7 +50,7 @@ impl Target<'_> {
 
 /// A pair and its application, running. They end when this is dropped.
 #[derive(Debug)]
-pub(super) struct Running {
+pub(super) struct RunningPair {
     /// Where the client's sidecar listens.
     pub(super) client_sidecar: SocketAddr,
     /// Where the server's sidecar listens.
@@ -62,7 +63,7 @@ pub(super) struct Running {
     programs: JoinSet<std::io::Result<()>>,
 }
 
-impl Running {
+impl RunningPair {
     /// Lets a held echo answer.
     pub(super) fn release(&self) {
         self.released.cancel();
@@ -85,7 +86,7 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for RunningPair {
     fn drop(&mut self) {
         self.end();
     }

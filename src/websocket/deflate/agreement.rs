@@ -1,4 +1,5 @@
-//! The negotiation of permessage-deflate (RFC 7692 section 7.1) in `Sec-WebSocket-Extensions` (RFC 6455 section 9.1).
+//! The negotiation of permessage-deflate (RFC 7692 section 7.1) in `Sec-WebSocket-Extensions` (RFC
+//! 6455 section 9.1).
 //!
 //! Windows of 8 bits are declined: no raw deflate of zlib's kind can make them.
 
@@ -53,10 +54,11 @@ pub struct Agreement {
 }
 
 impl Agreement {
-    /// Accepts the first of the client's offers that can be met. `None`: there is none, and the extension is not used.
+    /// Accepts the first of the client's offers that can be met. `None`: there is none, and the
+    /// extension is not used.
     #[must_use]
     pub fn accept(request: &Fields) -> Option<Self> {
-        extensions(request).find_map(|extension| Self::read(&extension, Asked::ByClient))
+        extensions(request).find_map(|extension| Self::read(&extension, ParametersOf::ByClient))
     }
 
     /// Reads the server's answer to [`OFFER`]. `Ok(None)`: it declined.
@@ -66,7 +68,7 @@ impl Agreement {
     pub fn of_answer(answer: &Fields) -> Result<Option<Self>, String> {
         let mut extensions = extensions(answer);
         let Some(extension) = extensions.next() else { return Ok(None) };
-        match (Self::read(&extension, Asked::ByServer), extensions.next()) {
+        match (Self::read(&extension, ParametersOf::ByServer), extensions.next()) {
             (Some(agreement), None) => Ok(Some(agreement)),
             (Some(_), Some(second)) => Err(second),
             (None, _) => Err(extension),
@@ -79,8 +81,9 @@ impl Agreement {
         HeaderValue::try_from(self.to_string()).unwrap_or_else(|_| unreachable!("it is visible ASCII"))
     }
 
-    /// Reads one extension with its parameters. `None` if it is another extension, or no valid form of this one.
-    fn read(extension: &str, asked: Asked) -> Option<Self> {
+    /// Reads one extension with its parameters. `None` if it is another extension, or no valid form
+    /// of this one.
+    fn read(extension: &str, asked: ParametersOf) -> Option<Self> {
         let mut parts = split(extension, ';');
         if parts.next()? != NAME {
             return None;
@@ -106,7 +109,7 @@ impl Agreement {
                     agreement.client.max_window_bits = Some(window_bits(value)?);
                 }
                 // The client can be told a size, and the server has none to tell (section 7.1.2.2).
-                (CLIENT_MAX_WINDOW_BITS, None) if asked == Asked::ByClient => {}
+                (CLIENT_MAX_WINDOW_BITS, None) if asked == ParametersOf::ByClient => {}
                 _ => return None,
             }
         }
@@ -134,7 +137,7 @@ impl Display for Agreement {
 
 /// Whose parameters these are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Asked {
+enum ParametersOf {
     ByClient,
     ByServer,
 }

@@ -1,7 +1,8 @@
-//! A deflater, of which only so many are kept between messages: one holds 270 KiB, five times what an inflater does.
+//! A deflater, of which only so many are kept between messages: one holds 270 KiB, five times what
+//! an inflater does.
 //!
-//! A sender may forget what it sent at any time: it then refers to nothing before, which no receiver minds, whatever was
-//! agreed on. What is lost is some compression.
+//! A sender may forget what it sent at any time: it then refers to nothing before, which no
+//! receiver minds, whatever was agreed on. What is lost is some compression.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use flate2::{Compress, Compression};
 
 /// How many are kept in a process: 70 MB.
-pub(super) const MOST_KEPT: usize = 256;
+pub(super) const MAX_KEPT: usize = 256;
 
 /// How many there are. Looked at when one is made or dropped, and after each message.
 static LIVING: AtomicUsize = AtomicUsize::new(0);
@@ -27,7 +28,7 @@ impl Deflater {
 
     /// Whether this one may wait for the next message.
     pub(super) fn may_be_kept() -> bool {
-        LIVING.load(Ordering::Relaxed) <= MOST_KEPT
+        LIVING.load(Ordering::Relaxed) <= MAX_KEPT
     }
 }
 

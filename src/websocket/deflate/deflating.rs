@@ -18,7 +18,7 @@ const EMPTY: [u8; 1] = [0];
 #[derive(Debug)]
 pub(super) struct Deflating {
     sending: Sending,
-    place: Place,
+    place: WriterState,
     /// The first bytes of a header that has not come whole.
     held: BytesMut,
     /// Made with the first message: many sessions have none.
@@ -27,7 +27,7 @@ pub(super) struct Deflating {
 
 /// Where in the frames the writer is.
 #[derive(Debug)]
-enum Place {
+enum WriterState {
     /// Before a header.
     Header,
     /// In a control frame.
@@ -50,33 +50,33 @@ struct Data {
 impl Deflating {
     /// For what this side sends.
     pub(super) fn new(sending: Sending) -> Self {
-        Self { sending, place: Place::Header, held: BytesMut::new(), deflater: None }
+        Self { sending, place: WriterState::Header, held: BytesMut::new(), deflater: None }
     }
 
     /// Takes what tungstenite writes, all of it; frames that are whole are added to `out`.
     pub(super) fn take(&mut self, mut bytes: &[u8], out: &mut BytesMut) {
         loop {
             match &mut self.place {
-                Place::Header => {
+                WriterState::Header => {
                     let Some(header) = self.next_header(&mut bytes) else { return };
                     self.place = if header.is_control() {
                         header.write(out);
-                        Place::Passing { left: header.length }
+                        WriterState::Passing { left: header.length }
                     } else {
                         let (left, mask) = (header.length, header.mask);
-                        Place::Data(Data { header, left, mask, deflated: vec![0; MAX_HEADER_BYTES] })
+                        WriterState::Data(Data { header, left, mask, deflated: vec![0; MAX_HEADER_BYTES] })
                     };
                 }
-                Place::Passing { left } => {
+                WriterState::Passing { left } => {
                     let part = split_at_most(*left, &mut bytes);
                     out.extend_from_slice(part);
                     *left -= part.len() as u64;
                     if *left > 0 {
                         return;
                     }
-                    self.place = Place::Header;
+                    self.place = WriterState::Header;
                 }
-                Place::Data(data) => {
+                WriterState::Data(data) => {
                     let part = split_at_most(data.left, &mut bytes);
                     if !part.is_empty() {
                         let bits = self.sending.window_bits();
@@ -91,7 +91,7 @@ impl Deflating {
                     if data.header.first & FIN != 0 && !is_kept {
                         self.deflater = None;
                     }
-                    self.place = Place::Header;
+                    self.place = WriterState::Header;
                 }
             }
         }
@@ -197,14 +197,14 @@ fn split_at_most<'a>(left: u64, bytes: &mut &'a [u8]) -> &'a [u8] {
 mod tests {
     use flate2::{Decompress, FlushDecompress};
 
-    use super::super::deflater::MOST_KEPT;
+    use super::super::deflater::MAX_KEPT;
     use super::*;
 
     #[test]
     fn so_many_keep_their_context_and_the_others_are_understood_without() {
         let mut senders: Vec<_> =
             std::iter::repeat_with(|| (Deflating::new(Sending::default()), Decompress::new(false)))
-                .take(MOST_KEPT + 50)
+                .take(MAX_KEPT + 50)
                 .collect();
         for _ in 0..3 {
             for (sender, receiver) in &mut senders {
@@ -220,6 +220,6 @@ mod tests {
         }
         let kept = senders.iter().filter(|(sender, _)| sender.deflater.is_some()).count();
         // Those of other tests count, too.
-        assert!((1..=MOST_KEPT).contains(&kept), "{kept}");
+        assert!((1..=MAX_KEPT).contains(&kept), "{kept}");
     }
 }

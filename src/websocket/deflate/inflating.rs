@@ -1,7 +1,8 @@
 //! The receiving half: the frames of compressed messages become plain fragments, piece by piece.
 //!
-//! A message is never held: what is inflated goes on at once, so that the reader's limit on messages stops a bomb, and
-//! the reader judges text as it comes. All other frames pass as they are, also those that are wrong.
+//! A message is never held: what is inflated goes on at once, so that the reader's limit on
+//! messages stops a bomb, and the reader judges text as it comes. All other frames pass as they
+//! are, also those that are wrong.
 
 use bytes::{Buf, BytesMut};
 use flate2::{Decompress, FlushDecompress, Status};
@@ -14,7 +15,8 @@ use crate::websocket::frame_header::{
 /// What a sender takes away from the end of each message (RFC 7692 section 7.2.2).
 pub(super) const TAIL: [u8; 4] = [0, 0, 0xff, 0xff];
 
-/// How much is unmasked and offered to the inflater at once: little, since of a bomb it takes a few bytes at a time.
+/// How much is unmasked and offered to the inflater at once: little, since of a bomb it takes a few
+/// bytes at a time.
 const PIECE: usize = 1024;
 
 /// With less room than this a fragment is not begun behind another.
@@ -29,20 +31,22 @@ pub struct Corrupt;
 #[derive(Debug)]
 pub(super) struct Inflating {
     sending: Sending,
-    longest_frame: u64,
+    max_frame_bytes: u64,
     /// The key of the fragments, where the peer has to mask its frames.
     mask: Option<[u8; 4]>,
-    place: Place,
-    message: Message,
+    place: ReaderState,
+    message: OpenMessage,
     /// Made with the first compressed message: many sessions have none.
     inflater: Option<Decompress>,
     /// Whether the inflater was given something since the last end of a message or of its stream.
     is_amid: bool,
-    /// Whether a message did not inflate. Of those that follow nothing can be known; other frames still pass.
+    /// Whether a message did not inflate. Of those that follow nothing can be known; other frames
+    /// still pass.
     is_corrupt: bool,
     /// Whether that is still to be said, after what came before it.
     is_unreported: bool,
-    /// How much of the message there is so far, inflated, or as its frames announce it where it passes.
+    /// How much of the message there is so far, inflated, or as its frames announce it where it
+    /// passes.
     message_bytes: u64,
     /// The most that there was of one.
     longest_message: u64,
@@ -50,7 +54,7 @@ pub(super) struct Inflating {
 
 /// Which message has begun and not ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Message {
+enum OpenMessage {
     None,
     /// One that passes as it is.
     Plain,
@@ -60,7 +64,7 @@ enum Message {
 
 /// Where in the frames the stream is.
 #[derive(Debug, Clone, Copy)]
-enum Place {
+enum ReaderState {
     /// Before a header.
     Header,
     /// In a frame that passes as it is.
@@ -74,7 +78,7 @@ enum Place {
 }
 
 /// Why the inflater stopped.
-enum Stop {
+enum InflateStop {
     /// There is no more room.
     Full,
     /// Everything that has arrived is inflated.
@@ -87,14 +91,14 @@ enum Stop {
 
 impl Inflating {
     /// For what the peer sends, who has to mask it or not.
-    pub(super) fn new(sending: Sending, is_masked: bool, longest_frame: usize) -> Self {
+    pub(super) fn new(sending: Sending, is_masked: bool, max_frame_bytes: usize) -> Self {
         Self {
             sending,
-            longest_frame: longest_frame as u64,
+            max_frame_bytes: max_frame_bytes as u64,
             // It changes nothing.
             mask: is_masked.then_some([0; 4]),
-            place: Place::Header,
-            message: Message::None,
+            place: ReaderState::Header,
+            message: OpenMessage::None,
             inflater: None,
             is_amid: false,
             is_corrupt: false,
@@ -106,7 +110,7 @@ impl Inflating {
 
     /// How long the longest message is that has come, and whether all messages have come whole.
     pub(super) fn longest_message(&self) -> (u64, bool) {
-        (self.longest_message, self.message == Message::None)
+        (self.longest_message, self.message == OpenMessage::None)
     }
 
     /// So much more of a message has come, or the first of one.
@@ -116,8 +120,8 @@ impl Inflating {
         self.longest_message = self.longest_message.max(self.message_bytes);
     }
 
-    /// Takes from `input`, and writes plain frames to `out` until there is no more of one of them. Returns how much was
-    /// written. `out` has room for a header and some bytes.
+    /// Takes from `input`, and writes plain frames to `out` until there is no more of one of them.
+    /// Returns how much was written. `out` has room for a header and some bytes.
     pub(super) fn advance(&mut self, input: &mut BytesMut, out: &mut [u8]) -> Result<usize, Corrupt> {
         if std::mem::take(&mut self.is_unreported) {
             return Err(Corrupt);
@@ -126,7 +130,7 @@ impl Inflating {
         loop {
             let room = &mut out[at..];
             match self.place {
-                Place::Header => {
+                ReaderState::Header => {
                     let Some((header, size)) = FrameHeader::parse(input) else { return Ok(at) };
                     if self.begins_compressed(&header) {
                         input.advance(size);
@@ -136,29 +140,29 @@ impl Inflating {
                         input.copy_to_slice(&mut room[..size]);
                         at += size;
                         self.note_plain(&header);
-                        self.place = Place::Passing { left: header.length };
+                        self.place = ReaderState::Passing { left: header.length };
                     }
                 }
-                Place::Passing { left } => {
+                ReaderState::Passing { left } => {
                     let part = room.len().min(at_most(left, input));
                     input.copy_to_slice(&mut room[..part]);
                     at += part;
-                    self.place = Place::Passing { left: left - part as u64 };
+                    self.place = ReaderState::Passing { left: left - part as u64 };
                     if left > part as u64 {
                         return Ok(at);
                     }
-                    self.place = Place::Header;
+                    self.place = ReaderState::Header;
                 }
-                Place::Skipping { left } => {
+                ReaderState::Skipping { left } => {
                     let part = at_most(left, input);
                     input.advance(part);
-                    self.place = Place::Skipping { left: left - part as u64 };
+                    self.place = ReaderState::Skipping { left: left - part as u64 };
                     if left > part as u64 {
                         return Ok(at);
                     }
-                    self.place = Place::Header;
+                    self.place = ReaderState::Header;
                 }
-                Place::Compressed { .. } | Place::Tail { .. } => {
+                ReaderState::Compressed { .. } | ReaderState::Tail { .. } => {
                     if room.len() < if at == 0 { MAX_HEADER_BYTES } else { WORTH_A_FRAGMENT } {
                         return Ok(at);
                     }
@@ -169,7 +173,7 @@ impl Inflating {
                         }
                         written => written?,
                     };
-                    if written == 0 && !matches!(self.place, Place::Header) {
+                    if written == 0 && !matches!(self.place, ReaderState::Header) {
                         return Ok(at);
                     }
                     at += written;
@@ -181,25 +185,27 @@ impl Inflating {
     /// Whether a frame of a compressed message begins here.
     fn begins_compressed(&mut self, header: &FrameHeader) -> bool {
         let reserved = header.first & (RSV1 | RSV2_AND_3);
-        // One that begins amid another message passes: it is the reader's to refuse, whatever is in it.
-        let is_free = self.is_corrupt || self.message == Message::None;
+        // One that begins amid another message passes: it is the reader's to refuse, whatever is in
+        // it.
+        let is_free = self.is_corrupt || self.message == OpenMessage::None;
         let is_start = matches!(header.opcode(), TEXT | BINARY) && reserved == RSV1 && is_free;
         let goes_on = header.opcode() == CONTINUATION
             && reserved == 0
-            && matches!(self.message, Message::Compressed(_));
-        // What is too long passes, and what is masked or not against the rule: the reader refuses it by its header.
-        let is_taken = header.length <= self.longest_frame && header.mask.is_some() == self.mask.is_some();
+            && matches!(self.message, OpenMessage::Compressed(_));
+        // What is too long passes, and what is masked or not against the rule: the reader refuses
+        // it by its header.
+        let is_taken = header.length <= self.max_frame_bytes && header.mask.is_some() == self.mask.is_some();
         if !(is_start || goes_on) || !is_taken {
             return false;
         }
         if is_start {
-            self.message = Message::Compressed(header.opcode());
+            self.message = OpenMessage::Compressed(header.opcode());
         }
         self.place = if self.is_corrupt {
-            Place::Skipping { left: header.length }
+            ReaderState::Skipping { left: header.length }
         } else {
             let is_last = header.first & FIN != 0;
-            Place::Compressed { left: header.length, is_last, mask: header.mask }
+            ReaderState::Compressed { left: header.length, is_last, mask: header.mask }
         };
         true
     }
@@ -208,37 +214,40 @@ impl Inflating {
     fn note_plain(&mut self, header: &FrameHeader) {
         if matches!(header.opcode(), TEXT | BINARY | CONTINUATION) {
             self.measure(header.opcode(), header.length);
-            self.message = if header.first & FIN == 0 { Message::Plain } else { Message::None };
+            self.message = if header.first & FIN == 0 { OpenMessage::Plain } else { OpenMessage::None };
         }
     }
 
-    /// Writes one fragment of what there is to inflate, and returns its length: 0 if there is nothing.
+    /// Writes one fragment of what there is to inflate, and returns its length: 0 if there is
+    /// nothing.
     fn fragment(&mut self, input: &mut BytesMut, out: &mut [u8]) -> Result<usize, Corrupt> {
-        let Message::Compressed(opcode) = self.message else { return Ok(0) };
+        let OpenMessage::Compressed(opcode) = self.message else { return Ok(0) };
         let Some(mut room) = Room::within(out.len(), self.mask) else { return Ok(0) };
         // The reader's limit is one for the peer's frames, of which this is not one.
-        room.payload = room.payload.min(usize::try_from(self.longest_frame).unwrap_or(usize::MAX));
+        room.payload = room.payload.min(usize::try_from(self.max_frame_bytes).unwrap_or(usize::MAX));
         let (made, stop) = self.inflate(input, &mut out[room.header..room.header + room.payload])?;
         let fin = match stop {
-            Stop::MessageEnded => FIN,
-            Stop::Starved if made == 0 => return Ok(0),
-            // A first fragment goes out even if it is empty: the reader has to know that a message has begun.
-            Stop::FrameEnded if made == 0 && opcode == CONTINUATION => return Ok(0),
-            Stop::Full | Stop::Starved | Stop::FrameEnded => 0,
+            InflateStop::MessageEnded => FIN,
+            InflateStop::Starved if made == 0 => return Ok(0),
+            // A first fragment goes out even if it is empty: the reader has to know that a message
+            // has begun.
+            InflateStop::FrameEnded if made == 0 && opcode == CONTINUATION => return Ok(0),
+            InflateStop::Full | InflateStop::Starved | InflateStop::FrameEnded => 0,
         };
         room.write_header(out, fin | opcode, self.mask, made);
         self.measure(opcode, made as u64);
-        self.message = if fin == 0 { Message::Compressed(CONTINUATION) } else { Message::None };
+        self.message = if fin == 0 { OpenMessage::Compressed(CONTINUATION) } else { OpenMessage::None };
         Ok(room.header + made)
     }
 
-    /// Inflates what there is of the frame, and the tail behind the last one. Returns how much was made.
-    fn inflate(&mut self, input: &mut BytesMut, out: &mut [u8]) -> Result<(usize, Stop), Corrupt> {
+    /// Inflates what there is of the frame, and the tail behind the last one. Returns how much was
+    /// made.
+    fn inflate(&mut self, input: &mut BytesMut, out: &mut [u8]) -> Result<(usize, InflateStop), Corrupt> {
         let mut made = 0;
         let mut unmasked = [0; PIECE];
         loop {
             let piece = match &self.place {
-                Place::Compressed { left, mask, .. } => {
+                ReaderState::Compressed { left, mask, .. } => {
                     let piece = &mut unmasked[..at_most(*left, input).min(PIECE)];
                     piece.copy_from_slice(&input[..piece.len()]);
                     if let Some(mut mask) = *mask {
@@ -246,37 +255,41 @@ impl Inflating {
                     }
                     &*piece
                 }
-                Place::Tail { given } => &TAIL[*given..],
-                Place::Header | Place::Passing { .. } | Place::Skipping { .. } => &[],
+                ReaderState::Tail { given } => &TAIL[*given..],
+                ReaderState::Header | ReaderState::Passing { .. } | ReaderState::Skipping { .. } => &[],
             };
             let (taken, now) = self.step(piece, &mut out[made..])?;
             made += now;
             match &mut self.place {
-                Place::Compressed { left, mask, .. } => {
+                ReaderState::Compressed { left, mask, .. } => {
                     input.advance(taken);
                     *left -= taken as u64;
                     if let Some(mask) = mask {
                         mask.rotate_left(taken % 4);
                     }
                 }
-                Place::Tail { given } => *given += taken,
-                Place::Header | Place::Passing { .. } | Place::Skipping { .. } => {}
+                ReaderState::Tail { given } => *given += taken,
+                ReaderState::Header | ReaderState::Passing { .. } | ReaderState::Skipping { .. } => {}
             }
             if made == out.len() {
-                return Ok((made, Stop::Full));
+                return Ok((made, InflateStop::Full));
             }
             match self.place {
-                Place::Compressed { left: 0, is_last: false, .. } => {
-                    self.place = Place::Header;
-                    return Ok((made, Stop::FrameEnded));
+                ReaderState::Compressed { left: 0, is_last: false, .. } => {
+                    self.place = ReaderState::Header;
+                    return Ok((made, InflateStop::FrameEnded));
                 }
                 // Where the last block was marked as such, the tail is not wanted.
-                Place::Compressed { left: 0, .. } if self.is_amid => self.place = Place::Tail { given: 0 },
-                Place::Compressed { left: 0, .. } | Place::Tail { given: 4 } => {
-                    self.message_ended();
-                    return Ok((made, Stop::MessageEnded));
+                ReaderState::Compressed { left: 0, .. } if self.is_amid => {
+                    self.place = ReaderState::Tail { given: 0 }
                 }
-                Place::Compressed { .. } if input.is_empty() => return Ok((made, Stop::Starved)),
+                ReaderState::Compressed { left: 0, .. } | ReaderState::Tail { given: 4 } => {
+                    self.message_ended();
+                    return Ok((made, InflateStop::MessageEnded));
+                }
+                ReaderState::Compressed { .. } if input.is_empty() => {
+                    return Ok((made, InflateStop::Starved));
+                }
                 _ => {}
             }
         }
@@ -305,10 +318,10 @@ impl Inflating {
                 self.is_corrupt = true;
                 self.inflater = None;
                 let left = match self.place {
-                    Place::Compressed { left, .. } => left,
+                    ReaderState::Compressed { left, .. } => left,
                     _ => 0,
                 };
-                self.place = Place::Skipping { left };
+                self.place = ReaderState::Skipping { left };
                 return Err(Corrupt);
             }
         }
@@ -316,7 +329,7 @@ impl Inflating {
     }
 
     fn message_ended(&mut self) {
-        self.place = Place::Header;
+        self.place = ReaderState::Header;
         self.is_amid = false;
         if !self.sending.context_takeover {
             self.inflater = None;

@@ -1,9 +1,11 @@
-//! permessage-deflate (RFC 7692) as a byte stream beneath tungstenite, which knows no extension and needs not be changed.
+//! permessage-deflate (RFC 7692) as a byte stream beneath tungstenite, which knows no extension and
+//! needs not be changed.
 //!
-//! What is read from `Deflate` are plain frames: a compressed message comes as fragments, as it is inflated. What is
-//! written to it goes out compressed. `agreement` is the negotiation in the opening handshake; the two halves know
-//! nothing of sockets, and nothing of each other. Sessions without the extension have none of this beneath them: which
-//! of the two it is, [`Frames`](super::Frames) says.
+//! What is read from `Deflate` are plain frames: a compressed message comes as fragments, as it is
+//! inflated. What is written to it goes out compressed. `agreement` is the negotiation in the
+//! opening handshake; the two halves know nothing of sockets, and nothing of each other. Sessions
+//! without the extension have none of this beneath them: which of the two it is,
+//! [`TransportAdapter`](super::TransportAdapter) says.
 
 mod agreement;
 mod deflater;
@@ -28,8 +30,8 @@ use inflating::Inflating;
 /// How much is read at once.
 const READ: usize = 16 * 1024;
 
-/// How much is compressed at once. tungstenite moves the rest of what it writes to the front of its buffer each time,
-/// so less would be slow with long messages.
+/// How much is compressed at once. tungstenite moves the rest of what it writes to the front of its
+/// buffer each time, so less would be slow with long messages.
 const WRITE: usize = 1024 * 1024;
 
 /// How much that is compressed may wait to be written before no more is taken.
@@ -52,14 +54,14 @@ pub(super) struct Deflate<S> {
 
 impl<S> Deflate<S> {
     /// The frames of `stream`, seen from `role`.
-    pub(super) fn new(stream: S, agreement: Agreement, role: Role, longest_frame: usize) -> Self {
+    pub(super) fn new(stream: S, agreement: Agreement, role: Role, max_frame_bytes: usize) -> Self {
         let (peers, own) = match role {
             Role::Server => (agreement.client, agreement.server),
             Role::Client => (agreement.server, agreement.client),
         };
         Self {
             stream,
-            inflating: Inflating::new(peers, role == Role::Server, longest_frame),
+            inflating: Inflating::new(peers, role == Role::Server, max_frame_bytes),
             deflating: Deflating::new(own),
             arrived: BytesMut::new(),
             leaving: BytesMut::new(),

@@ -1,5 +1,6 @@
-//! The client's side of the opening handshake (RFC 6455 sections 4.1 and 4.2.2): the request it sends, and the checks
-//! on the answer. Nothing is read or written here; of extensions permessage-deflate may be offered.
+//! The client's side of the opening handshake (RFC 6455 sections 4.1 and 4.2.2): the request it
+//! sends, and the checks on the answer. Nothing is read or written here; of extensions
+//! permessage-deflate may be offered.
 
 use bytes::Bytes;
 use http::header::{
@@ -16,11 +17,13 @@ use crate::websocket::deflate::{Agreement, OFFER};
 /// What this client calls itself.
 pub const PRODUCT: &str = concat!("websockets-cli/", env!("CARGO_PKG_VERSION"));
 
-/// The fields that make a request an opening handshake: they are this module's, and a user cannot give them.
+/// The fields that make a request an opening handshake: they are this module's, and a user cannot
+/// give them.
 const HANDSHAKE_FIELDS: [HeaderName; 5] =
     [UPGRADE, CONNECTION, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, SEC_WEBSOCKET_EXTENSIONS];
 
-/// Whether a field belongs to the handshake itself, so that it cannot be one of the extra fields of [`request`].
+/// Whether a field belongs to the handshake itself, so that it cannot be one of the extra fields of
+/// [`request`].
 #[must_use]
 pub fn is_handshake_field(name: &HeaderName) -> bool {
     HANDSHAKE_FIELDS.contains(name)
@@ -32,8 +35,8 @@ pub fn fresh_key() -> HeaderValue {
     HeaderValue::try_from(generate_key()).unwrap_or_else(|_| unreachable!("base64 is visible ASCII"))
 }
 
-/// Whether the fields of an answer accept this key: just one `Sec-WebSocket-Accept`, since a second one would make it
-/// unclear which of them counts, and the right one.
+/// Whether the fields of an answer accept this key: just one `Sec-WebSocket-Accept`, since a second
+/// one would make it unclear which of them counts, and the right one.
 #[must_use]
 pub fn is_accepted(key: &HeaderValue, answer: &Fields) -> bool {
     let accept = derive_accept_key(key.as_bytes());
@@ -42,7 +45,8 @@ pub fn is_accepted(key: &HeaderValue, answer: &Fields) -> bool {
 
 /// Builds the request for `target` at `host`, with a fresh key.
 ///
-/// Of the `extra` fields, `host` and `user-agent` take the place of the built-in ones; the others follow them.
+/// Of the `extra` fields, `host` and `user-agent` take the place of the built-in ones; the others
+/// follow them.
 #[must_use]
 pub fn request(target: Bytes, host: HeaderValue, extra: &Fields) -> RequestHead {
     let mut fields = Fields::new();
@@ -98,8 +102,8 @@ pub fn offer_compression(request: &mut RequestHead) {
     request.fields.append(SEC_WEBSOCKET_EXTENSIONS, HeaderValue::from_static(OFFER));
 }
 
-/// Checks that an answer, which may be one over HTTP/2, agrees to nothing but what the request offers; and returns what it
-/// agrees to of the extension.
+/// Checks that an answer, which may be one over HTTP/2, agrees to nothing but what the request
+/// offers; and returns what it agrees to of the extension.
 ///
 /// # Errors
 /// [`AnswerError`] with the extension or the subprotocol.
@@ -117,7 +121,8 @@ pub fn check_agreement(request: &Fields, answer: &Fields) -> Result<Option<Agree
     Ok(agreement)
 }
 
-/// Checks the answer to `request`, and returns it with what it agrees to of the extension that was offered.
+/// Checks the answer to `request`, and returns it with what it agrees to of the extension that was
+/// offered.
 ///
 /// # Errors
 /// [`AnswerError`] with the first check that failed.

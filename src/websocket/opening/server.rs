@@ -1,7 +1,8 @@
-//! The server's side of the opening handshake (RFC 6455 section 4.2): is this request one, and what answers it.
+//! The server's side of the opening handshake (RFC 6455 section 4.2): is this request one, and what
+//! answers it.
 //!
-//! Plain functions on a head that was read completely. Reading it, its deadline and its size are the caller's; of
-//! extensions permessage-deflate is negotiated.
+//! Plain functions on a head that was read completely. Reading it, its deadline and its size are
+//! the caller's; of extensions permessage-deflate is negotiated.
 
 use http::header::{
     ALLOW, CONNECTION, CONTENT_LENGTH, HOST, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS,
@@ -29,14 +30,16 @@ pub struct Accepted {
 }
 
 impl Accepted {
-    /// Agrees to the first of the client's subprotocols that is supported, if there is one (RFC 6455 section 4.2.2).
+    /// Agrees to the first of the client's subprotocols that is supported, if there is one (RFC
+    /// 6455 section 4.2.2).
     pub fn choose_subprotocol(&mut self, request: &Fields, supported: &[HeaderValue]) {
         let mut offered = request.elements(&SEC_WEBSOCKET_PROTOCOL);
         self.subprotocol =
             offered.find_map(|name| supported.iter().find(|candidate| *candidate == name)).cloned();
     }
 
-    /// The 101 that turns the connection into a WebSocket (RFC 6455 section 4.2.2); over HTTP/2 it becomes a 200.
+    /// The 101 that turns the connection into a WebSocket (RFC 6455 section 4.2.2); over HTTP/2 it
+    /// becomes a 200.
     #[must_use]
     pub fn response(&self) -> ResponseHead {
         let fields = [
@@ -103,8 +106,9 @@ impl Refusal {
     }
 
     /// The fields that this status obliges to, which tell the client what would have been right
-    /// (RFC 9110 sections 15.5.6 and 15.5.22, RFC 6455 section 4.4). Connection does not list Upgrade, as RFC 9110 section 7.8
-    /// wants it: Envoy would take the answer for a switch, whatever its status, and log that it lost its upstream (`UC`).
+    /// (RFC 9110 sections 15.5.6 and 15.5.22, RFC 6455 section 4.4). Connection does not list
+    /// Upgrade, as RFC 9110 section 7.8 wants it: Envoy would take the answer for a switch,
+    /// whatever its status, and log that it lost its upstream (`UC`).
     #[must_use]
     pub fn fields(self) -> Fields {
         let field = |name, value| (name, HeaderValue::from_static(value));
@@ -119,8 +123,9 @@ impl Refusal {
     }
 }
 
-/// Whether a request wants to be an opening handshake, be it a right one or not. All others are plain HTTP, also those
-/// that offer to upgrade to something else, which a server is free to ignore (RFC 9110 section 7.8).
+/// Whether a request wants to be an opening handshake, be it a right one or not. All others are
+/// plain HTTP, also those that offer to upgrade to something else, which a server is free to ignore
+/// (RFC 9110 section 7.8).
 #[must_use]
 pub fn is_attempt(head: &RequestHead) -> bool {
     head.fields.has_element(&UPGRADE, "websocket") || head.fields.contains(&SEC_WEBSOCKET_KEY)
@@ -163,8 +168,8 @@ pub fn check(head: &RequestHead) -> Result<Accepted, Refusal> {
     Ok(Accepted { accept: Some(accept), subprotocol: None, deflate: Agreement::accept(fields) })
 }
 
-/// Checks an extended CONNECT (RFC 8441 section 5). A key is not asked for; where a proxy has kept one it is answered, since
-/// its client waits for that.
+/// Checks an extended CONNECT (RFC 8441 section 5). A key is not asked for; where a proxy has kept
+/// one it is answered, since its client waits for that.
 ///
 /// # Errors
 /// The first thing that is wrong with it.
@@ -206,7 +211,8 @@ fn only<'a>(fields: &'a Fields, name: &'a HeaderName) -> Option<&'a HeaderValue>
     values.next().filter(|_| values.next().is_none())
 }
 
-/// 16 bytes are 22 digits of base64 and two `=`. The four bits that the last digit has to spare are not looked at.
+/// 16 bytes are 22 digits of base64 and two `=`. The four bits that the last digit has to spare are
+/// not looked at.
 fn is_sixteen_bytes_in_base64(key: &[u8]) -> bool {
     let digit = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
     key.len() == 24 && key.ends_with(b"==") && key[..22].iter().all(digit)

@@ -144,7 +144,8 @@ fn a_line_of_the_history_is_shown_and_not_obeyed() {
     let connected = format!("Connected to {}.\n> ", server.uri);
     terminal.shows(&connected);
     terminal.type_keys("\x1b[A");
-    // rustyline takes the sequence for one of no width, and so the cursor stands to the left of the line's end.
+    // rustyline takes the sequence for one of no width, and so the cursor stands to the left of the
+    // line's end.
     let shown = format!("{connected}a␛[2Jb");
     terminal.until(&shown, |terminal| terminal.text() == shown);
     terminal.type_keys("\r");

@@ -26,8 +26,8 @@ fn a_refusal_is_told_with_its_status_and_what_it_says() {
     assert_eq!((status, stdout.as_str()), (Some(1), ""));
 }
 
-/// Asserts that connecting fails with this exit status, with a first line that has this cause, and with a reason and advice
-/// below it that have these words.
+/// Asserts that connecting fails with this exit status, with a first line that has this cause, and
+/// with a reason and advice below it that have these words.
 fn fails(args: &[&str], status: i32, cause: &str, why: &str, advice: &str) {
     let (code, stdout, stderr) = client(args, "");
     let uri = args.last().expect("a URI");
@@ -53,7 +53,8 @@ fn nobody_listening_is_a_failure() {
 
 #[test]
 fn a_host_without_an_address_is_named() {
-    // What the resolver says depends on the machine; that it has no address does not (RFC 6761 section 6.4).
+    // What the resolver says depends on the machine; that it has no address does not (RFC 6761
+    // section 6.4).
     fails(&["ws://no-such-host.invalid:8080"], 1, "no-such-host.invalid", "no name server", "--connect-to");
 }
 

@@ -15,7 +15,7 @@ use tungstenite::protocol::CloseFrame;
 use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::{Message, WebSocket};
 
-use crate::support::PATIENCE;
+use crate::support::TIMEOUT;
 
 /// The server's end of a connection.
 type Peer = WebSocket<TcpStream>;
@@ -34,7 +34,7 @@ impl<T: Send + 'static> Server<T> {
         let address = listener.local_addr().expect("it is bound");
         let script = std::thread::spawn(move || {
             let (stream, _) = listener.accept().expect("a client comes");
-            stream.set_read_timeout(Some(PATIENCE)).expect("not zero");
+            stream.set_read_timeout(Some(TIMEOUT)).expect("not zero");
             script(stream)
         });
         Self { uri: format!("ws://{address}/"), address, script }
@@ -51,7 +51,8 @@ impl<T: Send + 'static> Server<T> {
     }
 }
 
-/// Sends every message back until the connection ends. Returns the Close frame's code, if there was one.
+/// Sends every message back until the connection ends. Returns the Close frame's code, if there was
+/// one.
 fn echo(mut peer: Peer) -> Option<CloseCode> {
     let mut code = None;
     loop {

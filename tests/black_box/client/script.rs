@@ -1,4 +1,5 @@
-//! Options for scripts: what is sent, what is waited for, how messages are written, and what the exit status tells.
+//! Options for scripts: what is sent, what is waited for, how messages are written, and what the
+//! exit status tells.
 
 use std::io::{ErrorKind, Write};
 use std::process::Stdio;

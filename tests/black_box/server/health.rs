@@ -59,7 +59,8 @@ fn a_server_that_speaks_tls_is_asked_over_tls() {
     let listen = address.to_string();
     let asked = [&["--listen", listen.as_str()], &tls[..]].concat();
     assert_eq!(health(&asked), (Some(0), String::new()));
-    // Of a server that asks its clients for certificates, the server's own is good if the same CA made it.
+    // Of a server that asks its clients for certificates, the server's own is good if the same CA
+    // made it.
     let (_server, address) = server(&[&tls[..], &["--client-ca", word(&ca)]].concat());
     let listen = address.to_string();
     let asked = [&["--listen", listen.as_str()], &tls[..]].concat();

@@ -13,7 +13,7 @@ use nix::sys::signal::Signal;
 use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::{Error, Message, WebSocket};
 
-use crate::support::{PATIENCE, Program, run, text, websockets_cli};
+use crate::support::{Program, TIMEOUT, run, text, websockets_cli};
 
 const UPGRADE: &str = "GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
@@ -24,7 +24,7 @@ fn server(options: &[&str]) -> (Program, SocketAddr) {
 
 fn connect(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(address).expect("the server accepts");
-    stream.set_read_timeout(Some(PATIENCE)).expect("a socket");
+    stream.set_read_timeout(Some(TIMEOUT)).expect("a socket");
     stream
 }
 
@@ -103,7 +103,8 @@ fn text_binary_and_empty_messages_come_back() {
     assert_eq!(session.read().unwrap(), Message::Pong(b"are you there".as_slice().into()));
     session.close(None).unwrap();
     assert!(matches!(session.read(), Ok(Message::Close(None))));
-    // The client's side of tungstenite waits for the end of the connection, which is the server's to begin.
+    // The client's side of tungstenite waits for the end of the connection, which is the server's
+    // to begin.
     assert!(matches!(session.read(), Err(Error::ConnectionClosed)));
 }
 

@@ -28,9 +28,10 @@ fn metric(address: SocketAddr, name: &str) -> Option<f64> {
     line.map(|value| value.parse().expect("a number"))
 }
 
-/// Asks until the sample has this value: a session is counted as ended when the server has seen its end.
+/// Asks until the sample has this value: a session is counted as ended when the server has seen its
+/// end.
 pub(super) fn expect_metric(address: SocketAddr, name: &str, value: f64) {
-    let deadline = std::time::Instant::now() + crate::support::PATIENCE;
+    let deadline = std::time::Instant::now() + crate::support::TIMEOUT;
     while metric(address, name) != Some(value) {
         let page = get(address, "/metrics");
         assert!(std::time::Instant::now() < deadline, "{name} is not {value}:\n{page}");

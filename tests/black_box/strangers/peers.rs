@@ -10,7 +10,7 @@ use tungstenite::Message;
 use tungstenite::protocol::CloseFrame;
 
 use super::{FORGED, hostile, is_told, nothing_is_obeyed};
-use crate::support::{PATIENCE, Program, pseudo_terminal, text, websockets_cli};
+use crate::support::{Program, TIMEOUT, pseudo_terminal, text, websockets_cli};
 
 /// A server that answers each of its connections with these bytes, and closes. Its thread ends with
 /// the test's process.
@@ -22,7 +22,7 @@ fn answering(bytes: Vec<u8>) -> SocketAddr {
             let Ok(mut stream) = stream else { return };
             let bytes = bytes.clone();
             std::thread::spawn(move || {
-                let _ = stream.set_read_timeout(Some(PATIENCE));
+                let _ = stream.set_read_timeout(Some(TIMEOUT));
                 let mut request = [0; 4096];
                 let _ = stream.read(&mut request);
                 let _ = stream.write_all(&bytes);

@@ -9,15 +9,18 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tungstenite::Message;
 
-use crate::client::connect::{ConnectConfig, ConnectError, Connection, Event, Http, Observer, connect};
+use crate::client::connect::{
+    ConnectConfig, ConnectError, ConnectEvent, Connection, Http, Observer, connect,
+};
 
-type Asked = (http::Request<RecvStream>, SendResponse<Bytes>);
+type AskedRequest = (http::Request<RecvStream>, SendResponse<Bytes>);
 
-/// Connects over HTTP/2 to a server that allows extended CONNECT, or does not, and handles the request with `handle`.
+/// Connects over HTTP/2 to a server that allows extended CONNECT, or does not, and handles the
+/// request with `handle`.
 async fn connect_to<F: Future<Output = ()>>(
     allowed: bool,
     change: impl FnOnce(&mut ConnectConfig),
-    handle: impl FnOnce(Asked) -> F,
+    handle: impl FnOnce(AskedRequest) -> F,
 ) -> Result<Connection, ConnectError> {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut config =
@@ -94,7 +97,7 @@ async fn nothing_is_asked_of_a_server_whose_settings_do_not_allow_it() {
 #[tokio::test]
 async fn a_key_is_sent_where_it_is_asked_for_and_its_answer_is_checked() {
     let answer = |accept: &'static str| {
-        async move |(request, mut respond): Asked| {
+        async move |(request, mut respond): AskedRequest| {
             assert!(request.headers().contains_key("sec-websocket-key"));
             let response = Response::builder().header("sec-websocket-accept", accept).body(()).unwrap();
             respond.send_response(response, false).unwrap();
@@ -111,7 +114,7 @@ async fn a_refusal_carries_its_status_and_its_body_and_the_settings_are_told() {
     let told = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
     let keep = std::sync::Arc::clone(&told);
     let observer = Observer::new(move |event| {
-        if let Event::Settings(settings) = event {
+        if let ConnectEvent::Settings(settings) = event {
             keep.lock().unwrap().push(settings.to_string());
         }
     });

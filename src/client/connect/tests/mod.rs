@@ -14,8 +14,8 @@ use tungstenite::handshake::derive_accept_key;
 use super::*;
 use crate::http1::parse_request;
 
-/// A server that answers one request with `answer`, where `ACCEPT` stands for the right accept value, and with `early` in the
-/// same packet. Returns the request too.
+/// A server that answers one request with `answer`, where `ACCEPT` stands for the right accept
+/// value, and with `early` in the same packet. Returns the request too.
 async fn connect_to(answer: &str, early: &[u8]) -> (Result<Connection, ConnectError>, RequestHead) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut config = ConnectConfig::new("ws://mesh.example:8080/chat".parse().unwrap());
@@ -113,7 +113,8 @@ async fn answer_on(socket: &mut (impl AsyncRead + AsyncWrite + Unpin), answer: &
     head
 }
 
-/// Accepts one connection after the other and answers each request with the next answer; returns the requests.
+/// Accepts one connection after the other and answers each request with the next answer; returns
+/// the requests.
 async fn answer_each(listener: TcpListener, answers: Vec<&str>) -> Vec<RequestHead> {
     let mut requests = Vec::new();
     for answer in answers {
@@ -232,7 +233,7 @@ fn frames_told() -> (Observer, std::sync::Arc<std::sync::Mutex<Vec<String>>>) {
     let told = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
     let keep = std::sync::Arc::clone(&told);
     let observer = Observer::new(move |event| {
-        if let Event::Frame(direction, head) = event {
+        if let ConnectEvent::Frame(direction, head) = event {
             let mut told = keep.lock().unwrap();
             told.push(format!("{direction:?} {} {}", head.opcode(), head.length));
         }

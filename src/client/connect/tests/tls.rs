@@ -13,7 +13,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
 
 use super::{SWITCH, answer_on};
-use crate::client::connect::{ConnectConfig, ConnectError, Endpoint, Event, Observer, connect};
+use crate::client::connect::{ConnectConfig, ConnectError, ConnectEvent, Endpoint, Observer, connect};
 use crate::tls::client::ClientOptions;
 
 /// A CA with the certificate of the server called `web.example`, and a client's.
@@ -53,7 +53,8 @@ impl Mint {
         self.folder.path().join(name)
     }
 
-    /// Connects to a server that has this certificate and may want one of the client's; the SNI and ALPN it got.
+    /// Connects to a server that has this certificate and may want one of the client's; the SNI and
+    /// ALPN it got.
     async fn connect(
         &self,
         tls: ClientOptions,
@@ -81,7 +82,7 @@ impl Mint {
         let facts = Arc::new(std::sync::Mutex::new(Vec::new()));
         let keep = Arc::clone(&facts);
         config.observer = Observer::new(move |event| {
-            if let Event::Tls(facts) = event {
+            if let ConnectEvent::Tls(facts) = event {
                 let names =
                     facts.certificate.as_ref().map_or(Vec::new(), |certificate| certificate.names.clone());
                 let alpn = facts.alpn.clone().unwrap_or_default();

@@ -1,5 +1,6 @@
-//! What Envoy says of a configuration that it does not take, in the terms of the documents: the line that put the value
-//! there, and Envoy's reason without the configuration that it prints before it.
+//! What Envoy says of a configuration that it does not take, in the terms of the documents: the
+//! line that put the value there, and Envoy's reason without the configuration that it prints
+//! before it.
 
 use std::sync::LazyLock;
 
@@ -21,8 +22,8 @@ pub(super) fn complaint(output: &str, places: &Places) -> Complaint {
     Complaint { place, reason: innermost(&reason).to_owned() }
 }
 
-/// The whole reason: what follows `error initializing configuration 'FILE':`, without a dump of the configuration before or
-/// after it, on one line.
+/// The whole reason: what follows `error initializing configuration 'FILE':`, without a dump of the
+/// configuration before or after it, on one line.
 fn reason(output: &str) -> String {
     const BEFORE: &str = "error initializing configuration '";
     let said = match output.rfind(BEFORE) {
@@ -30,13 +31,15 @@ fn reason(output: &str) -> String {
         None => output,
     };
     let said = said.split_once("': ").map_or(said, |(_, said)| said);
-    // A violated constraint comes after the message in protobuf's text format, a syntax error before the JSON.
+    // A violated constraint comes after the message in protobuf's text format, a syntax error
+    // before the JSON.
     let said = said.rfind("Proto constraint validation failed").map_or(said, |at| &said[at..]);
     let said = said.find("): {").map_or(said, |at| &said[..=at]);
     said.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// What is wrong, without where in the configuration it is: after the position in the JSON, or after the last `caused by`.
+/// What is wrong, without where in the configuration it is: after the position in the JSON, or
+/// after the last `caused by`.
 fn innermost(reason: &str) -> &str {
     let inner = if let Some((_, inner)) = reason.split_once("(offset ") {
         inner.split_once("): ").map_or(inner, |(_, inner)| inner)
@@ -48,8 +51,9 @@ fn innermost(reason: &str) -> &str {
     inner.trim_end_matches(" has unknown fields").trim_end_matches(')')
 }
 
-/// What a reason names, from the general to the particular: the path of a JSON value, then what is in quotes, and the
-/// fields of the violated constraints, `Http2ProtocolOptionsValidationError.MaxConcurrentStreams`.
+/// What a reason names, from the general to the particular: the path of a JSON value, then what is
+/// in quotes, and the fields of the violated constraints,
+/// `Http2ProtocolOptionsValidationError.MaxConcurrentStreams`.
 fn names(reason: &str) -> Vec<String> {
     static NAMES: LazyLock<Regex> = LazyLock::new(|| {
         let pattern = r"@ (?<path>[^:]+):|'(?<quoted>[^']+)'|ValidationError\.(?<field>[A-Za-z0-9]+)";

@@ -1,5 +1,5 @@
-//! Two real Envoys as a target: on loopback, on ports that the system chooses, configured as Istio would from the same
-//! documents as the bundled pair, with the same application behind them.
+//! Two real Envoys as a target: on loopback, on ports that the system chooses, configured as Istio
+//! would from the same documents as the bundled pair, with the same application behind them.
 
 mod bootstrap;
 mod complaint;
@@ -12,7 +12,7 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use self::process::Process;
-use super::{Running, bundled};
+use super::{RunningPair, bundled};
 use crate::mesh::Place;
 use crate::net::BindError;
 use crate::verify::expect::Side;
@@ -91,7 +91,8 @@ pub(super) struct Pair {
 }
 
 impl Envoy {
-    /// Finds the program: the one named, else the one that the variable `ENVOY` names, else the first on `PATH`.
+    /// Finds the program: the one named, else the one that the variable `ENVOY` names, else the
+    /// first on `PATH`.
     ///
     /// # Errors
     /// There is none.
@@ -107,13 +108,14 @@ impl Envoy {
         Ok(Self { program, turns: Arc::new(Semaphore::new(at_once)) })
     }
 
-    /// Starts an application and a pair of Envoys before it, which write to `logs`; their configuration stays beside these.
+    /// Starts an application and a pair of Envoys before it, which write to `logs`; their
+    /// configuration stays beside these.
     pub(super) async fn start(
         &self,
         application: Application,
         pair: &PairConfig,
         logs: &LogFiles,
-    ) -> Result<Running, EnvoyError> {
+    ) -> Result<RunningPair, EnvoyError> {
         let turn = Arc::clone(&self.turns).acquire_owned().await.ok();
         let turn = turn.ok_or_else(|| EnvoyError::Missing("this run is over".to_owned()))?;
         let mut running = bundled::without_sidecars(application)?;

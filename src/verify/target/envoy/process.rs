@@ -30,8 +30,8 @@ const END_LIMIT: Duration = Duration::from_secs(5);
 /// How much of Envoy's own log an error shows.
 const LOG_TAIL: usize = 2000;
 
-/// A running Envoy, in a process group of its own, since what is called `envoy` may be a script that starts it. It is
-/// killed when this is dropped.
+/// A running Envoy, in a process group of its own, since what is called `envoy` may be a script
+/// that starts it. It is killed when this is dropped.
 #[derive(Debug)]
 pub(super) struct Process {
     child: Child,
@@ -78,7 +78,8 @@ impl Process {
             .arg(&files.log)
             .arg("--admin-address-path")
             .arg(&files.admin_address)
-            // Several Envoys on one machine share nothing; one worker, as in a pod with little CPU; lines at once.
+            // Several Envoys on one machine share nothing; one worker, as in a pod with little CPU;
+            // lines at once.
             .args(["--disable-hot-restart", "--concurrency", "1", "--log-level", "warning"])
             .args(["--file-flush-interval-msec", "20"])
             .stdin(Stdio::null())
@@ -146,8 +147,8 @@ impl Drop for Process {
     }
 }
 
-/// Kills an Envoy's process group once this process is no more, however it ended: SIGKILL leaves no time to do so. Where
-/// there is no shell it has to do without.
+/// Kills an Envoy's process group once this process is no more, however it ended: SIGKILL leaves no
+/// time to do so. Where there is no shell it has to do without.
 fn watchdog(envoy: &Child) -> Option<Child> {
     let group = i32::try_from(envoy.id()?).ok()?;
     let mut command = Command::new("sh");

@@ -1,5 +1,5 @@
-//! The few calls of the Kubernetes API that are made here, each with what may be wrong with it said in its own words:
-//! a right that is missing is named as a role grants it, verb and resource.
+//! The few calls of the Kubernetes API that are made here, each with what may be wrong with it said
+//! in its own words: a right that is missing is named as a role grants it, verb and resource.
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{
@@ -41,8 +41,8 @@ pub(super) struct Right<'a> {
 }
 
 impl Kubernetes {
-    /// Finds the cluster as kubectl does: by the kubeconfig that is named, by `KUBECONFIG` or `~/.kube/config`, and inside
-    /// of a pod by its service account.
+    /// Finds the cluster as kubectl does: by the kubeconfig that is named, by `KUBECONFIG` or
+    /// `~/.kube/config`, and inside of a pod by its service account.
     pub(super) async fn connect(config: &KubernetesConfig) -> Result<Self, KubernetesError> {
         let options = KubeConfigOptions { context: config.context.clone(), ..KubeConfigOptions::default() };
         let found = match &config.kubeconfig {
@@ -159,7 +159,8 @@ impl Kubernetes {
         container: &str,
         command: &[&str],
     ) -> Result<AttachedProcess, KubernetesError> {
-        // Older clusters ask for `get`, since a WebSocket begins with a GET; newer ones for `create`, as kubectl needs it.
+        // Older clusters ask for `get`, since a WebSocket begins with a GET; newer ones for
+        // `create`, as kubectl needs it.
         let right = Right { verb: "get and create", resource: "pods/exec", namespace };
         let params = AttachParams::default().container(container).stdin(true).stdout(true).stderr(true);
         let command = command.iter().copied().map(str::to_owned);

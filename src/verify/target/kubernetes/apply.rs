@@ -1,7 +1,9 @@
-//! `--apply`, `--cleanup` and `--dry-run`: documents into the cluster, and just these out of it again.
+//! `--apply`, `--cleanup` and `--dry-run`: documents into the cluster, and just these out of it
+//! again.
 //!
-//! What an apply creates it marks with an annotation; only that is deleted afterwards. Of an object that was there before,
-//! the fields that were applied are given up, which server-side apply answers by removing those that nobody else owns.
+//! What an apply creates it marks with an annotation; only that is deleted afterwards. Of an object
+//! that was there before, the fields that were applied are given up, which server-side apply
+//! answers by removing those that nobody else owns.
 
 use std::fmt;
 
@@ -9,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::KubernetesError;
 use super::api::{FIELD_MANAGER, Kubernetes, resource};
-use super::documents::Wanted;
+use super::documents::WantedDocument;
 
 /// On an object that would not be there without `--apply`.
 const CREATED: &str = "websockets-cli/created-by-verify";
@@ -54,7 +56,7 @@ impl Kubernetes {
     /// Applies the documents, in their order.
     pub(super) async fn apply_all(
         &self,
-        wanted: &[Wanted],
+        wanted: &[WantedDocument],
         force: bool,
         dry_run: bool,
     ) -> Result<Vec<Change>, KubernetesError> {
@@ -81,7 +83,7 @@ impl Kubernetes {
     /// Takes back what applying the documents did, in the reverse order.
     pub(super) async fn clean_up(
         &self,
-        wanted: &[Wanted],
+        wanted: &[WantedDocument],
         dry_run: bool,
     ) -> Result<Vec<Change>, KubernetesError> {
         let mut changes = Vec::new();

@@ -1,4 +1,5 @@
-//! The documents that are in force in the cluster, and whether those that the user brings are among them.
+//! The documents that are in force in the cluster, and whether those that the user brings are among
+//! them.
 
 use serde_json::{Value, json};
 
@@ -17,7 +18,7 @@ const KINDS: [(&str, &str); 5] = [
 
 /// A document that the user brings, as the API takes it.
 #[derive(Debug, Clone)]
-pub(super) struct Wanted {
+pub(super) struct WantedDocument {
     pub(super) api_version: String,
     pub(super) kind: String,
     pub(super) namespace: String,
@@ -26,8 +27,9 @@ pub(super) struct Wanted {
     pub(super) place: Place,
 }
 
-impl Wanted {
-    /// Completes a document: the namespace, and the protocol of a port, which older clusters want for server-side apply.
+impl WantedDocument {
+    /// Completes a document: the namespace, and the protocol of a port, which older clusters want
+    /// for server-side apply.
     pub(super) fn of(manifest: &Manifest, namespace: &str) -> Self {
         let mut json = manifest.json.clone();
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
@@ -104,7 +106,7 @@ impl Kubernetes {
     }
 
     /// Checks that each document is in the cluster and says there what it says here.
-    pub(super) async fn check_present(&self, wanted: &[Wanted]) -> Result<(), KubernetesError> {
+    pub(super) async fn check_present(&self, wanted: &[WantedDocument]) -> Result<(), KubernetesError> {
         for document in wanted {
             let kind = resource(&document.api_version, &document.kind);
             let there = self.get(&kind, &document.namespace, &document.name).await?;
@@ -125,7 +127,8 @@ impl Kubernetes {
     }
 }
 
-/// The path of the first value that is wanted and is not there. What is there beside it are defaults.
+/// The path of the first value that is wanted and is not there. What is there beside it are
+/// defaults.
 fn difference(wanted: &Value, there: &Value, path: &str) -> Option<String> {
     match (wanted, there) {
         (Value::Object(wanted), Value::Object(there)) => wanted.iter().find_map(|(name, value)| {
@@ -164,7 +167,7 @@ mod tests {
         let text =
             "{apiVersion: v1, kind: Service, metadata: {name: a}, spec: {ports: [{port: 80, name: http}]}}";
         let documents = Documents::parse("a.yaml", text).expect("valid documents");
-        let wanted = Wanted::of(&documents.manifests()[0], "chat");
+        let wanted = WantedDocument::of(&documents.manifests()[0], "chat");
         assert_eq!(wanted.title(), "Service chat/a");
         assert_eq!(wanted.json["spec"]["ports"][0]["protocol"], "TCP");
         assert_eq!(wanted.json["metadata"]["namespace"], "chat");

@@ -1,5 +1,5 @@
-//! Which lines of two sidecars' logs are those of our sessions: others use the mesh too, and Envoy writes there what is no
-//! access log. Plain functions over text.
+//! Which lines of two sidecars' logs are those of our sessions: others use the mesh too, and Envoy
+//! writes there what is no access log. Plain functions over text.
 
 use std::collections::HashSet;
 
@@ -38,8 +38,8 @@ impl Ours<'_> {
     }
 }
 
-/// Picks the lines of our sessions: at the client's side as `ours` says; at the server's those with the same request id,
-/// or without any and from a connection of one of these.
+/// Picks the lines of our sessions: at the client's side as `ours` says; at the server's those with
+/// the same request id, or without any and from a connection of one of these.
 pub(super) fn pick<'t>(
     ours: &Ours<'_>,
     format: &LineFormat,

@@ -1,5 +1,6 @@
-//! A live mesh as a target: the sessions go from the client's pod to the Service, and both pods' sidecars are what is
-//! judged. Nothing is started here, and nothing is changed but by [`LiveMesh::apply`] and [`LiveMesh::clean_up`].
+//! A live mesh as a target: the sessions go from the client's pod to the Service, and both pods'
+//! sidecars are what is judged. Nothing is started here, and nothing is changed but by
+//! [`LiveMesh::apply`] and [`LiveMesh::clean_up`].
 
 mod api;
 mod apply;
@@ -23,7 +24,7 @@ use tokio::sync::Mutex;
 
 use self::api::{Kubernetes, resource};
 pub use self::apply::{Change, ChangeKind};
-use self::documents::Wanted;
+use self::documents::WantedDocument;
 pub use self::error::KubernetesError;
 use self::pods::Pod;
 use crate::mesh::Documents;
@@ -63,7 +64,7 @@ impl fmt::Debug for LiveMesh {
 
 /// Both ends, with the policy in force.
 #[derive(Debug)]
-struct Ends {
+struct MeshEnds {
     client: Pod,
     servers: Vec<Pod>,
     /// How many workers the client's Envoy has, each with connections of its own.
@@ -80,12 +81,17 @@ impl LiveMesh {
         Ok(Self { cluster, timeout: config.timeout, turn: Mutex::new(()), applying: Arc::default() })
     }
 
-    fn wanted(&self, documents: &Documents) -> Vec<Wanted> {
-        documents.manifests().iter().map(|manifest| Wanted::of(manifest, &self.cluster.namespace)).collect()
+    fn wanted(&self, documents: &Documents) -> Vec<WantedDocument> {
+        documents
+            .manifests()
+            .iter()
+            .map(|manifest| WantedDocument::of(manifest, &self.cluster.namespace))
+            .collect()
     }
 
-    /// Applies documents by server-side apply, taking fields over from other managers if `force`; with `dry_run` only says
-    /// what would become of them. Who gives up waiting does not cut it off.
+    /// Applies documents by server-side apply, taking fields over from other managers if `force`;
+    /// with `dry_run` only says what would become of them. Who gives up waiting does not cut it
+    /// off.
     ///
     /// # Errors
     /// The API server does not allow or take it.
@@ -97,8 +103,9 @@ impl LiveMesh {
     ) -> Result<Vec<Change>, KubernetesError> {
         let applying = Arc::clone(&self.applying).lock_owned().await;
         let (cluster, wanted) = (self.cluster.clone(), self.wanted(documents));
-        // A request that was sent may take effect whether its answer is awaited or not, so a signal must not end this task
-        // with the one that waits for it: `clean_up` would come before what it has to take back.
+        // A request that was sent may take effect whether its answer is awaited or not, so a signal
+        // must not end this task with the one that waits for it: `clean_up` would come before what
+        // it has to take back.
         let applied = tokio::spawn(async move {
             let _applying = applying;
             cluster.apply_all(&wanted, force, dry_run).await
@@ -119,7 +126,8 @@ impl LiveMesh {
         self.cluster.clean_up(&self.wanted(documents), dry_run).await
     }
 
-    /// The documents in force: those of the cluster, in the namespaces of `brought`, which have to be among them.
+    /// The documents in force: those of the cluster, in the namespaces of `brought`, which have to
+    /// be among them.
     ///
     /// # Errors
     /// One of them is not, or they may not be read.
@@ -131,8 +139,9 @@ impl LiveMesh {
         self.cluster.documents(&namespaces.into_iter().collect::<Vec<_>>()).await
     }
 
-    /// Waits until there are ready pods with sidecars on both ends, and these have what the documents say.
-    async fn ready(&self, pair: &PairConfig) -> Result<Ends, KubernetesError> {
+    /// Waits until there are ready pods with sidecars on both ends, and these have what the
+    /// documents say.
+    async fn ready(&self, pair: &PairConfig) -> Result<MeshEnds, KubernetesError> {
         let deadline = Instant::now() + self.timeout;
         loop {
             let problem = match self.look(pair).await? {
@@ -147,7 +156,7 @@ impl LiveMesh {
     }
 
     /// Looks once; what is not as it should be may come to be so.
-    async fn look(&self, pair: &PairConfig) -> Result<Result<Ends, String>, KubernetesError> {
+    async fn look(&self, pair: &PairConfig) -> Result<Result<MeshEnds, String>, KubernetesError> {
         let service = &pair.service;
         self.there(("v1", "Service"), service.namespace(), service.name()).await?;
         for workload in [&pair.client, &pair.server] {
@@ -173,7 +182,7 @@ impl LiveMesh {
         }
         // A pod may go between being listed and being asked.
         Ok(match self.sidecars(pair, &client, &servers).await {
-            Ok(Ok(workers)) => Ok(Ends { client, servers, workers }),
+            Ok(Ok(workers)) => Ok(MeshEnds { client, servers, workers }),
             Ok(Err(problem)) => Err(problem),
             Err(error @ (KubernetesError::Command { .. } | KubernetesError::Refused { .. })) => {
                 Err(error.to_string())

@@ -15,8 +15,8 @@ use super::api::{Kubernetes, SIDECAR};
 /// How long a command in a container may take.
 const COMMAND_LIMIT: Duration = Duration::from_secs(20);
 
-/// A pod as the API has it, as far as it is read here: code for all of its some hundred types would be as large as the rest
-/// of the program.
+/// A pod as the API has it, as far as it is read here: code for all of its some hundred types would
+/// be as large as the rest of the program.
 pub(super) type ApiPod = Object<Spec, Status>;
 
 /// `PodSpec`.
@@ -47,7 +47,7 @@ pub(super) struct Status {
     container_statuses: Vec<ContainerStatus>,
     /// Why the pod as a whole is as it is, such as `Evicted`.
     #[serde(flatten)]
-    reason: Reason,
+    reason: ObstacleReason,
 }
 
 /// `PodCondition`.
@@ -56,7 +56,7 @@ struct Condition {
     r#type: String,
     status: String,
     #[serde(flatten)]
-    reason: Reason,
+    reason: ObstacleReason,
 }
 
 /// `ContainerStatus`.
@@ -70,17 +70,17 @@ struct ContainerStatus {
 /// `ContainerState`.
 #[derive(Debug, Clone, Default, Deserialize)]
 struct ContainerState {
-    waiting: Option<Reason>,
+    waiting: Option<ObstacleReason>,
 }
 
 /// What Kubernetes says of a state, for programs and for people.
 #[derive(Debug, Clone, Default, Deserialize)]
-struct Reason {
+struct ObstacleReason {
     reason: Option<String>,
     message: Option<String>,
 }
 
-impl Reason {
+impl ObstacleReason {
     /// `Unschedulable: 0/1 nodes are available`.
     fn text(&self) -> Option<String> {
         let reason = self.reason.as_ref()?;
@@ -201,7 +201,8 @@ impl Kubernetes {
             reason,
         };
         let mut process = self.exec(&pod.name, &pod.namespace, container, command).await?;
-        // Kept until the end: where standard input cannot be closed alone, its end is the end of everything.
+        // Kept until the end: where standard input cannot be closed alone, its end is the end of
+        // everything.
         let _input = process.stdin();
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
         let (output, errors) = (process.stdout(), process.stderr());

@@ -1,6 +1,8 @@
-//! Whether a sidecar has what the documents say by now, read from Envoy's `config_dump`: plain functions over JSON.
+//! Whether a sidecar has what the documents say by now, read from Envoy's `config_dump`: plain
+//! functions over JSON.
 //!
-//! The dump is searched for the few objects that matter, wherever they are in it: where they are differs between versions.
+//! The dump is searched for the few objects that matter, wherever they are in it: where they are
+//! differs between versions.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
@@ -47,8 +49,8 @@ pub(super) fn server_lacks(dump: &Value, pair: &PairConfig) -> Option<String> {
     })
 }
 
-/// Whether connections from before a change would be another policy's: an HTTP/2 connection outlives the listener that
-/// took it, and with it what that listener allowed.
+/// Whether connections from before a change would be another policy's: an HTTP/2 connection
+/// outlives the listener that took it, and with it what that listener allowed.
 pub(super) fn is_affected_by_draining(pair: &PairConfig) -> bool {
     pair.upgrades && !pair.inbound.connection_manager.allow_connect
 }

@@ -1,5 +1,5 @@
-//! Sessions from the client's pod: a command in its container for each, `websockets-cli client`, or Python's client where
-//! the pod has only that. What is typed and shown is the session.
+//! Sessions from the client's pod: a command in its container for each, `websockets-cli client`, or
+//! Python's client where the pod has only that. What is typed and shown is the session.
 
 use std::time::Duration;
 
@@ -11,15 +11,17 @@ use tokio::time::timeout;
 
 use super::api::Kubernetes;
 use super::{KubernetesError, Pod};
-use crate::verify::driver::Session;
+use crate::verify::driver::DrivenSession;
 use crate::verify::driver::StepFailure;
 use crate::verify::scenario::{Awaited, Closing, Content, Ended, Wanted};
 
-/// How long one step may take: behind real sidecars a close takes two seconds, and a busy cluster is slow to start a command.
+/// How long one step may take: behind real sidecars a close takes two seconds, and a busy cluster
+/// is slow to start a command.
 const STEP_LIMIT: Duration = Duration::from_secs(30);
 
-/// Passes lines on to the client until the one that ends them. The exec protocol of older clusters cannot close standard
-/// input by itself, and the end of its input is what makes the client close the session.
+/// Passes lines on to the client until the one that ends them. The exec protocol of older clusters
+/// cannot close standard input by itself, and the end of its input is what makes the client close
+/// the session.
 const SCRIPT: &str =
     r#"while IFS= read -r line && [ "$line" != "$0" ]; do printf '%s\n' "$line"; done | "$@""#;
 
@@ -37,7 +39,7 @@ pub(super) enum Program {
 
 /// What a client shows.
 #[derive(Debug, PartialEq, Eq)]
-enum Shown {
+enum ShownScreen {
     Message(String),
     Talk(String),
 }
@@ -47,7 +49,7 @@ pub(super) struct ExecSession {
     /// Ends the command when it is dropped.
     _process: AttachedProcess,
     input: Box<dyn AsyncWrite + Unpin>,
-    shown: UnboundedReceiver<Shown>,
+    shown: UnboundedReceiver<ShownScreen>,
 }
 
 impl Program {
@@ -76,19 +78,20 @@ impl Program {
     }
 
     /// What a line shows, of standard output or of standard error.
-    fn read(self, line: &str, is_output: bool) -> Shown {
+    fn read(self, line: &str, is_output: bool) -> ShownScreen {
         match self {
-            Self::WebsocketsCli if is_output => Shown::Message(line.to_owned()),
-            Self::WebsocketsCli => Shown::Talk(line.to_owned()),
+            Self::WebsocketsCli if is_output => ShownScreen::Message(line.to_owned()),
+            Self::WebsocketsCli => ShownScreen::Talk(line.to_owned()),
             Self::Python => match line.split_once("< ") {
-                Some(("", message)) => Shown::Message(message.to_owned()),
-                _ => Shown::Talk(line.to_owned()),
+                Some(("", message)) => ShownScreen::Message(message.to_owned()),
+                _ => ShownScreen::Talk(line.to_owned()),
             },
         }
     }
 }
 
-/// Opens a session, if the answer that is expected opens one. With `websockets-cli` its request id is `request_id`.
+/// Opens a session, if the answer that is expected opens one. With `websockets-cli` its request id
+/// is `request_id`.
 pub(super) async fn connect(
     (cluster, pod, program): (&Kubernetes, &Pod, Program),
     uri: &str,
@@ -112,8 +115,8 @@ pub(super) async fn connect(
     let mut session = ExecSession { _process: process, input: Box::new(input), shown };
     loop {
         let talk = match session.next().await.map_err(&failure)? {
-            Shown::Talk(talk) => talk,
-            Shown::Message(message) => return Err(failure(format!("{message:?}"))),
+            ShownScreen::Talk(talk) => talk,
+            ShownScreen::Message(message) => return Err(failure(format!("{message:?}"))),
         };
         if talk.starts_with("Connected to ") {
             return if status == 101 { Ok(Some(session)) } else { Err(failure("101".to_owned())) };
@@ -126,11 +129,11 @@ pub(super) async fn connect(
 
 impl ExecSession {
     /// The next thing that the client shows; its end is none.
-    async fn next(&mut self) -> Result<Shown, String> {
+    async fn next(&mut self) -> Result<ShownScreen, String> {
         self.next_within(STEP_LIMIT).await
     }
 
-    async fn next_within(&mut self, limit: Duration) -> Result<Shown, String> {
+    async fn next_within(&mut self, limit: Duration) -> Result<ShownScreen, String> {
         let shown = timeout(limit, self.shown.recv()).await;
         shown
             .map_err(|_| format!("nothing within {limit:?}"))?
@@ -141,12 +144,12 @@ impl ExecSession {
     async fn closed_with(&mut self, code: u16) -> Result<(), String> {
         loop {
             match self.next().await? {
-                Shown::Talk(talk) if talk.starts_with(&format!("Connection closed: {code} ")) => {
+                ShownScreen::Talk(talk) if talk.starts_with(&format!("Connection closed: {code} ")) => {
                     return Ok(());
                 }
-                Shown::Talk(talk) if talk.starts_with("Connection closed") => return Err(talk),
-                Shown::Talk(_) => {}
-                Shown::Message(message) => return Err(format!("{message:?}")),
+                ShownScreen::Talk(talk) if talk.starts_with("Connection closed") => return Err(talk),
+                ShownScreen::Talk(_) => {}
+                ShownScreen::Message(message) => return Err(format!("{message:?}")),
             }
         }
     }
@@ -160,7 +163,7 @@ impl ExecSession {
     }
 }
 
-impl Session for ExecSession {
+impl DrivenSession for ExecSession {
     async fn send(&mut self, content: &Content) -> Result<(), StepFailure> {
         let Content::Text(text) = content else { return Err(beyond("send", "anything but a text")) };
         let failure = |actual| StepFailure::new("send", format!("{text:?} sent"), actual);
@@ -185,10 +188,12 @@ impl Session for ExecSession {
         let limit = awaited.within.map_or(STEP_LIMIT, |length| length.0);
         loop {
             match self.next_within(limit).await.map_err(failure)? {
-                Shown::Message(message) if fits(&message) => return Ok(()),
-                Shown::Message(message) => return Err(failure(format!("{message:?}"))),
-                Shown::Talk(talk) if talk.starts_with("Connection closed") => return Err(failure(talk)),
-                Shown::Talk(_) => {}
+                ShownScreen::Message(message) if fits(&message) => return Ok(()),
+                ShownScreen::Message(message) => return Err(failure(format!("{message:?}"))),
+                ShownScreen::Talk(talk) if talk.starts_with("Connection closed") => {
+                    return Err(failure(talk));
+                }
+                ShownScreen::Talk(_) => {}
             }
         }
     }
@@ -218,12 +223,13 @@ pub(super) fn beyond(step: &'static str, what: &str) -> StepFailure {
     StepFailure::new(step, "what a client in a pod can do".to_owned(), actual)
 }
 
-/// Reads the lines of a stream to its end. Python's client writes for a terminal, with carriage returns and escape sequences.
+/// Reads the lines of a stream to its end. Python's client writes for a terminal, with carriage
+/// returns and escape sequences.
 async fn read_lines(
     stream: impl AsyncRead + Unpin,
     program: Program,
     is_output: bool,
-    shown: UnboundedSender<Shown>,
+    shown: UnboundedSender<ShownScreen>,
 ) {
     let mut stream = BufReader::new(stream);
     let mut bytes = Vec::new();
@@ -258,16 +264,16 @@ mod tests {
         let lines =
             plain_lines("\u{1b}7\u{1b}[A\u{1b}[L< hello\u{1b}8\r> \u{1b}[K\rConnection closed: 1000 (OK).\n");
         assert_eq!(lines, ["< hello", "Connection closed: 1000 (OK)."]);
-        assert_eq!(Program::Python.read("< hello", true), Shown::Message("hello".to_owned()));
+        assert_eq!(Program::Python.read("< hello", true), ShownScreen::Message("hello".to_owned()));
         assert_eq!(
             Program::Python.read("Connected to ws://a.", true),
-            Shown::Talk("Connected to ws://a.".to_owned())
+            ShownScreen::Talk("Connected to ws://a.".to_owned())
         );
     }
 
     #[test]
     fn the_programs_own_client_has_messages_on_standard_output_and_talk_on_standard_error() {
-        assert_eq!(Program::WebsocketsCli.read("< hello", true), Shown::Message("< hello".to_owned()));
-        assert_eq!(Program::WebsocketsCli.read("hello", false), Shown::Talk("hello".to_owned()));
+        assert_eq!(Program::WebsocketsCli.read("< hello", true), ShownScreen::Message("< hello".to_owned()));
+        assert_eq!(Program::WebsocketsCli.read("hello", false), ShownScreen::Talk("hello".to_owned()));
     }
 }

@@ -1,4 +1,5 @@
-//! What is asked of the API server, and what its answers are made of, against one that answers from a script.
+//! What is asked of the API server, and what its answers are made of, against one that answers from
+//! a script.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -23,14 +24,14 @@ const RULE: &str =
 const RULES: &str = "/apis/networking.istio.io/v1beta1/namespaces/default/destinationrules";
 
 /// A request, as far as it matters: method, path with query, body.
-type Asked = (Method, String, Value);
+type AskedApi = (Method, String, Value);
 
 /// An API server: objects by path, and statuses for what is not answered with one.
 #[derive(Clone, Default)]
 struct Script {
     objects: HashMap<String, Value>,
     refusals: HashMap<(Method, String), (u16, &'static str)>,
-    asked: Arc<StdMutex<Vec<Asked>>>,
+    asked: Arc<StdMutex<Vec<AskedApi>>>,
     /// Where a PATCH says that it has come, and waits until it may be answered.
     hold: Option<Arc<Barrier>>,
 }
@@ -106,7 +107,7 @@ impl Script {
         LiveMesh::connect(&config).await.expect("a kubeconfig")
     }
 
-    fn asked(&self) -> Vec<Asked> {
+    fn asked(&self) -> Vec<AskedApi> {
         self.asked.lock().expect("unpoisoned").clone()
     }
 }

@@ -1,10 +1,12 @@
-//! The bootstrap of a real Envoy that is to be one of the sidecars: the static form of what Istio would send it.
+//! The bootstrap of a real Envoy that is to be one of the sidecars: the static form of what Istio
+//! would send it.
 //!
-//! Istio: `pilot/pkg/networking/core/listener_builder.go` (`buildHTTPConnectionManager`), `httproute.go`,
-//! `cluster_builder.go`, `pkg/bootstrap/config.go`. What the documents decide comes from [`Outbound`] and [`Inbound`];
-//! what they merge into the HTTP connection manager is merged here again as it was written, so that Envoy sees also what
-//! the sidecars of this program do not know. Not here: mutual TLS, interception, and the filters that only Istio's build
-//! of Envoy has, nor what makes a difference only with several endpoints.
+//! Istio: `pilot/pkg/networking/core/listener_builder.go` (`buildHTTPConnectionManager`),
+//! `httproute.go`, `cluster_builder.go`, `pkg/bootstrap/config.go`. What the documents decide comes
+//! from [`Outbound`] and [`Inbound`]; what they merge into the HTTP connection manager is merged
+//! here again as it was written, so that Envoy sees also what the sidecars of this program do not
+//! know. Not here: mutual TLS, interception, and the filters that only Istio's build of Envoy has,
+//! nor what makes a difference only with several endpoints.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

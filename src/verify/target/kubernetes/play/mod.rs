@@ -1,5 +1,6 @@
-//! One case in a live mesh: its sessions from the client's pod, the lines that both sidecars wrote of them, and what of the
-//! scenario's expectations a mesh with several pods, workers and mutual TLS does not have to meet.
+//! One case in a live mesh: its sessions from the client's pod, the lines that both sidecars wrote
+//! of them, and what of the scenario's expectations a mesh with several pods, workers and mutual
+//! TLS does not have to meet.
 
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashSet};
@@ -8,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::lines::{OurLines, Ours, pick};
 use super::session::{self, ExecSession, Program, beyond};
-use super::{Ends, INTERVAL, KubernetesError, LiveMesh};
+use super::{INTERVAL, KubernetesError, LiveMesh, MeshEnds};
 use crate::access_log::{BySide, LineFormat, ParsedLine};
 use crate::verify::driver::{Dialer, StepFailure, drive};
 use crate::verify::expect::{Across, FieldRef, Side};
@@ -20,13 +21,14 @@ use crate::verify::played::{Played, RunLogs};
 use crate::verify::scenario::{Case, Connect, Request};
 use crate::verify::template::{Fact, Facts};
 
-/// How long lines are awaited after the last session: Envoy writes its log every second, and the kubelet passes it on.
+/// How long lines are awaited after the last session: Envoy writes its log every second, and the
+/// kubelet passes it on.
 const LINES_LIMIT: Duration = Duration::from_secs(15);
 
 /// What opens sessions from the client's pod.
 struct Remote<'a> {
     mesh: &'a LiveMesh,
-    ends: &'a Ends,
+    ends: &'a MeshEnds,
     pair: &'a PairConfig,
     program: Program,
     /// The request ids given so far.
@@ -113,7 +115,7 @@ impl Remote<'_> {
 }
 
 impl Dialer for Remote<'_> {
-    type Session = ExecSession;
+    type DrivenSession = ExecSession;
 
     async fn connect(&self, connect: &Connect) -> Result<Option<ExecSession>, StepFailure> {
         let Connect { path, status, host, headers, subprotocols, .. } = connect;

@@ -10,7 +10,7 @@ use crate::verify::{EnvoyError, LogsError, ScenarioError, VerifyError};
 
 /// Why there is no verdict.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Failure {
+pub(super) enum NoVerdict {
     /// The input is wrong, or this machine does not let the programs run.
     #[error(transparent)]
     Verify(#[from] VerifyError),
@@ -48,7 +48,7 @@ pub(super) enum Failure {
     System(io::Error),
 }
 
-impl Failure {
+impl NoVerdict {
     /// Prints it. Returns the exit status.
     pub(super) fn report(&self) -> ExitCode {
         exit::report_quoting(self, self.quoted(), self.hint().as_deref(), self.status())

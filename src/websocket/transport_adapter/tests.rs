@@ -1,4 +1,5 @@
-//! tungstenite on both ends of a pipe, and exact frames against it. Masks are zero, so payloads read as they are.
+//! tungstenite on both ends of a pipe, and exact frames against it. Masks are zero, so payloads
+//! read as they are.
 
 use futures_util::{SinkExt, StreamExt};
 use proptest::prelude::*;
@@ -8,8 +9,8 @@ use tungstenite::protocol::WebSocketConfig;
 use tungstenite::{Error, Message};
 
 use super::*;
+use crate::websocket::close_code;
 use crate::websocket::deflate::Sending;
-use crate::websocket::failure;
 use crate::websocket::frame_header::{FrameHeader, apply_mask};
 
 /// The limit of the sessions here.
@@ -25,9 +26,10 @@ async fn session(
     stream: DuplexStream,
     role: Role,
     agreement: Option<Agreement>,
-) -> WebSocketStream<Frames<DuplexStream>> {
+) -> WebSocketStream<TransportAdapter<DuplexStream>> {
     let limits = WebSocketConfig::default().max_message_size(Some(LIMIT)).max_frame_size(Some(LIMIT));
-    let frames = Frames::new(stream, Bytes::new(), role, agreement, longest_frame(LIMIT, agreement));
+    let frames =
+        TransportAdapter::new(stream, Bytes::new(), role, agreement, max_frame_bytes(LIMIT, agreement));
     WebSocketStream::from_raw_socket(frames, role, Some(limits)).await
 }
 
@@ -54,7 +56,7 @@ const UNRESTRICTED: Sending = Sending { context_takeover: true, max_window_bits:
 
 /// The close code that an ending asks for.
 fn code(error: Option<Error>) -> Option<u16> {
-    failure::close_code(&error?).map(u16::from)
+    close_code::of(&error?).map(u16::from)
 }
 
 #[tokio::test]
@@ -64,7 +66,8 @@ async fn the_samples_of_the_rfc_inflate() {
         HELLO_AGAIN,
         // In two fragments, with a ping between them.
         b"\x41\x83\0\0\0\0\xf2\x48\xcd\x89\x80\0\0\0\0\x80\x84\0\0\0\0\xc9\xc9\x07\x00",
-        // Not compressed (section 7.2.3.3), in two blocks (7.2.3.5), the last one marked as such (7.2.3.4).
+        // Not compressed (section 7.2.3.3), in two blocks (7.2.3.5), the last one marked as such
+        // (7.2.3.4).
         b"\xc1\x8b\0\0\0\0\x00\x05\x00\xfa\xff\x48\x65\x6c\x6c\x6f\x00",
         b"\xc1\x8d\0\0\0\0\xf2\x48\x05\x00\x00\x00\xff\xff\xca\xc9\xc9\x07\x00",
         b"\xc1\x88\0\0\0\0\xf3\x48\xcd\xc9\xc9\x07\x00\x00",
@@ -87,7 +90,8 @@ async fn each_way_to_break_the_protocol_has_its_close_code() {
     let close = b"\x88\x82\0\0\0\0\x03\xe8".as_slice();
     for (agreement, frame, expected) in [
         (None, HELLO, 1002),
-        // Reserved bits on a continuation, on a ping, and another one; a compressed frame without a mask.
+        // Reserved bits on a continuation, on a ping, and another one; a compressed frame without a
+        // mask.
         (AGREED, b"\x41\x81\0\0\0\0\xf2\xc0\x81\0\0\0\0\x48", 1002),
         (AGREED, b"\xc9\x80\0\0\0\0", 1002),
         (AGREED, b"\xa1\x80\0\0\0\0", 1002),
@@ -159,10 +163,10 @@ async fn a_message_of_the_limit_comes_through_though_compressing_makes_it_longer
 
 #[tokio::test]
 async fn a_short_frame_may_inflate_to_more_than_a_frame_may_have() {
-    const LONGEST_FRAME: usize = 30;
+    const MAX_FRAME_BYTES: usize = 30;
     let (mut peer, near) = duplex(LIMIT);
-    let frames = Frames::new(near, Bytes::new(), Role::Server, AGREED, LONGEST_FRAME);
-    let limits = WebSocketConfig::default().max_frame_size(Some(LONGEST_FRAME));
+    let frames = TransportAdapter::new(near, Bytes::new(), Role::Server, AGREED, MAX_FRAME_BYTES);
+    let limits = WebSocketConfig::default().max_frame_size(Some(MAX_FRAME_BYTES));
     let mut session = WebSocketStream::from_raw_socket(frames, Role::Server, Some(limits)).await;
     let mut deflated = Vec::with_capacity(100);
     let mut compress = flate2::Compress::new(flate2::Compression::best(), false);

@@ -1,12 +1,13 @@
-//! Text that is looked at as it arrives: a byte stream beneath tungstenite that makes fragments of a text frame which
-//! arrives in pieces (RFC 6455 section 5.4).
+//! Text that is looked at as it arrives: a byte stream beneath tungstenite that makes fragments of
+//! a text frame which arrives in pieces (RFC 6455 section 5.4).
 //!
-//! tungstenite judges UTF-8 a frame at a time, and a text that is wrong in its first byte is to fail at once and not
-//! with its last (RFC 6455 section 8.1). What arrives whole passes as it is, and so does everything but text: only
-//! headers are looked at, and none is copied.
+//! tungstenite judges UTF-8 a frame at a time, and a text that is wrong in its first byte is to
+//! fail at once and not with its last (RFC 6455 section 8.1). What arrives whole passes as it is,
+//! and so does everything but text: only headers are looked at, and none is copied.
 //!
-//! The one payload that is read is the code of a Close. tungstenite takes 1014 (IANA's registry, bad gateway) for a wrong
-//! one and says 1002 in its place; here it becomes its neighbour, and [`Frames`](super::Frames) knows what it was.
+//! The one payload that is read is the code of a Close. tungstenite takes 1014 (IANA's registry,
+//! bad gateway) for a wrong one and says 1002 in its place; here it becomes its neighbour, and
+//! [`TransportAdapter`](super::TransportAdapter) knows what it was.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -20,15 +21,16 @@ use super::frame_header::{
     CLOSE, CONTINUATION, FIN, FrameHeader, MAX_HEADER_BYTES, Room, TEXT, make_fragment,
 };
 
-/// See the module. Whoever reads from it has room for a header whenever a frame begins, as tungstenite does.
+/// See the module. Whoever reads from it has room for a header whenever a frame begins, as
+/// tungstenite does.
 #[derive(Debug)]
-pub(super) struct PromptText<S> {
+pub(super) struct Utf8Splitter<S> {
     stream: S,
     /// What was read before the frames were anybody's concern.
     early: Bytes,
     /// A frame that announces more than this passes as it is: tungstenite refuses it by its header.
-    longest_frame: u64,
-    place: Place,
+    max_frame_bytes: u64,
+    place: SplitterState,
     /// Whether the message that goes on is text.
     is_text: bool,
     /// Whether a message of several frames has begun and its last frame has not.
@@ -42,24 +44,25 @@ const CODE_BYTES: usize = 2;
 
 /// Where in the frames the stream is.
 #[derive(Debug, Clone, Copy)]
-enum Place {
+enum SplitterState {
     /// Before a header, whose first bytes may have arrived: they are held back.
     Header { held: [u8; MAX_HEADER_BYTES], length: usize },
     /// In a frame that passes as it is.
     Whole { left: u64 },
-    /// In a frame of which a first part was passed on as a fragment. The key is as the rest needs it.
+    /// In a frame of which a first part was passed on as a fragment. The key is as the rest needs
+    /// it.
     Parts { left: u64, fin: u8, mask: Option<[u8; 4]> },
 }
 
-const BEFORE_HEADER: Place = Place::Header { held: [0; MAX_HEADER_BYTES], length: 0 };
+const BEFORE_HEADER: SplitterState = SplitterState::Header { held: [0; MAX_HEADER_BYTES], length: 0 };
 
-impl<S> PromptText<S> {
+impl<S> Utf8Splitter<S> {
     /// The frames of `stream`, of which `early` was read already.
-    pub(super) fn new(stream: S, early: Bytes, longest_frame: usize) -> Self {
+    pub(super) fn new(stream: S, early: Bytes, max_frame_bytes: usize) -> Self {
         Self {
             stream,
             early,
-            longest_frame: longest_frame as u64,
+            max_frame_bytes: max_frame_bytes as u64,
             place: BEFORE_HEADER,
             is_text: false,
             is_fragmented: false,
@@ -78,7 +81,7 @@ impl<S> PromptText<S> {
     /// Whether a message or a frame has begun to arrive and is not complete.
     pub(super) fn is_amid_message(&self) -> bool {
         let is_between_frames =
-            matches!(self.place, Place::Header { length: 0, .. } | Place::Whole { left: 0 });
+            matches!(self.place, SplitterState::Header { length: 0, .. } | SplitterState::Whole { left: 0 });
         self.is_fragmented || !is_between_frames
     }
 
@@ -92,17 +95,17 @@ impl<S> PromptText<S> {
         self.close
     }
 
-    /// Takes what arrived after the first `start` bytes of `buffer`, which are room for what is to come before it.
-    /// Returns how much of the buffer is to be passed on.
+    /// Takes what arrived after the first `start` bytes of `buffer`, which are room for what is to
+    /// come before it. Returns how much of the buffer is to be passed on.
     fn pass(&mut self, buffer: &mut [u8], start: usize) -> usize {
         let mut at = match self.place {
-            Place::Header { held, length } => {
+            SplitterState::Header { held, length } => {
                 buffer[..length].copy_from_slice(&held[..length]);
                 self.place = BEFORE_HEADER;
                 0
             }
-            Place::Whole { .. } => 0,
-            Place::Parts { left, fin, mask } => {
+            SplitterState::Whole { .. } => 0,
+            SplitterState::Parts { left, fin, mask } => {
                 let arrived = buffer.len() - start;
                 let part = arrived.min(usize::try_from(left).unwrap_or(usize::MAX));
                 let is_last = part as u64 == left;
@@ -111,19 +114,19 @@ impl<S> PromptText<S> {
                 self.place = if is_last {
                     BEFORE_HEADER
                 } else {
-                    Place::Parts { left: left - part as u64, fin, mask: advanced(mask, part) }
+                    SplitterState::Parts { left: left - part as u64, fin, mask: advanced(mask, part) }
                 };
                 start + part
             }
         };
         while at < buffer.len() {
             let arrived = buffer.len() - at;
-            if let Place::Whole { left } = self.place {
+            if let SplitterState::Whole { left } = self.place {
                 let part = arrived.min(usize::try_from(left).unwrap_or(usize::MAX));
                 at += part;
                 self.place = match left - part as u64 {
                     0 => BEFORE_HEADER,
-                    left => Place::Whole { left },
+                    left => SplitterState::Whole { left },
                 };
                 continue;
             }
@@ -134,7 +137,7 @@ impl<S> PromptText<S> {
                 // A header alone would be an empty fragment.
                 let mut held = [0; MAX_HEADER_BYTES];
                 held[..arrived].copy_from_slice(&buffer[at..]);
-                self.place = Place::Header { held, length: arrived };
+                self.place = SplitterState::Header { held, length: arrived };
                 return at;
             };
             let payload = arrived - size;
@@ -152,10 +155,10 @@ impl<S> PromptText<S> {
             if is_cut {
                 make_fragment(&mut buffer[at - size..], payload);
                 let (left, mask) = (header.length - payload as u64, advanced(header.mask, payload));
-                self.place = Place::Parts { left, fin: header.first & FIN, mask };
+                self.place = SplitterState::Parts { left, fin: header.first & FIN, mask };
                 return buffer.len();
             }
-            self.place = Place::Whole { left: header.length };
+            self.place = SplitterState::Whole { left: header.length };
         }
         at
     }
@@ -187,7 +190,7 @@ impl<S> PromptText<S> {
     /// Whether the frame belongs to a text, and is one that tungstenite takes.
     fn may_be_cut(&self, header: &FrameHeader) -> bool {
         (header.opcode() == TEXT || header.opcode() == CONTINUATION && self.is_text)
-            && header.length <= self.longest_frame
+            && header.length <= self.max_frame_bytes
     }
 }
 
@@ -199,15 +202,15 @@ fn advanced(mut mask: Option<[u8; 4]>, bytes: usize) -> Option<[u8; 4]> {
     mask
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for PromptText<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for Utf8Splitter<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         loop {
             let buffer = out.initialize_unfilled();
             let (start, end) = match this.place {
-                Place::Header { length, .. } => (length, buffer.len()),
-                Place::Whole { .. } => (0, buffer.len()),
-                Place::Parts { mask, .. } => {
+                SplitterState::Header { length, .. } => (length, buffer.len()),
+                SplitterState::Whole { .. } => (0, buffer.len()),
+                SplitterState::Parts { mask, .. } => {
                     let Room { header, payload } = Room::within(buffer.len(), mask).ok_or_else(too_small)?;
                     (header, header + payload)
                 }
@@ -244,7 +247,7 @@ fn too_small() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, "the buffer has no room for the header of a frame")
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for PromptText<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Utf8Splitter<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }

@@ -1,9 +1,9 @@
-//! What lies between tungstenite and the byte stream of a session, once the opening handshake is done: the frames of
-//! one role, compressed if both sides agreed on it.
+//! What lies between tungstenite and the byte stream of a session, once the opening handshake is
+//! done: the frames of one role, compressed if both sides agreed on it.
 //!
 //! ```text
-//! WebSocketStream ── Frames::Plain ───────────────────── PromptText ── any byte stream
-//!                 └─ Frames::Deflated ── Deflate ──────── PromptText ── any byte stream
+//! WebSocketStream ── TransportAdapter::Plain ───────────────────── Utf8Splitter ── any byte stream
+//!                 └─ TransportAdapter::Deflated ── Deflate ──────── Utf8Splitter ── any byte stream
 //! ```
 
 use std::io::{self, IoSlice};
@@ -16,12 +16,13 @@ use tungstenite::protocol::{CloseFrame, Role};
 
 use super::close_code::{self, BAD_GATEWAY, TRY_AGAIN_LATER};
 use super::deflate::{Agreement, Deflate};
-use super::prompt_text::PromptText;
+use super::utf8_splitter::Utf8Splitter;
 
-/// The longest frame that a message of `message` bytes comes in: compressing one that does not compress makes it longer, at
-/// worst by as much as zlib's `deflateBound` says of its less usual settings.
+/// The longest frame that a message of `message` bytes comes in: compressing one that does not
+/// compress makes it longer, at worst by as much as zlib's `deflateBound` says of its less usual
+/// settings.
 #[must_use]
-pub fn longest_frame(message: usize, agreement: Option<Agreement>) -> usize {
+pub fn max_frame_bytes(message: usize, agreement: Option<Agreement>) -> usize {
     const FLUSH: usize = 16;
     match agreement {
         None => message,
@@ -31,32 +32,35 @@ pub fn longest_frame(message: usize, agreement: Option<Agreement>) -> usize {
 
 /// The byte stream that tungstenite is given.
 #[derive(Debug)]
-pub struct Frames<S> {
-    kind: Kind<S>,
+pub struct TransportAdapter<S> {
+    kind: Stack<S>,
     /// How long the payload is of the answer to a Close with 1014.
     answer_length: Option<usize>,
 }
 
 #[derive(Debug)]
-enum Kind<S> {
-    Plain(PromptText<S>),
-    Deflated(Box<Deflate<PromptText<S>>>),
+enum Stack<S> {
+    Plain(Utf8Splitter<S>),
+    Deflated(Box<Deflate<Utf8Splitter<S>>>),
 }
 
-impl<S> Frames<S> {
-    /// The frames that follow the opening handshake on `stream`, of which `early` was read with it. `longest_frame` is
-    /// tungstenite's own limit: a frame that is longer passes uncut, and so is refused by its header.
+impl<S> TransportAdapter<S> {
+    /// The frames that follow the opening handshake on `stream`, of which `early` was read with it.
+    /// `max_frame_bytes` is tungstenite's own limit: a frame that is longer passes uncut, and so is
+    /// refused by its header.
     pub fn new(
         stream: S,
         early: Bytes,
         role: Role,
         agreement: Option<Agreement>,
-        longest_frame: usize,
+        max_frame_bytes: usize,
     ) -> Self {
-        let frames = PromptText::new(stream, early, longest_frame);
+        let frames = Utf8Splitter::new(stream, early, max_frame_bytes);
         let kind = match agreement {
-            None => Kind::Plain(frames),
-            Some(agreement) => Kind::Deflated(Box::new(Deflate::new(frames, agreement, role, longest_frame))),
+            None => Stack::Plain(frames),
+            Some(agreement) => {
+                Stack::Deflated(Box::new(Deflate::new(frames, agreement, role, max_frame_bytes)))
+            }
         };
         Self { kind, answer_length: None }
     }
@@ -66,8 +70,8 @@ impl<S> Frames<S> {
         self.as_arrived().get_ref()
     }
 
-    /// A Close as the peer sent it: tungstenite tells some codes as others, and has a reason of its own for a wrong one, whose
-    /// own reason is lost.
+    /// A Close as the peer sent it: tungstenite tells some codes as others, and has a reason of its
+    /// own for a wrong one, whose own reason is lost.
     #[must_use]
     pub fn as_sent(&self, close: CloseFrame) -> CloseFrame {
         match self.as_arrived().close() {
@@ -77,7 +81,8 @@ impl<S> Frames<S> {
         }
     }
 
-    /// Has tungstenite, which has just returned the peer's Close and will answer it, say the peer's code.
+    /// Has tungstenite, which has just returned the peer's Close and will answer it, say the peer's
+    /// code.
     pub fn answer_as_sent(&mut self) {
         self.answer_length = match self.as_arrived().close() {
             Some((BAD_GATEWAY, length)) => usize::try_from(length).ok(),
@@ -85,7 +90,8 @@ impl<S> Frames<S> {
         };
     }
 
-    /// What tungstenite writes last, with 1014 in the place of its neighbour: in the low byte of the code, whatever masks it.
+    /// What tungstenite writes last, with 1014 in the place of its neighbour: in the low byte of
+    /// the code, whatever masks it.
     fn answered_as_sent(&self, frames: &[u8]) -> Option<Vec<u8>> {
         let after_high_byte = self.answer_length? - 1;
         let mut answer = frames.to_vec();
@@ -100,53 +106,54 @@ impl<S> Frames<S> {
         self.as_arrived().is_amid_message()
     }
 
-    /// How long the longest message is that was read, as far as it is known without tungstenite, and whether all have come whole.
+    /// How long the longest message is that was read, as far as it is known without tungstenite,
+    /// and whether all have come whole.
     #[must_use]
     pub fn longest_message(&self) -> (u64, bool) {
         match &self.kind {
             // tungstenite has the length of a frame from its header.
-            Kind::Plain(frames) => (0, !frames.is_fragmented()),
-            Kind::Deflated(frames) => frames.longest_message(),
+            Stack::Plain(frames) => (0, !frames.is_fragmented()),
+            Stack::Deflated(frames) => frames.longest_message(),
         }
     }
 
     /// The frames before anything is inflated.
-    fn as_arrived(&self) -> &PromptText<S> {
+    fn as_arrived(&self) -> &Utf8Splitter<S> {
         match &self.kind {
-            Kind::Plain(frames) => frames,
-            Kind::Deflated(frames) => frames.get_ref(),
+            Stack::Plain(frames) => frames,
+            Stack::Deflated(frames) => frames.get_ref(),
         }
     }
 
     /// The byte stream beneath. What is read from it is lost to the session.
     pub fn get_mut(&mut self) -> &mut S {
         match &mut self.kind {
-            Kind::Plain(frames) => frames.get_mut(),
-            Kind::Deflated(frames) => frames.get_mut().get_mut(),
+            Stack::Plain(frames) => frames.get_mut(),
+            Stack::Deflated(frames) => frames.get_mut().get_mut(),
         }
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Frames<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for TransportAdapter<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         out: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         match &mut self.kind {
-            Kind::Plain(frames) => Pin::new(frames).poll_read(cx, out),
-            Kind::Deflated(frames) => Pin::new(frames).poll_read(cx, out),
+            Stack::Plain(frames) => Pin::new(frames).poll_read(cx, out),
+            Stack::Deflated(frames) => Pin::new(frames).poll_read(cx, out),
         }
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Frames<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for TransportAdapter<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let answer = self.answered_as_sent(bytes);
         let bytes = answer.as_deref().unwrap_or(bytes);
         match &mut self.kind {
-            Kind::Plain(frames) => Pin::new(frames).poll_write(cx, bytes),
-            Kind::Deflated(frames) => Pin::new(frames).poll_write(cx, bytes),
+            Stack::Plain(frames) => Pin::new(frames).poll_write(cx, bytes),
+            Stack::Deflated(frames) => Pin::new(frames).poll_write(cx, bytes),
         }
     }
 
@@ -157,7 +164,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Frames<S> {
     ) -> Poll<io::Result<usize>> {
         let is_patched = self.answer_length.is_some();
         match &mut self.kind {
-            Kind::Plain(frames) if !is_patched => Pin::new(frames).poll_write_vectored(cx, slices),
+            Stack::Plain(frames) if !is_patched => Pin::new(frames).poll_write_vectored(cx, slices),
             _ => {
                 let first = slices.iter().find(|slice| !slice.is_empty());
                 self.poll_write(cx, first.map_or(&[], |slice| &**slice))
@@ -167,22 +174,22 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Frames<S> {
 
     fn is_write_vectored(&self) -> bool {
         match &self.kind {
-            Kind::Plain(frames) => frames.is_write_vectored(),
-            Kind::Deflated(_) => false,
+            Stack::Plain(frames) => frames.is_write_vectored(),
+            Stack::Deflated(_) => false,
         }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.kind {
-            Kind::Plain(frames) => Pin::new(frames).poll_flush(cx),
-            Kind::Deflated(frames) => Pin::new(frames).poll_flush(cx),
+            Stack::Plain(frames) => Pin::new(frames).poll_flush(cx),
+            Stack::Deflated(frames) => Pin::new(frames).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.kind {
-            Kind::Plain(frames) => Pin::new(frames).poll_shutdown(cx),
-            Kind::Deflated(frames) => Pin::new(frames).poll_shutdown(cx),
+            Stack::Plain(frames) => Pin::new(frames).poll_shutdown(cx),
+            Stack::Deflated(frames) => Pin::new(frames).poll_shutdown(cx),
         }
     }
 }

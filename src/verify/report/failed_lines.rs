@@ -1,10 +1,10 @@
-//! What failed, put together as a reader wants it: the checks of one line together, and lines that failed in the same way
-//! only once.
+//! What failed, put together as a reader wants it: the checks of one line together, and lines that
+//! failed in the same way only once.
 
 use crate::verify::judge::{CaseVerdict, Check, Subject};
 
 /// What failed with one line, or without any; and how many lines failed in the same way.
-pub(super) struct Finding<'a> {
+pub(super) struct FailedLine<'a> {
     /// The checks, at least one.
     pub(super) checks: Vec<&'a Check>,
     /// The line.
@@ -16,27 +16,27 @@ pub(super) struct Finding<'a> {
 }
 
 /// The failed checks of a case.
-pub(super) fn findings(case: &CaseVerdict) -> Vec<Finding<'_>> {
-    let mut by_line: Vec<Finding<'_>> = Vec::new();
+pub(super) fn failed_lines(case: &CaseVerdict) -> Vec<FailedLine<'_>> {
+    let mut by_line: Vec<FailedLine<'_>> = Vec::new();
     for check in case.failed() {
         let line = check.line.as_deref();
         let explanation = check.explanation.as_deref();
-        match by_line.iter_mut().find(|finding| line.is_some() && finding.line == line) {
-            Some(finding) => finding.checks.push(check),
-            None => by_line.push(Finding { checks: vec![check], line, explanation, times: 1 }),
+        match by_line.iter_mut().find(|failed| line.is_some() && failed.line == line) {
+            Some(failed) => failed.checks.push(check),
+            None => by_line.push(FailedLine { checks: vec![check], line, explanation, times: 1 }),
         }
     }
-    let mut findings: Vec<Finding<'_>> = Vec::new();
-    for finding in by_line {
-        match findings.iter_mut().find(|other| essence(&other.checks) == essence(&finding.checks)) {
+    let mut failed_lines: Vec<FailedLine<'_>> = Vec::new();
+    for failed in by_line {
+        match failed_lines.iter_mut().find(|other| essence(&other.checks) == essence(&failed.checks)) {
             Some(other) => other.times += 1,
-            None => findings.push(finding),
+            None => failed_lines.push(failed),
         }
     }
-    findings
+    failed_lines
 }
 
-/// What two findings have in common that differ in their lines only.
+/// What two of them have in common that differ in their lines only.
 fn essence<'a>(checks: &[&'a Check]) -> Vec<(Subject, &'a str, &'a str, &'a str)> {
     let of = |check: &&'a Check| {
         (check.subject, check.field.as_str(), check.expected.as_str(), check.actual.as_str())
@@ -44,8 +44,9 @@ fn essence<'a>(checks: &[&'a Check]) -> Vec<(Subject, &'a str, &'a str, &'a str)
     checks.iter().map(of).collect()
 }
 
-impl Finding<'_> {
-    /// All of it, a line each: what failed, the access-log line, what that means, and how many more there are.
+impl FailedLine<'_> {
+    /// All of it, a line each: what failed, the access-log line, what that means, and how many more
+    /// there are.
     pub(super) fn lines(&self) -> Vec<String> {
         let checks = self.checks.iter().map(|check| said(check));
         let shown = [self.line, self.explanation].into_iter().flatten().map(str::to_owned);
