@@ -26,7 +26,7 @@ pub(super) struct Admitted {
     pub(super) version: Version,
     /// The span that the events of the session carry, if anybody looks at them
     /// (`RUST_LOG=websockets_cli::server=debug`).
-    pub(super) span: tracing::Span,
+    pub(super) span: Option<Box<tracing::Span>>,
     _place: Option<OwnedSemaphorePermit>,
     _open: TaskTrackerToken,
 }
@@ -85,6 +85,7 @@ fn judge(
         protocol = ?version,
         %peer,
     );
+    let span = (!span.is_disabled()).then(|| Box::new(span));
     let admitted = Admitted { deflate: accepted.deflate, version, span, _place: place, _open: open };
     Ok((accepted.response(), admitted))
 }

@@ -26,10 +26,12 @@ pub(super) fn serve<S: AsyncRead + AsyncWrite + Holding + Unpin>(
     mut opened: Opened<S>,
     worker: &Worker,
 ) -> impl Future<Output = ()> {
-    let span = std::mem::replace(&mut opened.admitted.span, tracing::Span::none());
+    let span = opened.admitted.span.take();
     let served = serve_opened(opened, worker);
-    // A span takes room in the future: only where somebody looks, and then on the heap.
-    if span.is_disabled() { Either::Left(served) } else { Either::Right(Box::pin(served.instrument(span))) }
+    match span {
+        None => Either::Left(served),
+        Some(span) => Either::Right(Box::pin(served.instrument(*span))),
+    }
 }
 
 async fn serve_opened<S: AsyncRead + AsyncWrite + Holding + Unpin>(opened: Opened<S>, worker: &Worker) {

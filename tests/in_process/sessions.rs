@@ -85,8 +85,13 @@ async fn a_client_that_shuts_down_its_sending_side_is_gone() {
         let mut client = open_session(pair.outbound).await;
         client.shutdown().await.unwrap();
         assert_eq!(read_all(&mut client).await, b"");
-        let (client, _) = pair.one_line_each().await;
-        assert_eq!(client["response_flags"], "DC");
+        let (client, server) = pair.one_line_each().await;
+        assert_eq!(ending(&client), json!([101, "DC", "downstream_remote_disconnect", 11, 7]));
+        let (flag, details) = match hop {
+            Hop::Http1 => ("DC", "downstream_remote_disconnect"),
+            _ => ("DR", "http2.remote_reset"),
+        };
+        assert_eq!(ending(&server), json!([101, flag, details, 11, 7]));
     }
 }
 

@@ -7,7 +7,7 @@ use std::task::Poll;
 
 use bytes::BytesMut;
 use http::header::{CONNECTION, HOST};
-use http::{HeaderName, HeaderValue, Method, StatusCode, Version};
+use http::{HeaderName, HeaderValue, Method, Version};
 
 use super::super::connection_info::ConnectionInfo;
 use super::super::headers;
@@ -15,10 +15,11 @@ use super::super::http1::{CODEC_ERROR, HeadOutcome, Http1};
 use super::super::reset::DownstreamReset;
 use super::super::stream;
 use super::super::worker::{CountedRecord, Worker};
+use super::refusal::Refusal;
 use super::target::split_target;
 use super::{Downstream, Incoming};
 use crate::access_log::Protocol;
-use crate::http1::{self, Fields, Framing, FramingError, HeadError, RequestHead, ResponseHead};
+use crate::http1::{self, Fields, Framing, RequestHead, ResponseHead};
 use crate::websocket::extended_connect::{self, RequestParts};
 
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
@@ -122,62 +123,6 @@ async fn request(
     };
     Box::pin(refuse(worker, *connection, record, &refusal)).await;
     None
-}
-
-/// The answer to bytes that are not a request (Envoy's codec errors).
-pub(super) struct Refusal {
-    status: StatusCode,
-    body: &'static str,
-    details: &'static str,
-}
-
-impl From<HeadError> for Refusal {
-    fn from(error: HeadError) -> Self {
-        match error {
-            HeadError::Malformed(httparse::Error::Version) => Self::low_version(),
-            HeadError::Malformed(httparse::Error::HeaderValue) => {
-                Self::bad_request("http1.invalid_characters")
-            }
-            HeadError::Malformed(_) => Self::bad_request(CODEC_ERROR),
-            HeadError::TooLong(_) => Self::too_large("http1.headers_too_large"),
-            HeadError::TooManyFields => Self::too_large("http1.too_many_headers"),
-        }
-    }
-}
-
-impl From<FramingError> for Refusal {
-    fn from(error: FramingError) -> Self {
-        match error {
-            FramingError::ContentLength => Self::bad_request(CODEC_ERROR),
-            FramingError::Both => Self::bad_request("http1.content_length_and_chunked_not_allowed"),
-            FramingError::TransferEncoding => Self {
-                status: StatusCode::NOT_IMPLEMENTED,
-                body: "Not Implemented",
-                details: "http1.invalid_transfer_encoding",
-            },
-        }
-    }
-}
-
-impl Refusal {
-    pub(super) fn bad_request(details: &'static str) -> Self {
-        Self { status: StatusCode::BAD_REQUEST, body: "Bad Request", details }
-    }
-
-    #[cfg(test)]
-    pub(super) fn details(&self) -> &'static str {
-        self.details
-    }
-
-    fn too_large(details: &'static str) -> Self {
-        let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
-        Self { status, body: "Request Header Fields Too Large", details }
-    }
-
-    /// Istio does not let Envoy take HTTP/1.0 (`accept_http_10`).
-    fn low_version() -> Self {
-        Self { status: StatusCode::UPGRADE_REQUIRED, body: "Upgrade Required", details: "low_version" }
-    }
 }
 
 /// Turns a head into a request, and readies the connection for its body. Also says whether the

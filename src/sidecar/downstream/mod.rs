@@ -2,6 +2,7 @@
 
 pub(super) mod http1;
 pub(super) mod http2;
+mod refusal;
 mod target;
 
 use std::cell::Cell;

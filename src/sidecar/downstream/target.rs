@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Method};
 
 use super::super::http1::CODEC_ERROR;
-use super::http1::Refusal;
+use super::refusal::Refusal;
 
 /// An authority and a path.
 pub(super) type AuthorityAndPath = (Option<HeaderValue>, Option<HeaderValue>);
@@ -117,7 +117,7 @@ mod tests {
             |value: Option<HeaderValue>| value.map_or(String::new(), |it| it.to_str().unwrap().to_owned());
         split_target(&method, Bytes::from_static(target.as_bytes()), host)
             .map(|(authority, path)| (text(authority), text(path)))
-            .map_err(|refusal| refusal.details())
+            .map_err(|refusal| refusal.details)
     }
 
     #[test]
