@@ -102,3 +102,18 @@ fn a_line_of_more_than_a_mebibyte_is_counted_and_skipped() {
     assert_eq!(nothing.status.code(), Some(2));
     assert!(text(&nothing.stderr).contains("longer than 1 MiB"), "{}", text(&nothing.stderr));
 }
+
+#[test]
+fn a_log_in_no_format_that_is_known_is_shown_with_the_way_out() {
+    let nginx = r#"127.0.0.6 - - [11/Jul/2026:08:54:13 +0000] "GET /api HTTP/1.1" 426 0 "-" "Mozilla/5.0""#;
+    let output = run(&["explain"], &format!("{nginx}\n"));
+    assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(2), ""));
+    let stderr = text(&output.stderr);
+    for said in ["--log-format", "istio-proxy", "\"GET /api HTTP/1.1\" 426"] {
+        assert!(stderr.contains(said), "{said}: {stderr}");
+    }
+    let output = run(&["explain"], &format!("{nginx}\n{TEXT}\n"));
+    assert_eq!((output.status.code(), text(&output.stdout).lines().count()), (Some(0), 1));
+    let stderr = text(&output.stderr);
+    assert!(stderr.contains("were not understood: 1, the first of them: 127.0.0.6"), "{stderr}");
+}

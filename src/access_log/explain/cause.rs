@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use super::details::{detail_meaning, reason_meaning};
 use super::flags::flag_meaning;
 use super::seen::Seen;
-use super::{Health, Origin, Sidecar};
+use super::{Health, Origin, Proxy};
 use Health::{Failed, Look, Normal};
 use Origin::{Downstream, Here, Upstream};
 
@@ -19,12 +19,29 @@ const DELAYED_CLOSE_MS: std::ops::RangeInclusive<u64> = 900..=1_500;
 pub(super) const ALLOW_CONNECT: &str = "set http2_protocol_options.allow_connect: true on the server's sidecar with an \
     EnvoyFilter (context SIDECAR_INBOUND), or h2UpgradePolicy: DO_NOT_UPGRADE in the DestinationRule";
 
-/// What to do where extended CONNECT is refused by a sidecar of which the line does not show whose
-/// it is.
+/// The same, where the line does not show that it was a WebSocket.
+const ALLOW_CONNECT_IF: &str = "if it was a WebSocket, set http2_protocol_options.allow_connect: true on the server's \
+    sidecar with an EnvoyFilter (context SIDECAR_INBOUND), or h2UpgradePolicy: DO_NOT_UPGRADE in the DestinationRule; else \
+    correct the field that the client sends";
+
+/// What to do where a gateway refuses extended CONNECT, which it gets from sidecars and from
+/// clients that speak HTTP/2.
+const ALLOW_CONNECT_AT_GATEWAY: &str = "if it was a WebSocket, set http2_protocol_options.allow_connect: true on the \
+    gateway with an EnvoyFilter (context: GATEWAY), or let who calls the gateway speak HTTP/1.1: h2UpgradePolicy: \
+    DO_NOT_UPGRADE in the DestinationRule for it where that is a sidecar";
+
+/// What to look for where a WebSocket was lost at once on a hop that may be HTTP/2.
+const ALLOW_CONNECT_LIKELY: &str = "if it was a WebSocket and this hop is HTTP/2 (h2UpgradePolicy: UPGRADE, or a port that \
+    is called http2-… or grpc-…), the server's sidecar most likely does not allow extended CONNECT: look there for DPE with \
+    http2.invalid.header.field, and set http2_protocol_options.allow_connect: true for it; else look whether the server's \
+    sidecar was ending, and at its line of this request";
+
+/// What to do where extended CONNECT is refused by a proxy of which the line does not show whose it
+/// is.
 const ALLOW_CONNECT_THERE: &str = "if it was a WebSocket, allow extended CONNECT (http2_protocol_options.allow_connect: true) \
-    on the sidecar that wrote this, with an EnvoyFilter; the line alone does not tell whose it is: the server's has the \
+    on the proxy that wrote this, with an EnvoyFilter; the line alone does not tell whose it is: the server's has the \
     context SIDECAR_INBOUND, and h2UpgradePolicy: DO_NOT_UPGRADE in the DestinationRule spares it that; the client's, called \
-    by an application that itself speaks HTTP/2, has SIDECAR_OUTBOUND";
+    by an application that itself speaks HTTP/2, has SIDECAR_OUTBOUND; a gateway has GATEWAY";
 
 /// Why a stream ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -46,6 +63,9 @@ impl Cause {
 }
 
 pub(super) fn cause(seen: &Seen<'_>) -> Cause {
+    if seen.is_tcp() {
+        return connection(seen);
+    }
     let known = match seen.code {
         Some(101) => established(seen),
         Some(0) => unanswered(seen),
@@ -54,12 +74,23 @@ pub(super) fn cause(seen: &Seen<'_>) -> Cause {
     known.unwrap_or_else(|| by_the_tables(seen))
 }
 
+/// A TCP connection, of which there are bytes and flags alone.
+fn connection(seen: &Seen<'_>) -> Cause {
+    if seen.flags.is_empty() && seen.details.is_empty() {
+        return Cause::new(Upstream, Normal, "it was carried to its end, and no error was seen");
+    }
+    if seen.has("UF") {
+        return not_connected(seen);
+    }
+    by_the_tables(seen)
+}
+
 /// What is on the other side of this proxy, in words.
 fn upstream(seen: &Seen<'_>) -> &'static str {
     match seen.sidecar {
-        Sidecar::Client => "the server's side",
-        Sidecar::Server => "the application",
-        Sidecar::Unknown => "the upstream",
+        Proxy::Client => "the server's side",
+        Proxy::Server => "the application",
+        Proxy::Gateway | Proxy::Waypoint | Proxy::Unknown => "the upstream",
     }
 }
 
@@ -76,7 +107,7 @@ fn established(seen: &Seen<'_>) -> Option<Cause> {
             Upstream,
             Normal,
             match seen.sidecar {
-                Sidecar::Server => "the application closed its connection first, as a server does after the closing \
+                Proxy::Server => "the application closed its connection first, as a server does after the closing \
                                     handshake; UC is how that looks".to_owned(),
                 _ => format!("{upstream} closed the connection first, as a server does after the closing handshake; \
                               UC is how that looks over HTTP/1.1 (over HTTP/2 it is a connection to {upstream} that was lost)"),
@@ -109,20 +140,55 @@ fn established(seen: &Seen<'_>) -> Option<Cause> {
             Cause::new(Here, Look, "this proxy ended the session: nothing had passed for as long as a stream may be idle")
                 .change("send WebSocket pings more often than that, or raise stream_idle_timeout; Istio itself has it off")
         }
-        ("via_upstream", _) if seen.flags.is_empty() => Cause::new(
-            Upstream,
-            Failed,
-            "the client was told 101, but no session came of it: the application answered the handshake with 200, which \
-             becomes 101 on its way over HTTP/2",
-        )
-        .change("let the application answer with 101: the path or the port may be that of a plain HTTP handler"),
+        ("via_upstream", _) if seen.flags.is_empty() => over_http2(seen),
         _ => return None,
     })
 }
 
+/// A session that ended as a request does, which is how that of an application that speaks HTTP/2
+/// ends.
+fn over_http2(seen: &Seen<'_>) -> Cause {
+    const PLAIN_200: &str =
+        "the application answered the handshake with 200, which becomes 101 on its way over HTTP/2";
+    const LET_IT_ANSWER: &str =
+        "let the application answer with 101: the path or the port may be that of a plain HTTP handler";
+    match seen.number("bytes_received") {
+        Some(1..) => Cause::new(
+            Upstream,
+            Normal,
+            "both sides ended the session in order, as over HTTP/2 with an application that speaks it (RFC 8441)",
+        ),
+        Some(0) => {
+            let told = format!("the client was told 101, but no session came of it: {PLAIN_200}");
+            Cause::new(Upstream, Failed, told).change(LET_IT_ANSWER)
+        }
+        None => Cause::new(
+            Upstream,
+            Look,
+            format!(
+                "it ended in order, as a session of an application that speaks HTTP/2 does; if nothing had come from the \
+                 client, {PLAIN_200}"
+            ),
+        )
+        .change("look at the bytes that came from the client, which this line does not have"),
+    }
+}
+
 /// A request that nothing was answered to.
 fn unanswered(seen: &Seen<'_>) -> Option<Cause> {
-    Some(match seen.detail() {
+    let by_flag =
+        if seen.details.is_empty() && seen.flags == ["DC"] { "downstream_remote_disconnect" } else { "" };
+    Some(match if by_flag.is_empty() { seen.detail() } else { by_flag } {
+        "downstream_remote_disconnect" | "http2.remote_reset" if seen.never_left() => Cause::new(
+            Downstream,
+            Failed,
+            "the client's side gave up; the request never left this proxy: a filter of it held the request, which waited \
+             for the rest of a body (a WebSocket has none that ends) or for another service, or no connection was made",
+        )
+        .change(
+            "look at the filters of this proxy: EnvoyFilters that buffer (envoy.filters.http.buffer), ext_authz, rate \
+             limits, Lua and Wasm; switch them off for the path of the WebSocket",
+        ),
         "downstream_remote_disconnect" | "http2.remote_reset" => Cause::new(
             Downstream,
             Failed,
@@ -135,7 +201,11 @@ fn unanswered(seen: &Seen<'_>) -> Option<Cause> {
             "the request had a header field that is not allowed here, and the connection was given up without an answer; \
              of a WebSocket over HTTP/2 that field is :protocol, because extended CONNECT is not enabled",
         )
-        .change(if seen.sidecar == Sidecar::Server { ALLOW_CONNECT } else { ALLOW_CONNECT_THERE }),
+        .change(match seen.sidecar {
+            Proxy::Server => ALLOW_CONNECT_IF,
+            Proxy::Gateway => ALLOW_CONNECT_AT_GATEWAY,
+            Proxy::Client | Proxy::Waypoint | Proxy::Unknown => ALLOW_CONNECT_THERE,
+        }),
         _ => return None,
     })
 }
@@ -166,17 +236,20 @@ fn answered(seen: &Seen<'_>) -> Option<Cause> {
 fn via_upstream(seen: &Seen<'_>) -> Cause {
     let code = seen.code.unwrap_or_default();
     let upstream = upstream(seen);
+    if code < 400 && seen.is_upgrade() {
+        return answered_otherwise(code, upstream);
+    }
     if code < 400 {
         return Cause::new(Upstream, Normal, format!("{upstream} answered {code}"));
     }
     let what = if seen.is_upgrade() { "refused the WebSocket handshake with" } else { "answered" };
-    let who = if seen.sidecar == Sidecar::Server { "the application itself" } else { upstream };
+    let who = if seen.sidecar == Proxy::Server { "the application itself" } else { upstream };
     let cause = Cause::new(Upstream, Failed, format!("{who} {what} {code}; this proxy only passed that on"));
     let change = match code {
         400 => {
             "look at the handshake that the application saw: Sec-WebSocket-Key missing or not 16 bytes in base64, mostly"
         }
-        401 | 403 if seen.sidecar != Sidecar::Server => {
+        401 | 403 if seen.sidecar != Proxy::Server => {
             "look at the line of the server's sidecar: if its details are not via_upstream it refused by itself, as for an \
              AuthorizationPolicy; if they are, look at what the application demands: credentials, or an Origin that it knows"
         }
@@ -187,13 +260,29 @@ fn via_upstream(seen: &Seen<'_>) -> Cause {
             "look at the handshake: it came as a plain request, so \"Connection: Upgrade\" was missing, or Upgrade was not websocket"
         }
         426 => "look at the version of the protocol that the application takes (Sec-WebSocket-Version: 13)",
-        500.. if seen.sidecar != Sidecar::Server => {
+        500.. if seen.sidecar != Proxy::Server => {
             "look at the line of the server's sidecar: if it has flags it failed there, if not the application answered so"
         }
         500.. => "look at the application's log",
         _ => "look at what the application says in the body",
     };
     cause.change(change)
+}
+
+/// A handshake that was answered neither with 101 nor with an error.
+fn answered_otherwise(code: u64, upstream: &str) -> Cause {
+    let ended = format!(
+        "{upstream} answered the WebSocket handshake with {code} and not with 101, so there was no session"
+    );
+    let change = match code {
+        300..400 => {
+            "let the client call the place that it was redirected to (location): few WebSocket clients follow, and browsers do not"
+        }
+        _ => {
+            "look at the path and the port: a plain HTTP handler answers there, or what is between took Upgrade and Connection away"
+        }
+    };
+    Cause::new(Upstream, Failed, ended).change(change)
 }
 
 /// The upstream was lost, or never there, before a response.
@@ -208,7 +297,7 @@ fn lost_before_response(seen: &Seen<'_>) -> Option<Cause> {
         return Some(not_connected(seen));
     }
     Some(match reason {
-        "connection_termination" if seen.sidecar == Sidecar::Server => Cause::new(
+        "connection_termination" if seen.sidecar == Proxy::Server => Cause::new(
             Upstream,
             Failed,
             "the application took the request and closed the connection without an answer",
@@ -222,13 +311,14 @@ fn lost_before_response(seen: &Seen<'_>) -> Option<Cause> {
         .change(ALLOW_CONNECT),
         "connection_termination" => {
             Cause::new(Upstream, Failed, format!("{upstream} closed the connection without an answer"))
-                .change("look whether the server's sidecar was ending, and at its line of this request")
+                .change(ALLOW_CONNECT_LIKELY)
         }
+        "overflow" => overflow(),
         "protocol_error" => Cause::new(
             Upstream,
             Failed,
             match seen.sidecar {
-                Sidecar::Server => "the application answered with what is not valid HTTP".to_owned(),
+                Proxy::Server => "the application answered with what is not valid HTTP".to_owned(),
                 _ => format!(
                     "{upstream} broke the protocol, or said that it was broken: with a stream over HTTP/2 that is reset with \
                      PROTOCOL_ERROR, as by a peer that does not know extended CONNECT, or with what is not valid HTTP"
@@ -236,7 +326,7 @@ fn lost_before_response(seen: &Seen<'_>) -> Option<Cause> {
             },
         )
         .change(match seen.sidecar {
-            Sidecar::Server => "look what the application speaks on this port",
+            Proxy::Server => "look what the application speaks on this port",
             _ => "if it was a WebSocket, set h2UpgradePolicy: DO_NOT_UPGRADE for this host; else look what it speaks on this port",
         }),
         "remote_refused_stream_reset" => {
@@ -245,6 +335,20 @@ fn lost_before_response(seen: &Seen<'_>) -> Option<Cause> {
         }
         _ => return None,
     })
+}
+
+/// A circuit breaker of this proxy's cluster (`UO`).
+fn overflow() -> Cause {
+    Cause::new(
+        Here,
+        Failed,
+        "a circuit breaker of this proxy refused it: as many connections or requests as the DestinationRule allows were open, \
+         and each open session is one of them; nothing was sent on",
+    )
+    .change(
+        "raise connectionPool.tcp.maxConnections, http.http1MaxPendingRequests or http.http2MaxRequests in the \
+         DestinationRule, or add pods",
+    )
 }
 
 fn not_connected(seen: &Seen<'_>) -> Cause {
@@ -257,13 +361,13 @@ fn not_connected(seen: &Seen<'_>) -> Cause {
     }
     let how = if reason.contains("refused") { "no one listens" } else { "no connection could be made" };
     match seen.sidecar {
-        Sidecar::Server => Cause::new(
+        Proxy::Server => Cause::new(
             Upstream,
             Failed,
             format!("the application is not listening: no connection to it{host} could be made{attempts}"),
         )
         .change("start the application, or correct the Service's targetPort; it must listen on the pod's address, not only on 127.0.0.1"),
-        Sidecar::Client if seen.text("upstream_cluster") == Some("PassthroughCluster") => {
+        Proxy::Client if seen.text("upstream_cluster") == Some("PassthroughCluster") => {
             Cause::new(Upstream, Failed, format!("{how}{host}, a host that the mesh does not know{attempts}"))
                 .change("look at the address; no sidecar of the mesh is before it")
         }
@@ -298,6 +402,16 @@ fn by_the_tables(seen: &Seen<'_>) -> Cause {
 
 /// A line without details, of a log format that leaves them out.
 fn by_the_flags(seen: &Seen<'_>) -> Cause {
+    if seen.code == Some(503) && seen.flags == ["UC"] && seen.sidecar != Proxy::Server {
+        let ended = format!("{} closed the connection without an answer", upstream(seen));
+        return Cause::new(Upstream, Failed, ended).change(ALLOW_CONNECT_LIKELY);
+    }
+    if seen.has("UF") {
+        return not_connected(seen);
+    }
+    if seen.has("UO") {
+        return overflow();
+    }
     let meaning = |flag: &&str| match flag_meaning(flag) {
         Some(known) => known.meaning.to_owned(),
         None => format!("{flag}, a flag that Envoy does not document"),

@@ -216,7 +216,7 @@ const DETAILS: [DetailMeaning; 54] = [
         "low_version",
         Downstream,
         "the request was HTTP/1.0 or older, which this listener does not take",
-        "use a client that speaks HTTP/1.1; a WebSocket needs it",
+        "let the client speak HTTP/1.1, which a WebSocket needs: before a mesh that is nginx nearly always, with proxy_http_version 1.1, and Upgrade and Connection passed on",
     ),
     detail(
         "maintenance_mode",

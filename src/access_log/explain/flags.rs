@@ -73,7 +73,7 @@ pub(super) const FLAGS: [FlagMeaning; 30] = [
         "UO",
         "UpstreamOverflow",
         "a limit of the cluster (circuit breaker) was reached",
-        "raise the limits of the DestinationRule's connectionPool, or add hosts",
+        "raise connectionPool.tcp.maxConnections, http.http1MaxPendingRequests or http.http2MaxRequests in the DestinationRule (each open session holds one), or add pods",
     ),
     flag(
         "NR",

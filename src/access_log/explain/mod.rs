@@ -22,32 +22,38 @@ use super::{LineFormat, ParsedLine};
 use cause::cause;
 use seen::Seen;
 
-/// Whose access log a line is from, as far as the line shows it.
+/// Which proxy wrote a line, as far as the line shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Sidecar {
-    /// The client's, the outbound one.
+pub enum Proxy {
+    /// The client's sidecar, the outbound one.
     Client,
-    /// The server's, the inbound one.
+    /// The server's sidecar, the inbound one.
     Server,
+    /// A gateway, which takes requests on an address of its own and sends them on.
+    Gateway,
+    /// A waypoint of an ambient mesh.
+    Waypoint,
     /// The line does not show it.
     Unknown,
 }
 
-impl Sidecar {
+impl Proxy {
     /// Whose line it is.
     #[must_use]
     pub fn of(line: &ParsedLine) -> Self {
-        seen::sidecar(line)
+        seen::proxy(line)
     }
 }
 
-impl fmt::Display for Sidecar {
+impl fmt::Display for Proxy {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
             Self::Client => "client's sidecar",
             Self::Server => "server's sidecar",
-            Self::Unknown => "sidecar",
+            Self::Gateway => "gateway",
+            Self::Waypoint => "waypoint",
+            Self::Unknown => "proxy",
         })
     }
 }
@@ -90,7 +96,7 @@ impl fmt::Display for Health {
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Explanation {
     /// Who wrote the line that this is read from.
-    pub sidecar: Sidecar,
+    pub sidecar: Proxy,
     /// What was asked for.
     pub asked: String,
     /// Who ended it and how.

@@ -1,6 +1,6 @@
 //! What an explanation needs to know of a line, read once.
 
-use super::Sidecar;
+use super::Proxy;
 use super::details::{detail_meaning, reason_meaning};
 use super::flags::flag_meaning;
 use crate::access_log::{Field, ParsedLine};
@@ -9,7 +9,7 @@ use crate::access_log::{Field, ParsedLine};
 #[derive(Debug)]
 pub(super) struct Seen<'line> {
     line: &'line ParsedLine,
-    pub(super) sidecar: Sidecar,
+    pub(super) sidecar: Proxy,
     pub(super) code: Option<u64>,
     /// Short names, `-` left out.
     pub(super) flags: Vec<&'line str>,
@@ -25,7 +25,7 @@ impl<'line> Seen<'line> {
         let details = line.text_of("response_code_details").unwrap_or_default();
         Self {
             line,
-            sidecar: sidecar(line),
+            sidecar: proxy(line),
             code: line.number_of("response_code"),
             flags: flags.map(|flag| flag_meaning(flag).map_or(flag, |known| known.short)).collect(),
             details,
@@ -70,8 +70,25 @@ impl<'line> Seen<'line> {
                 && self.line.field("upstream_service_time") == Field::Null)
     }
 
+    /// Whether no host had been chosen for the request: the line says so, and is not of a format
+    /// without the host.
+    pub(super) fn never_left(&self) -> bool {
+        self.line.field("upstream_host") == Field::Null
+    }
+
+    /// Whether this is a connection of which the proxy saw bytes alone (`tcp_proxy`): no method, no
+    /// protocol, no code.
+    pub(super) fn is_tcp(&self) -> bool {
+        let none = |key| matches!(self.line.field(key), Field::Null);
+        none("method") && none("protocol") && none("path") && matches!(self.code, Some(0) | None)
+    }
+
     /// What was asked for.
     pub(super) fn asked(&self) -> String {
+        if self.is_tcp() {
+            let to = self.text("upstream_host").or(self.text("downstream_local_address"));
+            return format!("a TCP connection{}", to.map(|host| format!(" to {host}")).unwrap_or_default());
+        }
         let Some(method) = self.text("method") else {
             let over = self.text("protocol").map(|protocol| format!(" over {protocol}")).unwrap_or_default();
             // A line that has no such key says nothing of whether it could.
@@ -83,9 +100,9 @@ impl<'line> Seen<'line> {
             };
         };
         let kind = if self.is_upgrade() { "WebSocket " } else { "" };
-        let path = self.text("path").unwrap_or("/");
+        let path = self.text("path").map(|path| format!(" {path}")).unwrap_or_default();
         let host = self.text("authority").map(|host| format!(" at {host}")).unwrap_or_default();
-        format!("{kind}{method} {path}{host}")
+        format!("{kind}{method}{path}{host}")
     }
 
     /// Flags, details and counts in words.
@@ -109,6 +126,16 @@ impl<'line> Seen<'line> {
         if let Some(host) = self.text("upstream_host") {
             all.push(format!("it had been sent on to {host}"));
         }
+        if self.is_tcp() {
+            all.push(
+                "the port is TCP to the mesh, which sees no HTTP in it: a WebSocket passes as bytes, and no rule for HTTP, \
+                 h2UpgradePolicy either, applies to it"
+                    .to_owned(),
+            );
+        }
+        if self.text("protocol") == Some("HTTP/1.0") {
+            all.push("it came over HTTP/1.0, which has no upgrades; nginx speaks it unless proxy_http_version says 1.1".to_owned());
+        }
         if let Some(reason) = self.text("upstream_transport_failure_reason") {
             all.push(format!("the transport failed with {reason}"));
         }
@@ -116,22 +143,38 @@ impl<'line> Seen<'line> {
     }
 }
 
-/// Istio's names of clusters and routes say which side a proxy is on, and so does the address that
-/// an inbound one always calls the application from, also where it is masked.
-pub(super) fn sidecar(line: &ParsedLine) -> Sidecar {
+/// Which proxy wrote a line: Istio's names of clusters and routes say it, so does the address that
+/// an inbound sidecar always calls the application from, also where it is masked, and for a gateway
+/// that it was called at the address of its pod by another pod, where a sidecar is called by its
+/// own pod at the address of a Service.
+pub(super) fn proxy(line: &ParsedLine) -> Proxy {
     let text = |key| line.text_of(key).unwrap_or_default();
-    let cluster = text("upstream_cluster");
+    let (cluster, server_name) = (text("upstream_cluster"), text("requested_server_name"));
     let named = |prefixes: &[&str]| prefixes.iter().any(|prefix| cluster.starts_with(prefix));
+    if named(&["inbound-vip|"]) || text("upstream_host").starts_with("envoy://") {
+        return Proxy::Waypoint;
+    }
     if named(&["inbound|", "inbound-", "InboundPassthrough"])
         || ["127.0.0.6:", "127.0.**.**:"].iter().any(|own| text("upstream_local_address").starts_with(own))
-        || text("requested_server_name").starts_with("outbound_.")
     {
-        Sidecar::Server
-    } else if named(&["outbound|", "PassthroughCluster", "BlackHoleCluster"])
-        || ["block_all", "allow_any"].contains(&text("route_name"))
-    {
-        Sidecar::Client
-    } else {
-        Sidecar::Unknown
+        return Proxy::Server;
     }
+    // What Envoy Gateway and Contour call the clusters of a route; a sidecar of theirs there is
+    // not.
+    if named(&["httproute/", "grpcroute/", "tlsroute/", "tcproute/"]) {
+        return Proxy::Gateway;
+    }
+    if let Some(host) = server_name.strip_prefix("outbound_.") {
+        // The Service by whose name it was called, `outbound_.80_._.HOST`.
+        let service = host.rsplit("_.").next().unwrap_or(host).split('.').next().unwrap_or_default();
+        return if service.contains("gateway") { Proxy::Gateway } else { Proxy::Server };
+    }
+    if named(&["outbound|", "PassthroughCluster", "BlackHoleCluster"]) {
+        let ip = |key| text(key).rsplit_once(':').map(|(ip, _)| ip).filter(|ip| !ip.is_empty());
+        let (own, called, peer) =
+            (ip("upstream_local_address"), ip("downstream_local_address"), ip("downstream_remote_address"));
+        let by_another = own.is_some() && own == called && peer.is_some() && peer != own;
+        return if by_another { Proxy::Gateway } else { Proxy::Client };
+    }
+    if ["block_all", "allow_any"].contains(&text("route_name")) { Proxy::Client } else { Proxy::Unknown }
 }

@@ -3,7 +3,7 @@
 
 use super::cause::ALLOW_CONNECT;
 use super::seen::Seen;
-use super::{Explanation, Health, Origin, Sidecar, explain};
+use super::{Explanation, Health, Origin, Proxy, explain};
 use crate::access_log::ParsedLine;
 
 /// Explains a session by the lines of the client's and of the server's sidecar.
@@ -14,7 +14,7 @@ pub fn explain_session(client: &ParsedLine, server: &ParsedLine) -> Explanation 
     let asked = of_client.asked.clone();
     if at_server.details == "http2.invalid.header.field" && at_server.text("method").is_none() {
         return Explanation {
-            sidecar: Sidecar::Server,
+            sidecar: Proxy::Server,
             asked,
             ended: "the server's sidecar does not allow extended CONNECT, gave the connection up without an answer, and \
                     the client's sidecar made a 503 of it"

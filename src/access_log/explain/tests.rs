@@ -21,6 +21,13 @@ fn line(cluster: Option<&str>, protocol: &str, code: u16, flags: &str, details: 
     ParsedLine::parse(&line.to_string()).expect("a line")
 }
 
+/// The line with these fields, too.
+fn with(line: &ParsedLine, fields: &serde_json::Value) -> ParsedLine {
+    let mut all: serde_json::Map<_, _> = serde_json::from_str(line.text()).expect("an object");
+    all.extend(fields.as_object().expect("an object").clone());
+    ParsedLine::parse(&serde_json::Value::from(all).to_string()).expect("a line")
+}
+
 const OUT: Option<&str> = Some("outbound|8080||web.default.svc.cluster.local");
 const IN: Option<&str> = Some("inbound|80||");
 const CLOSED: &str = "upstream_reset_after_response_started{connection_termination}";
@@ -48,7 +55,43 @@ fn each_way_of_ending_is_told_apart_and_judged() {
         (line(IN, "HTTP/2", 101, "DR", "http2.remote_reset", 5), Normal, "the client is gone"),
         (line(OUT, "HTTP/1.1", 101, "SI", "stream_idle_timeout", 1034), Look, "send WebSocket pings"),
         (line(IN, "HTTP/2", 101, "DC", "downstream_local_disconnect(x)", 4), Look, "shut down"),
-        (line(OUT, "HTTP/1.1", 101, "-", "via_upstream", 4), Failed, "no session came of it"),
+        (
+            with(&line(OUT, "HTTP/1.1", 101, "-", "via_upstream", 4), &json!({"bytes_received": 0})),
+            Failed,
+            "no session came of it",
+        ),
+        (
+            with(&line(OUT, "HTTP/1.1", 101, "-", "via_upstream", 4), &json!({"bytes_received": 30})),
+            Normal,
+            "both sides ended the session in order",
+        ),
+        (
+            line(OUT, "HTTP/1.1", 101, "-", "via_upstream", 4),
+            Look,
+            "look at the bytes that came from the client",
+        ),
+        (
+            line(IN, "HTTP/1.1", 200, "-", "via_upstream", 3),
+            Failed,
+            "answered the WebSocket handshake with 200",
+        ),
+        (line(IN, "HTTP/1.1", 302, "-", "via_upstream", 3), Failed, "the place that it was redirected to"),
+        (
+            with(&line(IN, "HTTP/1.1", 200, "-", "via_upstream", 3), &json!({"upstream_service_time": 3})),
+            Normal,
+            "answered 200",
+        ),
+        (
+            with(
+                &line(IN, "HTTP/1.1", 0, "DC", "downstream_remote_disconnect", 3000),
+                &json!({"upstream_host": null}),
+            ),
+            Failed,
+            "a filter of it held the request",
+        ),
+        (line(None, "HTTP/1.0", 426, "-", "low_version", 0), Failed, "proxy_http_version"),
+        (line(OUT, "HTTP/2", 503, "UC", "", 16), Failed, "allow_connect"),
+        (line(OUT, "HTTP/2", 503, "UF,URX", "", 16), Failed, "the server's sidecar was not reached"),
         (
             line(IN, "HTTP/1.1", 200, "-", "websocket_handshake_unsuccessful", 1),
             Failed,
@@ -75,7 +118,7 @@ fn each_way_of_ending_is_told_apart_and_judged() {
         (
             line(OUT, "HTTP/1.1", 503, "UO", "upstream_reset_before_response_started{overflow}", 0),
             Failed,
-            "limit",
+            "connectionPool.tcp.maxConnections",
         ),
         (
             line(OUT, "HTTP/1.1", 503, "UDO", "unconditional_drop_overload", 0),
@@ -94,7 +137,10 @@ fn each_way_of_ending_is_told_apart_and_judged() {
 #[test]
 fn allow_connect_is_named_only_where_it_is_the_cause() {
     let about = |line: &ParsedLine| explain(line).paragraph(&particulars(line)).contains("allow_connect");
-    assert!(!about(&line(OUT, "HTTP/1.1", 503, "UC", LOST, 0)), "a connection lost at once");
+    let lost_at_once =
+        explain(&line(OUT, "HTTP/1.1", 503, "UC", LOST, 0)).change.expect("there is something to do");
+    assert!(lost_at_once.starts_with("if it was a WebSocket and this hop is HTTP/2"), "{lost_at_once}");
+    assert!(lost_at_once.contains("DPE"), "what to look for at the server's side: {lost_at_once}");
     assert!(!about(&line(IN, "HTTP/2", 503, "UC", LOST, 1000)), "an application that closes");
     assert!(!about(&line(None, "HTTP/1.1", 400, "DPE", "http1.codec_error", 0)), "no HTTP at all");
     assert!(!about(&line(OUT, "HTTP/1.1", 503, "-", "via_upstream", 1000)), "passed on");
@@ -190,7 +236,7 @@ fn a_request_that_could_not_be_read_blames_no_sidecar_that_the_line_does_not_nam
     assert!(change.contains("the server's sidecar") && !change.contains("SIDECAR_OUTBOUND"), "{change}");
 
     let client = line(OUT, "HTTP/1.1", 503, "UC", LOST, 1003);
-    assert_eq!(explain_session(&client, &dpe).sidecar, Sidecar::Server, "the other side's line names it");
+    assert_eq!(explain_session(&client, &dpe).sidecar, Proxy::Server, "the other side's line names it");
 }
 
 #[test]
@@ -284,4 +330,75 @@ fn a_limit_that_closed_a_connection_is_told_apart_from_the_end_of_the_proxy() {
     };
     assert!(ended("max_connection_duration_reached").contains("as old as it may be"));
     assert!(ended("purging_socket_that_have_not_progressed_to_connections").contains("shut down"));
+}
+
+/// A line that says where it was called, by whom, and from where it called on.
+fn at(cluster: &str, called: &str, peer: &str, own: &str) -> ParsedLine {
+    let addresses = json!({
+        "downstream_local_address": called, "downstream_remote_address": peer, "upstream_local_address": own,
+    });
+    with(&line(Some(cluster), "HTTP/1.1", 503, "UC", LOST, 5), &addresses)
+}
+
+#[test]
+fn the_proxy_that_wrote_a_line_is_told_by_clusters_ports_and_names() {
+    let outbound = "outbound|8080||chat.default.svc.cluster.local";
+    let sni = |name: &str| {
+        with(
+            &line(None, "HTTP/2", 0, "DPE", "http2.invalid.header.field", 0),
+            &json!({"requested_server_name": name}),
+        )
+    };
+    for (line, proxy) in [
+        (at(outbound, "10.90.0.1:8080", "10.80.45.233:59375", "10.80.45.233:37132"), Proxy::Client),
+        (at(outbound, "10.1.2.233:80", "10.1.2.220:59375", "10.1.2.233:37132"), Proxy::Gateway),
+        (at(outbound, "[fd00::5]:80", "[fd00::9]:59375", "[fd00::5]:37132"), Proxy::Gateway),
+        // All on one machine: nothing tells them apart but the cluster.
+        (at(outbound, "127.0.0.1:15001", "127.0.0.1:59375", "127.0.0.1:37132"), Proxy::Client),
+        (at("httproute/default/ws/rule/0", "10.1.1.1:8443", "10.80.45.233:1", "10.1.1.1:1"), Proxy::Gateway),
+        (at("inbound|8000||", "10.80.47.192:8000", "10.80.45.233:59375", "127.0.0.6:37132"), Proxy::Server),
+        (
+            at(
+                "inbound-vip|80|http|chat.default.svc.cluster.local",
+                "10.90.0.1:80",
+                "10.1.1.1:1",
+                "10.1.1.2:1",
+            ),
+            Proxy::Waypoint,
+        ),
+        (sni("outbound_.80_._.chat.default.svc.cluster.local"), Proxy::Server),
+        (sni("outbound_.80_._.istio-egressgateway.istio-system.svc.cluster.local"), Proxy::Gateway),
+        (sni("ws.example.com"), Proxy::Unknown),
+    ] {
+        assert_eq!(Proxy::of(&line), proxy, "{line:?}");
+    }
+    let gateway = explain(&sni("outbound_.80_._.my-gateway.ns.svc.cluster.local")).to_string();
+    assert!(gateway.contains("(context: GATEWAY)") && !gateway.contains("SIDECAR_INBOUND"), "{gateway}");
+}
+
+#[test]
+fn a_tcp_connection_is_told_as_one() {
+    let tcp = |flags: &str| {
+        let line = json!({
+            "method": null, "path": null, "protocol": null, "response_code": 0, "response_flags": flags,
+            "response_code_details": null, "upstream_host": "10.80.47.192:8000", "upstream_cluster": OUT,
+        });
+        ParsedLine::parse(&line.to_string()).expect("a line")
+    };
+    let normal = explain(&tcp("-"));
+    assert_eq!(
+        (normal.asked.as_str(), normal.health),
+        ("a TCP connection to 10.80.47.192:8000", Health::Normal)
+    );
+    assert!(particulars(&tcp("-")).iter().any(|said| said.contains("passes as bytes")));
+    let failed = explain(&tcp("UF,URX"));
+    assert_eq!((failed.asked, failed.health), (normal.asked, Health::Failed));
+    assert!(failed.ended.contains("was not reached"), "{}", failed.ended);
+}
+
+#[test]
+fn what_a_line_does_not_have_is_not_made_up() {
+    let line =
+        ParsedLine::parse(r#"{"method":"GET","response_code":101,"response_flags":"DC"}"#).expect("a line");
+    assert_eq!(explain(&line).asked, "WebSocket GET");
 }

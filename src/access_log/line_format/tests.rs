@@ -89,8 +89,94 @@ fn a_malformed_format_is_refused() {
 }
 
 #[test]
+fn an_operator_that_envoy_does_not_know_is_refused() {
+    for format in [
+        "%NOT_AN_OPERATOR%",
+        "%PROTOCOL% %protocol%",
+        r#"{"a":"%NOPE(X)%"}"#,
+        r#"{"a":{"b":"x %REQ(A)% %NOPE:3%"}}"#,
+    ] {
+        let refused = LineFormat::compile(format);
+        assert!(matches!(refused, Err(LineFormatError::UnknownOperator { .. })), "{format}: {refused:?}");
+    }
+    for format in [
+        "%REQ_WITHOUT_QUERY(X?:PATH):10% %KUMA_MESH%",
+        "%FILTER_STATE(a:PLAIN)%",
+        r#"{"a":"100%% %PROTOCOL%"}"#,
+    ] {
+        assert!(LineFormat::compile(format).is_ok(), "{format}");
+    }
+}
+
+/// A line of every format that is read without being told, with what it says of method, path, code,
+/// flags, host and cluster.
+#[test]
+fn what_meshes_write_by_default_is_read_without_being_told() {
+    const HTTP: [&str; 5] = ["GET", "/ws", "503", "UC", "10.1.0.211:8088"];
+    let lines = [
+        // Istio 1.1 and 1.2.
+        (
+            r#"[2026-02-14T09:30:47.919Z] "GET /ws HTTP/1.1" 503 UC "-" "-" 20 33 60001 - "-" "curl" "id" "svc:80" "10.1.0.211:8088" inbound|80|http|ws.ns.svc.cluster.local - 10.0.0.1:8080 10.0.0.2:1234 -"#,
+            HTTP,
+        ),
+        // Istio 1.3 to 1.7.
+        (
+            r#"[2026-01-02T16:18:18.260Z] "GET /ws HTTP/2" 503 UC "-" "-" 0 95 16 - "10.1.0.0" "Mozilla/5.0 (Windows NT 10.0)" "id" "dev.example.com" "10.1.0.211:8088" outbound|8088||front.ns.svc.cluster.local - 10.1.0.225:443 10.1.0.0:65438 dev.example.com -"#,
+            HTTP,
+        ),
+        // Istio 1.8.
+        (
+            r#"[2026-01-02T16:18:18.260Z] "GET /ws HTTP/2" 503 UC upstream_reset_before_response_started{connection_termination} "-" 0 95 16 - "10.1.0.0" "ws 1" "id" "dev.example.com" "10.1.0.211:8088" outbound|8088||front.ns.svc.cluster.local - 10.1.0.225:443 10.1.0.0:65438 - default"#,
+            HTTP,
+        ),
+        // Envoy, Contour and Ambassador.
+        (
+            r#"ACCESS [2026-08-22T09:14:59.506Z] "GET /ws HTTP/1.1" 503 UC 0 19 3 - "10.1.0.21" "Go-http-client/1.1" "id" "vgw.example" "10.1.0.211:8088""#,
+            HTTP,
+        ),
+        // Kuma, new and old.
+        (
+            r#"[2026-08-22T09:14:59.506Z] default "GET /ws HTTP/1.1" 503 UC 0 19 3 - "10.1.0.21" "ws" "-" "id" "chat:80" "web" "chat" "10.1.0.3" "10.1.0.211:8088""#,
+            HTTP,
+        ),
+        (
+            r#"[2026-08-22T09:14:59.506Z] default "GET /ws HTTP/1.1" 503 UC 0 19 3 - "10.1.0.21" "ws" "id" "chat:80" "web" "chat" "10.1.0.3" "10.1.0.211:8088""#,
+            HTTP,
+        ),
+        // Envoy Gateway, OSM, and one that writes camels.
+        (
+            r#"{"method":"GET","x-envoy-origin-path":"/ws","response_code":503,"response_flags":"UC",":authority":"a","x-request-id":"id","upstream_host":"10.1.0.211:8088"}"#,
+            HTTP,
+        ),
+        (
+            r#"{"start_time":"2026","method":"GET","path":"/ws","response_code":"503","time_to_first_byte":"1","response_flags":"UC","upstream_host":"10.1.0.211:8088","request_id":"id"}"#,
+            HTTP,
+        ),
+        (
+            r#"{"method":"GET","path":"/ws","responseCode":"503","responseFlags":"UC","upstreamHost":"10.1.0.211:8088","requestId":"id"}"#,
+            HTTP,
+        ),
+    ];
+    let format = LineFormat::default();
+    for (text, expected) in lines {
+        let line = format.read(text).unwrap_or_else(|| panic!("not read: {text}"));
+        let code = line.number_of("response_code").map(|code| code.to_string());
+        let said =
+            ["method", "path", "response_flags", "upstream_host", "request_id"].map(|key| line.text_of(key));
+        assert_eq!(said, [expected[0], expected[1], expected[3], expected[4], "id"].map(Some), "{text}");
+        assert_eq!(code.as_deref(), Some(expected[2]), "{text}");
+    }
+    let tcp = "[2026-08-22T09:14:59.506Z] UF default 10.1.0.3(web)->10.1.0.9:80(chat) took 12ms, sent 3 bytes, received: 4 bytes";
+    let tcp = format.read(tcp).expect("a line of Kuma's for TCP");
+    assert_eq!((tcp.text_of("response_flags"), tcp.number_of("duration")), (Some("UF"), Some(12)));
+    let of_an_application =
+        r#"{"level":"info","msg":"done","request_id":"a","path":"/ws","duration":3,"host":"b"}"#;
+    assert_eq!(format.read(of_an_application), None);
+}
+
+#[test]
 fn a_plain_line_is_read_in_one_pass_as_any_line_is() {
-    let text = TextFormat::compile(ISTIO_TEXT).expect("Istio's format is one");
+    let text = TextFormat::compile(known::ISTIO).expect("Istio's format is one");
     let plain = TEXT.replace("/a b", "/a").replace("\\\"", "'");
     assert_eq!(text.plain(&plain), text.loose(&plain));
     assert!(text.plain(&plain).is_some_and(|values| values.len() == 24));

@@ -5,16 +5,27 @@ use std::io;
 use std::path::Path;
 
 use super::ExplainError;
-use crate::access_log::{LineFormat, Lines};
+use crate::access_log::{LineFormat, Lines, ParsedLine, Records, Unread};
 
 /// The name that stands for standard input.
 const STANDARD_INPUT: &str = "-";
 
 /// What is still to be read.
 pub(super) struct Inputs {
-    open: Vec<(String, Lines)>,
+    open: Vec<(String, Records)>,
     turn: usize,
-    too_long: usize,
+    read: Read,
+}
+
+/// What was read of the inputs that came to their end.
+#[derive(Debug, Default)]
+pub(super) struct Read {
+    /// How many lines there were, those that were skipped included.
+    pub(super) lines: usize,
+    /// How many of them were skipped: too long to be one of an access log.
+    pub(super) too_long: usize,
+    /// Those that look like lines of an access log and are none of the format.
+    pub(super) unread: Unread,
 }
 
 impl Inputs {
@@ -27,43 +38,51 @@ impl Inputs {
         let open = |name: &String| Ok((name.clone(), open(name, format)?));
         let mut open = named.iter().map(open).collect::<Result<Vec<_>, ExplainError>>()?;
         if open.is_empty() {
-            open.push((STANDARD_INPUT.to_owned(), Lines::standard_input()));
+            open.push((STANDARD_INPUT.to_owned(), Records::new(Lines::standard_input())));
         }
-        Ok(Self { open, turn: 0, too_long: 0 })
+        Ok(Self { open, turn: 0, read: Read::default() })
     }
 
-    /// Reads the next line into `buffer`; whether there was one.
-    pub(super) fn next(&mut self, buffer: &mut Vec<u8>) -> Result<bool, ExplainError> {
+    /// The next line of the format; none at the end of all inputs.
+    pub(super) fn next(&mut self, format: &LineFormat) -> Result<Option<ParsedLine>, ExplainError> {
         while !self.open.is_empty() {
             self.turn %= self.open.len();
             let (name, input) = &mut self.open[self.turn];
-            let read = input.next(buffer);
-            if read.map_err(|source| ExplainError::Read { name: name.clone(), source })?.is_some() {
+            let read = input.next(format);
+            if let Some((_, line)) =
+                read.map_err(|source| ExplainError::Read { name: name.clone(), source })?
+            {
                 self.turn += 1;
-                return Ok(true);
+                return Ok(Some(line));
             }
-            self.too_long += input.too_long();
+            self.read.lines += input.lines();
+            self.read.too_long += input.too_long();
+            self.read.unread.add(input.unread().clone());
             self.open.remove(self.turn);
         }
-        Ok(false)
+        Ok(None)
     }
 
-    /// How many lines were skipped, as too long to be one of an access log, in what is read to its
-    /// end.
-    pub(super) fn too_long(&self) -> usize {
-        self.too_long
+    /// What was read, once all inputs have come to their end.
+    pub(super) fn read(self) -> Read {
+        self.read
     }
 }
 
-fn open(name: &str, format: &LineFormat) -> Result<Lines, ExplainError> {
+fn open(name: &str, format: &LineFormat) -> Result<Records, ExplainError> {
     if name == STANDARD_INPUT {
-        Ok(Lines::standard_input())
+        Ok(Records::new(Lines::standard_input()))
     } else if Path::new(name).exists() {
         let read = |source| ExplainError::Read { name: name.to_owned(), source };
-        Lines::open(Path::new(name)).map_err(read)
-    } else if name.lines().any(|line| format.read(line).is_some()) {
-        Ok(Lines::new(io::Cursor::new(format!("{name}\n"))))
+        Lines::open(Path::new(name)).map(Records::new).map_err(read)
+    } else if line(name).next(format).is_ok_and(|found| found.is_some()) {
+        Ok(line(name))
     } else {
         Err(ExplainError::Neither { name: name.to_owned() })
     }
+}
+
+/// A line that was given itself.
+fn line(text: &str) -> Records {
+    Records::new(Lines::new(io::Cursor::new(format!("{text}\n"))))
 }

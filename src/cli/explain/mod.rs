@@ -11,7 +11,7 @@ use terminal_size::{Width, terminal_size_of};
 
 use super::exit;
 use crate::access_log::explain::{
-    Explanation, Sidecar, explain, explain_session, particulars, session_particulars,
+    Explanation, Proxy, explain, explain_session, particulars, session_particulars,
 };
 use crate::access_log::{BySide, Joiner, LineFormat, MAX_WAITING, ParsedLine, Side};
 use crate::escape::{escape_line, to_json};
@@ -25,10 +25,12 @@ const VERSION: u32 = 1;
 /// Says in words what access-log lines mean: who ended a session and how, whether that is normal,
 /// and what to change.
 ///
-/// Lines are Istio's JSON or text; other output between them is skipped. Where the lines of both
-/// sidecars are there, each session is also explained as a whole; at most 100000 lines of each side
-/// wait for the other side. A line of more than 1 MiB is skipped. What is given up or skipped is
-/// counted and said.
+/// Lines are those that Istio (since 1.1), Envoy, Envoy Gateway, Contour, Kuma, OSM and Consul
+/// write by default, JSON or text, bare or wrapped by docker, CRI, a collector or a query; other
+/// output between them is skipped. Where the lines of both sidecars are there, each session is also
+/// explained as a whole; at most 100000 lines of each side wait for the other side. A line of more
+/// than
+/// 1 MiB is skipped. What is given up or skipped is counted and said.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Files, - for standard input, or lines themselves. [default: -]
@@ -47,8 +49,8 @@ pub(super) struct Args {
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t = ExplainFormat::Text)]
     output: ExplainFormat,
 
-    /// The format of the lines as Envoy has it, such as '%PROTOCOL% %DURATION%'.
-    /// [default: Istio's JSON and text]
+    /// The format of the lines as Envoy has it, such as '%PROTOCOL% %DURATION%'. [default: those
+    /// that meshes write by themselves]
     #[arg(long, value_name = "FORMAT", value_parser = LineFormat::compile)]
     log_format: Option<LineFormat>,
 }
@@ -76,6 +78,12 @@ enum ExplainError {
     Neither { name: String },
     #[error("no access-log line among {lines} lines, {too_long} of them longer than 1 MiB and skipped")]
     NoLine { lines: usize, too_long: usize },
+    #[error(
+        "no line is in a format that is known; of those that look like an access log's there are {lines}, the first of them: {line}; \
+         name their format with --log-format, as Envoy has it; a sidecar's log is that of the container istio-proxy, \
+         not of the application or of nginx"
+    )]
+    OtherFormat { lines: usize, line: Box<str> },
     #[error("write the explanation: {0}")]
     Write(#[from] io::Error),
 }
@@ -148,13 +156,10 @@ fn each(
     format: &LineFormat,
     mut tell: impl FnMut(LineOrSession<'_>) -> io::Result<()>,
 ) -> Result<usize, ExplainError> {
-    let (mut lines, mut read, mut sessions) = (0_usize, 0_usize, 0_usize);
+    let (mut told, mut sessions) = (0_usize, 0_usize);
     let mut joiner = Joiner::default();
-    let mut buffer = Vec::new();
-    while inputs.next(&mut buffer)? {
-        lines += 1;
-        let Some(line) = format.read(&String::from_utf8_lossy(&buffer)) else { continue };
-        read += 1;
+    while let Some(line) = inputs.next(format)? {
+        told += 1;
         tell(LineOrSession::Line(&line))?;
         let Some(side) = side(&line) else { continue };
         let met = joiner.line(side, &line, ());
@@ -164,9 +169,19 @@ fn each(
             tell(LineOrSession::Session(client, server))?;
         }
     }
-    if read == 0 {
-        let too_long = inputs.too_long();
-        return Err(ExplainError::NoLine { lines: lines + too_long, too_long });
+    let read = inputs.read();
+    if told == 0 {
+        return Err(match read.unread.first {
+            Some(line) => ExplainError::OtherFormat { lines: read.unread.alike, line },
+            None => ExplainError::NoLine { lines: read.lines, too_long: read.too_long },
+        });
+    }
+    if let Some(line) = &read.unread.first {
+        tracing::warn!(
+            "lines that look like those of an access log and were not understood: {}, the first of them: {line}; \
+             --log-format names their format",
+            read.unread.alike
+        );
     }
     let given_up = joiner.given_up().client + joiner.given_up().server;
     for BySide { client, server } in joiner.finish().by_connection {
@@ -175,8 +190,8 @@ fn each(
             tell(LineOrSession::Session(&client, &server))?;
         }
     }
-    if inputs.too_long() > 0 {
-        tracing::warn!("skipped what is longer than 1 MiB: {} lines", inputs.too_long());
+    if read.too_long > 0 {
+        tracing::warn!("skipped what is longer than 1 MiB: {} lines", read.too_long);
     }
     // Of one side alone no line has another to wait for.
     if given_up > 0 && sessions > 0 {
@@ -184,16 +199,18 @@ fn each(
             "{given_up} lines found no other side among the {MAX_WAITING} after them and are explained alone: name each side's log by itself"
         );
     }
-    Ok(inputs.too_long())
+    Ok(read.too_long)
 }
 
 /// Whose line it is, as far as the line shows it. That of a request that could not be decoded does
 /// not, but what it is of interest for is the client's line that it joins.
 fn side(line: &ParsedLine) -> Option<Side> {
-    match Sidecar::of(line) {
-        Sidecar::Client => Some(Side::Client),
-        Sidecar::Server => Some(Side::Server),
-        Sidecar::Unknown => line.text_of("request_id").is_none().then_some(Side::Server),
+    match Proxy::of(line) {
+        // A gateway is where the way to the server begins.
+        Proxy::Client | Proxy::Gateway => Some(Side::Client),
+        Proxy::Server => Some(Side::Server),
+        Proxy::Waypoint => None,
+        Proxy::Unknown => line.text_of("request_id").is_none().then_some(Side::Server),
     }
 }
 

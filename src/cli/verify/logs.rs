@@ -105,7 +105,7 @@ pub(super) fn run(config: &LogsConfig, mut reports: Reports) -> Result<ExitCode,
         // Who closed the pipe has read enough.
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(unreported(&error)),
         _ if outcome.is_empty() => Err(NoVerdict::NothingJudged {
-            other_lines: outcome.other_lines,
+            other_lines: outcome.unread.others,
             unmatched: outcome.unmatched.len(),
         }),
         _ if holds && outcome.may_lack_sessions() => Err(NoVerdict::SessionsMissed),
@@ -127,6 +127,14 @@ fn tell(outcome: &LogsOutcome, out: &mut dyn Write) -> io::Result<()> {
     }
     if outcome.too_long > 0 {
         writeln!(out, "{} skipped: longer than 1 MiB", counted(outcome.too_long, "line"))?;
+    }
+    if let Some(line) = &outcome.unread.first {
+        let lines = counted(outcome.unread.alike, "line");
+        writeln!(
+            out,
+            "{lines} not understood that may be of an access log (--log-format): {}",
+            Escaped(line)
+        )?;
     }
     for what in &outcome.not_judged {
         writeln!(out, "{}", escape_line(&what.to_string()))?;

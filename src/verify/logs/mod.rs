@@ -18,7 +18,7 @@ use super::expression::Expectation;
 use super::judge::{Judge, Verdict};
 use super::played::Joined;
 use super::template::Facts;
-use crate::access_log::{BySide, Joiner, LineFormat, WaitingLine};
+use crate::access_log::{BySide, Joiner, LineFormat, Unread, WaitingLine};
 
 /// The path that stands for standard input.
 const STANDARD_INPUT: &str = "-";
@@ -78,8 +78,8 @@ pub struct LogsOutcome {
     pub not_judged: Vec<NotJudged>,
     /// Lines whose other side is in no log.
     pub unmatched: Vec<LinePlace>,
-    /// How many lines were no access-log lines.
-    pub other_lines: usize,
+    /// What was no access-log line.
+    pub unread: Unread,
     /// How many lines are longer than what is read.
     pub too_long: usize,
     /// How many lines were given up before they met their other side.
@@ -134,18 +134,13 @@ pub fn judge_logs(config: &LogsConfig) -> Result<LogsOutcome, LogsError> {
     let mut sources = Side::BOTH.map(|side| SideReader::new(side, &config.files[side]));
     let both = Side::BOTH.iter().all(|side| !config.files[*side].is_empty());
     let mut joiner = Joiner::keeping(config.max_waiting);
-    let mut other_lines = 0;
     // In turn, so that the lines of a session are never far apart.
     loop {
         let mut ended = 0;
         for source in &mut sources {
             let side = source.side;
-            let Some((text, place)) = source.next()? else {
+            let Some((line, place)) = source.next(&config.format)? else {
                 ended += 1;
-                continue;
-            };
-            let Some(line) = config.format.read(&text) else {
-                other_lines += usize::from(!text.trim().is_empty());
                 continue;
             };
             if !both {
@@ -175,6 +170,10 @@ pub fn judge_logs(config: &LogsConfig) -> Result<LogsOutcome, LogsError> {
     let unmatched = Side::BOTH
         .into_iter()
         .flat_map(|side| rest.unmatched[side].iter().map(move |line| config.place(side, line)));
+    let mut unread = Unread::default();
+    for source in &mut sources {
+        unread.add(std::mem::take(&mut source.unread));
+    }
     let elapsed = started.elapsed();
     Ok(LogsOutcome {
         verdict: Verdict {
@@ -186,7 +185,7 @@ pub fn judge_logs(config: &LogsConfig) -> Result<LogsOutcome, LogsError> {
         sessions,
         not_judged,
         unmatched: unmatched.collect(),
-        other_lines,
+        unread,
         too_long: sources.iter().map(|source| source.too_long).sum(),
         given_up,
     })

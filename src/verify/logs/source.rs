@@ -1,11 +1,10 @@
-//! The lines of one side's logs, file after file, as text and one at a time.
+//! The lines of one side's logs, file after file, one at a time.
 
-use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::path::PathBuf;
 
 use super::{LogsError, STANDARD_INPUT};
-use crate::access_log::Lines;
+use crate::access_log::{LineFormat, Lines, ParsedLine, Records, Unread};
 use crate::verify::expect::Side;
 
 /// Which file of this side, and which line of it.
@@ -16,7 +15,8 @@ pub(super) struct SideReader {
     pub(super) side: Side,
     waiting: VecDeque<(usize, PathBuf)>,
     open: Option<OpenFile>,
-    buffer: Vec<u8>,
+    /// What of the files that were read is no access-log line.
+    pub(super) unread: Unread,
     /// How many lines of the files that were read are longer than what is read.
     pub(super) too_long: usize,
 }
@@ -24,28 +24,30 @@ pub(super) struct SideReader {
 struct OpenFile {
     index: usize,
     path: PathBuf,
-    lines: Lines,
+    records: Records,
 }
 
 impl SideReader {
     pub(super) fn new(side: Side, paths: &[PathBuf]) -> Self {
         let waiting = paths.iter().cloned().enumerate().collect();
-        Self { side, waiting, open: None, buffer: Vec::new(), too_long: 0 }
+        Self { side, waiting, open: None, unread: Unread::default(), too_long: 0 }
     }
 
-    /// The next line; none at the end of the last file. Bytes that are no UTF-8 are replaced.
-    pub(super) fn next(&mut self) -> Result<Option<(Cow<'_, str>, Number)>, LogsError> {
+    /// The next line of the format; none at the end of the last file.
+    pub(super) fn next(&mut self, format: &LineFormat) -> Result<Option<(ParsedLine, Number)>, LogsError> {
         loop {
             let Some(open) = &mut self.open else {
                 let Some((index, path)) = self.waiting.pop_front() else { return Ok(None) };
                 self.open = Some(OpenFile::new(index, path)?);
                 continue;
             };
-            let read = open.lines.next(&mut self.buffer);
-            if let Some(line) = read.map_err(|source| LogsError::Read { path: open.path.clone(), source })? {
-                return Ok(Some((String::from_utf8_lossy(&self.buffer), (open.index, line))));
+            let read = open.records.next(format);
+            let read = read.map_err(|source| LogsError::Read { path: open.path.clone(), source })?;
+            if let Some((number, line)) = read {
+                return Ok(Some((line, (open.index, number))));
             }
-            self.too_long += open.lines.too_long();
+            self.unread.add(open.records.unread().clone());
+            self.too_long += open.records.too_long();
             self.open = None;
         }
     }
@@ -61,6 +63,6 @@ impl OpenFile {
                 Err(source) => return Err(LogsError::Read { path, source }),
             }
         };
-        Ok(Self { index, path, lines })
+        Ok(Self { index, path, records: Records::new(lines) })
     }
 }

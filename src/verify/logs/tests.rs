@@ -46,7 +46,7 @@ fn joined_sessions_are_judged_and_other_output_is_skipped() {
     let prefixed = format!("[pod/web/istio-proxy] {SERVER}");
     let outcome = outcome(&["warming up", CLIENT], &[&prefixed, "bye"], &expectations).expect("readable");
     assert!(outcome.verdict.holds(), "{outcome:?}");
-    assert_eq!((outcome.sessions, outcome.other_lines, outcome.unmatched.len()), (1, 2, 0));
+    assert_eq!((outcome.sessions, outcome.unread.others, outcome.unmatched.len()), (1, 2, 0));
 }
 
 #[test]
@@ -187,5 +187,5 @@ fn a_line_that_is_too_long_may_be_a_session_and_is_counted() {
     let long = CLIENT.replace("\"a\"", &format!("\"{}\"", "a".repeat(MAX_LINE_BYTES)));
     let outcome = outcome(&[&long, CLIENT], &[SERVER], &["client.response_code == 101"]).expect("readable");
     assert!(outcome.verdict.holds() && outcome.may_lack_sessions());
-    assert_eq!((outcome.sessions, outcome.too_long, outcome.other_lines), (1, 1, 0));
+    assert_eq!((outcome.sessions, outcome.too_long, outcome.unread.others), (1, 1, 0));
 }

@@ -1,0 +1,407 @@
+//! The access-log lines of a log as it comes: bare, behind a prefix, or wrapped by what collected
+//! it.
+//!
+//! A container's runtime, a collector or a query puts lines into something of its own: a field of a
+//! JSON object (docker's `log`, Google Cloud's `textPayload` and `jsonPayload`, Loki's `values`),
+//! elements of an array, an object over several lines, parts of a line (CRI). Whatever it is
+//! called, a line is found where it is: the first field of an object that is one, or has one, and
+//! every element of an array.
+//!
+//! What looks like a line of an access log and could not be read is counted, since nothing said of
+//! a log holds for what was not read of it. Meaning is not looked at.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::LazyLock;
+
+use regex::Regex;
+use serde_json::Value;
+
+use super::{LineFormat, Lines, MAX_LINE_BYTES, ParsedLine};
+
+/// How deep lines are looked for in what wraps them. Elasticsearch's answer has them five deep.
+const MAX_DEPTH: usize = 8;
+
+/// What of a log is no access-log line of the format.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Unread {
+    /// How many lines, and objects of several lines: those of other programs, and those below.
+    pub others: usize,
+    /// How many of them look like lines of an access log.
+    pub alike: usize,
+    /// The first that does.
+    pub first: Option<Box<str>>,
+}
+
+impl Unread {
+    /// Adds those of another log.
+    pub fn add(&mut self, other: Unread) {
+        self.others += other.others;
+        self.alike += other.alike;
+        if self.first.is_none() {
+            self.first = other.first;
+        }
+    }
+
+    fn note(&mut self, text: &str) {
+        self.others += usize::from(!text.trim().is_empty());
+        if looks_like_a_line(text) {
+            self.alike += 1;
+            self.first.get_or_insert_with(|| text.trim().into());
+        }
+    }
+}
+
+/// See the module.
+pub struct Records {
+    lines: Lines,
+    /// The number of the line that was read last.
+    number: usize,
+    buffer: Vec<u8>,
+    /// What was found and not yet handed out.
+    found: VecDeque<ParsedLine>,
+    /// The beginning of a line that CRI cut.
+    cut: String,
+    /// The beginning of a JSON object that goes on.
+    object: Option<OpenObject>,
+    unread: Unread,
+}
+
+/// A JSON object of which some lines are there.
+#[derive(Debug, Default)]
+struct OpenObject {
+    text: String,
+    depth: usize,
+    in_string: bool,
+    escaped: bool,
+}
+
+impl Records {
+    /// Those of `lines`.
+    #[must_use]
+    pub fn new(lines: Lines) -> Self {
+        let found = VecDeque::new();
+        Self {
+            lines,
+            number: 0,
+            buffer: Vec::new(),
+            found,
+            cut: String::new(),
+            object: None,
+            unread: Unread::default(),
+        }
+    }
+
+    /// The next access-log line, with the number of the line, from 1, on which it ends; `None` at
+    /// the end.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn next(&mut self, format: &LineFormat) -> io::Result<Option<(usize, ParsedLine)>> {
+        loop {
+            if let Some(line) = self.found.pop_front() {
+                return Ok(Some((self.number, line)));
+            }
+            let mut buffer = std::mem::take(&mut self.buffer);
+            let read = self.lines.next(&mut buffer)?;
+            let Some(number) = read else {
+                if let Some(object) = self.object.take() {
+                    self.unread.note(&object.text);
+                }
+                return Ok(None);
+            };
+            self.number = number;
+            self.take(&String::from_utf8_lossy(&buffer), format);
+            self.buffer = buffer;
+        }
+    }
+
+    /// How many lines were skipped because they are longer than [`MAX_LINE_BYTES`].
+    #[must_use]
+    pub fn too_long(&self) -> usize {
+        self.lines.too_long()
+    }
+
+    /// How many lines were read so far, of whatever kind.
+    #[must_use]
+    pub fn lines(&self) -> usize {
+        self.number
+    }
+
+    /// What looked like a line of an access log and was none of the format.
+    #[must_use]
+    pub fn unread(&self) -> &Unread {
+        &self.unread
+    }
+
+    /// Takes the next line of the log.
+    fn take(&mut self, line: &str, format: &LineFormat) {
+        let line = line.trim_end_matches(['\n', '\r']);
+        if let Some((is_whole, part)) = of_cri(line) {
+            self.cut.push_str(part);
+            if is_whole {
+                let whole = std::mem::take(&mut self.cut);
+                self.take_whole(&whole, format);
+            } else if self.cut.len() > MAX_LINE_BYTES {
+                self.cut.clear();
+            }
+            return;
+        }
+        self.take_whole(line, format);
+    }
+
+    fn take_whole(&mut self, line: &str, format: &LineFormat) {
+        if let Some(mut object) = self.object.take() {
+            // A line that is one by itself ends an object that nobody closes.
+            if let Some(found) = format.read(line).filter(|_| !line.starts_with([' ', '\t'])) {
+                self.unread.note(&object.text);
+                self.found.push_back(found);
+            } else {
+                object.text.push('\n');
+                self.go_on(object, line, format);
+            }
+            return;
+        }
+        if let Some(found) = format.read(line) {
+            self.found.push_back(found);
+            return;
+        }
+        let text = line.trim();
+        if let Some(elements) = elements_of_array(text) {
+            self.go_on(OpenObject::default(), elements, format);
+        } else if let Some(start) = text.find('{').filter(|start| is_object_start(&text[*start..])) {
+            self.go_on(OpenObject::default(), &text[start..], format);
+        } else {
+            self.unread.note(text);
+        }
+    }
+
+    /// Adds text to an object; what is whole is searched, and what goes on waits for the next line.
+    fn go_on(&mut self, mut object: OpenObject, text: &str, format: &LineFormat) {
+        let mut rest = text;
+        while let Some(end) = object.end_in(rest) {
+            object.text.push_str(&rest[..end]);
+            self.search_text(&object.text, format);
+            // Further elements of an array, or another object on the same line.
+            rest = rest[end..].trim_start_matches([',', ' ', '\t', ']']);
+            if !rest.starts_with('{') {
+                return;
+            }
+            object = OpenObject::default();
+        }
+        object.text.push_str(rest);
+        if object.text.len() > MAX_LINE_BYTES {
+            self.unread.note(&object.text);
+        } else {
+            self.object = Some(object).filter(|object| object.depth > 0);
+        }
+    }
+
+    /// Looks for lines in a whole JSON object; of one that has none, whether it looks like a line.
+    fn search_text(&mut self, text: &str, format: &LineFormat) {
+        let before = self.found.len();
+        if let Ok(value) = serde_json::from_str::<Value>(text) {
+            search(&value, format, MAX_DEPTH, &mut self.found);
+        }
+        if self.found.len() == before {
+            self.unread.note(text);
+        }
+    }
+}
+
+impl OpenObject {
+    /// Where, in the text that follows, the object ends.
+    fn end_in(&mut self, text: &str) -> Option<usize> {
+        for (at, byte) in text.bytes().enumerate() {
+            match byte {
+                _ if self.escaped => self.escaped = false,
+                b'\\' if self.in_string => self.escaped = true,
+                b'"' => self.in_string = !self.in_string,
+                b'{' if !self.in_string => self.depth += 1,
+                b'}' if !self.in_string => {
+                    self.depth = self.depth.saturating_sub(1);
+                    if self.depth == 0 {
+                        return Some(at + 1);
+                    }
+                }
+                _ => {}
+            }
+        }
+        None
+    }
+}
+
+/// Adds the lines that are in a value, and whether there is one.
+fn search(value: &Value, format: &LineFormat, depth: usize, found: &mut VecDeque<ParsedLine>) -> bool {
+    let Some(below) = depth.checked_sub(1) else { return false };
+    match value {
+        Value::Object(fields) => {
+            if let Some(line) = format.read(&value.to_string()) {
+                found.push_back(line);
+                return true;
+            }
+            // Of what has the text of a line and its fields, too, one is enough.
+            fields.values().any(|value| search(value, format, below, found))
+        }
+        Value::Array(elements) => {
+            let before = found.len();
+            for element in elements {
+                search(element, format, below, found);
+            }
+            found.len() > before
+        }
+        Value::String(text) => {
+            let before = found.len();
+            for text in text.lines() {
+                match format.read(text) {
+                    Some(line) => found.push_back(line),
+                    None if text.trim_start().starts_with('{') => {
+                        if let Ok(inner) = serde_json::from_str(text) {
+                            search(&inner, format, below, found);
+                        }
+                    }
+                    None => {}
+                }
+            }
+            found.len() > before
+        }
+        _ => false,
+    }
+}
+
+/// The text of a line in the format of the container runtime interface, `TIME stdout F TEXT`, and
+/// whether it is the end of it (`F`) or a part (`P`).
+fn of_cri(line: &str) -> Option<(bool, &str)> {
+    let mut parts = line.splitn(4, ' ');
+    let (time, stream, tag) = (parts.next()?, parts.next()?, parts.next()?);
+    let is_time = time.len() >= 20 && time.as_bytes()[4] == b'-' && time.contains('T');
+    if !is_time || !["stdout", "stderr"].contains(&stream) || !["F", "P"].contains(&tag) {
+        return None;
+    }
+    Some((tag == "F", parts.next().unwrap_or_default()))
+}
+
+/// The objects of a JSON array that begins on this line, or nothing of them, and not `[2026-…`,
+/// with which a text line begins.
+fn elements_of_array(text: &str) -> Option<&str> {
+    let rest = text.strip_prefix('[')?.trim_start();
+    (rest.is_empty() || rest.starts_with('{')).then_some(rest)
+}
+
+/// Whether a JSON object begins here: with a key, its end, or the end of the line.
+fn is_object_start(text: &str) -> bool {
+    let rest = text[1..].trim_start();
+    rest.is_empty() || rest.starts_with(['"', '}'])
+}
+
+/// Whether a text has what access logs have: a request's first line, or a key for the status.
+fn looks_like_a_line(text: &str) -> bool {
+    static REQUEST: LazyLock<Regex> = LazyLock::new(|| {
+        Regex::new(concat!(
+            r#"\b[A-Z]{3,16} \S+ HTTP/[0-9]|"#,
+            r#""(?:status|status_?[cC]ode|response_?[cC]ode(?:_details)?|response_?[fF]lags|%?RESPONSE_CODE%?)"\s*:|"#,
+            r#"\[\d{4}-\d\d-\d\dT[0-9:.]+Z?\] ""#,
+        ))
+        .expect("a test uses it")
+    });
+    REQUEST.is_match(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LINE: &str = r#"[2026-07-05T10:00:00.000Z] "GET /ws HTTP/1.1" 101 DC downstream_remote_disconnect - "-" 61 105 13342 - "-" "Mozilla/5.0" "e5248829" "chat:8080" "10.80.47.192:8000" inbound|8000|| 127.0.0.6:37132 10.80.47.192:8000 10.80.45.233:59375 - default"#;
+
+    fn read(log: &str) -> (Vec<ParsedLine>, Unread) {
+        let mut records = Records::new(Lines::new(io::Cursor::new(log.to_owned())));
+        let format = LineFormat::default();
+        let mut read = Vec::new();
+        while let Some((_, line)) = records.next(&format).expect("readable") {
+            read.push(line);
+        }
+        (read, records.unread().clone())
+    }
+
+    /// The paths of the lines of a log of which every line that looks like one is read.
+    fn paths(log: &str) -> Vec<String> {
+        let (lines, unread) = read(log);
+        assert_eq!((unread.alike, unread.first), (0, None), "{log}");
+        lines.iter().map(|line| line.text_of("path").unwrap_or("none").to_owned()).collect()
+    }
+
+    #[test]
+    fn a_line_is_found_in_whatever_wraps_it() {
+        let text = serde_json::to_string(LINE).expect("JSON");
+        let json = r#"{"path":"/ws","response_code":101}"#;
+        let json_text = serde_json::to_string(json).expect("JSON");
+        for wrapped in [
+            format!(r#"{{"log":{text},"stream":"stdout","time":"2026-07-21T08:33:12.9Z"}}"#),
+            format!(r#"{{"insertId":"a","textPayload":{text},"resource":{{"labels":{{}}}}}}"#),
+            format!(r#"{{"insertId":"a","jsonPayload":{json},"logName":"b"}}"#),
+            format!(r#"{{"date":1.5,"log":{json_text},"kubernetes":{{"pod_name":"a"}}}}"#),
+            format!(r#"{{"file":"/var/log/a","message":{text},"source_type":"kubernetes_logs"}}"#),
+            format!(
+                r#"{{"status":"success","data":{{"result":[{{"stream":{{}},"values":[["1",{text}]]}}]}}}}"#
+            ),
+            format!(r#"{{"hits":{{"hits":[{{"_source":{{"message":{json_text}}}}}]}}}}"#),
+            format!("2026-07-05T10:00:00.000000000Z stdout F {LINE}"),
+            format!("2026-07-05T10:00:00.000000000Z stdout F {json}"),
+            format!("[{json}]"),
+            format!("[\n  {json}\n]\n"),
+            format!("[{{\"textPayload\":{text}}}]"),
+            serde_json::to_string_pretty(&serde_json::json!([{"path": "/ws", "response_code": 101}]))
+                .expect("JSON"),
+        ] {
+            assert_eq!(paths(&wrapped), ["/ws"], "{wrapped}");
+        }
+    }
+
+    #[test]
+    fn lines_of_all_kinds_may_stand_in_one_log() {
+        let pretty = "{\n  \"path\": \"/pretty\",\n  \"note\": \"} {\",\n  \"response_code\": 101\n}\n";
+        let array = r#"[{"path":"/1","response_code":1},{"path":"/2","response_code":2}]"#;
+        let own = "2026-07-05T10:00:00Z\tinfo\tEnvoy proxy is ready\n";
+        let cut = "2026-07-05T10:00:00.0Z stdout P {\"path\":\"/c\n2026-07-05T10:00:00.0Z stdout F ut\",\"response_code\":101}\n";
+        let log = format!("{own}{LINE}\n{pretty}{own}{array}\n{pretty}{LINE}\n{cut}");
+        assert_eq!(paths(&log), ["/ws", "/pretty", "/1", "/2", "/pretty", "/ws", "/cut"]);
+    }
+
+    #[test]
+    fn what_wraps_a_line_and_has_its_fields_too_is_one_line() {
+        let text = serde_json::to_string(LINE).expect("JSON");
+        let both = format!(r#"{{"log":{text},"log_processed":{{"path":"/ws","response_code":101}}}}"#);
+        assert_eq!(paths(&both), ["/ws"]);
+    }
+
+    #[test]
+    fn what_looks_like_a_line_and_is_not_understood_is_counted_and_the_first_is_kept() {
+        let nginx =
+            r#"127.0.0.6 - - [11/Jul/2026:08:54:13 +0000] "GET /api HTTP/1.1" 426 0 "-" "Mozilla/5.0""#;
+        let json = r#"{"status":200,"verb":"GET"}"#;
+        let (lines, unread) = read(&format!("starting\n{nginx}\n{LINE}\n{json}\n{{\"open\":1,\n"));
+        assert_eq!(lines.len(), 1);
+        assert_eq!(unread, Unread { others: 4, alike: 2, first: Some(nginx.into()) });
+    }
+
+    #[test]
+    fn an_object_that_nobody_closes_costs_itself_alone() {
+        let (lines, unread) = read(&format!("{{\"response_code\": 101,\n{LINE}\n"));
+        assert_eq!((lines.len(), unread.alike), (1, 1));
+        let endless =
+            format!("{{\"response_code\": 101,\n{}{LINE}\n", "  \"a\": 1,\n".repeat(MAX_LINE_BYTES / 8));
+        let (lines, unread) = read(&endless);
+        assert_eq!(lines.len(), 1);
+        assert!(unread.alike >= 1, "{unread:?}");
+    }
+
+    #[test]
+    fn the_number_of_a_line_is_that_of_its_end() {
+        let log = format!("a\n{{\n\"response_code\": 1\n}}\n{LINE}\n");
+        let mut records = Records::new(Lines::new(io::Cursor::new(log)));
+        let format = LineFormat::default();
+        let numbers =
+            std::iter::from_fn(|| records.next(&format).expect("readable")).map(|(number, _)| number);
+        assert_eq!(numbers.collect::<Vec<_>>(), [4, 5]);
+    }
+}
