@@ -19,13 +19,14 @@ use websockets_cli::http1::{
     BodyDecoder, Decoded, Fields, Framing, parse_folded_request, parse_request, parse_response,
 };
 use websockets_cli::mesh::lint::{Circumstances, lint};
-use websockets_cli::mesh::{Documents, ISTIO_VERSION, InboundQuery, MeshDefaults, Text, inbound};
+use websockets_cli::mesh::{Documents, ISTIO_VERSION, InboundQuery, MeshDefaults, inbound};
 use websockets_cli::websocket::deflate::{Agreement, Sending};
 use websockets_cli::websocket::extended_connect::{
     self, RequestParts, is_upgrade, request_from_http2, request_size, request_to_http2, response_to_http2,
 };
 use websockets_cli::websocket::opening::{client, server};
 use websockets_cli::websocket::{TransportAdapter, close_code};
+use websockets_cli::yaml::Text;
 
 /// An entry point by its name.
 pub(crate) type EntryPoint = (&'static str, fn(&[u8]));
@@ -285,7 +286,7 @@ pub(crate) fn documents(input: &[u8]) {
         assert!(documents.warnings().iter().all(|warning| lines.contains(&warning.place.line)));
         let _ = inbound(&documents, &InboundQuery { workload: None, istio_version: ISTIO_VERSION });
     }
-    let texts = [Text { name: "fuzz.yaml".to_owned(), text: text.into_owned() }];
+    let texts = [Text::new("fuzz.yaml", text.into_owned())];
     let circumstances = Circumstances { mesh: &MeshDefaults::default(), istio_version: ISTIO_VERSION };
     if let Ok(findings) = lint(&texts, &circumstances) {
         assert!(findings.iter().all(|finding| lines.contains(&finding.place.line)));

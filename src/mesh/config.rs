@@ -1,7 +1,8 @@
 //! What one proxy is configured with, in Envoy's terms: the answers of this module.
 //!
-//! Each default is the one of Envoy 1.40 or of the configuration that Istio generates; the functions in
-//! [`super::outbound()`] and [`super::inbound()`] put the documents over them. Only what the sidecar acts on is here.
+//! Each default is the one of Envoy 1.40 or of the configuration that Istio generates; the
+//! functions in [`super::outbound()`] and [`super::inbound()`] put the documents over them. Only
+//! what the sidecar acts on is here.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -25,7 +26,8 @@ pub struct Workload {
 }
 
 impl Workload {
-    /// `spiffe://cluster.local/ns/NAMESPACE/sa/SERVICE-ACCOUNT` (Istio's `pkg/spiffe/spiffe.go`, default trust domain).
+    /// `spiffe://cluster.local/ns/NAMESPACE/sa/SERVICE-ACCOUNT` (Istio's `pkg/spiffe/spiffe.go`,
+    /// default trust domain).
     #[must_use]
     pub fn spiffe_identity(&self) -> String {
         format!("spiffe://cluster.local/ns/{}/sa/{}", self.namespace, self.service_account)
@@ -78,16 +80,18 @@ pub struct HttpConnectionManager {
     /// How long a stream may be without any activity; `None` is off, as Istio sets it.
     #[serde(with = "duration::optional")]
     pub stream_idle_timeout: Option<Duration>,
-    /// `common_http_protocol_options.max_stream_duration`: how long a stream may last; `None` is off.
+    /// `common_http_protocol_options.max_stream_duration`: how long a stream may last; `None` is
+    /// off.
     #[serde(with = "duration::optional")]
     pub max_stream_duration: Option<Duration>,
-    /// How long a connection that this side has finished with stays open for the peer to close it first.
+    /// How long a connection that this side has finished with stays open for the peer to close it
+    /// first.
     #[serde(with = "duration")]
     pub delayed_close_timeout: Duration,
     /// `upgrade_configs`: the tokens of the `Upgrade` field that are taken.
     pub upgrade_types: Vec<String>,
-    /// What `EnvoyFilter`s merged into it, as it was written but for the names, which are in `snake_case`: a real Envoy
-    /// knows more fields than these.
+    /// What `EnvoyFilter`s merged into it, as it was written but for the names, which are in
+    /// `snake_case`: a real Envoy knows more fields than these.
     #[serde(skip)]
     pub patches: Vec<serde_json::Value>,
 }
@@ -161,7 +165,8 @@ impl HttpConnectionManager {
 /// Envoy's `Cluster`: the upstream side.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cluster {
-    /// `outbound|8080||websockets-server.default.svc.cluster.local`, `inbound|80||`, `PassthroughCluster`.
+    /// `outbound|8080||websockets-server.default.svc.cluster.local`, `inbound|80||`,
+    /// `PassthroughCluster`.
     pub name: String,
     /// Where its one host is.
     pub kind: ClusterKind,
@@ -178,9 +183,11 @@ pub struct Cluster {
     pub max_connection_duration: Option<Duration>,
     /// How many streams at most on one HTTP/2 connection; the peer's SETTINGS may allow fewer.
     pub max_concurrent_streams: u32,
-    /// With mutual TLS: the server name that is sent, `outbound_.8080_._.websockets-server.default.svc.cluster.local`.
+    /// With mutual TLS: the server name that is sent,
+    /// `outbound_.8080_._.websockets-server.default.svc.cluster.local`.
     pub sni: Option<String>,
-    /// With mutual TLS: the SPIFFE identities of which the peer's certificate must have one; empty: any.
+    /// With mutual TLS: the SPIFFE identities of which the peer's certificate must have one; empty:
+    /// any.
     pub subject_alt_names: Vec<String>,
 }
 

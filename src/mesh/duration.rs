@@ -1,12 +1,13 @@
 //! Durations as Istio's and Envoy's documents write them: `1s`, `0.3s`, `1h30m`.
 //!
-//! Istio reads both its own documents and the values of an `EnvoyFilter` with Go's protobuf JSON reader, whose durations
-//! are Go's `time.ParseDuration`: a sequence of decimal numbers, each with a unit. Negative ones are none of these
-//! documents' business and are refused.
+//! Istio reads both its own documents and the values of an `EnvoyFilter` with Go's protobuf JSON
+//! reader, whose durations are Go's `time.ParseDuration`: a sequence of decimal numbers, each with
+//! a unit. Negative ones are none of these documents' business and are refused.
 
+use std::fmt;
 use std::time::Duration;
 
-use serde::de::Error as _;
+use serde::de::{self, Error as _, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serializer};
 
 /// Nanoseconds in each of Go's units, longer names first so that `ms` is not read as `m`.
@@ -57,6 +58,30 @@ fn scaled(number: &str, unit: u64) -> Option<u64> {
     Some(total)
 }
 
+/// A duration in a document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct GoDuration(pub(super) Duration);
+
+impl<'de> Deserialize<'de> for GoDuration {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(GoDurationVisitor)
+    }
+}
+
+struct GoDurationVisitor;
+
+impl Visitor<'_> for GoDurationVisitor {
+    type Value = GoDuration;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a duration such as 1s, 0.3s or 1h30m")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<GoDuration, E> {
+        parse(text).map(GoDuration).ok_or_else(|| E::invalid_value(Unexpected::Str(text), &self))
+    }
+}
+
 /// Writes a duration as protobuf's JSON does: seconds, with as many decimals as it needs.
 pub(crate) fn format(duration: Duration) -> String {
     let seconds = duration.as_secs();
@@ -86,20 +111,20 @@ pub(super) mod optional {
 
     /// A duration within something optional.
     #[derive(Serialize, Deserialize)]
-    struct Written(#[serde(with = "super")] Duration);
+    struct Within(#[serde(with = "super")] Duration);
 
     #[expect(clippy::ref_option, reason = "serde passes a reference to the field")]
     pub(in crate::mesh) fn serialize<S: Serializer>(
         duration: &Option<Duration>,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
-        duration.map(Written).serialize(serializer)
+        duration.map(Within).serialize(serializer)
     }
 
     pub(in crate::mesh) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Option<Duration>, D::Error> {
-        Ok(Option::deserialize(deserializer)?.map(|Written(duration)| duration))
+        Ok(Option::deserialize(deserializer)?.map(|Within(duration)| duration))
     }
 }
 

@@ -2,8 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::field::{Field, Fields};
-use super::place::MeshError;
+use serde::Deserialize;
 
 /// Kubernetes' default cluster domain, and Istio's.
 const CLUSTER_DOMAIN: &str = "cluster.local";
@@ -13,9 +12,10 @@ pub(super) fn service_host(name: &str, namespace: &str) -> String {
     format!("{name}.{namespace}.svc.{CLUSTER_DOMAIN}")
 }
 
-/// Makes the host of a document a full name: one without a dot is a Service in the document's own namespace, whoever
-/// the client is; addresses, `*` and names with any dot stay as they are (`pilot/pkg/model/config.go`,
-/// `ResolveShortnameToFQDN`). So `websockets-server.default` is a host that no Service has.
+/// Makes the host of a document a full name: one without a dot is a Service in the document's own
+/// namespace, whoever the client is; addresses, `*` and names with any dot stay as they are
+/// (`pilot/pkg/model/config.go`, `ResolveShortnameToFQDN`). So `websockets-server.default` is a
+/// host that no Service has.
 pub(super) fn resolve(host: &str, namespace: &str) -> String {
     if host == "*" || host.contains('.') || host.parse::<IpAddr>().is_ok() {
         return host.to_owned();
@@ -35,16 +35,11 @@ pub(super) fn domains(name: &str, service_namespace: &str, namespace: &str) -> V
     domains
 }
 
-/// Istio's `exportTo`: the namespaces whose proxies see a document.
-#[derive(Debug, Clone, Default)]
+/// Istio's `exportTo`: the namespaces whose proxies see a document; without it, everybody does.
+#[derive(Debug, Clone, Default, Deserialize)]
 pub(super) struct Visibility(Vec<String>);
 
 impl Visibility {
-    /// Takes `exportTo` out of a spec; without it, everybody sees the document.
-    pub(super) fn read(spec: &mut Fields) -> Result<Self, MeshError> {
-        Ok(Self(spec.take("exportTo").map(Field::texts).transpose()?.unwrap_or_default()))
-    }
-
     /// The namespaces that are named.
     pub(super) fn namespaces(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(String::as_str)

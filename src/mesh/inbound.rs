@@ -1,15 +1,16 @@
 //! What the documents make of a server's sidecar.
 //!
-//! Istio: `pilot/pkg/networking/core/listener_inbound.go` and `cluster_builder.go` (`buildInboundCluster`).
+//! Istio: `pilot/pkg/networking/core/listener_inbound.go` and `cluster_builder.go`
+//! (`buildInboundCluster`).
 
 use super::config::{
     Cluster, HttpConnectionManager, Inbound, RetryPolicy, Route, RouteAction, UpstreamProtocol, VirtualHost,
     Workload,
 };
 use super::document::{Documents, PortProtocol, Service, ServicePort, TargetPort};
-use super::patches::{self, Direction, Target};
-use super::place::MeshError;
-use super::traffic_policy::{Side, rule_for};
+use super::error::MeshError;
+use super::patches::{self, PatchTarget, TargetListener};
+use super::traffic_policy::{ProxySide, rule_for};
 
 /// The guide's Service, which a sidecar without a workload stands for if there are several.
 const GUIDES_SERVICE: &str = "websockets-server";
@@ -23,7 +24,8 @@ pub struct InboundQuery<'a> {
     pub istio_version: &'a str,
 }
 
-/// Derives a server's sidecar: the filter chain for the target port of the Service that selects the workload.
+/// Derives a server's sidecar: the filter chain for the target port of the Service that selects the
+/// workload.
 pub fn inbound(documents: &Documents, query: &InboundQuery<'_>) -> Result<Inbound, MeshError> {
     let service = service_of(documents, query.workload)?;
     let Some(port) = service.http_ports().next() else {
@@ -34,7 +36,7 @@ pub fn inbound(documents: &Documents, query: &InboundQuery<'_>) -> Result<Inboun
     };
     let target_port = target_port(documents, service, query.workload, port)?;
 
-    let rule = rule_for(documents, service.namespace(), Side::Server, service).unwrap_or_default();
+    let rule = rule_for(documents, service.namespace(), ProxySide::Server, service).unwrap_or_default();
     let pool = rule.connection_pool(port.number);
     let mut cluster = Cluster::endpoint(format!("inbound|{target_port}||"));
     if let Some(pool) = pool {
@@ -52,11 +54,11 @@ pub fn inbound(documents: &Documents, query: &InboundQuery<'_>) -> Result<Inboun
     let action = RouteAction::Forward { cluster: Box::new(cluster), timeout: None, retry };
 
     let mut connection_manager = HttpConnectionManager::inbound();
-    let target = Target {
+    let target = PatchTarget {
         namespace: service.namespace(),
         workload: query.workload,
         istio_version: query.istio_version,
-        direction: Direction::Inbound(target_port),
+        direction: TargetListener::Inbound(target_port),
     };
     patches::apply(documents, &target, &mut connection_manager);
     Ok(Inbound {

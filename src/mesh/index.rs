@@ -1,5 +1,6 @@
-//! What finds documents by what they say of one another: hosts by name, pods by label. Without it each answer would look
-//! at every document, and the answers for a cluster would cost the square of its size.
+//! What finds documents by what they say of one another: hosts by name, pods by label. Without it
+//! each answer would look at every document, and the answers for a cluster would cost the square of
+//! its size.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -70,14 +71,15 @@ impl Documents {
         whole.into_iter().chain(ending.map(|(_, position)| &self.services()[*position]))
     }
 
-    /// The rules whose host is the Service's, in the order in which they were read, with how specifically they name it.
+    /// The rules whose host is the Service's, in the order in which they were read, with how
+    /// specifically they name it.
     pub(super) fn destination_rules_for(&self, host: &str) -> Vec<(usize, &DestinationRule)> {
         let found = self.index().destination_rules.matching(host);
         found.into_iter().map(|(position, rank)| (rank, &self.destination_rules()[position])).collect()
     }
 
-    /// The `VirtualService`s with a host that is the Service's, in the order in which they were read, with how
-    /// specifically they name it.
+    /// The `VirtualService`s with a host that is the Service's, in the order in which they were
+    /// read, with how specifically they name it.
     pub(super) fn virtual_services_for(&self, host: &str) -> Vec<(usize, &VirtualService)> {
         let found = self.index().virtual_services.matching(host);
         found.into_iter().map(|(position, rank)| (rank, &self.virtual_services()[position])).collect()
@@ -115,7 +117,8 @@ impl Documents {
             .filter(move |deployment| deployment.has_labels(selector))
     }
 
-    /// The `EnvoyFilter`s of a namespace that may select a pod with these labels, in the order in which they were read.
+    /// The `EnvoyFilter`s of a namespace that may select a pod with these labels, in the order in
+    /// which they were read.
     pub(super) fn envoy_filters_for(
         &self,
         namespaces: [&str; 2],
@@ -146,8 +149,8 @@ impl Hosts {
         map.entry(key).or_default().push(position);
     }
 
-    /// In ascending order, each position once, with how specific its most specific host is: the greatest wins, and a whole
-    /// name over every pattern.
+    /// In ascending order, each position once, with how specific its most specific host is: the
+    /// greatest wins, and a whole name over every pattern.
     fn matching(&self, host: &str) -> BTreeMap<usize, usize> {
         let mut found = BTreeMap::new();
         if !self.suffixes.is_empty() {

@@ -1,13 +1,13 @@
 //! Istio's `MeshConfig`, as far as it decides something here: the mesh-wide `h2UpgradePolicy`.
 
 use std::path::Path;
-use std::sync::Arc;
 
-use super::document::{H2UpgradePolicy, Reading};
-use super::field::{Field, Fields};
-use super::place::{MeshError, Warning};
+use serde::Deserialize;
+
+use super::document::{H2UpgradePolicy, WarningCollector};
+use super::error::{MeshError, Warning};
 use super::source::text_of_file;
-use super::yaml;
+use crate::yaml::{self, Dialect, Document, Skip, Text};
 
 /// What the mesh does where no document says otherwise.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,20 +23,49 @@ impl Default for MeshDefaults {
     }
 }
 
-/// Fields that say nothing about what is implemented here, or that an option of the sidecar says.
-const WITHOUT_BEARING: &[&str] = &[
-    "accessLogEncoding",
-    "accessLogFile",
-    "defaultConfig",
-    "defaultProviders",
-    "enablePrometheusMerge",
-    "enableTracing",
-    "extensionProviders",
-    "outboundTrafficPolicy",
-];
+/// `MeshConfig`. The fields without effect say nothing about what is implemented here, or an option
+/// of the sidecar says it.
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct MeshConfig {
+    h2_upgrade_policy: Option<MeshPolicy>,
+    kind: Skip,
+    access_log_encoding: Skip,
+    access_log_file: Skip,
+    default_config: Skip,
+    default_providers: Skip,
+    enable_prometheus_merge: Skip,
+    enable_tracing: Skip,
+    extension_providers: Skip,
+    outbound_traffic_policy: Skip,
+}
+
+/// The mesh's policy, which has no other default behind it.
+#[derive(Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+enum MeshPolicy {
+    DoNotUpgrade,
+    Upgrade,
+}
+
+#[derive(Deserialize)]
+struct MaybeConfigMap {
+    kind: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct ConfigMap {
+    data: ConfigMapData,
+}
+
+#[derive(Deserialize)]
+struct ConfigMapData {
+    mesh: String,
+}
 
 impl MeshDefaults {
-    /// Reads a file that holds either a `MeshConfig` or the `ConfigMap` that Istio keeps it in (`istio`, key `mesh`).
+    /// Reads a file that holds either a `MeshConfig` or the `ConfigMap` that Istio keeps it in
+    /// (`istio`, key `mesh`).
     pub fn load(path: &Path) -> Result<(Self, Vec<Warning>), MeshError> {
         let text = text_of_file(path).map_err(|source| MeshError::Read { path: path.to_owned(), source })?;
         Self::parse(&path.display().to_string(), &text)
@@ -44,45 +73,38 @@ impl MeshDefaults {
 
     /// Reads such a text; `name` is what messages call it.
     pub fn parse(name: &str, text: &str) -> Result<(Self, Vec<Warning>), MeshError> {
-        let Some(mut fields) = only_document(name, text)? else { return Ok((Self::default(), Vec::new())) };
-        let mut reading = Reading::default();
-        let defaults = match fields.take("kind").map(Field::text).transpose()?.as_deref() {
-            Some("ConfigMap") => {
-                let inner = fields.required("data")?.fields()?.required("mesh")?.text()?;
-                match only_document(&format!("{name} (data.mesh)"), &inner)? {
-                    Some(fields) => Self::read(fields, &mut reading)?,
-                    None => Self::default(),
-                }
-            }
-            _ => Self::read(fields, &mut reading)?,
-        };
-        Ok((defaults, reading.warnings))
+        let Some(document) = only_document(name, text)? else { return Ok((Self::default(), Vec::new())) };
+        let MaybeConfigMap { kind } = document.root().read(Dialect::Protobuf)?;
+        if kind.as_deref() != Some("ConfigMap") {
+            return Self::read(&document);
+        }
+        let ConfigMap { data: ConfigMapData { mesh } } = document.root().read(Dialect::Kubernetes)?;
+        match only_document(&format!("{name} (data.mesh)"), &mesh)? {
+            Some(inner) => Self::read(&inner),
+            None => Ok((Self::default(), Vec::new())),
+        }
     }
 
-    fn read(mut config: Fields, reading: &mut Reading) -> Result<Self, MeshError> {
-        config.ignore(WITHOUT_BEARING);
-        let mut defaults = Self::default();
-        if let Some(policy) = config.take("h2UpgradePolicy") {
-            defaults.h2_upgrade_policy = policy.choice(&[
-                ("DO_NOT_UPGRADE", H2UpgradePolicy::DoNotUpgrade),
-                ("UPGRADE", H2UpgradePolicy::Upgrade),
-            ])?;
-        }
-        reading.warn_of_rest(config);
-        Ok(defaults)
+    fn read(document: &Document) -> Result<(Self, Vec<Warning>), MeshError> {
+        let mut reading = WarningCollector::default();
+        let config: MeshConfig = reading.read(document.root(), "", Dialect::Protobuf)?;
+        let defaults = match config.h2_upgrade_policy {
+            Some(MeshPolicy::Upgrade) => Self { h2_upgrade_policy: H2UpgradePolicy::Upgrade },
+            Some(MeshPolicy::DoNotUpgrade) => Self { h2_upgrade_policy: H2UpgradePolicy::DoNotUpgrade },
+            None => Self::default(),
+        };
+        Ok((defaults, reading.into_warnings()))
     }
 }
 
-/// The fields of a text's document, of which there may be one or none.
-fn only_document(name: &str, text: &str) -> Result<Option<Fields>, MeshError> {
-    let file = Arc::from(name);
-    let mut documents =
-        yaml::documents(&file, text)?.into_iter().map(|document| Field::document(&file, document));
-    let Some(first) = documents.next() else { return Ok(None) };
-    if let Some(second) = documents.next() {
-        return Err(second.unexpected("one document, the mesh's configuration"));
+/// A text's document, of which there may be one or none.
+fn only_document(name: &str, text: &str) -> Result<Option<Document>, MeshError> {
+    let mut documents = yaml::documents(&Text::new(name, text.to_owned()))?.into_iter();
+    let first = documents.next();
+    match documents.next() {
+        Some(second) => Err(second.unexpected("one document, the mesh's configuration").into()),
+        None => Ok(first),
     }
-    first.into_protobuf().fields().map(Some)
 }
 
 #[cfg(test)]

@@ -1,20 +1,18 @@
 //! Kubernetes and Istio documents, and what applies of them to one proxy.
 //!
 //! ```text
-//!  text ──yaml──▶ field ──▶ document/ ──┬─ traffic_policy (DestinationRule) ─┬─▶ outbound ─▶ config::Outbound
-//!        (places)  (types)  (Documents) └─ patches (EnvoyFilter) ────────────┴─▶ inbound ──▶ config::Inbound
+//!  text ──crate::yaml──▶ document/ ──┬─ traffic_policy (DestinationRule) ─┬─▶ outbound ─▶ config::Outbound
+//!          (trees)      (Documents) └─ patches (EnvoyFilter) ────────────┴─▶ inbound ──▶ config::Inbound
 //! ```
 //!
-//! [`Documents`] is what was written; [`outbound()`] and [`inbound()`] answer what Istio would make of it for one proxy, in
-//! Envoy's terms. All of it is plain functions; only [`Documents::load`] and [`MeshDefaults::load`] read files.
+//! [`Documents`] is what was written; [`outbound()`] and [`inbound()`] answer what Istio would make
+//! of it for one proxy, in Envoy's terms. All of it is plain functions; only [`Documents::load`]
+//! and [`MeshDefaults::load`] read files.
 
-mod completion;
 mod config;
-mod connection_manager_patch;
 mod document;
 mod duration;
-mod field;
-mod filter_text;
+mod error;
 mod host;
 mod inbound;
 mod index;
@@ -22,12 +20,10 @@ pub mod lint;
 mod mesh_config;
 mod outbound;
 mod patches;
-mod place;
 mod scalar;
 mod source;
 mod traffic_policy;
 mod virtual_host;
-mod yaml;
 
 #[cfg(test)]
 mod tests;
@@ -36,16 +32,32 @@ pub use config::{
     Cluster, ClusterKind, HttpConnectionManager, Inbound, Outbound, OutboundTrafficPolicy, RetryOn,
     RetryPolicy, Route, RouteAction, ServerName, UpstreamProtocol, VirtualHost, Workload, match_virtual_host,
 };
+pub(crate) use document::ConnectionManagerFilter;
 pub(crate) use document::ROOT_NAMESPACE;
-pub use document::{Documents, H2UpgradePolicy, Manifest, Service};
+pub use document::{Documents, H2UpgradePolicy, Manifest, Places, Service};
 pub(crate) use duration::format as format_duration;
-pub(crate) use filter_text::ConnectionManagerFilter;
+pub use error::{Duplicate, MeshError, Warning};
 pub use inbound::{InboundQuery, inbound};
 pub use mesh_config::MeshDefaults;
 pub use outbound::{OutboundQuery, outbound};
-pub use place::{Duplicate, MeshError, Place, Places, Warning};
-pub use source::{Source, Text};
+pub use source::Source;
 
-/// The Istio release that a proxy says it is of if nothing else is asked for; each `proxyVersion` of today's documents
-/// matches it.
+/// The Istio release that a proxy says it is of if nothing else is asked for; each `proxyVersion`
+/// of today's documents matches it.
 pub const ISTIO_VERSION: &str = "1.27.0";
+
+/// A field's name in protobuf: `allowConnect` is `allow_connect`. What is no name of a field, such
+/// as `@type`, stays.
+fn snake_case(name: &str) -> String {
+    if name.contains(['@', '.', '/']) {
+        return name.to_owned();
+    }
+    let mut snake = String::with_capacity(name.len() + 4);
+    for character in name.chars() {
+        if character.is_ascii_uppercase() {
+            snake.push('_');
+        }
+        snake.push(character.to_ascii_lowercase());
+    }
+    snake
+}

@@ -1,7 +1,7 @@
 //! What the documents make of a client's sidecar.
 //!
-//! Istio: `pilot/pkg/networking/core/httproute.go` (virtual hosts), `route/route.go` (routes), `cluster_builder.go` and
-//! `cluster_traffic_policy.go` (clusters).
+//! Istio: `pilot/pkg/networking/core/httproute.go` (virtual hosts), `route/route.go` (routes),
+//! `cluster_builder.go` and `cluster_traffic_policy.go` (clusters).
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
@@ -15,11 +15,11 @@ use super::document::{
     ConnectionPool, Destination, Documents, H2UpgradePolicy, HttpAction, PortProtocol, Service, ServicePort,
     VirtualService,
 };
+use super::error::MeshError;
 use super::host::{domains, resolve};
 use super::mesh_config::MeshDefaults;
-use super::patches::{self, Direction, Target};
-use super::place::MeshError;
-use super::traffic_policy::{Side, rule_for};
+use super::patches::{self, PatchTarget, TargetListener};
+use super::traffic_policy::{ProxySide, rule_for};
 
 /// The answer of the virtual host `block_all`.
 const BLOCKED: u16 = 502;
@@ -47,24 +47,29 @@ pub fn outbound(documents: &Documents, query: &OutboundQuery<'_>) -> Result<Outb
     let dialled = dialled_service(documents, &services, query);
     let mut virtual_hosts = Vec::new();
     for (service, port) in &services {
-        let address = if dialled == Some(*service) { Some(query.listen.ip()) } else { service.cluster_ip };
+        let address = if dialled.is_some_and(|dialled| std::ptr::eq(dialled, *service)) {
+            Some(query.listen.ip())
+        } else {
+            service.cluster_ip
+        };
         virtual_hosts.push(client.virtual_host(service, port, address));
     }
     virtual_hosts.sort_by(|one, other| one.name.cmp(&other.name));
     virtual_hosts.extend(catch_all(query.policy));
 
     let mut connection_manager = HttpConnectionManager::outbound();
-    let target = Target {
+    let target = PatchTarget {
         namespace: client.namespace,
         workload: query.workload,
         istio_version: query.istio_version,
-        direction: Direction::Outbound(number),
+        direction: TargetListener::Outbound(number),
     };
     patches::apply(documents, &target, &mut connection_manager);
     Ok(Outbound { connection_manager, virtual_hosts })
 }
 
-/// The Service port that a listener's port stands for: its own, or if no Service has it the one that all share.
+/// The Service port that a listener's port stands for: its own, or if no Service has it the one
+/// that all share.
 fn service_port(documents: &Documents, listened: u16) -> Result<u16, MeshError> {
     let ports: Vec<BTreeSet<u16>> = documents
         .services()
@@ -95,8 +100,8 @@ fn with_http_port(documents: &Documents, number: u16) -> Vec<(&Service, &Service
         .collect()
 }
 
-/// The Service whose `ClusterIP` the listener's address stands for: the one with that address; else the one that a
-/// `DestinationRule` is about; else the first that is not the client's own.
+/// The Service whose `ClusterIP` the listener's address stands for: the one with that address; else
+/// the one that a `DestinationRule` is about; else the first that is not the client's own.
 fn dialled_service<'d>(
     documents: &'d Documents,
     services: &[(&'d Service, &'d ServicePort)],
@@ -107,7 +112,7 @@ fn dialled_service<'d>(
     let is_own = |service: &Service| query.workload.is_some_and(|workload| service.selects(workload));
     services()
         .find(|service| service.cluster_ip == Some(query.listen.ip()))
-        .or_else(|| services().find(|service| Some(*service) == subject))
+        .or_else(|| services().find(|service| subject.is_some_and(|subject| std::ptr::eq(subject, *service))))
         .or_else(|| services().find(|service| !is_own(service)))
         .or_else(|| services().next())
 }
@@ -200,7 +205,8 @@ impl<'a> Client<'a> {
         self.cluster(service, port, subset)
     }
 
-    /// The `VirtualService` that is for the Service: of those visible the one with the most specific host, the oldest first.
+    /// The `VirtualService` that is for the Service: of those visible the one with the most
+    /// specific host, the oldest first.
     fn virtual_service(&self, service: &Service) -> Option<&'a VirtualService> {
         let host = service.host();
         let mut candidates = self.documents.virtual_services_for(&host);
@@ -212,7 +218,8 @@ impl<'a> Client<'a> {
         visible.reduce(|best, next| if next.0 > best.0 { next } else { best }).map(|(_, candidate)| candidate)
     }
 
-    /// The cluster of a Service's port, or the name of one that does not exist: no rule has the subset.
+    /// The cluster of a Service's port, or the name of one that does not exist: no rule has the
+    /// subset.
     fn cluster(
         &self,
         service: &Service,
@@ -221,7 +228,7 @@ impl<'a> Client<'a> {
     ) -> Result<Cluster, String> {
         let host = service.host();
         let name = cluster_name(port.number, subset, &host);
-        let rule = rule_for(self.documents, self.namespace, Side::Client(self.workload), service)
+        let rule = rule_for(self.documents, self.namespace, ProxySide::Client(self.workload), service)
             .unwrap_or_default();
         let pool = match subset {
             None => rule.connection_pool(port.number),

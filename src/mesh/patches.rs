@@ -12,7 +12,7 @@ use super::document::{
 
 /// The HTTP connection manager that patches may be for.
 #[derive(Debug)]
-pub(super) struct Target<'a> {
+pub(super) struct PatchTarget<'a> {
     /// The proxy's namespace.
     pub(super) namespace: &'a str,
     /// What the proxy belongs to; without it, no selector matches.
@@ -20,12 +20,12 @@ pub(super) struct Target<'a> {
     /// `ISTIO_VERSION` in the proxy's metadata.
     pub(super) istio_version: &'a str,
     /// Which side the proxy is on.
-    pub(super) direction: Direction,
+    pub(super) direction: TargetListener,
 }
 
 /// The listener and the filter chain of an HTTP connection manager.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Direction {
+pub(super) enum TargetListener {
     /// `0.0.0.0_PORT`, of a Service's port; its only chain has neither a name nor a condition.
     Outbound(u16),
     /// `virtualInbound`, in it the chain `0.0.0.0_PORT` for a target port.
@@ -33,7 +33,7 @@ pub(super) enum Direction {
 }
 
 /// Merges all patches for the target into its HTTP connection manager.
-pub(super) fn apply(documents: &Documents, target: &Target<'_>, manager: &mut HttpConnectionManager) {
+pub(super) fn apply(documents: &Documents, target: &PatchTarget<'_>, manager: &mut HttpConnectionManager) {
     let labels = target.workload.map(|workload| &workload.labels);
     let mut filters = documents.envoy_filters_for([ROOT_NAMESPACE, target.namespace], labels);
     filters.retain(|filter| target.is_selected_by(filter));
@@ -58,9 +58,9 @@ pub(super) fn is_for_version(patch: &ConfigPatch, istio_version: &str) -> bool {
     })
 }
 
-impl Target<'_> {
-    /// Whether the filter is for this proxy: in its namespace or in the root namespace, with a selector, if any, whose
-    /// labels are all on the workload.
+impl PatchTarget<'_> {
+    /// Whether the filter is for this proxy: in its namespace or in the root namespace, with a
+    /// selector, if any, whose labels are all on the workload.
     pub(super) fn is_selected_by(&self, filter: &EnvoyFilter) -> bool {
         let namespace = &filter.metadata.namespace;
         let selected = match self.workload {
@@ -71,7 +71,7 @@ impl Target<'_> {
     }
 }
 
-impl fmt::Display for Direction {
+impl fmt::Display for TargetListener {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Outbound(port) => write!(formatter, "0.0.0.0_{port}"),
@@ -80,14 +80,14 @@ impl fmt::Display for Direction {
     }
 }
 
-impl Direction {
+impl TargetListener {
     /// Whether patches of that context are for this side.
     pub(super) fn is_in(self, context: PatchContext) -> bool {
         match context {
             PatchContext::Any => true,
             PatchContext::SidecarInbound => matches!(self, Self::Inbound(_)),
             PatchContext::SidecarOutbound => matches!(self, Self::Outbound(_)),
-            PatchContext::Elsewhere => false,
+            PatchContext::Gateway | PatchContext::Waypoint => false,
         }
     }
 
@@ -158,12 +158,17 @@ mod tests {
         }
     }
 
-    /// The inbound connection manager of the workload `app: a` in `default`, at target port 80, after the filters.
+    /// The inbound connection manager of the workload `app: a` in `default`, at target port 80,
+    /// after the filters.
     fn patched(filters: &[Filter]) -> HttpConnectionManager {
-        patched_at(filters, Direction::Inbound(80), "1.27.0")
+        patched_at(filters, TargetListener::Inbound(80), "1.27.0")
     }
 
-    fn patched_at(filters: &[Filter], direction: Direction, istio_version: &str) -> HttpConnectionManager {
+    fn patched_at(
+        filters: &[Filter],
+        direction: TargetListener,
+        istio_version: &str,
+    ) -> HttpConnectionManager {
         let text: String = filters.iter().map(Filter::yaml).collect();
         let documents = Documents::parse("test.yaml", &text).expect("valid documents");
         let workload = Workload {
@@ -174,7 +179,8 @@ mod tests {
                 .into(),
             service_account: "default".to_owned(),
         };
-        let target = Target { namespace: "default", workload: Some(&workload), istio_version, direction };
+        let target =
+            PatchTarget { namespace: "default", workload: Some(&workload), istio_version, direction };
         let mut manager = HttpConnectionManager::inbound();
         apply(&documents, &target, &mut manager);
         manager
@@ -215,8 +221,9 @@ mod tests {
         let selecting = Filter { spec: "workloadSelector: {labels: {app: a}},", ..Filter::default() };
         for (filter, expected) in [(selecting, false), (Filter::default(), true)] {
             let documents = Documents::parse("test.yaml", &filter.yaml()).expect("valid documents");
-            let direction = Direction::Inbound(80);
-            let target = Target { namespace: "default", workload: None, istio_version: "1.27.0", direction };
+            let direction = TargetListener::Inbound(80);
+            let target =
+                PatchTarget { namespace: "default", workload: None, istio_version: "1.27.0", direction };
             let mut manager = HttpConnectionManager::inbound();
             apply(&documents, &target, &mut manager);
             assert_eq!(manager.allow_connect, expected);
@@ -233,7 +240,7 @@ mod tests {
             ("", true, true),
         ] {
             for (direction, expected) in
-                [(Direction::Inbound(80), inbound), (Direction::Outbound(8080), outbound)]
+                [(TargetListener::Inbound(80), inbound), (TargetListener::Outbound(8080), outbound)]
             {
                 let manager = patched_at(&[Filter::matching(matching)], direction, "1.27.0");
                 assert_eq!(manager.allow_connect, expected, "{matching} {direction:?}");
@@ -257,7 +264,7 @@ mod tests {
             (".*", "", false),
         ] {
             let filters = [Filter::matching(&format!("proxy: {{proxyVersion: '{pattern}'}}"))];
-            let manager = patched_at(&filters, Direction::Inbound(80), version);
+            let manager = patched_at(&filters, TargetListener::Inbound(80), version);
             assert_eq!(manager.allow_connect, expected, "{pattern:?} {version:?}");
         }
     }
@@ -280,7 +287,7 @@ mod tests {
         ] {
             let matching = format!("listener: {{{listener}}}");
             for (direction, expected) in
-                [(Direction::Inbound(80), inbound), (Direction::Outbound(8080), outbound)]
+                [(TargetListener::Inbound(80), inbound), (TargetListener::Outbound(8080), outbound)]
             {
                 let manager = patched_at(&[Filter::matching(&matching)], direction, "1.27.0");
                 assert_eq!(manager.allow_connect, expected, "{listener} {direction:?}");

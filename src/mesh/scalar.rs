@@ -37,7 +37,7 @@ mod tests {
             ("a: b\n::error::\u{1b}\u{202e}", "\"a: b\\n::error::\\u001b\\u202e\""),
         ] {
             assert_eq!(scalar(text), expected);
-            let read: String = serde_saphyr::from_str(&scalar(text)).expect("YAML");
+            let read: String = crate::yaml::from_str(&scalar(text)).expect("YAML");
             assert_eq!(read, text);
         }
     }

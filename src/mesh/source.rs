@@ -1,17 +1,21 @@
-//! Where documents come from: files, folders, standard input, and the copies built into the program.
+//! Where documents come from: files, folders, standard input, and the copies built into the
+//! program.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::document::Documents;
-use super::place::MeshError;
+use super::error::MeshError;
+use crate::yaml::Text;
 
 /// What `-f` names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
-    /// A file, or a folder: of that the `.yaml`, `.yml` and `.json` files directly in it, as kubectl reads it.
+    /// A file, or a folder: of that the `.yaml`, `.yml` and `.json` files directly in it, as
+    /// kubectl reads it.
     Path(PathBuf),
     /// `-`.
     StandardInput,
@@ -23,24 +27,15 @@ impl From<PathBuf> for Source {
     }
 }
 
-/// The text of a source, and what messages call it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Text {
-    /// The file as it was named, or `-`.
-    pub name: String,
-    /// What is in it.
-    pub text: String,
-}
-
 impl Source {
     /// Reads the texts of the sources, of folders in the order of their names.
-    pub fn read_all(sources: &[Self]) -> Result<Vec<Text>, MeshError> {
+    pub fn read_all(sources: &[Self]) -> Result<Vec<Arc<Text>>, MeshError> {
         let mut texts = Vec::new();
         for source in sources {
             match source {
                 Self::StandardInput => {
                     let text = text_of(io::stdin()).map_err(|source| unreadable(Path::new("-"), source))?;
-                    texts.push(Text { name: "-".to_owned(), text });
+                    texts.push(Text::new("-", text));
                 }
                 Self::Path(path) if path.is_dir() => {
                     for file in files_of(path)? {
@@ -63,7 +58,8 @@ const BUILT_IN: [(&str, &str); 4] = [
 ];
 
 impl Documents {
-    /// The guide's own documents, for when none are named: HTTP/2 between the sidecars, with the `EnvoyFilter`.
+    /// The guide's own documents, for when none are named: HTTP/2 between the sidecars, with the
+    /// `EnvoyFilter`.
     ///
     /// # Panics
     /// Never: a test reads them.
@@ -83,17 +79,17 @@ impl Documents {
     }
 
     /// All documents of the texts.
-    pub fn of(texts: &[Text]) -> Result<Self, MeshError> {
+    pub fn of(texts: &[Arc<Text>]) -> Result<Self, MeshError> {
         let mut documents = Self::default();
-        for Text { name, text } in texts {
-            documents.merge(Self::parse(name, text)?)?;
+        for text in texts {
+            documents.read(text, &mut Err)?;
         }
         Ok(documents)
     }
 }
 
-/// The most that is read of one file: tens of thousands of documents.
-const MOST_BYTES: u64 = 64 * 1024 * 1024;
+/// The longest file that is read: tens of thousands of documents as a cluster exports them.
+const MAX_BYTES: u64 = 256 * 1024 * 1024;
 
 /// All that a file says, if it is not too much.
 pub(super) fn text_of_file(path: &Path) -> io::Result<String> {
@@ -103,18 +99,19 @@ pub(super) fn text_of_file(path: &Path) -> io::Result<String> {
 /// All that is to be read, if it is not too much.
 fn text_of(input: impl Read) -> io::Result<String> {
     let mut bytes = Vec::new();
-    input.take(MOST_BYTES + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > MOST_BYTES {
-        let problem = "it is longer than 64 MiB, the most that is read of one file: split it";
+    input.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_BYTES {
+        let problem = "it is longer than 256 MiB, the most that is read of one file: split it";
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, problem));
     }
     String::from_utf8(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.utf8_error()))
 }
 
-/// A file that is just being written is empty for a moment (it is truncated first): worth another look.
+/// A file that is just being written is empty for a moment (it is truncated first): worth another
+/// look.
 const MOMENT: Duration = Duration::from_millis(50);
 
-fn read(path: &Path) -> Result<Text, MeshError> {
+fn read(path: &Path) -> Result<Arc<Text>, MeshError> {
     let text = || text_of_file(path).map_err(|source| unreadable(path, source));
     let text = match text()? {
         empty if empty.is_empty() => {
@@ -123,7 +120,7 @@ fn read(path: &Path) -> Result<Text, MeshError> {
         }
         text => text,
     };
-    Ok(Text { name: path.display().to_string(), text })
+    Ok(Text::new(&path.display().to_string(), text))
 }
 
 /// The documents' files directly in a folder, by name.

@@ -1,8 +1,8 @@
 //! Which `DestinationRule` counts for a Service, and what of it for one port and subset.
 //!
 //! Istio: `pilot/pkg/model/push_context.go` (`destinationRule`), `sidecar.go` (`DestinationRule`),
-//! `destination_rule.go` (`mergeDestinationRule`) and `pilot/pkg/networking/util/util.go` (`GetPortLevelTrafficPolicy`,
-//! `MergeSubsetTrafficPolicy`).
+//! `destination_rule.go` (`mergeDestinationRule`) and `pilot/pkg/networking/util/util.go`
+//! (`GetPortLevelTrafficPolicy`, `MergeSubsetTrafficPolicy`).
 
 use super::config::Workload;
 use super::document::{
@@ -11,28 +11,29 @@ use super::document::{
 
 /// The rules of a namespace for one host, as one.
 #[derive(Debug, Default)]
-pub(super) struct Rule<'d> {
+pub(super) struct MergedRule<'d> {
     traffic_policy: Option<&'d TrafficPolicy>,
     subsets: Vec<&'d Subset>,
 }
 
 /// The client's point of view: a rule's `workloadSelector` counts for clients alone.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Side<'a> {
+pub(super) enum ProxySide<'a> {
     /// A client's sidecar, of this workload if it has one.
     Client(Option<&'a Workload>),
     /// A server's sidecar, which takes the connection pool too.
     Server,
 }
 
-/// Finds the rule for a Service: in the proxy's namespace, then in the Service's, then in the root namespace. The first
-/// namespace that has any rule for the host decides, with the most specific host.
+/// Finds the rule for a Service: in the proxy's namespace, then in the Service's, then in the root
+/// namespace. The first namespace that has any rule for the host decides, with the most specific
+/// host.
 pub(super) fn rule_for<'d>(
     documents: &'d Documents,
     namespace: &str,
-    side: Side<'_>,
+    side: ProxySide<'_>,
     service: &Service,
-) -> Option<Rule<'d>> {
+) -> Option<MergedRule<'d>> {
     let candidates = documents.destination_rules_for(&service.host());
     [namespace, service.namespace(), ROOT_NAMESPACE].into_iter().find_map(|place| {
         let visible = candidates.iter().filter(|(_, rule)| {
@@ -46,9 +47,10 @@ pub(super) fn rule_for<'d>(
     })
 }
 
-/// Of rules for the same host: the one whose selector selects the client, else those without a selector, merged.
-fn chosen<'d>(rules: &[&'d DestinationRule], namespace: &str, side: Side<'_>) -> Rule<'d> {
-    if let Side::Client(Some(workload)) = side {
+/// Of rules for the same host: the one whose selector selects the client, else those without a
+/// selector, merged.
+fn chosen<'d>(rules: &[&'d DestinationRule], namespace: &str, side: ProxySide<'_>) -> MergedRule<'d> {
+    if let ProxySide::Client(Some(workload)) = side {
         let selecting = rules.iter().find(|rule| {
             let selector = rule.workload_selector.as_ref();
             rule.metadata.namespace == namespace
@@ -62,9 +64,10 @@ fn chosen<'d>(rules: &[&'d DestinationRule], namespace: &str, side: Side<'_>) ->
     merged(&general)
 }
 
-/// Two rules for one host are one: subsets are put together, the first of a name wins, and so does the first policy.
-fn merged<'d>(rules: &[&'d DestinationRule]) -> Rule<'d> {
-    let mut merged = Rule::default();
+/// Two rules for one host are one: subsets are put together, the first of a name wins, and so does
+/// the first policy.
+fn merged<'d>(rules: &[&'d DestinationRule]) -> MergedRule<'d> {
+    let mut merged = MergedRule::default();
     for rule in rules {
         merged.traffic_policy = merged.traffic_policy.or(rule.traffic_policy.as_ref());
         for subset in &rule.subsets {
@@ -76,7 +79,7 @@ fn merged<'d>(rules: &[&'d DestinationRule]) -> Rule<'d> {
     merged
 }
 
-impl<'d> Rule<'d> {
+impl<'d> MergedRule<'d> {
     /// The connection pool for a Service's port.
     pub(super) fn connection_pool(&self, port: u16) -> Option<&'d ConnectionPool> {
         self.traffic_policy.and_then(|policy| at_port(policy, port).0)
@@ -92,7 +95,8 @@ impl<'d> Rule<'d> {
         self.subsets.iter().copied().find(|subset| subset.name == name)
     }
 
-    /// The connection pool for a subset's port: a block that the subset has takes the rule's place whole.
+    /// The connection pool for a subset's port: a block that the subset has takes the rule's place
+    /// whole.
     pub(super) fn connection_pool_of(&self, subset: &'d Subset, port: u16) -> Option<&'d ConnectionPool> {
         match subset.traffic_policy.as_ref().map(|policy| at_port(policy, port)) {
             Some((pool, true)) => pool,
@@ -102,11 +106,11 @@ impl<'d> Rule<'d> {
     }
 }
 
-/// The connection pool of a policy, and whether it comes from `portLevelSettings`. These replace the policy as a whole:
-/// what they leave out has Istio's default, whatever the policy says.
+/// The connection pool of a policy, and whether it comes from `portLevelSettings`. These replace
+/// the policy as a whole: what they leave out has Istio's default, whatever the policy says.
 fn at_port(policy: &TrafficPolicy, port: u16) -> (Option<&ConnectionPool>, bool) {
-    match policy.port_level_settings.iter().find(|(number, _)| *number == port) {
-        Some((_, pool)) => (pool.as_ref(), true),
+    match policy.port_level_settings.iter().find(|settings| settings.port == port) {
+        Some(settings) => (settings.connection_pool.as_ref(), true),
         None => (policy.connection_pool.as_ref(), false),
     }
 }
@@ -143,7 +147,7 @@ spec: {ports: [{port: 8080, name: http}, {port: 9090, name: http-other}], select
     fn seen_from(namespace: &str, rules: &[String]) -> Option<H2UpgradePolicy> {
         let documents = documents(rules);
         let service = documents.service("a").expect("the Service");
-        let rule = rule_for(&documents, namespace, Side::Client(None), service)?;
+        let rule = rule_for(&documents, namespace, ProxySide::Client(None), service)?;
         rule.connection_pool(8080).map(|pool| pool.h2_upgrade_policy)
     }
 
@@ -201,7 +205,7 @@ spec: {ports: [{port: 8080, name: http}, {port: 9090, name: http-other}], select
         ];
         let documents = documents(&rules);
         let service = documents.service("a").expect("the Service");
-        let rule = rule_for(&documents, "clients", Side::Client(None), service).expect("a rule");
+        let rule = rule_for(&documents, "clients", ProxySide::Client(None), service).expect("a rule");
         assert_eq!(rule.connection_pool(8080).map(|pool| pool.h2_upgrade_policy), Some(DoNotUpgrade));
         let of_subset = rule.connection_pool_of(rule.subset("v1").expect("the subset"), 8080);
         assert_eq!(of_subset.map(|pool| pool.h2_upgrade_policy), Some(Upgrade));
@@ -224,10 +228,10 @@ spec: {ports: [{port: 8080, name: http}, {port: 9090, name: http-other}], select
         };
         let (chat, other) = (workload("chat"), workload("other"));
         for (side, expected) in [
-            (Side::Client(Some(&chat)), Upgrade),
-            (Side::Client(Some(&other)), DoNotUpgrade),
-            (Side::Client(None), DoNotUpgrade),
-            (Side::Server, DoNotUpgrade),
+            (ProxySide::Client(Some(&chat)), Upgrade),
+            (ProxySide::Client(Some(&other)), DoNotUpgrade),
+            (ProxySide::Client(None), DoNotUpgrade),
+            (ProxySide::Server, DoNotUpgrade),
         ] {
             let rule = rule_for(&documents, "servers", side, service).expect("a rule");
             assert_eq!(
@@ -261,7 +265,7 @@ spec: {ports: [{port: 8080, name: http}, {port: 9090, name: http-other}], select
         ] {
             let documents = with_subset(&policy, "{}");
             let service = documents.service("a").expect("the Service");
-            let rule = rule_for(&documents, "servers", Side::Client(None), service).expect("a rule");
+            let rule = rule_for(&documents, "servers", ProxySide::Client(None), service).expect("a rule");
             let pool =
                 rule.connection_pool(8080).map(|pool| (pool.h2_upgrade_policy, pool.max_concurrent_streams));
             assert_eq!(pool, expected, "{policy}");
@@ -281,7 +285,7 @@ spec: {ports: [{port: 8080, name: http}, {port: 9090, name: http-other}], select
         ] {
             let documents = with_subset(upgrade, of_subset);
             let service = documents.service("a").expect("the Service");
-            let rule = rule_for(&documents, "servers", Side::Client(None), service).expect("a rule");
+            let rule = rule_for(&documents, "servers", ProxySide::Client(None), service).expect("a rule");
             let pool = rule.connection_pool_of(rule.subset("v1").expect("the subset"), 8080);
             assert_eq!(pool.map(|pool| pool.h2_upgrade_policy), expected, "{of_subset}");
             assert!(rule.subset("v2").is_none());

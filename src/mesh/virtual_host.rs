@@ -1,7 +1,8 @@
-//! Envoy's `VirtualHost`, `Route` and `RetryPolicy`: which cluster a request goes to, by its authority.
+//! Envoy's `VirtualHost`, `Route` and `RetryPolicy`: which cluster a request goes to, by its
+//! authority.
 //!
-//! Istio's routes for a Service match every path, so there is no path matching here; of several routes only the first
-//! can be reached.
+//! Istio's routes for a Service match every path, so there is no path matching here; of several
+//! routes only the first can be reached.
 
 use std::time::Duration;
 
@@ -14,7 +15,8 @@ use super::duration;
 /// A set of names (domains) and what a request for one of them meets.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VirtualHost {
-    /// `websockets-server.default.svc.cluster.local:8080`, `inbound|http|8080`, `allow_any` or `block_all`.
+    /// `websockets-server.default.svc.cluster.local:8080`, `inbound|http|8080`, `allow_any` or
+    /// `block_all`.
     pub name: String,
     /// Exact names, `*.suffix`, `prefix.*`, or `*`; without ports.
     pub domains: Vec<String>,
@@ -41,7 +43,8 @@ pub enum RouteAction {
     Forward {
         /// Where to.
         cluster: Box<Cluster>,
-        /// How long the whole answer may take, from the end of the request; off in Istio's default routes.
+        /// How long the whole answer may take, from the end of the request; off in Istio's default
+        /// routes.
         #[serde(with = "duration::optional")]
         timeout: Option<Duration>,
         /// What is tried again.
@@ -54,7 +57,8 @@ pub enum RouteAction {
         /// The body, which may be empty.
         body: String,
     },
-    /// Send it to a cluster that does not exist, as Istio does with a destination that it does not know.
+    /// Send it to a cluster that does not exist, as Istio does with a destination that it does not
+    /// know.
     UnknownCluster {
         /// The cluster's name.
         name: String,
@@ -81,7 +85,8 @@ pub struct RetryPolicy {
     pub retry_on: RetryOn,
 }
 
-/// The conditions of `retry_on`; what each means is in Envoy's manual for `x-envoy-retry-on` and `x-envoy-retry-grpc-on`.
+/// The conditions of `retry_on`; what each means is in Envoy's manual for `x-envoy-retry-on` and
+/// `x-envoy-retry-grpc-on`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(clippy::struct_excessive_bools, reason = "Envoy's own set of independent conditions")]
 #[expect(missing_docs, reason = "each field is the condition of that name")]
@@ -93,7 +98,8 @@ pub struct RetryOn {
     pub connect_failure: bool,
     pub retriable_4xx: bool,
     pub refused_stream: bool,
-    /// The statuses of `retriable-status-codes`; Istio's default policy names the condition and no status.
+    /// The statuses of `retriable-status-codes`; Istio's default policy names the condition and no
+    /// status.
     pub retriable_status_codes: Vec<u16>,
     pub cancelled: bool,
     pub deadline_exceeded: bool,
@@ -156,8 +162,9 @@ impl RetryOn {
 }
 
 impl RetryPolicy {
-    /// Istio's default for outbound routes: `connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes`,
-    /// twice (`pilot/pkg/networking/core/route/retry/retry.go`).
+    /// Istio's default for outbound routes:
+    /// `connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes`, twice
+    /// (`pilot/pkg/networking/core/route/retry/retry.go`).
     #[must_use]
     pub fn outbound() -> Self {
         let retry_on = RetryOn {
@@ -177,8 +184,9 @@ impl RetryPolicy {
     }
 }
 
-/// Finds the virtual host for an authority as Envoy does with `ignore_port_in_host_matching`: without regard to the port
-/// and to letter case; an exact domain first, then the longest `*suffix`, then the longest `prefix*`, then `*`.
+/// Finds the virtual host for an authority as Envoy does with `ignore_port_in_host_matching`:
+/// without regard to the port and to letter case; an exact domain first, then the longest
+/// `*suffix`, then the longest `prefix*`, then `*`.
 #[must_use]
 pub fn match_virtual_host<'a>(virtual_hosts: &'a [VirtualHost], authority: &str) -> Option<&'a VirtualHost> {
     let host = without_port(authority).to_ascii_lowercase();

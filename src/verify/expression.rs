@@ -13,7 +13,8 @@
 use std::str::FromStr;
 
 use super::expect::{Expectations, Expected, FieldRef, Network, Pattern, Side};
-use super::scenario::nearest;
+use super::scenario::SIMILAR;
+use crate::nearest::nearest;
 
 /// A field with what is expected of it.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,7 +47,7 @@ impl Expectation {
         expectations.of(side).iter().map(move |(key, expected)| Self {
             field: FieldRef { side, key: key.clone() },
             expected: expected.value.clone(),
-            at: expected.line,
+            at: expected.line(),
         })
     }
 }
@@ -75,7 +76,7 @@ impl FromStr for Expectation {
 
 fn with_nearest_side(field: &str, reason: String) -> String {
     let (side, key) = field.split_once('.').unwrap_or(("", field));
-    match nearest(side, ["client", "server"].into_iter()) {
+    match nearest(side, ["client", "server"], SIMILAR) {
         Some(side) => format!("{reason}: did you mean {side}.{key}?"),
         None => reason,
     }
@@ -190,7 +191,7 @@ mod tests {
             ("client.it < 3", "{at_most: 2}"),
             ("client.it in 3..5", "{between: [3, 5]}"),
         ] {
-            let expected: Expected = serde_saphyr::from_str(yaml).expect("an expectation");
+            let expected: Expected = crate::yaml::from_str(yaml).expect("an expectation");
             assert_eq!(text.parse::<Expectation>().map(|it| it.expected), Ok(expected), "{text}");
         }
     }

@@ -73,7 +73,7 @@ impl PairConfig {
         client_workload: Option<&str>,
         defaults: &MeshDefaults,
     ) -> Result<Self, MeshError> {
-        let places = documents.places().clone();
+        let places = documents.places();
         documents.merge(delayed_close()?)?;
         let of_rule = documents.service_of_destination_rule();
         let of_rule = of_rule.map(|service| format!("{}/{}", service.namespace(), service.name()));

@@ -7,11 +7,12 @@ use std::sync::Arc;
 
 use super::VerifyError;
 use super::pair::PairConfig;
-use super::scenario::{Case, Policy, Scenario, built_in, load, nearest};
+use super::scenario::{Case, Policy, SIMILAR, Scenario, built_in, load};
 use super::target::envoy::Envoy;
 #[cfg(feature = "kubernetes")]
 use super::target::kubernetes::LiveMesh;
 use crate::mesh::{Documents, MeshDefaults, Source};
+use crate::nearest::nearest;
 
 /// What the user asks for.
 #[derive(Debug, Clone, Default)]
@@ -164,7 +165,10 @@ pub fn select(asked: &[String], root: Option<&Path>) -> Result<Vec<Scenario>, Ve
         }
         if !looks_like_a_path(file) && !path.exists() {
             let names = built_in().iter().map(|scenario| scenario.name.as_str());
-            return Err(VerifyError::UnknownScenario { name: file.clone(), nearest: nearest(file, names) });
+            return Err(VerifyError::UnknownScenario {
+                name: file.clone(),
+                nearest: nearest(file, names, SIMILAR),
+            });
         }
         let scenario = load(path, root)?;
         if scenarios.iter().any(|other| other.name == scenario.name) {

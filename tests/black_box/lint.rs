@@ -153,9 +153,9 @@ fn verify_shows_the_findings_and_its_verdict_is_its_own() {
 
 #[test]
 fn of_a_file_that_is_too_long_nothing_is_judged_and_it_is_said() {
-    let long = format!("# {}\n", "x".repeat(64 * 1024 * 1024));
+    let long = format!("# {}\n", "x".repeat(256 * 1024 * 1024));
     let output = run(&["lint", "-f", "-"], &long);
     assert_eq!(output.status.code(), Some(2));
-    assert!(text(&output.stderr).contains("longer than 64 MiB"), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("longer than 256 MiB"), "{}", text(&output.stderr));
     assert!(output.stdout.is_empty());
 }

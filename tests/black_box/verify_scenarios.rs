@@ -223,8 +223,8 @@ fn the_scenarios_of_this_program_are_as_their_schema_says() {
     let mut count = 0;
     for entry in fs::read_dir(folder).expect("a folder") {
         let path = entry.expect("a file").path();
-        let scenario: Value =
-            serde_saphyr::from_str(&fs::read_to_string(&path).expect("text")).expect("well-formed YAML");
+        let scenario: Value = websockets_cli::yaml::from_str(&fs::read_to_string(&path).expect("text"))
+            .expect("well-formed YAML");
         assert_eq!(violations(&schema, &scenario), [""; 0], "{}", path.display());
         count += 1;
     }

@@ -9,8 +9,9 @@ use tokio::io::AsyncWriteExt;
 use websockets_cli::mesh::lint::{Circumstances, lint, rules};
 use websockets_cli::mesh::{
     self, Documents, H2UpgradePolicy, ISTIO_VERSION, InboundQuery, MeshDefaults, MeshError, OutboundQuery,
-    OutboundTrafficPolicy, Text,
+    OutboundTrafficPolicy,
 };
+use websockets_cli::yaml::Text;
 
 use crate::admin;
 use crate::support::*;
@@ -187,7 +188,7 @@ const NOT_ON_THE_WIRE: [(&str, &str); 2] = [
 ];
 
 fn codes(documents: &str, mesh: &MeshDefaults) -> Vec<&'static str> {
-    let texts = [Text { name: "test.yaml".to_owned(), text: documents.to_owned() }];
+    let texts = [Text::new("test.yaml", documents.to_owned())];
     let circumstances = Circumstances { mesh, istio_version: ISTIO_VERSION };
     lint(&texts, &circumstances).expect("documents").iter().map(|finding| finding.rule.code).collect()
 }

@@ -1,28 +1,32 @@
-//! Findings for people: annotate-snippets' report, as rustc draws it, with the lines of the document, in colour where that is
-//! wanted. What is drawn of a finding is bounded, whatever the document looks like: a list of ten thousand objects may be one line.
+//! Findings for people: annotate-snippets' report, as rustc draws it, with the lines of the
+//! document, in colour where that is wanted. What is drawn of a finding is bounded, whatever the
+//! document looks like: a list of ten thousand objects may be one line.
 
 use std::collections::HashMap;
 use std::io::IsTerminal;
 use std::ops::Range;
 use std::os::fd::AsFd;
+use std::sync::Arc;
 
 use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{AnnotationKind, Level, Origin, Renderer, Snippet};
 use terminal_size::{Width, terminal_size_of};
 
 use crate::escape::{Excerpt, escape, escape_line};
-use crate::mesh::Text;
 use crate::mesh::lint::{Finding, Severity};
 use crate::telemetry::may_colour;
+use crate::yaml::Text;
 
-/// How wide a report is: narrow enough for a log, and the same everywhere, so that it can be compared. In a terminal that is
-/// narrower, as wide as that.
+/// How wide a report is: narrow enough for a log, and the same everywhere, so that it can be
+/// compared. In a terminal that is narrower, as wide as that.
 const WIDTH: usize = 100;
 
-/// Prose is not broken into shorter lines than this, even where a narrow terminal breaks them once more.
+/// Prose is not broken into shorter lines than this, even where a narrow terminal breaks them once
+/// more.
 const MIN_PROSE_WIDTH: usize = 40;
 
-/// How many bytes of the document are looked at before and behind the beginning of what a finding is about: more than fit beside it.
+/// How many bytes of the document are looked at before and behind the beginning of what a finding
+/// is about: more than fit beside it.
 const REACH: usize = 4 * WIDTH;
 
 /// What stands before the YAML of a fix, beyond what stands before its words.
@@ -45,7 +49,7 @@ impl Human {
     }
 
     /// All findings, an empty line after each.
-    pub(in crate::cli) fn render(&self, texts: &[Text], findings: &[Finding]) -> String {
+    pub(in crate::cli) fn render(&self, texts: &[Arc<Text>], findings: &[Finding]) -> String {
         let texts: HashMap<&str, &str> = texts.iter().map(|text| (&*text.name, &*text.text)).collect();
         let text_of = |finding: &Finding| texts.get(&*finding.place.file).copied().unwrap_or_default();
         findings.iter().map(|finding| self.report(finding, text_of(finding)) + "\n\n").collect()
@@ -91,8 +95,8 @@ impl Human {
     }
 }
 
-/// A text without zero-width joiners, which annotate-snippets leaves out: what they kept apart could then be a workflow command. What
-/// takes their place has as many bytes.
+/// A text without zero-width joiners, which annotate-snippets leaves out: what they kept apart
+/// could then be a workflow command. What takes their place has as many bytes.
 fn with_joiners_seen(text: &str) -> String {
     text.replace('\u{200d}', "\u{fffd}")
 }
@@ -100,7 +104,8 @@ fn with_joiners_seen(text: &str) -> String {
 /// What is drawn of a text.
 #[derive(Debug, PartialEq, Eq)]
 struct Window<'t> {
-    /// The lines that the span touches, the one before and the one behind, cut where they are very long.
+    /// The lines that the span touches, the one before and the one behind, cut where they are very
+    /// long.
     text: &'t str,
     /// Whether something is missing before the span in its first line.
     is_cut: bool,

@@ -12,50 +12,50 @@ use crate::mesh::lint::{Finding, Severity};
 const VERSION: u32 = 1;
 
 #[derive(Serialize)]
-struct Report<'f> {
+struct FindingsReport<'f> {
     version: u32,
-    findings: Vec<Entry<'f>>,
-    summary: Summary,
+    findings: Vec<JsonFinding<'f>>,
+    summary: FindingCounts,
 }
 
 #[derive(Serialize)]
-struct Entry<'f> {
+struct JsonFinding<'f> {
     code: &'static str,
     severity: String,
     file: &'f str,
     line: u64,
     column: u64,
-    span: Span,
+    span: ByteSpan,
     message: &'f str,
     why: &'static str,
-    fix: Fix<'f>,
+    fix: JsonFix<'f>,
 }
 
 /// In bytes of the file.
 #[derive(Serialize)]
-struct Span {
+struct ByteSpan {
     offset: usize,
     length: usize,
 }
 
 #[derive(Serialize)]
-struct Fix<'f> {
+struct JsonFix<'f> {
     words: &'static str,
     yaml: Option<&'f str>,
 }
 
 #[derive(Serialize)]
-struct Summary {
+struct FindingCounts {
     errors: usize,
     warnings: usize,
     notes: usize,
 }
 
 pub(super) fn write(out: &mut impl Write, findings: &[Finding]) -> io::Result<()> {
-    let report = Report {
+    let report = FindingsReport {
         version: VERSION,
         findings: findings.iter().map(entry).collect(),
-        summary: Summary {
+        summary: FindingCounts {
             errors: count(findings, Severity::Error),
             warnings: count(findings, Severity::Warning),
             notes: count(findings, Severity::Note),
@@ -64,17 +64,17 @@ pub(super) fn write(out: &mut impl Write, findings: &[Finding]) -> io::Result<()
     writeln!(out, "{}", to_json_pretty(&report)?)
 }
 
-fn entry(finding: &Finding) -> Entry<'_> {
+fn entry(finding: &Finding) -> JsonFinding<'_> {
     let Finding { rule, place, message, yaml } = finding;
-    Entry {
+    JsonFinding {
         code: rule.code,
         severity: rule.severity.to_string(),
         file: &place.file,
         line: place.line,
         column: place.column,
-        span: Span { offset: place.span.start, length: place.span.len() },
+        span: ByteSpan { offset: place.span.start, length: place.span.len() },
         message,
         why: rule.why,
-        fix: Fix { words: rule.fix, yaml: Some(yaml.as_str()).filter(|yaml| !yaml.is_empty()) },
+        fix: JsonFix { words: rule.fix, yaml: Some(yaml.as_str()).filter(|yaml| !yaml.is_empty()) },
     }
 }

@@ -7,17 +7,20 @@ mod json;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use human::Human;
 
 use super::{exit, mesh_config};
 use crate::mesh::lint::{Circumstances, Finding, Severity, lint};
-use crate::mesh::{ISTIO_VERSION, MeshDefaults, MeshError, Source, Text};
+use crate::mesh::{ISTIO_VERSION, MeshDefaults, MeshError, Source};
+use crate::yaml::Text;
 
 /// Says what in Kubernetes and Istio documents will go wrong for WebSockets.
 ///
-/// Each finding has a code, which docs/lint.md explains: an error (sessions will fail, or Istio refuses the document), a
-/// warning (something has no effect, or will cut sessions), or a note. Give it all documents that belong together.
+/// Each finding has a code, which docs/lint.md explains: an error (sessions will fail, or Istio
+/// refuses the document), a warning (something has no effect, or will cut sessions), or a note.
+/// Give it all documents that belong together.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -29,8 +32,9 @@ Exit status:
   1    at least one error
   2    wrong usage, or the input cannot be read: no such file, not YAML, no document in it")]
 pub(super) struct Args {
-    /// Documents: YAML files or folders of them (not recursively), - for standard input; repeatable. A file has at most 64
-    /// MiB; of a longer one nothing is judged, and the exit status is 2.
+    /// Documents: YAML or JSON files or folders of them (not recursively), - for standard input;
+    /// repeatable. A file has at most 256 MiB; of a longer one nothing is judged, and the exit
+    /// status is 2.
     #[arg(short, long, value_name = "PATH", num_args = 1.., required = true)]
     filename: Vec<PathBuf>,
 
@@ -70,7 +74,7 @@ pub(super) fn run(args: &Args) -> ExitCode {
     }
 }
 
-fn find(args: &Args) -> Result<(Vec<Text>, Vec<Finding>), MeshError> {
+fn find(args: &Args) -> Result<(Vec<Arc<Text>>, Vec<Finding>), MeshError> {
     let sources: Vec<Source> = args.filename.iter().cloned().map(Source::from).collect();
     let texts = Source::read_all(&sources)?;
     let mesh = mesh_config::load(args.mesh_config.as_deref())?;
@@ -78,7 +82,7 @@ fn find(args: &Args) -> Result<(Vec<Text>, Vec<Finding>), MeshError> {
     Ok((texts, findings))
 }
 
-fn write(output: OutputArg, texts: &[Text], findings: &[Finding]) -> io::Result<()> {
+fn write(output: OutputArg, texts: &[Arc<Text>], findings: &[Finding]) -> io::Result<()> {
     let mut out = io::stdout().lock();
     match output {
         OutputArg::Text => {
@@ -91,9 +95,9 @@ fn write(output: OutputArg, texts: &[Text], findings: &[Finding]) -> io::Result<
     out.flush()
 }
 
-/// Shows on standard error what will go wrong with documents that something else is done with; what cannot be read is for
-/// that to say.
-pub(super) fn show(texts: &[Text], mesh: &MeshDefaults) {
+/// Shows on standard error what will go wrong with documents that something else is done with; what
+/// cannot be read is for that to say.
+pub(super) fn show(texts: &[Arc<Text>], mesh: &MeshDefaults) {
     let circumstances = Circumstances { mesh, istio_version: ISTIO_VERSION };
     if let Ok(findings) = lint(texts, &circumstances) {
         // Nothing is lost with these lines but the lines.

@@ -1,11 +1,16 @@
-//! Kubernetes' `Deployment`, and the other kinds of `apps/v1` with a pod template, which says what a proxy's workload is.
+//! Kubernetes' `Deployment`, and the other kinds of `apps/v1` with a pod template, which says what
+//! a proxy's workload is.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::metadata::{Metadata, selects};
+use serde::Deserialize;
+
+use super::Port;
+use super::metadata::{Labels, Metadata, selects};
+use super::read::Body;
 use crate::mesh::config::Workload;
-use crate::mesh::field::{Field, Fields};
-use crate::mesh::place::MeshError;
+use crate::mesh::error::MeshError;
+use crate::yaml::Dialect;
 
 /// A Deployment, or what keeps pods in another way.
 #[derive(Debug, Clone)]
@@ -13,12 +18,53 @@ pub(in crate::mesh) struct Deployment {
     /// `Deployment`, `StatefulSet` and so on.
     pub(in crate::mesh) kind: &'static str,
     pub(in crate::mesh) metadata: Metadata,
-    labels: BTreeMap<String, String>,
+    labels: Labels,
     service_account: String,
     /// The named ports of the containers.
     pub(in crate::mesh) ports: BTreeMap<String, u16>,
     /// All ports that the containers declare.
     pub(in crate::mesh) port_numbers: BTreeSet<u16>,
+}
+
+#[derive(Deserialize)]
+struct DeploymentSpec {
+    template: PodTemplate,
+}
+
+#[derive(Deserialize)]
+struct PodTemplate {
+    #[serde(default)]
+    metadata: PodMeta,
+    spec: PodSpec,
+}
+
+#[derive(Deserialize, Default)]
+struct PodMeta {
+    #[serde(default)]
+    labels: Labels,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct PodSpec {
+    service_account_name: Option<String>,
+    /// The deprecated name of the same field.
+    service_account: Option<String>,
+    #[serde(default)]
+    containers: Vec<PodContainer>,
+}
+
+#[derive(Deserialize)]
+struct PodContainer {
+    #[serde(default)]
+    ports: Vec<ContainerPort>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ContainerPort {
+    container_port: Port,
+    name: Option<String>,
 }
 
 impl Deployment {
@@ -35,40 +81,33 @@ impl Deployment {
     }
 
     /// The labels of its pods.
-    pub(in crate::mesh) fn labels(&self) -> &BTreeMap<String, String> {
+    pub(in crate::mesh) fn labels(&self) -> &Labels {
         &self.labels
     }
 
     /// Whether its pods have all of these labels.
-    pub(in crate::mesh) fn has_labels(&self, selector: &BTreeMap<String, String>) -> bool {
+    pub(in crate::mesh) fn has_labels(&self, selector: &Labels) -> bool {
         selects(selector, &self.labels)
     }
 
-    pub(super) fn read(kind: &'static str, mut document: Fields) -> Result<Self, MeshError> {
-        let metadata = Metadata::read(&mut document)?;
-        let mut template = document.required("spec")?.fields()?.required("template")?.fields()?;
-        let labels = match template.fields("metadata")?.and_then(|mut metadata| metadata.take("labels")) {
-            Some(labels) => labels.labels()?,
-            None => BTreeMap::new(),
-        };
-        let mut pod = template.required("spec")?.fields()?;
-        let account = match pod.take("serviceAccountName") {
-            Some(account) => Some(account),
-            // The deprecated name of the same field.
-            None => pod.take("serviceAccount"),
-        };
-        let service_account = account.map_or(Ok("default".to_owned()), Field::text)?;
+    pub(super) fn read(kind: &'static str, metadata: Metadata) -> Result<Self, MeshError> {
+        let Body { spec: DeploymentSpec { template }, .. } =
+            metadata.manifest.document.root().read(Dialect::Kubernetes)?;
+        let account = template.spec.service_account_name.or(template.spec.service_account);
         let (mut ports, mut port_numbers) = (BTreeMap::new(), BTreeSet::new());
-        for container in pod.items("containers")? {
-            for port in container.fields()?.items("ports")? {
-                let mut port = port.fields()?;
-                let number = port.required("containerPort")?.port()?;
-                port_numbers.insert(number);
-                if let Some(name) = port.take("name") {
-                    ports.insert(name.text()?, number);
-                }
+        for port in template.spec.containers.into_iter().flat_map(|container| container.ports) {
+            port_numbers.insert(port.container_port.0);
+            if let Some(name) = port.name {
+                ports.insert(name, port.container_port.0);
             }
         }
-        Ok(Self { kind, metadata, labels, service_account, ports, port_numbers })
+        Ok(Self {
+            kind,
+            metadata,
+            labels: template.metadata.labels,
+            service_account: account.unwrap_or_else(|| "default".to_owned()),
+            ports,
+            port_numbers,
+        })
     }
 }

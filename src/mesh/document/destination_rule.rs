@@ -1,13 +1,16 @@
 //! Istio's `DestinationRule`: how a client's sidecar connects to a host.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::metadata::Metadata;
-use super::read::Reading;
-use crate::mesh::field::{Field, Fields};
+use serde::{Deserialize, Deserializer};
+
+use super::metadata::{Labels, Metadata};
+use super::read::WarningCollector;
+use super::{INT32_MAX, PortSelector};
+use crate::mesh::duration;
+use crate::mesh::error::MeshError;
 use crate::mesh::host::Visibility;
-use crate::mesh::place::MeshError;
+use crate::yaml::Within;
 
 /// A `DestinationRule`.
 #[derive(Debug, Clone)]
@@ -19,26 +22,64 @@ pub(in crate::mesh) struct DestinationRule {
     pub(in crate::mesh) subsets: Vec<Subset>,
     pub(in crate::mesh) export_to: Visibility,
     /// The clients that it is for; `None`: all.
-    pub(in crate::mesh) workload_selector: Option<BTreeMap<String, String>>,
+    pub(in crate::mesh) workload_selector: Option<Labels>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct DestinationRuleSpec {
+    host: String,
+    traffic_policy: Option<TrafficPolicy>,
+    #[serde(default)]
+    subsets: Vec<Subset>,
+    #[serde(default)]
+    export_to: Visibility,
+    workload_selector: Option<ClientSelector>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ClientSelector {
+    #[serde(default)]
+    match_labels: Labels,
 }
 
 /// A `TrafficPolicy`. Of its blocks only the connection pool is read.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
 pub(in crate::mesh) struct TrafficPolicy {
     pub(in crate::mesh) connection_pool: Option<ConnectionPool>,
-    /// By the Service's port, not the target port.
-    pub(in crate::mesh) port_level_settings: Vec<(u16, Option<ConnectionPool>)>,
+    pub(in crate::mesh) port_level_settings: Vec<PortLevelSettings>,
 }
 
-/// A named set of a host's pods.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What takes the policy's place for one port.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::mesh) struct PortLevelSettings {
+    /// The Service's port, not the target port.
+    #[serde(deserialize_with = "number")]
+    pub(in crate::mesh) port: u16,
+    pub(in crate::mesh) connection_pool: Option<ConnectionPool>,
+}
+
+/// The number in a `PortSelector`.
+fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u16, D::Error> {
+    PortSelector::deserialize(deserializer).map(|selector| selector.number.0)
+}
+
+/// A named set of a host's pods. Which these are does not matter: there is one endpoint.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub(in crate::mesh) struct Subset {
     pub(in crate::mesh) name: String,
+    /// Not used, but Istio too refuses labels that are not texts.
+    labels: Option<Labels>,
     pub(in crate::mesh) traffic_policy: Option<TrafficPolicy>,
 }
 
 /// `ConnectionPoolSettings`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(from = "ConnectionPoolSettings")]
 pub(in crate::mesh) struct ConnectionPool {
     pub(in crate::mesh) connect_timeout: Option<Duration>,
     pub(in crate::mesh) max_connection_duration: Option<Duration>,
@@ -49,8 +90,52 @@ pub(in crate::mesh) struct ConnectionPool {
     pub(in crate::mesh) max_concurrent_streams: Option<u32>,
 }
 
+#[derive(Deserialize)]
+#[serde(default)]
+#[derive(Default)]
+struct ConnectionPoolSettings {
+    tcp: TcpSettings,
+    http: HttpSettings,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct TcpSettings {
+    connect_timeout: Option<duration::GoDuration>,
+    max_connection_duration: Option<duration::GoDuration>,
+    idle_timeout: Option<duration::GoDuration>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct HttpSettings {
+    idle_timeout: Option<duration::GoDuration>,
+    max_concurrent_streams: Option<Within<u32, 0, INT32_MAX>>,
+    h2_upgrade_policy: H2UpgradePolicy,
+    use_client_protocol: bool,
+}
+
+impl From<ConnectionPoolSettings> for ConnectionPool {
+    fn from(ConnectionPoolSettings { tcp, http }: ConnectionPoolSettings) -> Self {
+        let duration = |written: Option<duration::GoDuration>| written.map(|written| written.0);
+        Self {
+            connect_timeout: duration(tcp.connect_timeout),
+            max_connection_duration: duration(tcp.max_connection_duration),
+            idle_timeout: duration(http.idle_timeout.or(tcp.idle_timeout)),
+            h2_upgrade_policy: http.h2_upgrade_policy,
+            use_client_protocol: http.use_client_protocol,
+            // Istio cannot tell 0 from a field that is not there.
+            max_concurrent_streams: http
+                .max_concurrent_streams
+                .map(|streams| streams.0)
+                .filter(|&streams| streams > 0),
+        }
+    }
+}
+
 /// Whether HTTP/1.1 is upgraded to HTTP/2 between the sidecars.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, Deserialize)]
+#[serde(rename_all(deserialize = "SCREAMING_SNAKE_CASE"))]
 pub enum H2UpgradePolicy {
     /// As the mesh's default says.
     #[default]
@@ -61,111 +146,51 @@ pub enum H2UpgradePolicy {
     Upgrade,
 }
 
-/// Protobuf's `int32`, of which Istio wants no negative ones.
-const INT32_MAX: u32 = i32::MAX.unsigned_abs();
-
 impl DestinationRule {
-    pub(super) fn read(mut document: Fields, reading: &mut Reading) -> Result<Self, MeshError> {
-        let metadata = Metadata::read(&mut document)?;
-        let mut spec = document.required("spec")?.fields()?;
-        let host = spec.required("host")?.text()?;
-        let traffic_policy =
-            spec.take("trafficPolicy").map(|field| TrafficPolicy::read(field, reading)).transpose()?;
-        let subsets = spec
-            .items("subsets")?
-            .into_iter()
-            .map(|field| Subset::read(field, reading))
-            .collect::<Result<_, _>>()?;
-        let export_to = Visibility::read(&mut spec)?;
-        let workload_selector = match spec.fields("workloadSelector")? {
-            Some(mut selector) => {
-                let labels = selector.take("matchLabels").map(Field::labels).transpose()?.unwrap_or_default();
-                reading.warn_of_rest(selector);
-                Some(labels)
-            }
-            None => None,
+    pub(super) fn read(metadata: Metadata, reading: &mut WarningCollector) -> Result<Self, MeshError> {
+        let spec: DestinationRuleSpec = reading.spec(&metadata.manifest)?;
+        let rule = Self {
+            metadata,
+            host: spec.host,
+            traffic_policy: spec.traffic_policy,
+            subsets: spec.subsets,
+            export_to: spec.export_to,
+            workload_selector: spec.workload_selector.map(|selector| selector.match_labels),
         };
-        reading.warn_of_rest(spec);
-        reading.warn_of_rest(document);
-        Ok(Self { metadata, host, traffic_policy, subsets, export_to, workload_selector })
+        for (path, pool) in rule.connection_pools() {
+            if pool.use_client_protocol && pool.h2_upgrade_policy == H2UpgradePolicy::Upgrade {
+                let field = format!("{path}.http.useClientProtocol");
+                let place = rule.metadata.manifest.document.place_of(&field);
+                return Err(MeshError::ClientProtocolWithUpgrade { place, field });
+            }
+        }
+        Ok(rule)
+    }
+
+    /// Every connection pool, with its path in the document.
+    pub(in crate::mesh) fn connection_pools(&self) -> Vec<(String, &ConnectionPool)> {
+        let mut pools = Vec::new();
+        if let Some(policy) = &self.traffic_policy {
+            policy.add_connection_pools("spec.trafficPolicy", &mut pools);
+        }
+        for (index, subset) in self.subsets.iter().enumerate() {
+            if let Some(policy) = &subset.traffic_policy {
+                policy.add_connection_pools(&format!("spec.subsets[{index}].trafficPolicy"), &mut pools);
+            }
+        }
+        pools
     }
 }
 
 impl TrafficPolicy {
-    fn read(field: Field, reading: &mut Reading) -> Result<Self, MeshError> {
-        let mut fields = field.fields()?;
-        let connection_pool = ConnectionPool::take(&mut fields, reading)?;
-        let mut port_level_settings = Vec::new();
-        for settings in fields.items("portLevelSettings")? {
-            let mut settings = settings.fields()?;
-            let number = settings.required("port")?.fields()?.required("number")?.port()?;
-            port_level_settings.push((number, ConnectionPool::take(&mut settings, reading)?));
-            reading.warn_of_rest(settings);
+    fn add_connection_pools<'d>(&'d self, path: &str, pools: &mut Vec<(String, &'d ConnectionPool)>) {
+        if let Some(pool) = &self.connection_pool {
+            pools.push((format!("{path}.connectionPool"), pool));
         }
-        reading.warn_of_rest(fields);
-        Ok(Self { connection_pool, port_level_settings })
-    }
-}
-
-impl Subset {
-    fn read(field: Field, reading: &mut Reading) -> Result<Self, MeshError> {
-        let mut fields = field.fields()?;
-        let name = fields.required("name")?.text()?;
-        // Which pods a subset has does not matter: there is one endpoint.
-        if let Some(labels) = fields.take("labels") {
-            labels.labels()?;
-        }
-        let traffic_policy =
-            fields.take("trafficPolicy").map(|field| TrafficPolicy::read(field, reading)).transpose()?;
-        reading.warn_of_rest(fields);
-        Ok(Self { name, traffic_policy })
-    }
-}
-
-impl ConnectionPool {
-    fn take(fields: &mut Fields, reading: &mut Reading) -> Result<Option<Self>, MeshError> {
-        let Some(mut fields) = fields.fields("connectionPool")? else { return Ok(None) };
-        let mut pool = Self::default();
-        if let Some(mut tcp) = fields.fields("tcp")? {
-            pool.connect_timeout = tcp.take("connectTimeout").map(Field::duration).transpose()?;
-            pool.max_connection_duration =
-                tcp.take("maxConnectionDuration").map(Field::duration).transpose()?;
-            pool.idle_timeout = tcp.take("idleTimeout").map(Field::duration).transpose()?;
-            reading.warn_of_rest(tcp);
-        }
-        if let Some(http) = fields.fields("http")? {
-            pool.read_http(http, reading)?;
-        }
-        reading.warn_of_rest(fields);
-        Ok(Some(pool))
-    }
-
-    fn read_http(&mut self, mut http: Fields, reading: &mut Reading) -> Result<(), MeshError> {
-        if let Some(timeout) = http.take("idleTimeout") {
-            self.idle_timeout = Some(timeout.duration()?);
-        }
-        if let Some(streams) = http.take("maxConcurrentStreams") {
-            // Istio cannot tell 0 from a field that is not there.
-            self.max_concurrent_streams = Some(streams.number(0..=INT32_MAX)?).filter(|&streams| streams > 0);
-        }
-        if let Some(policy) = http.take("h2UpgradePolicy") {
-            self.h2_upgrade_policy = policy.choice(&[
-                ("DEFAULT", H2UpgradePolicy::Default),
-                ("DO_NOT_UPGRADE", H2UpgradePolicy::DoNotUpgrade),
-                ("UPGRADE", H2UpgradePolicy::Upgrade),
-            ])?;
-        }
-        if let Some(use_client_protocol) = http.take("useClientProtocol") {
-            let contradiction = MeshError::ClientProtocolWithUpgrade {
-                place: use_client_protocol.place().clone(),
-                field: use_client_protocol.path().to_owned(),
-            };
-            self.use_client_protocol = use_client_protocol.boolean()?;
-            if self.use_client_protocol && self.h2_upgrade_policy == H2UpgradePolicy::Upgrade {
-                return Err(contradiction);
+        for (index, settings) in self.port_level_settings.iter().enumerate() {
+            if let Some(pool) = &settings.connection_pool {
+                pools.push((format!("{path}.portLevelSettings[{index}].connectionPool"), pool));
             }
         }
-        reading.warn_of_rest(http);
-        Ok(())
     }
 }

@@ -3,6 +3,7 @@
 mod deployment;
 mod destination_rule;
 mod envoy_filter;
+mod manifest;
 mod metadata;
 mod read;
 mod service;
@@ -15,21 +16,39 @@ use std::sync::{Arc, OnceLock};
 pub(super) use deployment::Deployment;
 pub use destination_rule::H2UpgradePolicy;
 pub(super) use destination_rule::{ConnectionPool, DestinationRule, Subset, TrafficPolicy};
+pub(crate) use envoy_filter::ConnectionManagerFilter;
 pub(super) use envoy_filter::{
-    ConfigPatch, EnvoyFilter, HTTP_CONNECTION_MANAGER, ListenerMatch, PatchContext,
+    ConfigPatch, EnvoyFilter, HTTP_CONNECTION_MANAGER, HTTP_CONNECTION_MANAGER_TYPE, ListenerMatch,
+    PatchContext,
 };
+pub use manifest::{Manifest, Places};
 pub(crate) use metadata::ROOT_NAMESPACE;
 pub(super) use metadata::{DEFAULT_NAMESPACE, Metadata, selects};
-pub(super) use read::{Reading, read};
+pub(super) use read::WarningCollector;
 pub use service::Service;
 pub(super) use service::{PortProtocol, ServicePort, TargetPort};
 pub(super) use virtual_service::{Destination, HttpAction, VirtualService};
 
+use serde::Deserialize;
+
 use super::config::Workload;
-use super::field::Field;
+use super::error::{Duplicate, MeshError, Warning};
+use super::host::resolve;
 use super::index::Index;
-use super::place::{Duplicate, MeshError, Place, Places, Warning};
-use super::yaml;
+use crate::nearest::nearest;
+use crate::yaml::{Text, Within};
+
+/// A TCP port.
+pub(super) type Port = Within<u16, 1, 65_535>;
+
+/// Istio's `PortSelector`.
+#[derive(Deserialize)]
+struct PortSelector {
+    number: Port,
+}
+
+/// Protobuf's largest `int32`; of most numbers Istio wants no negative ones.
+const INT32_MAX: i64 = i32::MAX as i64;
 
 /// A set of Kubernetes and Istio documents.
 #[derive(Debug, Clone, Default)]
@@ -40,36 +59,19 @@ pub struct Documents {
     virtual_services: Vec<VirtualService>,
     envoy_filters: Vec<EnvoyFilter>,
     warnings: Vec<Warning>,
-    places: Places,
-    manifests: Vec<Manifest>,
-    /// Where each kind, namespace and name is.
-    names: HashMap<(&'static str, String, String), Place>,
+    /// All documents, also those of kinds that are not typed.
+    manifests: Vec<Arc<Manifest>>,
+    /// The document of each kind, namespace and name.
+    names: HashMap<(&'static str, String, String), Arc<Manifest>>,
     /// Made when it is first asked for, of all documents that are there then.
     index: OnceLock<Index>,
-}
-
-/// A document as it was written, of whatever kind.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Manifest {
-    /// All of it.
-    pub json: serde_json::Value,
-    /// Where it is.
-    pub place: Place,
 }
 
 impl Documents {
     /// Reads the documents of one text; `name` is what messages call it.
     pub fn parse(name: &str, text: &str) -> Result<Self, MeshError> {
-        let file = Arc::from(name);
         let mut documents = Self::default();
-        let mut reading = Reading::default();
-        for document in yaml::documents(&file, text)? {
-            read(Field::document(&file, document), &mut documents, &mut reading)?;
-        }
-        reading.warnings.sort_by_key(|warning| (warning.place.line, warning.place.column));
-        documents.warnings = reading.warnings;
-        documents.places = reading.places;
-        documents.manifests = reading.manifests;
+        documents.read(&Text::new(name, text.to_owned()), &mut Err)?;
         Ok(documents)
     }
 
@@ -81,7 +83,6 @@ impl Documents {
         other.virtual_services.into_iter().try_for_each(|service| self.add_virtual_service(service))?;
         other.envoy_filters.into_iter().try_for_each(|filter| self.add_envoy_filter(filter))?;
         self.warnings.extend(other.warnings);
-        self.places.extend(other.places);
         self.manifests.extend(other.manifests);
         Ok(())
     }
@@ -94,14 +95,16 @@ impl Documents {
 
     /// The documents as they were written, of every kind, in the order in which they were read.
     #[must_use]
-    pub fn manifests(&self) -> &[Manifest] {
+    pub fn manifests(&self) -> &[Arc<Manifest>] {
         &self.manifests
     }
 
     /// Where the Istio documents among these say what.
     #[must_use]
-    pub fn places(&self) -> &Places {
-        &self.places
+    pub fn places(&self) -> Places {
+        let manifests = self.manifests.iter();
+        let of_istio = manifests.filter(|manifest| read::ISTIO.contains(&manifest.api_version.as_str()));
+        Places(of_istio.cloned().collect())
     }
 
     /// The Services, in the order in which they were read.
@@ -135,7 +138,8 @@ impl Documents {
         find("Service", name, &self.services, |service| &service.metadata)
     }
 
-    /// Finds the workload of a Deployment, or of another kind with a pod template, by `NAME` or `NAMESPACE/NAME`.
+    /// Finds the workload of a Deployment, or of another kind with a pod template, by `NAME` or
+    /// `NAMESPACE/NAME`.
     pub fn workload(&self, deployment: &str) -> Result<Workload, MeshError> {
         self.deployment(deployment).map(Deployment::workload)
     }
@@ -144,7 +148,8 @@ impl Documents {
         find("Deployment", name, &self.deployments, |deployment| &deployment.metadata)
     }
 
-    /// The namespace of the documents, if they share one beside Istio's root namespace; else `default`.
+    /// The namespace of the documents, if they share one beside Istio's root namespace; else
+    /// `default`.
     #[must_use]
     pub fn namespace(&self) -> &str {
         let namespaces: BTreeSet<&str> = self
@@ -199,22 +204,85 @@ impl Documents {
 
     /// Takes note of a document that is added, if there is none of its kind, namespace and name.
     fn note(&mut self, kind: &'static str, metadata: &Metadata) -> Result<(), MeshError> {
-        let Metadata { name, namespace, place, .. } = metadata;
+        let Metadata { name, namespace, manifest, .. } = metadata;
         match self.names.entry((kind, namespace.clone(), name.clone())) {
             Entry::Occupied(first) => Err(MeshError::Duplicate(Box::new(Duplicate {
                 kind,
                 namespace: namespace.clone(),
                 name: name.clone(),
-                first: first.get().clone(),
-                second: place.clone(),
+                first: first.get().place(),
+                second: manifest.place(),
             }))),
             Entry::Vacant(entry) => {
-                entry.insert(place.clone());
+                entry.insert(Arc::clone(manifest));
                 self.index = OnceLock::new();
                 Ok(())
             }
         }
     }
+}
+
+/// What a set of documents is about, and what it takes from the built-in ones where it is not
+/// complete: only the Service and the two Deployments, never a `DestinationRule` or an
+/// `EnvoyFilter`, whose absence means something.
+impl Documents {
+    /// The Service that a `DestinationRule`'s host names, of the first rule that names one.
+    #[must_use]
+    pub fn service_of_destination_rule(&self) -> Option<&Service> {
+        self.destination_rules().iter().find_map(|rule| {
+            let host = resolve(&rule.host, &rule.metadata.namespace);
+            self.service_with_host(&host)
+        })
+    }
+
+    /// The workload of the Deployment that a Service selects; of several the oldest.
+    pub fn workload_of(&self, service: &Service) -> Result<Workload, MeshError> {
+        let selected = self.pods_of(service).into_iter();
+        selected.min_by_key(|deployment| deployment.metadata.age()).map(Deployment::workload).ok_or_else(
+            || {
+                let (name, namespace) = (service.name(), service.namespace());
+                MeshError::Underivable(format!(
+                    "the Service {name} selects no Deployment in the namespace {namespace}: \
+                 compare its selector with the labels of the Deployment's pod template"
+                ))
+            },
+        )
+    }
+
+    /// Adds the built-in Service and Deployments that are lacking, in the namespace of the
+    /// documents: the Service named `service`, a Deployment that it selects, and the client's
+    /// Deployment.
+    pub fn complete(&mut self, service: &str, client_workload: &str) -> Result<(), MeshError> {
+        let built_in = Self::builtin();
+        let namespace = self.namespace().to_owned();
+        if matches!(self.service(service), Err(MeshError::Unknown { .. }))
+            && let Ok(lacking) = built_in.service(service)
+        {
+            let mut lacking = lacking.clone();
+            lacking.metadata.namespace.clone_from(&namespace);
+            self.add_service(lacking)?;
+        }
+        let found = self.service(service)?;
+        if self.workload_of(found).is_err() {
+            let namespace = found.namespace().to_owned();
+            let selected =
+                built_in.deployments().iter().map(|deployment| in_namespace(deployment, &namespace));
+            let lacking = selected.into_iter().find(|deployment| found.selects(&deployment.workload()));
+            lacking.map_or(Ok(()), |deployment| self.add_deployment(deployment))?;
+        }
+        if matches!(self.workload(client_workload), Err(MeshError::Unknown { .. }))
+            && let Ok(lacking) = built_in.deployment(client_workload)
+        {
+            self.add_deployment(in_namespace(lacking, &namespace))?;
+        }
+        Ok(())
+    }
+}
+
+fn in_namespace(deployment: &Deployment, namespace: &str) -> Deployment {
+    let mut deployment = deployment.clone();
+    namespace.clone_into(&mut deployment.metadata.namespace);
+    deployment
 }
 
 fn find<'d, T>(
@@ -231,7 +299,11 @@ fn find<'d, T>(
     });
     let Some(first) = found.next() else {
         let names = documents.iter().map(|document| metadata(document).name.as_str());
-        return Err(MeshError::Unknown { kind, name: asked.to_owned(), near: most_similar(name, names) });
+        return Err(MeshError::Unknown {
+            kind,
+            name: asked.to_owned(),
+            near: nearest(name, names, 0.0).map(str::to_owned),
+        });
     };
     let others: Vec<&T> = found.collect();
     if others.is_empty() {
@@ -240,12 +312,4 @@ fn find<'d, T>(
     let namespaces =
         [first].into_iter().chain(others).map(|document| metadata(document).namespace.clone()).collect();
     Err(MeshError::Ambiguous { kind, name: name.to_owned(), namespaces })
-}
-
-/// The name that most likely was meant.
-fn most_similar<'n>(name: &str, names: impl Iterator<Item = &'n str>) -> Option<String> {
-    names
-        .map(|candidate| (strsim::jaro_winkler(name, candidate), candidate))
-        .max_by(|(one, _), (other, _)| one.total_cmp(other))
-        .map(|(_, candidate)| candidate.to_owned())
 }

@@ -1,87 +1,162 @@
-//! From a YAML document to the typed one: by kind and API version.
+//! From a document as it was written to the typed one: by kind and API version.
+
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use super::Documents;
-use super::Manifest;
 use super::deployment::Deployment;
 use super::destination_rule::DestinationRule;
 use super::envoy_filter::EnvoyFilter;
+use super::manifest::Manifest;
+use super::metadata::Metadata;
 use super::service::Service;
 use super::virtual_service::VirtualService;
-use crate::mesh::field::{Field, Fields};
-use crate::mesh::place::{MeshError, Places, Warning};
+use crate::mesh::error::{MeshError, Warning};
+use crate::yaml::{self, Dialect, Document, NodeRef, Placed, Skip, Text, Unread};
 
-/// What reading finds beside the documents: what cannot be honoured, and where everything is.
+/// What reading finds in a document that cannot be honoured.
 #[derive(Debug, Default)]
-pub(in crate::mesh) struct Reading {
-    pub(in crate::mesh) warnings: Vec<Warning>,
-    /// Of the documents that become a proxy's configuration.
-    pub(in crate::mesh) places: Places,
-    pub(in crate::mesh) manifests: Vec<Manifest>,
+pub(in crate::mesh) struct WarningCollector {
+    warnings: Vec<Warning>,
 }
 
-impl Reading {
-    pub(in crate::mesh) fn warn(&mut self, warning: Warning) {
-        self.warnings.push(warning);
+impl WarningCollector {
+    /// Warns of a value.
+    pub(in crate::mesh) fn warn<T>(&mut self, value: &Placed<T>, text: &str) {
+        let text = format!("{}: {text}", value.path);
+        self.warnings.extend(value.place.clone().map(|place| Warning { place, text }));
     }
 
-    pub(in crate::mesh) fn warn_of_rest(&mut self, fields: Fields) {
-        fields.warn_of_rest(&mut self.warnings);
+    /// Warns of fields that no type took.
+    pub(in crate::mesh) fn warn_of(&mut self, unread: Vec<Unread>) {
+        self.warnings.extend(unread.into_iter().map(|Unread { path, place }| Warning {
+            place,
+            text: format!("{path} is not implemented here and has no effect"),
+        }));
+    }
+
+    /// Reads a value at a path of its document, and warns of all fields in it that the type does
+    /// not take.
+    pub(in crate::mesh) fn read<'d, T: Deserialize<'d>>(
+        &mut self,
+        value: NodeRef<'d>,
+        path: &str,
+        dialect: Dialect,
+    ) -> Result<T, yaml::Error> {
+        let mut unread = Vec::new();
+        let read = value.read_at(path, dialect, Some(&mut unread))?;
+        self.warn_of(unread);
+        Ok(read)
+    }
+
+    /// Reads the `spec` of a document, and warns of all fields that its type does not take.
+    pub(super) fn spec<S: DeserializeOwned>(&mut self, manifest: &Manifest) -> Result<S, yaml::Error> {
+        let Body { spec, .. } = self.read(manifest.document.root(), "", Dialect::Kubernetes)?;
+        Ok(spec)
+    }
+
+    /// In the order of the text.
+    pub(in crate::mesh) fn into_warnings(mut self) -> Vec<Warning> {
+        self.warnings.sort_by_key(|warning| (warning.place.line, warning.place.column));
+        self.warnings
     }
 }
 
 /// The versions of Istio's networking API that are the same but for their names.
-const ISTIO: &[&str] =
-    &["networking.istio.io/v1alpha3", "networking.istio.io/v1beta1", "networking.istio.io/v1"];
+pub(super) const ISTIO: [&str; 3] =
+    ["networking.istio.io/v1alpha3", "networking.istio.io/v1beta1", "networking.istio.io/v1"];
 
-/// Reads one document into `documents`; a `List` is its items.
-pub(in crate::mesh) fn read(
-    document: Field,
-    documents: &mut Documents,
-    reading: &mut Reading,
-) -> Result<(), MeshError> {
-    let mut places = Places::default();
-    document.note_places(&mut places);
-    let manifest = Manifest { json: document.to_exact_json(), place: document.place().clone() };
-    let mut fields = document.fields()?;
-    let api_version = fields.required("apiVersion")?;
-    let kind = fields.required("kind")?;
-    let place = kind.place().clone();
-    let (api_version, kind) = (api_version.text()?, kind.text()?);
-    fields.ignore(&["status"]);
-    if ISTIO.contains(&api_version.as_str()) {
-        reading.places.extend(places);
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Head {
+    api_version: String,
+    kind: Placed<String>,
+}
+
+/// A document of any kind. What is not its `spec` is read elsewhere, or says nothing about how a
+/// proxy behaves.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[expect(dead_code, reason = "they are known, though not read here")]
+pub(super) struct Body<S> {
+    api_version: Skip,
+    kind: Skip,
+    metadata: Skip,
+    pub(super) spec: S,
+    status: Option<Skip>,
+}
+
+#[derive(Deserialize)]
+struct List {
+    #[serde(default)]
+    #[expect(dead_code, reason = "that it is a list is all that matters")]
+    items: Vec<Skip>,
+}
+
+impl Documents {
+    /// Reads the documents of a text; `refuse` decides what becomes of those that a cluster would
+    /// not take.
+    pub(in crate::mesh) fn read(
+        &mut self,
+        text: &Arc<Text>,
+        refuse: &mut impl FnMut(MeshError) -> Result<(), MeshError>,
+    ) -> Result<(), MeshError> {
+        yaml::documents(text)?.into_iter().try_for_each(|document| self.add(document, refuse))
     }
-    if kind != "List" {
-        reading.manifests.push(manifest);
+
+    /// Reads one document; a `List` is its items.
+    fn add(
+        &mut self,
+        document: Document,
+        refuse: &mut impl FnMut(MeshError) -> Result<(), MeshError>,
+    ) -> Result<(), MeshError> {
+        let Head { api_version, kind } = document.root().read(Dialect::Kubernetes)?;
+        if kind.value == "List" && api_version == "v1" {
+            let List { .. } = document.root().read(Dialect::Kubernetes)?;
+            return document.into_items("items").into_iter().try_for_each(|item| self.add(item, refuse));
+        }
+        let manifest = Arc::new(Manifest { kind: kind.value.clone(), api_version, document });
+        self.manifests.push(Arc::clone(&manifest));
+        let mut reading = WarningCollector::default();
+        let added = self.add_typed(&manifest, &kind, &mut reading);
+        self.warnings.extend(reading.into_warnings());
+        added.or_else(refuse)
     }
-    if api_version == "apps/v1"
-        && let Some(kind) = Deployment::KINDS.into_iter().find(|known| *known == kind)
-    {
-        return documents.add_deployment(Deployment::read(kind, fields)?);
-    }
-    match (kind.as_str(), api_version.as_str()) {
-        ("List", "v1") => {
-            for item in fields.items("items")? {
-                read(item, documents, reading)?;
+
+    fn add_typed(
+        &mut self,
+        manifest: &Arc<Manifest>,
+        kind: &Placed<String>,
+        reading: &mut WarningCollector,
+    ) -> Result<(), MeshError> {
+        let metadata = || Metadata::read(manifest);
+        let api_version = manifest.api_version.as_str();
+        if api_version == "apps/v1"
+            && let Some(kind) = Deployment::KINDS.into_iter().find(|known| *known == manifest.kind)
+        {
+            return self.add_deployment(Deployment::read(kind, metadata()?)?);
+        }
+        match (manifest.kind.as_str(), api_version) {
+            ("Service", "v1") => self.add_service(Service::read(metadata()?, reading)?),
+            ("DestinationRule", version) if ISTIO.contains(&version) => {
+                self.add_destination_rule(DestinationRule::read(metadata()?, reading)?)
             }
-            Ok(())
-        }
-        ("Service", "v1") => documents.add_service(Service::read(fields, reading)?),
-        ("DestinationRule", version) if ISTIO.contains(&version) => {
-            documents.add_destination_rule(DestinationRule::read(fields, reading)?)
-        }
-        ("VirtualService", version) if ISTIO.contains(&version) => {
-            documents.add_virtual_service(VirtualService::read(fields, reading)?)
-        }
-        ("EnvoyFilter", "networking.istio.io/v1alpha3") => {
-            documents.add_envoy_filter(EnvoyFilter::read(fields, reading)?)
-        }
-        // They say nothing about how a proxy behaves.
-        ("Namespace" | "ServiceAccount", "v1") => Ok(()),
-        _ => {
-            let text = format!("{kind} ({api_version}) is not read here and has no effect");
-            reading.warn(Warning { place, text });
-            Ok(())
+            ("VirtualService", version) if ISTIO.contains(&version) => {
+                self.add_virtual_service(VirtualService::read(metadata()?, reading)?)
+            }
+            ("EnvoyFilter", "networking.istio.io/v1alpha3") => {
+                self.add_envoy_filter(EnvoyFilter::read(metadata()?, reading)?)
+            }
+            // They say nothing about how a proxy behaves.
+            ("Namespace" | "ServiceAccount", "v1") => Ok(()),
+            (name, _) => {
+                let text = format!("{name} ({api_version}) is not read here and has no effect");
+                let place = kind.place.clone();
+                reading.warnings.extend(place.map(|place| Warning { place, text }));
+                Ok(())
+            }
         }
     }
 }

@@ -1,23 +1,49 @@
 //! Kubernetes' `Service`, and the protocol of its ports as Istio decides it.
 
-use std::collections::BTreeMap;
+use std::fmt;
 use std::net::IpAddr;
 
-use super::metadata::{Metadata, selects};
-use super::read::Reading;
+use serde::Deserialize;
+use serde::de::{self, Deserializer, Unexpected, Visitor};
+
+use super::Port;
+use super::metadata::{Labels, Metadata, selects};
+use super::read::{Body, WarningCollector};
 use crate::mesh::config::Workload;
-use crate::mesh::field::{Field, Fields};
+use crate::mesh::error::MeshError;
 use crate::mesh::host::service_host;
-use crate::mesh::place::MeshError;
+use crate::yaml::{Dialect, Placed};
 
 /// A Service.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Service {
     pub(in crate::mesh) metadata: Metadata,
-    pub(in crate::mesh) selector: BTreeMap<String, String>,
+    pub(in crate::mesh) selector: Labels,
     pub(in crate::mesh) ports: Vec<ServicePort>,
     /// The address that a cluster gave it, in an export.
     pub(in crate::mesh) cluster_ip: Option<IpAddr>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ServiceSpec {
+    r#type: Option<Placed<String>>,
+    #[serde(default)]
+    selector: Labels,
+    #[serde(default)]
+    ports: Vec<Placed<ServicePortSpec>>,
+    #[serde(rename = "clusterIP")]
+    cluster_ip: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ServicePortSpec {
+    port: Port,
+    target_port: Option<TargetPort>,
+    name: Option<String>,
+    app_protocol: Option<String>,
+    protocol: Option<String>,
 }
 
 /// A port of a Service.
@@ -78,7 +104,7 @@ impl Service {
 
     /// The labels of its pods.
     #[must_use]
-    pub fn selector(&self) -> &BTreeMap<String, String> {
+    pub fn selector(&self) -> &Labels {
         &self.selector
     }
 
@@ -101,62 +127,67 @@ impl Service {
         self.ports.iter().filter(|port| port.protocol != PortProtocol::Opaque)
     }
 
-    pub(super) fn read(mut document: Fields, reading: &mut Reading) -> Result<Self, MeshError> {
-        let metadata = Metadata::read(&mut document)?;
-        let mut spec = document.required("spec")?.fields()?;
-        if let Some(kind) = spec.take("type") {
-            let external = kind.warning("an ExternalName Service is not implemented here and has no effect");
-            if kind.text()? == "ExternalName" {
-                reading.warn(external);
-                return Ok(Self { metadata, selector: BTreeMap::new(), ports: Vec::new(), cluster_ip: None });
-            }
+    pub(super) fn read(metadata: Metadata, reading: &mut WarningCollector) -> Result<Self, MeshError> {
+        let Body { spec, .. } = metadata.manifest.document.root().read(Dialect::Kubernetes)?;
+        let ServiceSpec { r#type, selector, ports, cluster_ip } = spec;
+        if let Some(kind) = r#type.filter(|kind| kind.value == "ExternalName") {
+            reading.warn(&kind, "an ExternalName Service is not implemented here and has no effect");
+            return Ok(Self { metadata, selector: Labels::new(), ports: Vec::new(), cluster_ip: None });
         }
-        let selector = spec.take("selector").map(Field::labels).transpose()?.unwrap_or_default();
-        let ports = spec
-            .items("ports")?
-            .into_iter()
-            .map(|port| ServicePort::read(port, reading))
-            .collect::<Result<_, _>>()?;
-        let cluster_ip = match spec.take("clusterIP") {
+        Ok(Self {
+            metadata,
+            selector,
+            ports: ports.into_iter().map(|port| ServicePort::of(port, reading)).collect(),
             // `None` is a headless Service; an address is the export of a cluster.
-            Some(address) => address.text()?.parse().ok(),
-            None => None,
-        };
-        Ok(Self { metadata, selector, ports, cluster_ip })
+            cluster_ip: cluster_ip.and_then(|address| address.parse().ok()),
+        })
     }
 }
 
 impl ServicePort {
-    fn read(port: Field, reading: &mut Reading) -> Result<Self, MeshError> {
-        let opaque = port.warning("not an HTTP port by its name or appProtocol, so no proxy here serves it");
-        let mut port = port.fields()?;
-        let number = port.required("port")?.port()?;
-        let target = match port.take("targetPort") {
-            None => TargetPort::Number(number),
-            Some(target) if target.is_text() => TargetPort::read_name(target)?,
-            Some(target) => TargetPort::Number(target.port()?),
-        };
-        let name = port.take("name").map(Field::text).transpose()?;
-        let app_protocol = port.take("appProtocol").map(Field::text).transpose()?;
-        let transport = port.take("protocol").map(Field::text).transpose()?;
+    fn of(written: Placed<ServicePortSpec>, reading: &mut WarningCollector) -> Self {
+        let ServicePortSpec { port, name, app_protocol, protocol, .. } = &*written;
+        let number = port.0;
         let protocol =
-            PortProtocol::of(number, transport.as_deref(), app_protocol.as_deref(), name.as_deref());
+            PortProtocol::of(number, protocol.as_deref(), app_protocol.as_deref(), name.as_deref());
         if protocol == PortProtocol::Opaque {
-            reading.warn(opaque);
+            let text = "not an HTTP port by its name or appProtocol, so no proxy here serves it";
+            reading.warn(&written, text);
         }
-        Ok(Self { number, target, protocol })
+        let target = written.value.target_port.unwrap_or(TargetPort::Number(number));
+        Self { number, target, protocol }
     }
 }
 
-impl TargetPort {
-    fn read_name(field: Field) -> Result<Self, MeshError> {
-        let wrong = field
-            .unexpected("a number without quotes, or the name of a container's port, which has a letter");
-        let name = field.text()?;
-        if name.contains(|character: char| character.is_ascii_alphabetic()) {
-            return Ok(Self::Name(name));
+impl<'de> Deserialize<'de> for TargetPort {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(TargetPortVisitor)
+    }
+}
+
+/// Kubernetes' `IntOrString`.
+struct TargetPortVisitor;
+
+impl Visitor<'_> for TargetPortVisitor {
+    type Value = TargetPort;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a whole number from 1 to 65535")
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<TargetPort, E> {
+        match u16::try_from(number) {
+            Ok(number @ 1..) => Ok(TargetPort::Number(number)),
+            _ => Err(E::invalid_value(Unexpected::Unsigned(number), &self)),
         }
-        Err(wrong)
+    }
+
+    fn visit_str<E: de::Error>(self, name: &str) -> Result<TargetPort, E> {
+        if name.contains(|character: char| character.is_ascii_alphabetic()) {
+            return Ok(TargetPort::Name(name.to_owned()));
+        }
+        let expected = "a number without quotes, or the name of a container's port, which has a letter";
+        Err(E::invalid_value(Unexpected::Str(name), &expected))
     }
 }
 
@@ -181,7 +212,8 @@ impl PortProtocol {
             "grpc" => Self::Grpc,
             other if other.starts_with("grpc-web") => Self::Grpc,
             "tcp" | "udp" | "https" | "tls" | "mongo" | "mysql" | "redis" => Self::Opaque,
-            // Protocols whose server speaks first cannot be detected, so their well-known ports are opaque.
+            // Protocols whose server speaks first cannot be detected, so their well-known ports are
+            // opaque.
             _ if [3306, 27017].contains(&number) => Self::Opaque,
             _ => Self::Detected,
         }

@@ -1,13 +1,18 @@
 //! Istio's `VirtualService`: the routes of a host, in a client's sidecar.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use serde::Deserialize;
+
 use super::metadata::Metadata;
-use super::read::Reading;
-use crate::mesh::field::{Field, Fields};
+use super::read::WarningCollector;
+use super::{INT32_MAX, PortSelector};
+use crate::mesh::duration;
+use crate::mesh::error::MeshError;
 use crate::mesh::host::Visibility;
-use crate::mesh::place::MeshError;
 use crate::mesh::virtual_host::{RetryOn, RetryPolicy};
+use crate::yaml::{Dialect, NodeRef, Placed, Skip, Within};
 
 /// A `VirtualService`.
 #[derive(Debug, Clone)]
@@ -46,162 +51,195 @@ pub(in crate::mesh) struct Destination {
     pub(in crate::mesh) port: Option<u16>,
 }
 
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[derive(Default)]
+struct VirtualServiceSpec {
+    /// A delegate, whose routes others refer to, has none.
+    hosts: Vec<String>,
+    gateways: Vec<String>,
+    export_to: Visibility,
+    http: Vec<Placed<Skip>>,
+}
+
+/// What decides whether a route is read.
+#[derive(Deserialize)]
+struct Conditional {
+    #[serde(default)]
+    r#match: Vec<HttpMatchRequest>,
+}
+
+/// A condition. Only the prefix of a path is read.
+#[derive(Deserialize)]
+struct HttpMatchRequest {
+    uri: Option<StringMatch>,
+    #[expect(dead_code, reason = "it is no condition")]
+    name: Option<Skip>,
+    #[serde(flatten)]
+    others: BTreeMap<String, serde_json::Value>,
+}
+
+#[derive(Deserialize)]
+struct StringMatch {
+    prefix: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct HttpRouteSpec {
+    #[expect(dead_code, reason = "read before")]
+    r#match: Option<Skip>,
+    name: Option<String>,
+    timeout: Option<duration::GoDuration>,
+    retries: Option<HttpRetry>,
+    #[serde(default)]
+    route: Vec<Placed<HttpRouteDestination>>,
+    direct_response: Option<HttpDirectResponse>,
+}
+
+#[derive(Deserialize)]
+struct HttpRouteDestination {
+    destination: DestinationSpec,
+    weight: Option<Within<u32, 0, INT32_MAX>>,
+}
+
+#[derive(Deserialize)]
+struct DestinationSpec {
+    host: String,
+    subset: Option<String>,
+    port: Option<PortSelector>,
+}
+
+#[derive(Deserialize)]
+struct HttpDirectResponse {
+    /// As Envoy takes them.
+    status: Within<u16, 200, 599>,
+    body: Option<HttpBody>,
+}
+
+#[derive(Deserialize)]
+struct HttpBody {
+    string: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct HttpRetry {
+    attempts: Option<Within<u32, 0, INT32_MAX>>,
+    retry_on: Option<Placed<String>>,
+    #[expect(dead_code, reason = "which host is tried again does not matter: there is one")]
+    retry_ignore_previous_hosts: Option<Skip>,
+    #[expect(dead_code, reason = "as above")]
+    retry_remote_localities: Option<Skip>,
+}
+
 impl VirtualService {
-    pub(super) fn read(mut document: Fields, reading: &mut Reading) -> Result<Self, MeshError> {
-        let metadata = Metadata::read(&mut document)?;
-        let mut spec = document.required("spec")?.fields()?;
-        // A delegate, whose routes others refer to, has none.
-        let hosts = spec.take("hosts").map(Field::texts).transpose()?.unwrap_or_default();
-        let gateways = spec.take("gateways").map(Field::texts).transpose()?.unwrap_or_default();
-        let export_to = Visibility::read(&mut spec)?;
+    pub(super) fn read(metadata: Metadata, reading: &mut WarningCollector) -> Result<Self, MeshError> {
+        let spec: VirtualServiceSpec = reading.spec(&metadata.manifest)?;
         let mut http = Vec::new();
-        for (index, route) in spec.items("http")?.into_iter().enumerate() {
-            http.extend(HttpRoute::read(route, index == 0, reading)?);
+        let routes = metadata.manifest.document.at("spec.http").into_iter().flat_map(NodeRef::items);
+        for (index, (place, route)) in spec.http.iter().zip(routes).enumerate() {
+            http.extend(HttpRoute::read(place, route, index == 0, reading)?);
         }
-        reading.warn_of_rest(spec);
-        reading.warn_of_rest(document);
         // `mesh` stands for the sidecars, which are also meant where no gateway is named.
-        let for_sidecars = gateways.is_empty() || gateways.iter().any(|gateway| gateway == "mesh");
-        Ok(Self { metadata, hosts, export_to, for_sidecars, http })
+        let for_sidecars = spec.gateways.is_empty() || spec.gateways.iter().any(|gateway| gateway == "mesh");
+        Ok(Self { metadata, hosts: spec.hosts, export_to: spec.export_to, for_sidecars, http })
     }
 }
 
 impl HttpRoute {
-    fn read(route: Field, is_first: bool, reading: &mut Reading) -> Result<Option<Self>, MeshError> {
-        let conditional =
-            route.warning("a route with conditions (match) is not implemented here and is left out");
-        let elsewhere = route.warning(
-            "a route without a destination or a directResponse is not implemented here and is left out",
-        );
-        // There it answers the paths that the conditions leave, and a session's path is hardly one of them.
-        let behind =
-            route.warning("a directResponse behind other routes is not implemented here and is left out");
-        let mut fields = route.fields()?;
-        if !every_path(&mut fields)? {
-            reading.warn(conditional);
+    fn read(
+        place: &Placed<Skip>,
+        route: NodeRef<'_>,
+        is_first: bool,
+        reading: &mut WarningCollector,
+    ) -> Result<Option<Self>, MeshError> {
+        let Conditional { r#match } = route.read_at(&place.path, Dialect::Kubernetes, None)?;
+        if !r#match.is_empty() && !r#match.iter().any(HttpMatchRequest::is_every_path) {
+            reading.warn(place, "a route with conditions (match) is not implemented here and is left out");
             return Ok(None);
         }
-        let name = fields.take("name").map(Field::text).transpose()?;
+        let written: HttpRouteSpec = reading.read(route, &place.path, Dialect::Kubernetes)?;
         // Zero is Envoy's way to say that there is no timeout.
-        let timeout =
-            fields.take("timeout").map(Field::duration).transpose()?.filter(|timeout| !timeout.is_zero());
-        let retry = match fields.take("retries") {
-            Some(retries) => read_retries(retries, reading)?,
+        let timeout = written.timeout.map(|timeout| timeout.0).filter(|timeout| !timeout.is_zero());
+        let retry = match written.retries {
+            Some(retries) => retries.policy(reading),
             None => RetryPolicy::outbound(),
         };
-        let destination = Destination::take(&mut fields, reading)?;
-        let direct_response = fields.take("directResponse");
-        let direct_response =
-            direct_response.map(|response| read_direct_response(response, reading)).transpose()?;
-        reading.warn_of_rest(fields);
-        let action = match (destination, direct_response) {
+        let action = match (Destination::of(written.route, reading), written.direct_response) {
             (Some(destination), _) => HttpAction::Forward { destination, timeout, retry },
-            (None, Some(response)) if is_first => response,
+            (None, Some(HttpDirectResponse { status, body })) if is_first => {
+                let body = body.and_then(|body| body.string).unwrap_or_default();
+                HttpAction::DirectResponse { status: status.0, body }
+            }
             (None, Some(_)) => {
-                reading.warn(behind);
+                // It answers the paths that the conditions before it leave, and a session's path is
+                // hardly one of them.
+                let text = "a directResponse behind other routes is not implemented here and is left out";
+                reading.warn(place, text);
                 return Ok(None);
             }
             (None, None) => {
-                reading.warn(elsewhere);
+                reading.warn(
+                    place,
+                    "a route without a destination or a directResponse is not implemented here and is left out",
+                );
                 return Ok(None);
             }
         };
-        Ok(Some(Self { name, action }))
+        Ok(Some(Self { name: written.name, action }))
     }
 }
 
-/// An `HTTPDirectResponse`, with the statuses that Envoy takes.
-fn read_direct_response(response: Field, reading: &mut Reading) -> Result<HttpAction, MeshError> {
-    let mut response = response.fields()?;
-    let status = response.required("status")?.number(200..=599)?;
-    let mut text = None;
-    if let Some(mut body) = response.fields("body")? {
-        text = body.take("string").map(Field::text).transpose()?;
-        reading.warn_of_rest(body);
+impl HttpMatchRequest {
+    /// Whether it lets every path through, and nothing else is asked.
+    fn is_every_path(&self) -> bool {
+        let prefix = self.uri.as_ref().and_then(|uri| uri.prefix.as_deref());
+        prefix == Some("/") && self.others.is_empty()
     }
-    reading.warn_of_rest(response);
-    Ok(HttpAction::DirectResponse { status, body: text.unwrap_or_default() })
-}
-
-/// Whether a route's conditions let everything through: there are none, or one of them is the path prefix `/`.
-fn every_path(route: &mut Fields) -> Result<bool, MeshError> {
-    let conditions = route.items("match")?;
-    let mut every_path = conditions.is_empty();
-    for condition in conditions {
-        let mut condition = condition.fields()?;
-        let prefix = match condition.fields("uri")? {
-            Some(mut uri) => uri.take("prefix").map(Field::text).transpose()?,
-            None => None,
-        };
-        condition.ignore(&["name"]);
-        every_path |= prefix.as_deref() == Some("/") && condition.is_empty();
-    }
-    Ok(every_path)
 }
 
 impl Destination {
-    /// Takes `route`: the one destination, or of several the first that gets any requests.
-    fn take(route: &mut Fields, reading: &mut Reading) -> Result<Option<Self>, MeshError> {
-        let mut chosen = None;
-        for field in route.items("route")? {
-            let another =
-                field.warning("several destinations are not implemented here: all requests go to the first");
-            let mut weighted = field.fields()?;
-            let mut fields = weighted.required("destination")?.fields()?;
-            let host = fields.required("host")?.text()?;
-            let subset = fields.take("subset").map(Field::text).transpose()?;
-            let port = match fields.fields("port")? {
-                Some(mut port) => Some(port.required("number")?.port()?),
-                None => None,
-            };
-            let weight =
-                weighted.take("weight").map(|field| field.number(0..=i32::MAX.unsigned_abs())).transpose()?;
-            reading.warn_of_rest(fields);
-            reading.warn_of_rest(weighted);
-            if weight == Some(0) {
-                continue;
-            }
-            if chosen.is_some() {
-                reading.warn(another);
-                break;
-            }
-            chosen = Some(Self { host, subset, port });
+    /// The one destination, or of several the first that gets any requests.
+    fn of(written: Vec<Placed<HttpRouteDestination>>, reading: &mut WarningCollector) -> Option<Self> {
+        let is_weighted = |to: &Placed<HttpRouteDestination>| to.weight.is_none_or(|weight| weight.0 > 0);
+        let mut weighted = written.into_iter().filter(is_weighted);
+        let HttpRouteDestination { destination, .. } = weighted.next()?.value;
+        if let Some(another) = weighted.next() {
+            let text = "several destinations are not implemented here: all requests go to the first";
+            reading.warn(&another, text);
         }
-        Ok(chosen)
+        let DestinationSpec { host, subset, port } = destination;
+        Some(Self { host, subset, port: port.map(|port| port.number.0) })
     }
 }
 
-/// Istio's `HTTPRetry` over its default policy (`pilot/pkg/networking/core/route/retry/retry.go`).
-fn read_retries(field: Field, reading: &mut Reading) -> Result<RetryPolicy, MeshError> {
-    let mut fields = field.fields()?;
-    // Nothing is the same as 0, and 0 turns retries off.
-    let attempts =
-        fields.take("attempts").map(|field| field.number(0..=i32::MAX.unsigned_abs())).transpose()?;
-    let retry_on = fields.take("retryOn").map(|field| read_retry_on(field, reading)).transpose()?.flatten();
-    // Which host is tried again does not matter: there is one.
-    fields.ignore(&["retryIgnorePreviousHosts", "retryRemoteLocalities"]);
-    reading.warn_of_rest(fields);
-    Ok(match attempts.unwrap_or_default() {
-        0 => RetryPolicy::default(),
-        attempts => RetryPolicy {
-            num_retries: attempts,
-            retry_on: retry_on.unwrap_or_else(|| RetryPolicy::outbound().retry_on),
-        },
-    })
+impl HttpRetry {
+    /// Istio's `HTTPRetry` over its default policy
+    /// (`pilot/pkg/networking/core/route/retry/retry.go`).
+    fn policy(self, reading: &mut WarningCollector) -> RetryPolicy {
+        let retry_on = self.retry_on.and_then(|written| conditions(&written, reading));
+        // Nothing is the same as 0, and 0 turns retries off.
+        match self.attempts.map_or(0, |attempts| attempts.0) {
+            0 => RetryPolicy::default(),
+            attempts => RetryPolicy {
+                num_retries: attempts,
+                retry_on: retry_on.unwrap_or_else(|| RetryPolicy::outbound().retry_on),
+            },
+        }
+    }
 }
 
 /// A comma-separated list of conditions and statuses; an empty one is no list.
-fn read_retry_on(field: Field, reading: &mut Reading) -> Result<Option<RetryOn>, MeshError> {
-    let unknown = field.warning("not all of these conditions are implemented here");
-    let text = field.text()?;
-    if text.is_empty() {
-        return Ok(None);
+fn conditions(written: &Placed<String>, reading: &mut WarningCollector) -> Option<RetryOn> {
+    if written.is_empty() {
+        return None;
     }
     let mut retry_on = RetryOn::default();
-    for condition in text.split(',').map(str::trim).filter(|condition| !condition.is_empty()) {
+    for condition in written.split(',').map(str::trim).filter(|condition| !condition.is_empty()) {
         if !retry_on.add(condition) {
-            reading.warn(unknown.clone());
+            reading.warn(written, "not all of these conditions are implemented here");
         }
     }
-    Ok(Some(retry_on))
+    Some(retry_on)
 }

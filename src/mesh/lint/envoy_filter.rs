@@ -1,48 +1,51 @@
-//! `EnvoyFilter`s that match nothing: by namespace, workload selector, context, version, listener, filter name, type or
-//! operation.
+//! `EnvoyFilter`s that match nothing: by namespace, workload selector, context, version, listener,
+//! filter name, type or operation.
 
 use std::collections::{BTreeMap, HashSet};
 
 use super::Circumstances;
 use super::fields::is_connection_manager;
 use super::finding::Finding;
-use super::manifest::{Manifest, Node, Set};
 use super::rules::{
     ENVOY_FILTER_CONTEXT, ENVOY_FILTER_FILTER_NAME, ENVOY_FILTER_LISTENER, ENVOY_FILTER_NAMESPACE,
     ENVOY_FILTER_OPERATION, ENVOY_FILTER_PROXY_VERSION, ENVOY_FILTER_SELECTOR, ENVOY_FILTER_TYPE,
 };
 use super::service::labels;
-use crate::mesh::connection_manager_patch::HTTP_CONNECTION_MANAGER_TYPE;
+use super::set::Set;
 use crate::mesh::document::{
-    ConfigPatch, Deployment, EnvoyFilter, HTTP_CONNECTION_MANAGER, PatchContext, ROOT_NAMESPACE, Service,
+    ConfigPatch, Deployment, EnvoyFilter, HTTP_CONNECTION_MANAGER, HTTP_CONNECTION_MANAGER_TYPE,
+    PatchContext, ROOT_NAMESPACE, Service,
 };
 use crate::mesh::inbound::target_port;
-use crate::mesh::patches::{Direction, is_for_version};
+use crate::mesh::patches::{TargetListener, is_for_version};
 use crate::mesh::scalar::scalar;
+use crate::nearest::nearest;
+use crate::yaml::{Document, NodeRef};
 
 /// How many listeners a message names.
 const MAX_SHOWN: usize = 8;
 
 pub(super) fn check(set: &Set, circumstances: &Circumstances<'_>, findings: &mut Vec<Finding>) {
     let services = set.documents.services().iter();
-    let mut outbound: Vec<Direction> =
-        services.flat_map(Service::http_ports).map(|port| Direction::Outbound(port.number)).collect();
+    let mut outbound: Vec<TargetListener> =
+        services.flat_map(Service::http_ports).map(|port| TargetListener::Outbound(port.number)).collect();
     without_repetition(&mut outbound);
     for (filter, written) in set.envoy_filters() {
         findings.extend(without_pods(set, filter, written));
         let inbound = inbound(set, filter);
         let listeners = [&*inbound, &*outbound];
-        for patch in written.at("spec.configPatches").iter().flat_map(Node::items) {
-            let typed = filter.patches.iter().find(|typed| typed.place == patch.place_of_value());
-            findings.extend(match typed {
-                Some(typed) => unmatched(filter, typed, &patch, circumstances.istio_version, listeners),
-                None => left_out(set, filter, &patch),
+        let patches = written.at("spec.configPatches").into_iter().flat_map(NodeRef::items);
+        for (position, patch) in patches.enumerate() {
+            findings.extend(match filter.patch(position) {
+                Some(typed) => unmatched(filter, typed, patch, circumstances.istio_version, listeners),
+                None => left_out(set, filter, patch),
             });
         }
     }
 }
 
-/// What keeps pods with these labels in a filter's namespace, or in all if that is the root namespace.
+/// What keeps pods with these labels in a filter's namespace, or in all if that is the root
+/// namespace.
 fn pods<'s>(
     set: &'s Set,
     filter: &'s EnvoyFilter,
@@ -53,19 +56,19 @@ fn pods<'s>(
 }
 
 /// Leaves of each only the first.
-fn without_repetition(directions: &mut Vec<Direction>) {
+fn without_repetition(directions: &mut Vec<TargetListener>) {
     let mut seen = HashSet::new();
     directions.retain(|direction| seen.insert(*direction));
 }
 
-fn without_pods(set: &Set, filter: &EnvoyFilter, written: &Manifest) -> Option<Finding> {
+fn without_pods(set: &Set, filter: &EnvoyFilter, written: &Document) -> Option<Finding> {
     let (namespace, selector) = (&filter.metadata.namespace, &filter.workload_selector);
     let everyone = BTreeMap::new();
     let services = || set.services_in(namespace);
     if pods(set, filter, &everyone).next().is_none() && services().next().is_none() {
         // Without any pod that it can be for, what it is for is not among the documents.
         let meant = &set.documents.pods_with(None, selector).next()?.metadata;
-        let place = written.place("metadata.namespace");
+        let place = written.place_of("metadata.namespace");
         let message = format!(
             "no pod of the namespace {namespace} is in these documents; the pods of {} are in {}",
             meant.name, meant.namespace
@@ -88,44 +91,45 @@ fn without_pods(set: &Set, filter: &EnvoyFilter, written: &Manifest) -> Option<F
         return None;
     }
     let known = pods(set, filter, &everyone).map(Deployment::labels);
-    let known = known.chain(services().map(|service| &service.selector));
-    let text = |labels: &BTreeMap<String, String>| format!("{labels:?}");
-    let similar = known.map_while(|labels| {
-        let shared = selector.keys().filter(|name| labels.contains_key(*name)).count();
-        // In thousandths, since there is no order of floating-point numbers.
-        let similarity = (set.similarity(&text(selector), &text(labels))? * 1000.0).round();
-        Some(((shared, format!("{similarity:04}")), labels))
-    });
-    let nearest = similar.max_by(|(one, _), (other, _)| one.cmp(other)).map(|(_, labels)| labels);
+    let known = set.comparable(known.chain(services().map(|service| &service.selector)));
+    let shared =
+        |labels: &BTreeMap<String, String>| selector.keys().filter(|name| labels.contains_key(*name)).count();
+    // Of those with the most labels of the same names the one whose text is the nearest.
+    let known: Vec<_> = known.map(|labels| (shared(labels), format!("{labels:?}"), labels)).collect();
+    let most = known.iter().map(|(shared, ..)| *shared).max();
+    let known = known.iter().filter(|(shared, ..)| Some(*shared) == most);
+    let meant = nearest(&format!("{selector:?}"), known.clone().map(|(_, text, _)| text.as_str()), 0.0);
+    let meant = known.clone().find(|(_, text, _)| Some(text.as_str()) == meant).map(|(.., labels)| *labels);
     let shown: Vec<String> = selector.iter().map(|(name, value)| format!("{name}: {value}")).collect();
     let message = format!("no pod in the namespace {namespace} has the labels {{{}}}", shown.join(", "));
-    let yaml = nearest.map(|nearest| labels("labels", nearest).replace('\n', "\n  "));
+    let yaml = meant.map(|meant| labels("labels", meant).replace('\n', "\n  "));
     let yaml = yaml.map(|yaml| format!("workloadSelector:\n  {yaml}")).unwrap_or_default();
-    Some(ENVOY_FILTER_SELECTOR.at(written.place("spec.workloadSelector.labels"), message, yaml))
+    Some(ENVOY_FILTER_SELECTOR.at(written.place_of("spec.workloadSelector.labels"), message, yaml))
 }
 
-/// Whether the pods are gateways, whose Deployment comes with Istio and is in nobody's documents: by the labels of its
-/// charts (`istio: ingressgateway`) or of the Gateway API, or because that is all that the patches are for.
-fn is_for_gateways(selector: &BTreeMap<String, String>, written: &Manifest) -> bool {
+/// Whether the pods are gateways, whose Deployment comes with Istio and is in nobody's documents:
+/// by the labels of its charts (`istio: ingressgateway`) or of the Gateway API, or because that is
+/// all that the patches are for.
+fn is_for_gateways(selector: &BTreeMap<String, String>, written: &Document) -> bool {
     let labelled = selector.iter().any(|(name, value)| {
         (name == "istio" && value.ends_with("gateway")) || name == "gateway.networking.k8s.io/gateway-name"
     });
-    let patches = written.at("spec.configPatches").map(|patches| patches.items()).unwrap_or_default();
-    let is_gateway = |patch: &Node<'_>| {
+    let mut patches = written.at("spec.configPatches").into_iter().flat_map(NodeRef::items).peekable();
+    let is_gateway = |patch: NodeRef<'_>| {
         let context = patch.at("match.context");
         context.is_some_and(|context| matches!(context.text(), Some("GATEWAY" | "WAYPOINT")))
     };
-    labelled || (!patches.is_empty() && patches.iter().all(is_gateway))
+    labelled || (patches.peek().is_some() && patches.all(is_gateway))
 }
 
 /// The inbound listeners of the proxies that a filter selects.
-fn inbound(set: &Set, filter: &EnvoyFilter) -> Vec<Direction> {
+fn inbound(set: &Set, filter: &EnvoyFilter) -> Vec<TargetListener> {
     let documents = &set.documents;
     let mut inbound = Vec::new();
     for pod in pods(set, filter, &filter.workload_selector).map(Deployment::workload) {
         for service in documents.services_of(&pod) {
             let targets = service.http_ports().map(|port| target_port(documents, service, Some(&pod), port));
-            inbound.extend(targets.flatten().map(Direction::Inbound));
+            inbound.extend(targets.flatten().map(TargetListener::Inbound));
         }
     }
     without_repetition(&mut inbound);
@@ -136,9 +140,9 @@ fn inbound(set: &Set, filter: &EnvoyFilter) -> Vec<Direction> {
 fn unmatched(
     filter: &EnvoyFilter,
     patch: &ConfigPatch,
-    written: &Node<'_>,
+    written: NodeRef<'_>,
     istio_version: &str,
-    [inbound, outbound]: [&[Direction]; 2],
+    [inbound, outbound]: [&[TargetListener]; 2],
 ) -> Option<Finding> {
     // Documents often have a patch a version.
     let another =
@@ -155,7 +159,7 @@ fn unmatched(
         return Some(ENVOY_FILTER_CONTEXT.at(place, message, "context: SIDECAR_INBOUND"));
     }
     let listener = written.at("match.listener")?;
-    let directions: Vec<&Direction> =
+    let directions: Vec<&TargetListener> =
         inbound.iter().chain(outbound).filter(|direction| direction.is_in(patch.context)).collect();
     // Where no listener is known, none can be missing.
     let side = if patch.context == PatchContext::SidecarOutbound { outbound } else { inbound };
@@ -173,11 +177,10 @@ fn unmatched(
 }
 
 /// A patch that Istio applies to no sidecar's connection manager, if it was meant to be.
-fn left_out(set: &Set, filter: &EnvoyFilter, patch: &Node<'_>) -> Option<Finding> {
+fn left_out(set: &Set, filter: &EnvoyFilter, patch: NodeRef<'_>) -> Option<Finding> {
     let config = patch.at("patch.value.typedConfig");
     let text = |path: &str| patch.at(path).and_then(|node| node.text().map(|text| (text, node.place())));
-    let sets_connect =
-        config.as_ref().is_some_and(|config| config.at("http2ProtocolOptions.allowConnect").is_some());
+    let sets_connect = config.is_some_and(|config| config.at("http2ProtocolOptions.allowConnect").is_some());
     if let Some((context @ ("GATEWAY" | "WAYPOINT"), place)) = text("match.context") {
         let selector = &filter.workload_selector;
         let sidecar = pods(set, filter, selector).next().filter(|_| !selector.is_empty());
@@ -189,7 +192,7 @@ fn left_out(set: &Set, filter: &EnvoyFilter, patch: &Node<'_>) -> Option<Finding
         let message = format!("context {context} matches no sidecar: {what}");
         return Some(ENVOY_FILTER_CONTEXT.at(place, message, "context: SIDECAR_INBOUND"));
     }
-    let for_connection_manager = config.as_ref().is_some_and(is_connection_manager);
+    let for_connection_manager = config.is_some_and(is_connection_manager);
     let by_name = text("match.listener.filterChain.filter.name");
     if by_name.is_none() && !for_connection_manager {
         return None;
@@ -215,11 +218,11 @@ fn left_out(set: &Set, filter: &EnvoyFilter, patch: &Node<'_>) -> Option<Finding
             let yaml = format!("filter:\n  name: {HTTP_CONNECTION_MANAGER}");
             Some(ENVOY_FILTER_FILTER_NAME.at(place, message, yaml))
         }
-        _ => wrong_type(config.as_ref().filter(|_| network_filter)?),
+        _ => wrong_type(config.filter(|_| network_filter)?),
     }
 }
 
-fn wrong_type(config: &Node<'_>) -> Option<Finding> {
+fn wrong_type(config: NodeRef<'_>) -> Option<Finding> {
     let yaml = format!("typed_config:\n  '@type': type.googleapis.com/{HTTP_CONNECTION_MANAGER_TYPE}");
     let Some(type_url) = config.at("@type") else {
         return Some(ENVOY_FILTER_TYPE.at(config.place(), "typed_config has no @type", yaml));

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::mesh::place::Place;
+use crate::yaml::Place;
 
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

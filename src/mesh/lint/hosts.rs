@@ -1,16 +1,17 @@
-//! The hosts that `DestinationRule`s and `VirtualService`s name: whether they are a Service's, and whether two documents
-//! are about the same one.
+//! The hosts that `DestinationRule`s and `VirtualService`s name: whether they are a Service's, and
+//! whether two documents are about the same one.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
 use super::finding::Finding;
-use super::manifest::Set;
 use super::rules::{DUPLICATE_DESTINATION_RULE, DUPLICATE_VIRTUAL_SERVICE, UNKNOWN_HOST, UNSEEN_HOST};
+use super::set::Set;
 use crate::mesh::document::{DEFAULT_NAMESPACE, DestinationRule, Service, VirtualService};
 use crate::mesh::host::{resolve, service_host};
-use crate::mesh::place::Place;
 use crate::mesh::scalar::scalar;
+use crate::nearest::nearest;
+use crate::yaml::Place;
 
 /// How similar (Jaro-Winkler) a host must be to be what was meant.
 const SIMILAR: f64 = 0.9;
@@ -18,14 +19,14 @@ const SIMILAR: f64 = 0.9;
 pub(super) fn check(set: &Set, findings: &mut Vec<Finding>) {
     let documents = &set.documents;
     for rule in documents.destination_rules() {
-        let place = set.written(&rule.metadata).place("spec.host");
+        let place = rule.metadata.document().place_of("spec.host");
         findings.extend(unknown(set, &rule.host, &rule.metadata.namespace, place, "host: "));
     }
     for service in documents.virtual_services() {
-        let written = set.written(&service.metadata);
+        let written = service.metadata.document();
         if service.for_sidecars {
             for (index, host) in service.hosts.iter().enumerate() {
-                let place = written.place(&format!("spec.hosts[{index}]"));
+                let place = written.place_of(&format!("spec.hosts[{index}]"));
                 findings.extend(unknown(set, host, &service.metadata.namespace, place, "hosts:\n- "));
             }
         }
@@ -64,8 +65,8 @@ pub(super) fn unknown(set: &Set, host: &str, namespace: &str, place: Place, key:
         .then(|| UNSEEN_HOST.at(place, message, ""))
 }
 
-/// `svc.ns` and `svc.ns.svc`, which are names for clients and none for documents. `example.com` looks the same, so
-/// one of the two parts has to be known: the Service or the namespace.
+/// `svc.ns` and `svc.ns.svc`, which are names for clients and none for documents. `example.com`
+/// looks the same, so one of the two parts has to be known: the Service or the namespace.
 fn is_short_form(set: &Set, host: &str, namespace: &str) -> bool {
     match host.split('.').collect::<Vec<_>>()[..] {
         [_, _, "svc"] => true,
@@ -84,7 +85,8 @@ fn first_parts(host: &str) -> Option<(&str, &str)> {
     Some((parts.next()?, parts.next()?))
 }
 
-/// The Service that a host that is no Service's was to be: one of its shorter names, else a similar one.
+/// The Service that a host that is no Service's was to be: one of its shorter names, else a similar
+/// one.
 fn meant<'s>(set: &'s Set, host: &str, resolved: &str) -> Option<&'s Service> {
     let services = set.documents.services();
     let by_name = set.service_names.get(host).map(|position| &services[*position]);
@@ -97,11 +99,9 @@ fn meant<'s>(set: &'s Set, host: &str, resolved: &str) -> Option<&'s Service> {
             })
         })
         .or_else(|| {
-            let similar = services
-                .iter()
-                .map_while(|service| Some((set.similarity(resolved, &service.host())?, service)));
-            let (similarity, nearest) = similar.max_by(|(one, _), (other, _)| one.total_cmp(other))?;
-            (similarity >= SIMILAR).then_some(nearest)
+            let hosts: Vec<String> = set.comparable(services).map(Service::host).collect();
+            let host = nearest(resolved, hosts.iter().map(String::as_str), SIMILAR)?;
+            set.documents.service_with_host(host)
         })
 }
 
@@ -124,9 +124,10 @@ fn check_duplicate_rules(set: &Set, findings: &mut Vec<Finding>) {
                 let (metadata, resolved) = (&first.get().metadata, &first.key().1);
                 let message = format!(
                     "the trafficPolicy of this rule does not count: the DestinationRule {} ({}) is for {resolved} too",
-                    metadata.name, metadata.place
+                    metadata.name,
+                    metadata.place()
                 );
-                let place = set.written(&rule.metadata).place("spec.trafficPolicy");
+                let place = rule.metadata.document().place_of("spec.trafficPolicy");
                 findings.push(DUPLICATE_DESTINATION_RULE.at(place, message, ""));
             }
         }
@@ -145,9 +146,10 @@ fn check_duplicate_routes(set: &Set, findings: &mut Vec<Finding>) {
             if let Some(first) = first_for.get(&host).filter(|_| !own.contains(&host)) {
                 let message = format!(
                     "these routes are never taken: the VirtualService {} ({}) is for {host} too",
-                    first.metadata.name, first.metadata.place
+                    first.metadata.name,
+                    first.metadata.place()
                 );
-                let place = set.written(&service.metadata).place(&format!("spec.hosts[{position}]"));
+                let place = service.metadata.document().place_of(&format!("spec.hosts[{position}]"));
                 findings.push(DUPLICATE_VIRTUAL_SERVICE.at(place, message, ""));
             } else {
                 own.insert(host.clone());

@@ -1,23 +1,24 @@
-//! What in a set of documents will go wrong for WebSockets, before a cluster has seen them: texts in, findings out.
+//! What in a set of documents will go wrong for WebSockets, before a cluster has seen them: texts
+//! in, findings out.
 //!
 //! ```text
-//!  texts ──manifest::Set──▶ typed Documents ──▶ one file a family of rules ──▶ Findings, by place
-//!                     └───▶ Manifests (the same documents as they were written, for places)
+//!  texts ──Set──▶ Documents, typed and as they were written ──▶ one file a family of rules ──▶ Findings, by place
 //! ```
 //!
-//! A rule asks the very functions that configure a sidecar (`traffic_policy`, `patches`, `host`) and so cannot disagree
-//! with it. What the rules are, why and what to do is one table, [`rules`]; `docs/lint.md` is that table for people.
+//! A rule asks the very functions that configure a sidecar (`traffic_policy`, `patches`, `host`)
+//! and so cannot disagree with it. What the rules are, why and what to do is one table, [`rules`];
+//! `docs/lint.md` is that table for people.
 
 mod envoy_filter;
 mod fields;
 mod finding;
 mod hosts;
-mod manifest;
 mod refused;
 mod routes;
 pub mod rules;
 mod schema;
 mod service;
+mod set;
 mod timeouts;
 mod upgrade;
 
@@ -27,11 +28,12 @@ mod tests;
 pub use finding::{Finding, Rule, Severity};
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
-use self::manifest::Set;
+use self::set::Set;
+use super::error::MeshError;
 use super::mesh_config::MeshDefaults;
-use super::place::MeshError;
-use super::source::Text;
+use crate::yaml::Text;
 
 /// What the documents are judged against.
 #[derive(Debug, Clone, Copy)]
@@ -42,12 +44,12 @@ pub struct Circumstances<'a> {
     pub istio_version: &'a str,
 }
 
-/// Finds what will go wrong, by file and place. A document that Istio would refuse is a finding, and the others are
-/// judged without it.
+/// Finds what will go wrong, by file and place. A document that Istio would refuse is a finding,
+/// and the others are judged without it.
 ///
 /// # Errors
 /// A text is not YAML, what is in it is no document of Kubernetes' form, or there is none.
-pub fn lint(texts: &[Text], circumstances: &Circumstances<'_>) -> Result<Vec<Finding>, MeshError> {
+pub fn lint(texts: &[Arc<Text>], circumstances: &Circumstances<'_>) -> Result<Vec<Finding>, MeshError> {
     let set = Set::read(texts)?;
     let mut findings = Vec::new();
     refused::check(&set, &mut findings);

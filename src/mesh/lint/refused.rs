@@ -1,9 +1,9 @@
 //! Documents that a cluster would not take.
 
 use super::finding::Finding;
-use super::manifest::Set;
 use super::rules::{CLIENT_PROTOCOL_WITH_UPGRADE, DUPLICATE_DOCUMENT, INVALID_DOCUMENT};
-use crate::mesh::place::{Duplicate, MeshError};
+use super::set::Set;
+use crate::mesh::error::{Duplicate, MeshError};
 
 pub(super) fn check(set: &Set, findings: &mut Vec<Finding>) {
     findings.extend(set.refused.iter().filter_map(finding));
@@ -12,10 +12,7 @@ pub(super) fn check(set: &Set, findings: &mut Vec<Finding>) {
 /// The other errors are about files and about answers, not about one document.
 fn finding(error: &MeshError) -> Option<Finding> {
     match error {
-        MeshError::Field { place, field, expected, found } => {
-            let message = format!("{field}: expected {expected}, found {found}");
-            Some(INVALID_DOCUMENT.at(place.clone(), message, ""))
-        }
+        MeshError::Document(error) => Some(INVALID_DOCUMENT.at(error.place()?.clone(), error.message(), "")),
         MeshError::ClientProtocolWithUpgrade { place, field } => {
             let message = format!("{field} is true where h2UpgradePolicy is UPGRADE");
             let yaml = "connectionPool:\n  http:\n    h2UpgradePolicy: UPGRADE";

@@ -1,35 +1,36 @@
-//! The routes of `VirtualService`s: whether what they lead to is there, and whether they lead anywhere.
+//! The routes of `VirtualService`s: whether what they lead to is there, and whether they lead
+//! anywhere.
 
 use super::finding::Finding;
 use super::hosts::unknown;
-use super::manifest::{Manifest, Set};
 use super::rules::{DIRECT_RESPONSE, UNKNOWN_DESTINATION};
-use crate::mesh::document::{Documents, HttpAction, Service, VirtualService};
+use super::set::Set;
+use crate::mesh::document::{Documents, HttpAction, Port, Service, VirtualService};
 use crate::mesh::host::resolve;
 use crate::mesh::scalar::scalar;
+use crate::yaml::{Dialect, Document, NodeRef, Within};
 
 pub(super) fn check(set: &Set, findings: &mut Vec<Finding>) {
     for service in set.documents.virtual_services() {
-        let written = set.written(&service.metadata);
+        let written = service.metadata.document();
         check_destinations(set, service, written, findings);
         // One that is read is the first of the routes.
         if let Some(HttpAction::DirectResponse { status, .. }) =
             service.http.first().map(|route| &route.action)
             && service.for_sidecars
         {
-            let place = written.place("spec.http[0].directResponse");
+            let place = written.place_of("spec.http[0].directResponse");
             let message = format!("every request for {} is answered with {status}", service.hosts.join(", "));
             findings.push(DIRECT_RESPONSE.at(place, message, ""));
         }
     }
 }
 
-fn check_destinations(set: &Set, service: &VirtualService, written: &Manifest, findings: &mut Vec<Finding>) {
+fn check_destinations(set: &Set, service: &VirtualService, written: &Document, findings: &mut Vec<Finding>) {
     let documents = &set.documents;
-    let routes = written.at("spec.http").map(|http| http.items()).unwrap_or_default();
-    for destination in
-        routes.iter().flat_map(|route| route.at("route").map(|to| to.items()).unwrap_or_default())
-    {
+    let routes = written.at("spec.http").into_iter().flat_map(NodeRef::items);
+    let routes = routes.filter_map(|route| route.at("route"));
+    for destination in routes.flat_map(NodeRef::items) {
         let Some(destination) = destination.at("destination") else { continue };
         let Some(host_node) = destination.at("host") else { continue };
         let Some(host) = host_node.text() else { continue };
@@ -40,7 +41,7 @@ fn check_destinations(set: &Set, service: &VirtualService, written: &Manifest, f
             continue;
         };
         if let Some(port) = destination.at("port.number")
-            && let Ok(number) = port.field().port()
+            && let Ok(Within(number)) = port.read::<Port>(Dialect::Kubernetes)
             && !target.ports.iter().any(|port| port.number == number)
         {
             let ports: Vec<String> = target.ports.iter().map(|port| port.number.to_string()).collect();

@@ -1,4 +1,5 @@
-//! Every rule: its code, how bad it is, why it matters and what to do. `docs/lint.md` says the same.
+//! Every rule: its code, how bad it is, why it matters and what to do. `docs/lint.md` says the
+//! same.
 
 use super::finding::Rule;
 use super::finding::Severity::{Error, Note, Warning};

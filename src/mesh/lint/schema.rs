@@ -1,13 +1,14 @@
-//! The names of the fields of Istio's and Envoy's messages, in `lowerCamelCase`, as far as an operator writes them for
-//! WebSockets: `networking.istio.io/v1`, and Envoy 1.40's `HttpConnectionManager` with the options inside it.
+//! The names of the fields of Istio's and Envoy's messages, in `lowerCamelCase`, as far as an
+//! operator writes them for WebSockets: `networking.istio.io/v1`, and Envoy 1.40's
+//! `HttpConnectionManager` with the options inside it.
 
 /// The fields of a message, and of those that are looked into the message below.
-pub(super) struct Message {
+pub(super) struct MessageSchema {
     pub(super) fields: &'static [&'static str],
-    pub(super) below: &'static [(&'static str, &'static Message)],
+    pub(super) below: &'static [(&'static str, &'static MessageSchema)],
 }
 
-impl Message {
+impl MessageSchema {
     /// The message of a field; of a list, that of its items.
     pub(super) fn below(&self, field: &str) -> Option<&'static Self> {
         self.below.iter().find(|(name, _)| *name == field).map(|(_, message)| *message)
@@ -15,7 +16,7 @@ impl Message {
 }
 
 /// The message of a kind's `spec`.
-pub(super) fn spec_of(kind: &str) -> Option<&'static Message> {
+pub(super) fn spec_of(kind: &str) -> Option<&'static MessageSchema> {
     match kind {
         "DestinationRule" => Some(&DESTINATION_RULE),
         "VirtualService" => Some(&VIRTUAL_SERVICE),
@@ -24,15 +25,17 @@ pub(super) fn spec_of(kind: &str) -> Option<&'static Message> {
     }
 }
 
-const DESTINATION_RULE: Message = Message {
+const DESTINATION_RULE: MessageSchema = MessageSchema {
     fields: &["host", "trafficPolicy", "subsets", "exportTo", "workloadSelector"],
     below: &[("trafficPolicy", &TRAFFIC_POLICY), ("subsets", &SUBSET)],
 };
 
-const SUBSET: Message =
-    Message { fields: &["name", "labels", "trafficPolicy"], below: &[("trafficPolicy", &TRAFFIC_POLICY)] };
+const SUBSET: MessageSchema = MessageSchema {
+    fields: &["name", "labels", "trafficPolicy"],
+    below: &[("trafficPolicy", &TRAFFIC_POLICY)],
+};
 
-const TRAFFIC_POLICY: Message = Message {
+const TRAFFIC_POLICY: MessageSchema = MessageSchema {
     fields: &[
         "loadBalancer",
         "connectionPool",
@@ -46,20 +49,20 @@ const TRAFFIC_POLICY: Message = Message {
     below: &[("connectionPool", &CONNECTION_POOL), ("portLevelSettings", &PORT_LEVEL_SETTINGS)],
 };
 
-const PORT_LEVEL_SETTINGS: Message = Message {
+const PORT_LEVEL_SETTINGS: MessageSchema = MessageSchema {
     fields: &["port", "loadBalancer", "connectionPool", "outlierDetection", "tls"],
     below: &[("connectionPool", &CONNECTION_POOL)],
 };
 
-const CONNECTION_POOL: Message =
-    Message { fields: &["tcp", "http"], below: &[("tcp", &TCP_SETTINGS), ("http", &HTTP_SETTINGS)] };
+const CONNECTION_POOL: MessageSchema =
+    MessageSchema { fields: &["tcp", "http"], below: &[("tcp", &TCP_SETTINGS), ("http", &HTTP_SETTINGS)] };
 
-const TCP_SETTINGS: Message = Message {
+const TCP_SETTINGS: MessageSchema = MessageSchema {
     fields: &["maxConnections", "connectTimeout", "tcpKeepalive", "maxConnectionDuration", "idleTimeout"],
     below: &[],
 };
 
-const HTTP_SETTINGS: Message = Message {
+const HTTP_SETTINGS: MessageSchema = MessageSchema {
     fields: &[
         "http1MaxPendingRequests",
         "http2MaxRequests",
@@ -73,12 +76,12 @@ const HTTP_SETTINGS: Message = Message {
     below: &[],
 };
 
-const VIRTUAL_SERVICE: Message = Message {
+const VIRTUAL_SERVICE: MessageSchema = MessageSchema {
     fields: &["hosts", "gateways", "http", "tls", "tcp", "exportTo"],
     below: &[("http", &HTTP_ROUTE)],
 };
 
-const HTTP_ROUTE: Message = Message {
+const HTTP_ROUTE: MessageSchema = MessageSchema {
     fields: &[
         "name",
         "match",
@@ -100,7 +103,7 @@ const HTTP_ROUTE: Message = Message {
     below: &[("retries", &HTTP_RETRY), ("route", &ROUTE_DESTINATION)],
 };
 
-const HTTP_RETRY: Message = Message {
+const HTTP_RETRY: MessageSchema = MessageSchema {
     fields: &[
         "attempts",
         "perTryTimeout",
@@ -112,44 +115,46 @@ const HTTP_RETRY: Message = Message {
     below: &[],
 };
 
-const ROUTE_DESTINATION: Message =
-    Message { fields: &["destination", "weight", "headers"], below: &[("destination", &DESTINATION)] };
+const ROUTE_DESTINATION: MessageSchema =
+    MessageSchema { fields: &["destination", "weight", "headers"], below: &[("destination", &DESTINATION)] };
 
-const DESTINATION: Message = Message { fields: &["host", "subset", "port"], below: &[] };
+const DESTINATION: MessageSchema = MessageSchema { fields: &["host", "subset", "port"], below: &[] };
 
-const ENVOY_FILTER: Message = Message {
+const ENVOY_FILTER: MessageSchema = MessageSchema {
     fields: &["workloadSelector", "targetRefs", "configPatches", "priority"],
     below: &[("workloadSelector", &WORKLOAD_SELECTOR), ("configPatches", &CONFIG_PATCH)],
 };
 
-const WORKLOAD_SELECTOR: Message = Message { fields: &["labels"], below: &[] };
+const WORKLOAD_SELECTOR: MessageSchema = MessageSchema { fields: &["labels"], below: &[] };
 
-const CONFIG_PATCH: Message =
-    Message { fields: &["applyTo", "match", "patch"], below: &[("match", &PATCH_MATCH), ("patch", &PATCH)] };
+const CONFIG_PATCH: MessageSchema = MessageSchema {
+    fields: &["applyTo", "match", "patch"],
+    below: &[("match", &PATCH_MATCH), ("patch", &PATCH)],
+};
 
-const PATCH_MATCH: Message = Message {
+const PATCH_MATCH: MessageSchema = MessageSchema {
     fields: &["context", "proxy", "listener", "routeConfiguration", "cluster", "waypoint"],
     below: &[("proxy", &PROXY_MATCH), ("listener", &LISTENER_MATCH)],
 };
 
-const PROXY_MATCH: Message = Message { fields: &["proxyVersion", "metadata"], below: &[] };
+const PROXY_MATCH: MessageSchema = MessageSchema { fields: &["proxyVersion", "metadata"], below: &[] };
 
-const LISTENER_MATCH: Message = Message {
+const LISTENER_MATCH: MessageSchema = MessageSchema {
     fields: &["portNumber", "portName", "filterChain", "listenerFilter", "name"],
     below: &[("filterChain", &FILTER_CHAIN_MATCH)],
 };
 
-const FILTER_CHAIN_MATCH: Message = Message {
+const FILTER_CHAIN_MATCH: MessageSchema = MessageSchema {
     fields: &["name", "sni", "transportProtocol", "applicationProtocols", "filter", "destinationPort"],
     below: &[("filter", &FILTER_MATCH)],
 };
 
-const FILTER_MATCH: Message = Message { fields: &["name", "subFilter"], below: &[] };
+const FILTER_MATCH: MessageSchema = MessageSchema { fields: &["name", "subFilter"], below: &[] };
 
-const PATCH: Message = Message { fields: &["operation", "value", "filterClass"], below: &[] };
+const PATCH: MessageSchema = MessageSchema { fields: &["operation", "value", "filterClass"], below: &[] };
 
 /// `envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager`.
-pub(super) const HTTP_CONNECTION_MANAGER: Message = Message {
+pub(super) const HTTP_CONNECTION_MANAGER: MessageSchema = MessageSchema {
     fields: &[
         "@type",
         "codecType",
@@ -219,7 +224,7 @@ pub(super) const HTTP_CONNECTION_MANAGER: Message = Message {
 };
 
 /// `envoy.config.core.v3.Http2ProtocolOptions`.
-const HTTP2_OPTIONS: Message = Message {
+const HTTP2_OPTIONS: MessageSchema = MessageSchema {
     fields: &[
         "hpackTableSize",
         "maxConcurrentStreams",
@@ -245,7 +250,7 @@ const HTTP2_OPTIONS: Message = Message {
 };
 
 /// `envoy.config.core.v3.HttpProtocolOptions`.
-const COMMON_HTTP_OPTIONS: Message = Message {
+const COMMON_HTTP_OPTIONS: MessageSchema = MessageSchema {
     fields: &[
         "idleTimeout",
         "maxConnectionDuration",
@@ -259,5 +264,5 @@ const COMMON_HTTP_OPTIONS: Message = Message {
 };
 
 /// `HttpConnectionManager.UpgradeConfig`.
-const UPGRADE_CONFIG: Message =
-    Message { fields: &["upgradeType", "filters", "enabled", "ignoreOnHttp11"], below: &[] };
+const UPGRADE_CONFIG: MessageSchema =
+    MessageSchema { fields: &["upgradeType", "filters", "enabled", "ignoreOnHttp11"], below: &[] };

@@ -3,21 +3,25 @@
 use std::collections::BTreeMap;
 
 use super::finding::Finding;
-use super::manifest::{Manifest, Set};
 use super::rules::{SERVICE_SELECTOR, TCP_PORT, UNDECLARED_NAMED_PORT, UNDECLARED_PORT, UNDECLARED_PROTOCOL};
+use super::set::Set;
 use crate::mesh::document::{Deployment, PortProtocol, Service, ServicePort, TargetPort};
 use crate::mesh::scalar::scalar;
+use crate::nearest::nearest;
+use crate::yaml::{Document, NodeRef};
 
-/// Protocols that nobody speaks WebSocket over; a port that says one of these is meant to be no HTTP port.
+/// Protocols that nobody speaks WebSocket over; a port that says one of these is meant to be no
+/// HTTP port.
 const NEVER_HTTP: [&str; 4] = ["udp", "mongo", "mysql", "redis"];
 
-/// Ports of SSH, mail, DNS, `etcd`, databases, caches and message brokers: where one of these is TCP it is meant to be.
+/// Ports of SSH, mail, DNS, `etcd`, databases, caches and message brokers: where one of these is
+/// TCP it is meant to be.
 const NEVER_HTTP_PORTS: [u16; 15] =
     [22, 25, 53, 1433, 1521, 2181, 2379, 3306, 5432, 5672, 6379, 9042, 9092, 11211, 27017];
 
 pub(super) fn check(set: &Set, findings: &mut Vec<Finding>) {
     for service in set.documents.services() {
-        let written = set.written(&service.metadata);
+        let written = service.metadata.document();
         for (index, port) in service.ports.iter().enumerate() {
             check_protocol(written, index, port, findings);
         }
@@ -34,8 +38,8 @@ pub(super) fn check(set: &Set, findings: &mut Vec<Finding>) {
     }
 }
 
-fn check_protocol(written: &Manifest, index: usize, port: &ServicePort, findings: &mut Vec<Finding>) {
-    let text = |field: &str| written.at(&format!("spec.ports[{index}].{field}")).and_then(|node| node.text());
+fn check_protocol(written: &Document, index: usize, port: &ServicePort, findings: &mut Vec<Finding>) {
+    let text = |field: &str| written.at(&format!("spec.ports[{index}].{field}")).and_then(NodeRef::text);
     let (app_protocol, name) = (text("appProtocol"), text("name"));
     let declared = app_protocol.or(name).unwrap_or_default().to_ascii_lowercase();
     let (path, said) = match (app_protocol, name) {
@@ -43,11 +47,12 @@ fn check_protocol(written: &Manifest, index: usize, port: &ServicePort, findings
         (None, Some(name)) => ("name", format!("the name {name}")),
         (None, None) => ("port", "the lack of a name and of an appProtocol".to_owned()),
     };
-    let place = || written.place(&format!("spec.ports[{index}].{path}"));
+    let place = || written.place_of(&format!("spec.ports[{index}].{path}"));
     let yaml = if app_protocol.is_some() {
         "appProtocol: http".to_owned()
     } else {
-        // What is before the hyphen is the protocol that Istio took it for, and says nothing that should stay.
+        // What is before the hyphen is the protocol that Istio took it for, and says nothing that
+        // should stay.
         let rest = name.and_then(|name| name.split_once('-')).map_or(name, |(_, rest)| Some(rest));
         format!("name: {}", scalar(&format!("http-{}", rest.unwrap_or("websocket"))))
     };
@@ -67,16 +72,15 @@ fn check_protocol(written: &Manifest, index: usize, port: &ServicePort, findings
     }
 }
 
-fn without_pods(set: &Set, service: &Service, written: &Manifest) -> Finding {
+fn without_pods(set: &Set, service: &Service, written: &Document) -> Finding {
     let (name, namespace) = (service.name(), service.namespace());
     let message = format!("the Service {name} selects no pod template in the namespace {namespace}");
     let everyone = BTreeMap::new();
-    let own = set.documents.pods_with(Some(namespace), &everyone);
-    let similar =
-        own.map_while(|deployment| Some((set.similarity(name, &deployment.metadata.name)?, deployment)));
-    let nearest = similar.max_by(|(one, _), (other, _)| one.total_cmp(other));
-    let yaml = nearest.map(|(_, deployment)| labels("selector", deployment.labels()));
-    SERVICE_SELECTOR.at(written.place("spec.selector"), message, yaml.unwrap_or_default())
+    let own: Vec<_> = set.comparable(set.documents.pods_with(Some(namespace), &everyone)).collect();
+    let nearest = nearest(name, own.iter().map(|deployment| deployment.metadata.name.as_str()), 0.0);
+    let meant = own.iter().find(|deployment| Some(deployment.metadata.name.as_str()) == nearest);
+    let yaml = meant.map(|deployment| labels("selector", deployment.labels()));
+    SERVICE_SELECTOR.at(written.place_of("spec.selector"), message, yaml.unwrap_or_default())
 }
 
 /// A mapping of labels as YAML.
@@ -86,7 +90,7 @@ pub(super) fn labels<'l>(name: &str, labels: impl IntoIterator<Item = (&'l Strin
 }
 
 fn check_target(
-    written: &Manifest,
+    written: &Document,
     index: usize,
     port: &ServicePort,
     pods: &[&Deployment],
@@ -94,7 +98,11 @@ fn check_target(
 ) {
     let place = || {
         let path = format!("spec.ports[{index}].targetPort");
-        written.place(if written.at(&path).is_some() { &path } else { path.trim_end_matches("targetPort") })
+        written.place_of(if written.at(&path).is_some() {
+            &path
+        } else {
+            path.trim_end_matches("targetPort")
+        })
     };
     for pod in pods {
         let (kind, workload) = (pod.kind, &pod.metadata.name);

@@ -1,23 +1,24 @@
-//! HTTP/2 between the sidecars: whether the server's takes WebSockets over it, and whether the policy is where it counts.
+//! HTTP/2 between the sidecars: whether the server's takes WebSockets over it, and whether the
+//! policy is where it counts.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::Circumstances;
 use super::finding::Finding;
-use super::manifest::{Manifest, Set};
 use super::rules::{UPGRADE_POLICY_LOST, UPGRADE_WITHOUT_ALLOW_CONNECT};
+use super::set::Set;
+use crate::mesh::ConnectionManagerFilter;
 use crate::mesh::config::{HttpConnectionManager, UpstreamProtocol, Workload};
 use crate::mesh::document::{
     ConnectionPool, Deployment, DestinationRule, H2UpgradePolicy, PatchContext, PortProtocol, ROOT_NAMESPACE,
     Service, ServicePort, TrafficPolicy,
 };
-use crate::mesh::filter_text::ConnectionManagerFilter;
 use crate::mesh::host::resolve;
 use crate::mesh::inbound::target_port;
 use crate::mesh::outbound::protocol;
-use crate::mesh::patches::{self, Direction, Target, is_for_version};
-use crate::mesh::place::Place;
-use crate::mesh::traffic_policy::{Side, rule_for};
+use crate::mesh::patches::{self, PatchTarget, TargetListener, is_for_version};
+use crate::mesh::traffic_policy::{ProxySide, rule_for};
+use crate::yaml::{Document, NodeRef, Place};
 
 pub(super) fn check(set: &Set, circumstances: &Circumstances<'_>, findings: &mut Vec<Finding>) {
     let namespaces = set.namespaces();
@@ -38,7 +39,7 @@ pub(super) fn check(set: &Set, circumstances: &Circumstances<'_>, findings: &mut
         if set.documents.services().is_empty() {
             check_unseen(set, circumstances, rule, findings);
         }
-        check_lost(rule, set.written(&rule.metadata), findings);
+        check_lost(rule, rule.metadata.document(), findings);
     }
 }
 
@@ -62,11 +63,11 @@ fn check_port(
             continue;
         }
         let decisive = pool.filter(|pool| pool.h2_upgrade_policy == H2UpgradePolicy::Upgrade);
-        let (place, cause) = match decisive.and_then(|pool| place_of(set, &rules, pool)) {
+        let (place, cause) = match decisive.and_then(|pool| place_of(&rules, pool)) {
             Some(place) => (place, "h2UpgradePolicy is UPGRADE"),
             // The mesh's default, which is in no document.
             None => {
-                (set.written(&service.metadata).place("spec.ports"), "the mesh's h2UpgradePolicy is UPGRADE")
+                (service.metadata.document().place_of("spec.ports"), "the mesh's h2UpgradePolicy is UPGRADE")
             }
         };
         let message = format!(
@@ -80,8 +81,8 @@ fn check_port(
     }
 }
 
-/// The pods behind a Service; if no pod template is among the documents, the one of which its selector tells the labels,
-/// and which may have whatever else an `EnvoyFilter` selects.
+/// The pods behind a Service; if no pod template is among the documents, the one of which its
+/// selector tells the labels, and which may have whatever else an `EnvoyFilter` selects.
 fn servers(set: &Set, service: &Service) -> Vec<Workload> {
     let selected: Vec<Workload> =
         set.documents.pods_of(service).into_iter().map(Deployment::workload).collect();
@@ -109,19 +110,20 @@ fn takes_connect(
 ) -> bool {
     // That a named port leads nowhere is a finding of its own.
     let number = target_port(&set.documents, service, Some(server), port).unwrap_or(port.number);
-    let target = Target {
+    let target = PatchTarget {
         namespace: service.namespace(),
         workload: Some(server),
         istio_version,
-        direction: Direction::Inbound(number),
+        direction: TargetListener::Inbound(number),
     };
     let mut manager = HttpConnectionManager::inbound();
     patches::apply(&set.documents, &target, &mut manager);
     manager.allow_connect
 }
 
-/// What any client's sidecar may find for a Service's port, with and without a subset; nothing: no rule says anything.
-/// Asked for are one client of each kind that `rules`, those for the Service, tell apart.
+/// What any client's sidecar may find for a Service's port, with and without a subset; nothing: no
+/// rule says anything. Asked for are one client of each kind that `rules`, those for the Service,
+/// tell apart.
 fn pools_in_force<'s>(
     set: &'s Set,
     rules: &[&'s DestinationRule],
@@ -142,7 +144,8 @@ fn pools_in_force<'s>(
     let unknown = told_apart.into_iter().chain(elsewhere).map(|namespace| (namespace, None));
     let mut pools = Vec::new();
     for (namespace, workload) in workloads.chain(unknown) {
-        let rule = rule_for(&set.documents, namespace, Side::Client(workload), service).unwrap_or_default();
+        let rule =
+            rule_for(&set.documents, namespace, ProxySide::Client(workload), service).unwrap_or_default();
         pools.push(rule.connection_pool(port.number));
         let of_subset = |subset| rule.connection_pool_of(subset, port.number);
         pools.extend(rule.subsets().map(of_subset));
@@ -150,7 +153,8 @@ fn pools_in_force<'s>(
     pools
 }
 
-/// A client that the selector of one of the rules selects, if there is one that no other of them selects.
+/// A client that the selector of one of the rules selects, if there is one that no other of them
+/// selects.
 fn client_selected_by(set: &Set, rules: &[&DestinationRule], rule: &DestinationRule) -> Option<Workload> {
     let selector = rule.workload_selector.as_ref()?;
     let namespace = rule.metadata.namespace.as_str();
@@ -169,14 +173,15 @@ fn client_selected_by(set: &Set, rules: &[&DestinationRule], rule: &DestinationR
 }
 
 /// Where a pool's policy is written.
-fn place_of(set: &Set, rules: &[&DestinationRule], pool: &ConnectionPool) -> Option<Place> {
+fn place_of(rules: &[&DestinationRule], pool: &ConnectionPool) -> Option<Place> {
     rules.iter().find_map(|rule| {
-        let (path, _) = Set::pools(rule).into_iter().find(|(_, other)| std::ptr::eq(*other, pool))?;
-        Some(set.written(&rule.metadata).place(&format!("{path}.http.h2UpgradePolicy")))
+        let (path, _) = rule.connection_pools().into_iter().find(|(_, other)| std::ptr::eq(*other, pool))?;
+        Some(rule.metadata.document().place_of(&format!("{path}.http.h2UpgradePolicy")))
     })
 }
 
-/// Without any Service among the documents, whether there is a filter that can be meant for the host's pods.
+/// Without any Service among the documents, whether there is a filter that can be meant for the
+/// host's pods.
 fn check_unseen(
     set: &Set,
     circumstances: &Circumstances<'_>,
@@ -195,13 +200,13 @@ fn check_unseen(
             && patch.value.allows_connect()
     });
     let upgrades = |pool: &ConnectionPool| pool.h2_upgrade_policy == H2UpgradePolicy::Upgrade;
-    let pools = Set::pools(rule).into_iter().filter(|(_, pool)| upgrades(pool) && !allowed);
+    let pools = rule.connection_pools().into_iter().filter(|(_, pool)| upgrades(pool) && !allowed);
     findings.extend(pools.map(|(path, _)| {
         let message = format!(
             "h2UpgradePolicy is UPGRADE for {host}, and no EnvoyFilter in these documents sets allow_connect in the \
              server's sidecar"
         );
-        let place = set.written(&rule.metadata).place(&format!("{path}.http.h2UpgradePolicy"));
+        let place = rule.metadata.document().place_of(&format!("{path}.http.h2UpgradePolicy"));
         let app = host.split('.').next().unwrap_or_default().to_owned();
         let labels = [("app".to_owned(), app)].into();
         let yaml = allow_connect(&labels, namespace.unwrap_or(&rule.metadata.namespace));
@@ -222,7 +227,7 @@ fn allow_connect(labels: &BTreeMap<String, String>, namespace: &str) -> String {
 }
 
 /// Blocks inside a rule that take the place of its connection pool and say nothing of the policy.
-fn check_lost(rule: &DestinationRule, written: &Manifest, findings: &mut Vec<Finding>) {
+fn check_lost(rule: &DestinationRule, written: &Document, findings: &mut Vec<Finding>) {
     let says = |path: &str| {
         let http = format!("{path}.http");
         ["h2UpgradePolicy", "useClientProtocol"]
@@ -231,11 +236,13 @@ fn check_lost(rule: &DestinationRule, written: &Manifest, findings: &mut Vec<Fin
     };
     let outer = "spec.trafficPolicy";
     let policy = written.at(&format!("{outer}.connectionPool.http.h2UpgradePolicy"));
-    let policy = policy.and_then(|policy| policy.text()).filter(|policy| *policy != "DEFAULT");
+    let policy = policy.and_then(NodeRef::text).filter(|policy| *policy != "DEFAULT");
     let ports = |policy: &TrafficPolicy, path: &str| -> Vec<(String, String)> {
         let settings = policy.port_level_settings.iter().enumerate();
         settings
-            .map(|(index, (port, _))| (format!("{path}.portLevelSettings[{index}]"), format!("port {port}")))
+            .map(|(index, settings)| {
+                (format!("{path}.portLevelSettings[{index}]"), format!("port {}", settings.port))
+            })
             .collect()
     };
     let mut inner = rule.traffic_policy.as_ref().map(|policy| ports(policy, outer)).unwrap_or_default();
@@ -253,7 +260,7 @@ fn check_lost(rule: &DestinationRule, written: &Manifest, findings: &mut Vec<Fin
         if !says(&pool) {
             let message = format!("the rule's h2UpgradePolicy: {policy} does not count for {scope}");
             let yaml = format!("connectionPool:\n  http:\n    h2UpgradePolicy: {policy}");
-            findings.push(UPGRADE_POLICY_LOST.at(written.place(&pool), message, yaml));
+            findings.push(UPGRADE_POLICY_LOST.at(written.place_of(&pool), message, yaml));
         }
     }
 }

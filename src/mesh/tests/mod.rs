@@ -1,4 +1,5 @@
-//! From documents to answers: the guide's own, what is put beside them, and what is wrong with some.
+//! From documents to answers: the guide's own, what is put beside them, and what is wrong with
+//! some.
 
 mod answers;
 mod messages;
@@ -7,7 +8,8 @@ use std::net::SocketAddr;
 
 use super::*;
 
-/// The guide's Services and Deployments as the guide prints them, with the two Istio documents for HTTP/2.
+/// The guide's Services and Deployments as the guide prints them, with the two Istio documents for
+/// HTTP/2.
 const GUIDE: &str = include_str!("../../../tests/fixtures/guide.yaml");
 const LISTEN: &str = "10.96.0.1:8080";
 const HOST: &str = "websockets-server.default.svc.cluster.local";

@@ -18,8 +18,8 @@ use tokio_util::sync::CancellationToken;
 
 pub(super) use self::loopback::Loopback;
 use super::expect::Side;
-use super::placed::Placed;
 use super::scenario::{Awaited, Case, Closing, Connect, Content, Ended, Request, Step};
+use crate::yaml::Placed;
 
 /// How long a session waits for the others at a meeting: they may have a good many steps to take.
 const MEETING_LIMIT: Duration = Duration::from_secs(30);
@@ -145,7 +145,7 @@ impl<D: Dialer> CaseDriver<'_, D> {
     async fn play(&self, steps: &[&Placed<Step>]) -> Result<(), StepFailure> {
         let mut session = None;
         for step in steps {
-            let at_its_line = |failure| StepFailure { line: step.line, ..failure };
+            let at_its_line = |failure| StepFailure { line: step.line(), ..failure };
             self.step(&step.value, &mut session).await.map_err(at_its_line)?;
         }
         Ok(())

@@ -11,7 +11,7 @@ async fn driven(application: Application, sessions: &str) -> Vec<Result<(), Stri
     let yaml = format!(
         "{{name: x, description: x, documents: '', sessions: {sessions}, expect: {{}}, decided_by: []}}"
     );
-    let scenario: Scenario = serde_saphyr::from_str(&yaml).expect("a scenario");
+    let scenario: Scenario = crate::yaml::from_str(&yaml).expect("a scenario");
     let case = scenario.cases().remove(0);
     let folder = tempfile::tempdir().expect("a folder");
     let logs = LogFiles::within(folder.path());

@@ -295,7 +295,7 @@ mod tests {
     use crate::verify::template::Fact;
 
     fn expected(yaml: &str) -> Expected {
-        serde_saphyr::from_str(yaml).expect("an expectation")
+        crate::yaml::from_str(yaml).expect("an expectation")
     }
 
     fn session(client: &str, server: &str) -> Joined {
@@ -378,7 +378,7 @@ mod tests {
             "[1]",
             "true",
         ] {
-            assert!(serde_saphyr::from_str::<Expected>(yaml).is_err(), "{yaml} was accepted");
+            assert!(crate::yaml::from_str::<Expected>(yaml).is_err(), "{yaml} was accepted");
         }
     }
 }

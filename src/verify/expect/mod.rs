@@ -9,10 +9,10 @@ use std::str::FromStr;
 
 pub use expected::{Comparison, Expected, Network, Pattern};
 
-use super::placed::Placed;
 use super::played::Joined;
 pub use crate::access_log::Side;
 use crate::access_log::{BySide, Field};
+use crate::yaml::Placed;
 
 /// A key of one side's line, written `client.protocol`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, serde::Deserialize, schemars::JsonSchema)]
@@ -142,9 +142,9 @@ mod tests {
     #[test]
     fn overlaid_expectations_replace_field_by_field() {
         let base: Expectations =
-            serde_saphyr::from_str("{client: {a: 1, b: 2}, across: {client.a: shared}}").expect("valid");
+            crate::yaml::from_str("{client: {a: 1, b: 2}, across: {client.a: shared}}").expect("valid");
         let over: Expectations =
-            serde_saphyr::from_str("{client: {b: 3}, across: {client.a: distinct}}").expect("valid");
+            crate::yaml::from_str("{client: {b: 3}, across: {client.a: distinct}}").expect("valid");
         let all = base.overlaid(&over);
         assert_eq!(all.client["a"].value, Expected::Number(1));
         assert_eq!(all.client["b"].value, Expected::Number(3));

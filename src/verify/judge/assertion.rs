@@ -6,10 +6,11 @@ use std::collections::BTreeSet;
 use super::{Check, Subject};
 use crate::access_log::explain::{explain, explain_session};
 use crate::access_log::{Field, ParsedLine};
+use crate::nearest::nearest;
 use crate::verify::expect::{Comparison, Expectations, Side};
 use crate::verify::expression::Expectation;
 use crate::verify::played::Joined;
-use crate::verify::scenario::nearest;
+use crate::verify::scenario::SIMILAR;
 use crate::verify::template::Facts;
 
 /// One thing that is expected of every line of one side.
@@ -103,7 +104,7 @@ impl Assertion {
     /// What a line says that failed; where it has no such key, which of its keys might be meant.
     fn found(&self, line: &ParsedLine, said: String) -> String {
         let Self::Field(Expectation { field, .. }) = self else { return said };
-        match nearest(&field.key, line.keys()) {
+        match nearest(&field.key, line.keys(), SIMILAR) {
             Some(meant) if line.field(&field.key) == Field::Absent => {
                 format!("{said} (the line has {meant})")
             }

@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use super::{Check, Evidence, Subject};
 use crate::verify::expect::{Across, FieldRef};
-use crate::verify::placed::Placed;
 use crate::verify::played::Joined;
+use crate::yaml::Placed;
 
 /// A field, and the values that it had so far.
 #[derive(Debug)]
@@ -44,7 +44,7 @@ impl Cardinality {
             holds,
             line: None,
             explanation: None,
-            at: across.line,
+            at: across.line(),
         }
     }
 }

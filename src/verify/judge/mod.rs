@@ -17,11 +17,11 @@ use self::cardinality::Cardinality;
 use self::counter::AssertionCounter;
 use super::driver::StepFailure;
 use super::expect::{Across, FieldRef, Side};
-use super::placed::Placed;
 use super::played::{Joined, Played, Unreadable};
 use super::scenario::Case;
 use super::template::Facts;
 use crate::access_log::explain::explain;
+use crate::yaml::Placed;
 
 /// For what there is a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use std::fmt;
 use super::{LogsConfig, LogsError};
 use crate::verify::expect::{Across, Expectations, FieldRef, Side};
 use crate::verify::judge::Assertion;
-use crate::verify::placed::Placed;
+use crate::yaml::Placed;
 
 /// An expectation of a scenario that is left out, and why.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

@@ -109,7 +109,7 @@ fn under_a_scenario(expectations: &str, client: &[&str], server: &[&str]) -> (Ve
     let (client, server) = (file(client), file(server));
     let outcome = judge_logs(&LogsConfig {
         files: BySide { client: vec![client.path().to_owned()], server: vec![server.path().to_owned()] },
-        scenarios: vec![serde_saphyr::from_str(expectations).expect("expectations")],
+        scenarios: vec![crate::yaml::from_str(expectations).expect("expectations")],
         ..expecting(&[])
     });
     let outcome = outcome.expect("readable");

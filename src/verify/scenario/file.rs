@@ -1,16 +1,16 @@
-//! Reading a scenario from a file: what is wrong with one is said with line and column, and with the name that was meant.
+//! Reading a scenario from a file: what is wrong with one is said with line and column, and with
+//! the name that was meant.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-use serde_saphyr::{Location, MessageFormatter, UserMessageFormatter};
-
 use super::root::{Refused, Roots};
 use super::{Application, Scenario, Step};
-use crate::verify::placed::Placed;
+use crate::nearest::nearest;
+use crate::yaml::{self, Placed, Problem, Text};
 
-/// Below this a name is not like another (Jaro-Winkler).
-const SIMILAR: f64 = 0.75;
+/// How similar a name must be to be what was meant.
+pub(in crate::verify) const SIMILAR: f64 = 0.75;
 
 /// A scenario that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -56,10 +56,6 @@ pub enum ScenarioError {
     },
 }
 
-/// The steps of which most have a value: one without takes the step behind it for that.
-const STEPS: [&str; 10] =
-    ["connect", "send", "receive", "ping", "wait", "close", "closed", "drop", "request", "repeat"];
-
 /// Reads a scenario. The files that it names are in its folder, or in `root`.
 ///
 /// # Errors
@@ -82,9 +78,8 @@ pub fn load(path: &Path, root: Option<&Path>) -> Result<Scenario, ScenarioError>
         admit(path)?;
     }
     let text = std::fs::read_to_string(path).map_err(|source| unreadable(path, source))?;
-    let options = serde_saphyr::options! { with_snippet: false };
-    let mut scenario: Scenario = serde_saphyr::from_str_with_options(&text, options)
-        .map_err(|error| malformed(path, error.without_snippet()))?;
+    let text = Text::new(&path.display().to_string(), text);
+    let mut scenario: Scenario = yaml::from_text(&text).map_err(|error| malformed(path, &error))?;
     scenario.file = Some(path.to_owned());
     check(&scenario).map_err(|problem| ScenarioError::Unfit { path: path.to_owned(), problem })?;
     for file in scenario.files() {
@@ -94,41 +89,29 @@ pub fn load(path: &Path, root: Option<&Path>) -> Result<Scenario, ScenarioError>
     Ok(scenario)
 }
 
-fn malformed(path: &Path, error: &serde_saphyr::Error) -> ScenarioError {
-    use serde_saphyr::Error;
-    let location = error.location().unwrap_or(Location::UNKNOWN);
-    let (problem, hint) = match error {
-        Error::SerdeUnknownField { field: name, expected, .. }
-        | Error::SerdeUnknownVariant { variant: name, expected, .. } => {
-            (format!("nothing is named {name:?} here"), Some(suggestion(name, expected)))
+fn malformed(path: &Path, error: &yaml::Error) -> ScenarioError {
+    let (problem, hint) = match error.problem() {
+        Problem::UnknownName { name, known } => {
+            (format!("nothing is named {name:?} here"), Some(suggestion(name, known)))
         }
-        Error::SerdeMissingField { field, .. } => (format!("{field} is missing"), None),
-        other => (UserMessageFormatter.format_message(other).into_owned(), None),
+        Problem::Bare { name } => {
+            (format!("{name} needs a value"), Some("as in `connect: {}` or `close: 1000`".to_owned()))
+        }
+        Problem::Missing => {
+            let field = error.path().rsplit('.').next().unwrap_or_default();
+            (format!("{field} is missing"), None)
+        }
+        problem => (problem.to_string(), None),
     };
-    ScenarioError::Malformed {
-        path: path.to_owned(),
-        line: location.line(),
-        column: location.column(),
-        problem,
-        hint,
-    }
+    let (line, column) = error.place().map_or((0, 0), |place| (place.line, place.column));
+    ScenarioError::Malformed { path: path.to_owned(), line, column, problem, hint }
 }
 
 fn suggestion(name: &str, expected: &[&str]) -> String {
-    match nearest(name, expected.iter().copied()) {
-        _ if STEPS.contains(&name) => {
-            "the step before this one needs a value, as in `connect: {}` or `close: 1000`".to_owned()
-        }
+    match nearest(name, expected.iter().copied(), SIMILAR) {
         Some(nearest) => format!("did you mean {nearest}?"),
         None => format!("there are {}", expected.join(", ")),
     }
-}
-
-/// The name that resembles this one most, if one does.
-pub(in crate::verify) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let similar = known.map(|known| (strsim::jaro_winkler(name, known), known));
-    let (similarity, nearest) = similar.max_by(|(a, _), (b, _)| a.total_cmp(b))?;
-    (similarity >= SIMILAR).then_some(nearest)
 }
 
 /// What serde cannot see.
@@ -163,7 +146,8 @@ fn releases(step: &Placed<Step>) -> bool {
 mod tests {
     use super::*;
 
-    /// Reads a scenario with these lines as its `sessions` in `it.yaml`, beside `there.bin`; the error without the folder, and the hint.
+    /// Reads a scenario with these lines as its `sessions` in `it.yaml`, beside `there.bin`; the
+    /// error without the folder, and the hint.
     fn read(sessions: &str) -> Result<Scenario, (String, Option<String>)> {
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::write(folder.path().join("there.bin"), "bytes").expect("a file");
@@ -199,8 +183,8 @@ mod tests {
             ),
             (
                 "      - connect\n      - send: a\n",
-                "it.yaml:7:9: nothing is named \"send\" here",
-                Some("the step before this one needs a value, as in `connect: {}` or `close: 1000`"),
+                "it.yaml:6:9: connect needs a value",
+                Some("as in `connect: {}` or `close: 1000`"),
             ),
         ] {
             assert_eq!(read(sessions).expect_err(sessions), (error.to_owned(), hint.map(str::to_owned)));
@@ -238,16 +222,10 @@ mod tests {
         let scenario =
             read("      - connect: {}\n      - repeat: {times: 2, steps: [{send: {file: there.bin}}]}\n");
         let mut scenario = scenario.expect("a scenario");
-        let lines: Vec<_> = scenario.sessions[0].steps.iter().map(|step| step.line).collect();
+        let lines: Vec<_> = scenario.sessions[0].steps.iter().map(Placed::line).collect();
         assert_eq!(lines, [Some(6), Some(7)]);
         let files = scenario.files();
         assert_eq!(files.len(), 1);
         assert!(files[0].is_absolute() && files[0].ends_with("there.bin"), "{files:?}");
-    }
-
-    #[test]
-    fn only_a_similar_name_is_suggested() {
-        assert_eq!(nearest("sned", ["send", "receive"].into_iter()), Some("send"));
-        assert_eq!(nearest("xyz", ["send", "receive"].into_iter()), None);
     }
 }

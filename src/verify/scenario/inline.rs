@@ -1,12 +1,13 @@
-//! Mesh documents inside a scenario's file: what is wrong with them is said with the line and the column of that file.
+//! Mesh documents inside a scenario's file: what is wrong with them is said with the line and the
+//! column of that file.
 
 use std::borrow::Cow;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::{Deserialize, Deserializer};
-use serde_saphyr::Spanned;
 
 use crate::mesh::{Documents, MeshError};
+use crate::yaml::Placed;
 
 /// A text with mesh documents, and where in its file it begins.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -31,8 +32,9 @@ impl Inline {
         Ok(documents)
     }
 
-    /// Each document by itself, at the line and the column that it has in the file. A marker between documents is one only
-    /// at the left, so they would be none if they were indented together.
+    /// Each document by itself, at the line and the column that it has in the file. A marker
+    /// between documents is one only at the left, so they would be none if they were indented
+    /// together.
     fn in_place(&self) -> Vec<String> {
         let mut documents = vec!["\n".repeat(self.lines)];
         for (number, line) in self.text.lines().enumerate() {
@@ -53,11 +55,12 @@ impl Inline {
 
 impl<'de> Deserialize<'de> for Inline {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let Spanned { value: text, referenced: place, .. } = Spanned::<String>::deserialize(deserializer)?;
+        let Placed { value: text, place, .. } = Placed::<String>::deserialize(deserializer)?;
         let before = |count: u64| usize::try_from(count).unwrap_or_default().saturating_sub(1);
+        let (lines, columns) = place.map_or((0, 0), |place| (before(place.line), before(place.column)));
         // The place is that of the first letter; lines before it may be empty.
         let empty = text.lines().take_while(|line| line.trim().is_empty()).count();
-        Ok(Self { lines: before(place.line()).saturating_sub(empty), columns: before(place.column()), text })
+        Ok(Self { lines: lines.saturating_sub(empty), columns, text })
     }
 }
 
@@ -85,7 +88,7 @@ mod tests {
     }
 
     fn error(text: &str) -> String {
-        let File { documents } = serde_saphyr::from_str(text).expect("a file");
+        let File { documents } = crate::yaml::from_str(text).expect("a file");
         documents.read("it.yaml").expect_err("malformed").to_string()
     }
 

@@ -15,13 +15,13 @@ use std::sync::LazyLock;
 use schemars::{JsonSchema, Schema, schema_for};
 use serde::Deserialize;
 
-pub(super) use self::file::nearest;
+pub(super) use self::file::SIMILAR;
 pub use self::file::{ScenarioError, load};
 pub use self::inline::Inline;
 pub use self::step::{Awaited, Closing, Connect, Content, Ended, PingPayload, Request, Step, Wanted};
 pub use self::values::{Headers, Length, MethodName};
 use super::expect::{Expectations, FieldRef, Side};
-use super::placed::Placed;
+use crate::yaml::{self, Placed};
 
 /// A scenario with comments, to begin one's own with.
 pub const EXAMPLE: &str = include_str!("builtin/example.yaml");
@@ -43,7 +43,7 @@ const BUILT_IN: [&str; 6] = [
 #[must_use]
 pub fn built_in() -> &'static [Scenario] {
     static SCENARIOS: LazyLock<Vec<Scenario>> = LazyLock::new(|| {
-        let parse = |text: &&str| serde_saphyr::from_str(text).expect("an embedded scenario is well formed");
+        let parse = |text: &&str| yaml::from_str(text).expect("an embedded scenario is well formed");
         BUILT_IN.iter().map(parse).collect()
     });
     &SCENARIOS

@@ -1,5 +1,6 @@
-//! Where the files are that a scenario may read: in its own folder, and in one that the command line names. Whoever writes a
-//! scenario may be a stranger, as in a pull request, and the machine that plays it has files of its own.
+//! Where the files are that a scenario may read: in its own folder, and in one that the command
+//! line names. Whoever writes a scenario may be a stranger, as in a pull request, and the machine
+//! that plays it has files of its own.
 
 use std::fs;
 use std::io;
@@ -30,7 +31,8 @@ impl Roots {
         folders.into_iter().map(fs::canonicalize).collect::<io::Result<_>>().map(Self)
     }
 
-    /// Whether a file is in one of them, wherever links lead, and of a folder also what links in it lead to.
+    /// Whether a file is in one of them, wherever links lead, and of a folder also what links in it
+    /// lead to.
     pub(super) fn admit(&self, path: &Path) -> Result<(), Refused> {
         self.admit_one(path)?;
         if path.is_dir() {

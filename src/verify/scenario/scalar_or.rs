@@ -1,5 +1,5 @@
-//! A value that is written in a word where a word is enough, and as a map elsewhere. Not serde's `untagged`, whose errors
-//! say neither where nor what.
+//! A value that is written in a word where a word is enough, and as a map elsewhere. Not serde's
+//! `untagged`, whose errors say neither where nor what.
 
 use std::borrow::Cow;
 use std::fmt;

@@ -13,7 +13,7 @@ use tungstenite::protocol::frame::coding::CloseCode;
 use super::scalar_or::ScalarOr;
 use super::values::{Headers, Length, MethodName};
 use crate::verify::expect::Pattern;
-use crate::verify::placed::Placed;
+use crate::yaml::Placed;
 
 /// The longest payload of a control frame (RFC 6455, section 5.5).
 const MAX_CONTROL_BYTES: usize = 125;

@@ -46,7 +46,8 @@ fn http2_expects_something_of_every_field_of_istios_format() {
 /// In every frame that a client sends.
 const MASKING_KEY: u64 = 4;
 
-/// The bytes of all frames that a session sends and receives: RFC 6455, section 5.2, for short payloads.
+/// The bytes of all frames that a session sends and receives: RFC 6455, section 5.2, for short
+/// payloads.
 fn frame_bytes(steps: &[Placed<Step>]) -> (u64, u64) {
     let frame = |payload: usize| {
         assert!(payload < 126, "a longer payload has a longer header");
@@ -96,9 +97,9 @@ fn a_variant_keeps_of_its_scenario_what_it_does_not_say() {
 fn a_scenario_with_an_unknown_key_or_step_is_refused() {
     let minimal =
         "{name: x, description: x, documents: '', sessions: [{steps: [STEP]}], expect: {}, decided_by: []}";
-    let parse = |step| serde_saphyr::from_str::<Scenario>(&minimal.replace("STEP", step));
+    let parse = |step| yaml::from_str::<Scenario>(&minimal.replace("STEP", step));
     assert!(parse("send: x").is_ok());
     assert!(parse("sent: x").is_err());
     assert!(parse("connect: {pat: /}").is_err());
-    assert!(serde_saphyr::from_str::<Scenario>(&minimal.replace("name", "nam")).is_err());
+    assert!(yaml::from_str::<Scenario>(&minimal.replace("name", "nam")).is_err());
 }

@@ -63,12 +63,12 @@ spec:
     )
 }
 
-fn findings_in(texts: &[Text], mesh: &MeshDefaults) -> Vec<Finding> {
+fn findings_in(texts: &[Arc<Text>], mesh: &MeshDefaults) -> Vec<Finding> {
     lint(texts, &Circumstances { mesh, istio_version: ISTIO_VERSION }).expect("documents")
 }
 
 fn findings(text: &str) -> Vec<Finding> {
-    let text = Text { name: "test.yaml".to_owned(), text: text.to_owned() };
+    let text = Text::new("test.yaml", text.to_owned());
     findings_in(&[text], &MeshDefaults::default())
 }
 
@@ -88,7 +88,7 @@ fn assert_rule(rule: &Rule, triggering: &str, clean: &str) {
 }
 
 /// The project's manifests, as they are in its folder.
-fn manifests(paths: &[&str]) -> Vec<Text> {
+fn manifests(paths: &[&str]) -> Vec<Arc<Text>> {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
     let sources: Vec<Source> = paths.iter().map(|path| Source::from(folder.join(path))).collect();
     Source::read_all(&sources).expect("the manifests")
@@ -162,7 +162,7 @@ fn a_policy_of_a_subset_a_port_or_the_mesh_counts_too() {
     assert_eq!(codes(&(port(8080) + SERVICE)), [code]);
     assert_eq!(codes(&(port(80) + SERVICE)), [""; 0], "it is the Service's port that is meant");
     let mesh = MeshDefaults { h2_upgrade_policy: H2UpgradePolicy::Upgrade };
-    let text = |text: &str| Text { name: "test.yaml".to_owned(), text: text.to_owned() };
+    let text = |text: &str| Text::new("test.yaml", text.to_owned());
     assert_eq!(findings_in(&[text(SERVICE)], &mesh)[0].rule.code, code);
     assert!(findings_in(&[text(&(SERVICE.to_owned() + &envoy_filter(ALLOW_CONNECT)))], &mesh).is_empty());
 }

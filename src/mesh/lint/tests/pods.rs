@@ -1,4 +1,5 @@
-//! Whose pods a document is about: those of every kind with a pod template, and those that are not among the documents.
+//! Whose pods a document is about: those of every kind with a pod template, and those that are not
+//! among the documents.
 
 use super::*;
 

@@ -1,4 +1,5 @@
-//! Several documents together: their order, lists, what cannot be read, and the page that describes the rules.
+//! Several documents together: their order, lists, what cannot be read, and the page that describes
+//! the rules.
 
 use super::*;
 
@@ -8,7 +9,7 @@ fn findings_come_in_the_order_of_the_files_and_lines() {
         ("b.yaml", SERVICE.replace("http-ws", "tcp-ws")),
         ("a.yaml", with_pool("maxRetris: 1, h2UpgradePolicy: UPGRADE")),
     ]
-    .map(|(name, text)| Text { name: name.to_owned(), text });
+    .map(|(name, text)| Text::new(name, text));
     let found = findings_in(&texts, &MeshDefaults::default());
     let places: Vec<_> = found.iter().map(|finding| (&*finding.place.file, finding.rule.code)).collect();
     assert_eq!(places, [("b.yaml", "tcp-port"), ("a.yaml", "unknown-field")]);
@@ -32,13 +33,13 @@ fn what_cannot_be_read_is_an_error_with_its_place() {
         ("hello", "test.yaml:1:1: the document: expected a mapping (name: value), found \"hello\""),
         ("a: 1", "test.yaml:1:1: apiVersion: expected a value, found nothing"),
     ] {
-        let texts = [Text { name: "test.yaml".to_owned(), text: text.to_owned() }];
+        let texts = [Text::new("test.yaml", text.to_owned())];
         let mesh = MeshDefaults::default();
         let error =
             lint(&texts, &Circumstances { mesh: &mesh, istio_version: ISTIO_VERSION }).expect_err(text);
         assert_eq!(error.to_string(), expected);
     }
-    let texts = [Text { name: "test.yaml".to_owned(), text: "a: b: c".to_owned() }];
+    let texts = [Text::new("test.yaml", "a: b: c".to_owned())];
     let mesh = MeshDefaults::default();
     let error =
         lint(&texts, &Circumstances { mesh: &mesh, istio_version: ISTIO_VERSION }).expect_err("no YAML");

@@ -6,7 +6,8 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use crate::mesh::{Place, Places};
+use crate::mesh::Places;
+use crate::yaml::Place;
 
 /// What Envoy says, and where in the documents it comes from if that can be told.
 #[derive(Debug, PartialEq, Eq)]
@@ -18,7 +19,7 @@ pub(super) struct Complaint {
 /// Finds the complaint in what `envoy --mode validate` wrote.
 pub(super) fn complaint(output: &str, places: &Places) -> Complaint {
     let reason = reason(output);
-    let place = names(&reason).into_iter().rev().find_map(|name| places.of(&name)).cloned();
+    let place = names(&reason).into_iter().rev().find_map(|name| places.of(&name));
     Complaint { place, reason: innermost(&reason).to_owned() }
 }
 
@@ -114,7 +115,7 @@ spec:
     /// The line that `output` is about, and the reason.
     fn found(output: &str) -> (Option<u64>, String) {
         let documents = Documents::parse("filter.yaml", DOCUMENTS).expect("valid documents");
-        let complaint = complaint(output, documents.places());
+        let complaint = complaint(output, &documents.places());
         (complaint.place.map(|place| place.line), complaint.reason)
     }
 

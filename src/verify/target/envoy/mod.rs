@@ -13,12 +13,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use self::process::Process;
 use super::{RunningPair, bundled};
-use crate::mesh::Place;
 use crate::net::BindError;
 use crate::verify::expect::Side;
 use crate::verify::pair::PairConfig;
 use crate::verify::played::LogFiles;
 use crate::verify::scenario::Application;
+use crate::yaml::Place;
 
 /// The variable that names the program.
 const VARIABLE: &str = "ENVOY";

@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 
 use super::KubernetesError;
 use super::api::{Kubernetes, resource};
-use crate::mesh::{Documents, Manifest, Place, ROOT_NAMESPACE};
+use crate::mesh::{Documents, Manifest, ROOT_NAMESPACE};
+use crate::yaml::Place;
 
 /// What a proxy's configuration is made from. Istio serves its newer kinds in older versions too.
 const KINDS: [(&str, &str); 5] = [
@@ -31,7 +32,7 @@ impl WantedDocument {
     /// Completes a document: the namespace, and the protocol of a port, which older clusters want
     /// for server-side apply.
     pub(super) fn of(manifest: &Manifest, namespace: &str) -> Self {
-        let mut json = manifest.json.clone();
+        let mut json = manifest.json();
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         if json["metadata"]["namespace"].is_null() {
             json["metadata"]["namespace"] = namespace.into();
@@ -55,7 +56,7 @@ impl WantedDocument {
             namespace: text(&json["metadata"]["namespace"]),
             name: text(&json["metadata"]["name"]),
             json,
-            place: manifest.place.clone(),
+            place: manifest.place(),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::mesh::Place;
+use crate::yaml::Place;
 
 /// Why a live mesh could not be verified.
 #[derive(Debug, thiserror::Error)]

@@ -15,11 +15,11 @@ use crate::verify::driver::{Dialer, StepFailure, drive};
 use crate::verify::expect::{Across, FieldRef, Side};
 use crate::verify::judge::{CaseVerdict, Check, Subject, judge};
 use crate::verify::pair::PairConfig;
-use crate::verify::placed::Placed;
 use crate::verify::plan::PlannedCase;
 use crate::verify::played::{Played, RunLogs};
 use crate::verify::scenario::{Case, Connect, Request};
 use crate::verify::template::{Fact, Facts};
+use crate::yaml::Placed;
 
 /// How long lines are awaited after the last session: Envoy writes its log every second, and the
 /// kubelet passes it on.
@@ -205,7 +205,7 @@ fn connections(case: &Case, at_most: usize, logs: &RunLogs) -> Vec<Check> {
             holds: (1..=at_most).contains(&found),
             line: None,
             explanation: None,
-            at: across.line,
+            at: across.line(),
         }
     };
     shared.map(check).collect()

@@ -1,48 +1,9 @@
-//! Where in the documents something is, and what can be wrong with it: errors stop the program, warnings do not.
+//! What can be wrong with documents: errors stop the program, warnings do not.
 
 use std::fmt;
-use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::Arc;
 
-/// A position in a file, for people: `FILE:LINE:COLUMN`, both counted from 1.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
-    /// The file as it was named, or `-` for standard input.
-    pub file: Arc<str>,
-    /// The line.
-    pub line: u64,
-    /// The column, in characters.
-    pub column: u64,
-    /// The bytes of the file that are meant, for programs; empty where only a beginning is known.
-    pub span: Range<usize>,
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}:{}:{}", self.file, self.line, self.column)
-    }
-}
-
-/// Where the documents say what: names of fields, in `snake_case`, and texts.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Places(Vec<(String, Place)>);
-
-impl Places {
-    pub(super) fn add(&mut self, what: String, place: Place) {
-        self.0.push((what, place));
-    }
-
-    pub(super) fn extend(&mut self, others: Self) {
-        self.0.extend(others.0);
-    }
-
-    /// Where a field of this name, or this text, is first.
-    #[must_use]
-    pub fn of(&self, what: &str) -> Option<&Place> {
-        self.0.iter().find(|(said, _)| said == what).map(|(_, place)| place)
-    }
-}
+use crate::yaml::{self, Place};
 
 /// A document or a field that is valid, but that this program cannot honour.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,26 +38,10 @@ pub enum MeshError {
         /// The folder.
         path: PathBuf,
     },
-    /// Not YAML.
-    #[error("{place}: not valid YAML: {problem}")]
-    Syntax {
-        /// Where reading stopped.
-        place: Place,
-        /// What the parser said.
-        problem: String,
-    },
-    /// A field has a value of the wrong type or outside of what is allowed, or is missing.
-    #[error("{place}: {field}: expected {expected}, found {found}")]
-    Field {
-        /// Where the value is, or where it should be.
-        place: Place,
-        /// The field's path in its document, `spec.host`.
-        field: String,
-        /// What may be there, and how to write it.
-        expected: String,
-        /// What is there.
-        found: String,
-    },
+    /// A text is not YAML, or a field has a value of the wrong type or outside of what is allowed,
+    /// or is missing.
+    #[error(transparent)]
+    Document(#[from] yaml::Error),
     /// Two settings of a connection pool that Istio refuses together.
     #[error("{place}: {field}: expected false where h2UpgradePolicy is UPGRADE, found true")]
     ClientProtocolWithUpgrade {

@@ -1,13 +1,14 @@
-//! An `EnvoyFilter` to be written down: what `lint` proposes, and what a pair is given besides the user's documents.
+//! An `EnvoyFilter` to be written down: what `lint` proposes, and what a pair is given besides the
+//! user's documents.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::connection_manager_patch::HTTP_CONNECTION_MANAGER_TYPE;
-use super::document::HTTP_CONNECTION_MANAGER;
-use super::scalar::scalar;
+use super::{HTTP_CONNECTION_MANAGER, HTTP_CONNECTION_MANAGER_TYPE};
+use crate::mesh::scalar::scalar;
 
-/// The `EnvoyFilter` that merges options into HTTP connection managers. Its text is the document in YAML.
+/// The `EnvoyFilter` that merges options into HTTP connection managers. Its text is the document in
+/// YAML.
 #[derive(Debug)]
 pub(crate) struct ConnectionManagerFilter<'a> {
     /// Its name.
