@@ -287,7 +287,13 @@ fn rust_log_makes_it_say_more() {
 fn a_rust_log_that_is_none_is_named_and_changes_nothing() {
     let mut server = server_with_rust_log("server=loud");
     server.wait_for("RUST_LOG=server=loud: ");
-    server.wait_for("listening on ");
+    let listening = server.wait_for("listening on ");
+    let address = listening.trim_start_matches("listening on ").parse().expect("an address");
+    answer(address, &UPGRADE.replace("Version: 13", "Version: 8"));
+    server.signal(Signal::SIGTERM);
+    assert!(server.output().0.success());
+    // Only warnings are shown, as without it.
+    assert!(!server.said.iter().any(|line| line.contains("rejected: ")), "{:?}", server.said);
 }
 
 #[test]

@@ -172,8 +172,12 @@ async fn a_right_that_is_missing_is_named_as_a_role_grants_it() {
 #[tokio::test]
 async fn documents_of_the_whole_mesh_may_be_out_of_sight() {
     let root = RULES.replace("/default/", "/istio-system/");
-    let script = Script::default().refusing(Method::GET, &root, 403, "no");
-    script.mesh().await.documents(None).await.expect("the namespace is enough");
+    let rules = json!({"kind": "DestinationRuleList", "apiVersion": "networking.istio.io/v1beta1", "metadata": {},
+        "items": [in_cluster(&json!({}))]});
+    let script = Script::default().with(RULES, rules).refusing(Method::GET, &root, 403, "no");
+    let documents = script.mesh().await.documents(None).await.expect("the namespace is enough");
+    assert_eq!(documents.manifests().len(), 1, "the rule of the namespace");
+    assert!(script.asked().iter().any(|(_, path, _)| path.starts_with(&root)), "it was not asked for");
 }
 
 #[tokio::test]
