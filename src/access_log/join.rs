@@ -146,7 +146,7 @@ impl<P> Unmatched<P> {
         self.lines.remove(&number).map(|line| line.waiting)
     }
 
-    /// The first line with this id, which is no longer found by it.
+    /// Takes the first line with this id from the index of ids.
     fn first_of(&mut self, id: &str) -> Option<u64> {
         let numbers = self.by_id.get_mut(id)?;
         let number = numbers.pop_front();

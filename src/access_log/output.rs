@@ -269,8 +269,8 @@ mod tests {
         let cases = [
             (String::new(), String::new()),
             (whole.to_owned(), whole.to_owned()),
-            // Half a line is cut off, a whole one and what is no line of an access log get their
-            // end.
+            // A line that was cut in two is removed; a whole one, and a line of another program,
+            // get their line feed.
             (format!("{whole}{{\"response_co"), whole.to_owned()),
             ("{\"authority\":null,\"bytes_received\":0".to_owned(), String::new()),
             (whole.trim_end().to_owned(), whole.to_owned()),

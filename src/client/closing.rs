@@ -139,8 +139,8 @@ pub(super) fn try_close<S: AsyncRead + AsyncWrite + Unpin>(
     matches!(stream.close(Some(frame)).now_or_never(), Some(Ok(())))
 }
 
-/// What a Close frame of the peer says. One with a code that must not be sent is none, as in Python
-/// websockets.
+/// What a Close frame of the peer says. A frame with a code that must not be sent counts as a
+/// connection that ended without one, as in Python websockets.
 pub(super) fn close_status(frame: Option<CloseFrame>) -> CloseStatus {
     let code = code_of(frame.as_ref());
     match frame {

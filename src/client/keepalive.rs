@@ -1,7 +1,7 @@
 //! Keepalive as Python websockets has it: a Ping at regular intervals, whose Pong has to come in
 //! time. A peer that stays silent is told so with 1011, and counts as gone.
 //!
-//! These Pings and their Pongs are nobody else's: a session is not told of them.
+//! A session does not see these Pings and their Pongs.
 
 use std::fmt::{self, Display, Formatter};
 use std::io;
@@ -75,7 +75,7 @@ enum PingStep {
     Ping(Pin<Box<Sleep>>),
     /// The Pong to the Ping of that time, which has to come before the timer ends.
     Pong { sent: Instant, overdue: Option<Pin<Box<Sleep>>> },
-    /// Nothing.
+    /// No more: pings are off.
     Nothing,
 }
 
@@ -112,7 +112,7 @@ impl Keepalive {
         }
     }
 
-    /// For so long nobody listened to the peer, whose Pong may be late for that.
+    /// Extends the deadline of the Pong by the time in which this side did not read.
     pub(super) fn excuse(&mut self, time: Duration) {
         if let PingStep::Pong { overdue: Some(timer), .. } = &mut self.next {
             let deadline = timer.deadline() + time;

@@ -50,7 +50,7 @@ pub enum Outcome {
 /// Why a run failed.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// No connection.
+    /// There is no connection.
     #[error(transparent)]
     Connect(#[from] ConnectError),
     /// The standard streams or the signals.

@@ -30,7 +30,7 @@ impl VerboseObserver {
                 gathered.push_str(line);
                 gathered.push('\n');
             } else {
-                // That nobody reads it is no reason to end.
+                // A closed standard error does not end the session.
                 let _ = writeln!(io::stderr(), "{line}");
             }
         }

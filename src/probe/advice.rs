@@ -35,7 +35,7 @@ fn ways(report: &Report) -> Vec<String> {
     let outcome = |way| report.attempt(way).map(|attempt| attempt.outcome);
     let about = |way| match outcome(way)? {
         AttemptOutcome::NotAllowed => Some(ALLOW.to_owned()),
-        // That a server speaks no HTTP/2 is nothing to mend.
+        // A server need not speak HTTP/2.
         AttemptOutcome::Failed if way != Way::Http1Upgrade => None,
         _ => report.attempt(way)?.advice.clone(),
     };

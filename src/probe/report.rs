@@ -71,7 +71,7 @@ pub enum AttemptOutcome {
     Refused,
     /// The server's SETTINGS do not allow extended CONNECT, so it was not sent.
     NotAllowed,
-    /// There was no answer, or one that is none.
+    /// There was no answer, or it is no HTTP.
     Failed,
 }
 

@@ -1,5 +1,5 @@
-//! Whether an opening handshake becomes a session here: what RFC 6455 says of it is `opening`'s to
-//! check, the rest is what this server was told.
+//! Whether an opening handshake becomes a session here: `opening` checks it against RFC 6455, this
+//! module against what this server was told.
 
 use std::net::SocketAddr;
 
@@ -22,7 +22,7 @@ const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub(super) struct Admitted {
     /// How messages are compressed.
     pub(super) deflate: Option<Agreement>,
-    /// What carries it.
+    /// The version of HTTP that carries it.
     pub(super) version: Version,
     /// The span that the events of the session carry, if anybody looks at them
     /// (`RUST_LOG=websockets_cli::server=debug`).
@@ -90,8 +90,8 @@ fn judge(
     Ok((accepted.response(), admitted))
 }
 
-/// Only browsers say where a request comes from, and they always do (RFC 6454 section 7): without
-/// it, it is from none.
+/// Browsers always send Origin (RFC 6454 section 7), and other clients need not: a request without
+/// it is allowed.
 fn comes_from_one_of(origins: &[HeaderValue], fields: &Fields) -> bool {
     origins.is_empty()
         || fields.get_all(&ORIGIN).all(|origin| {

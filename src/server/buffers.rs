@@ -24,8 +24,8 @@ use tokio::time::{Instant, Sleep};
 
 use super::stats;
 
-/// A session that holds no more than this is read from and kept at the bound too: what one needs
-/// that echoes short messages.
+/// A session that holds no more than this is read from and kept at the bound, too: a session that
+/// echoes short messages needs no more.
 const FREE: usize = 16 * 1024;
 
 /// A message that grows without a pause is counted in steps of this.
@@ -35,7 +35,7 @@ pub(super) const STEP: usize = 64 * 1024;
 /// after this time.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// So often a session is found not to have moved before it is ended at the bound.
+/// After so many looks at a session that has not moved it is ended, if the bound is reached.
 const STALLED_LOOKS: u32 = 5;
 
 /// What the sessions of all workers hold together.
@@ -57,7 +57,7 @@ impl Buffers {
         self.held.load(Ordering::Relaxed)
     }
 
-    /// How many may be.
+    /// How many bytes may be held.
     pub(super) fn limit(&self) -> usize {
         self.limit
     }
@@ -67,7 +67,7 @@ impl Buffers {
         self.held() >= self.limit
     }
 
-    /// A session held `before` and holds `now`.
+    /// Changes the sum: a session held `before` bytes and holds `now`.
     fn change(&self, before: usize, now: usize) {
         if now >= before {
             self.held.fetch_add(now - before, Ordering::Relaxed);
@@ -93,13 +93,13 @@ pub(super) struct Stalled {
 pub(super) struct Ledger<'s> {
     buffers: &'s Buffers,
     stats: &'s stats::OpenSession<'s>,
-    /// Read of a message that is not whole.
+    /// Bytes that were read of a message that is not whole.
     pub(super) arriving: Cell<usize>,
-    /// Read ahead of it, and what the stream beneath holds.
+    /// Bytes that were read ahead, and those that the stream beneath holds.
     pub(super) beneath: Cell<usize>,
-    /// Answers that wait to be written.
+    /// Bytes of answers that wait to be written.
     pub(super) leaving: Cell<usize>,
-    /// What of it is counted.
+    /// How many bytes of that are counted in the sum over all sessions.
     counted: Cell<usize>,
     /// Whether anything was read or written since the session was looked at.
     has_moved: Cell<bool>,

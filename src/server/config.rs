@@ -101,7 +101,8 @@ impl Config {
             max_message_size: Self::MAX_MESSAGE_SIZE,
             max_frame_size: None,
             max_buffered_bytes: Self::MAX_BUFFERED_BYTES,
-            // Long for a client that means it, short for one that holds connections open.
+            // Long enough for every client that asks for something, short for one that only holds
+            // connections.
             handshake_timeout: Duration::from_secs(5),
             idle_timeout: None,
             ping: None,

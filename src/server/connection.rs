@@ -40,7 +40,7 @@ async fn decrypt(socket: TcpStream, address: SocketAddr, tls: &tls::server::Serv
     let shaking_hands = Box::pin(tokio::time::timeout(limit, tls.accept(socket)));
     match worker.closing.run_until_cancelled(shaking_hands).await {
         Some(Ok(Ok((stream, facts)))) => carry(stream, Peer { address, tls: Some(facts) }, worker).await,
-        // A probe, a client that does not trust this server, or one that does not speak TLS.
+        // The peer is a probe, does not trust this server, or does not speak TLS.
         Some(Ok(Err(error))) => tracing::debug!("TLS with {address}: {error}"),
         Some(Err(_)) | None => {}
     }
@@ -74,7 +74,7 @@ where
     let mut buffer = BytesMut::with_capacity(HEAD_CAPACITY);
     let limit = worker.shared.config.handshake_timeout;
     let reading = tokio::time::timeout(limit, read_first(&mut stream, &mut buffer));
-    // The end waits for nobody's first request.
+    // A drain does not wait for first requests.
     let rejection = match worker.closing.run_until_cancelled(reading).await? {
         Ok(Ok(None)) => return None,
         Ok(Ok(Some(First::Http2))) => {
@@ -99,8 +99,8 @@ where
             worker.reject(rejection);
             rejection
         }
-        // A probe that opens a connection and says nothing hears nothing, and HTTP/2 has no word
-        // for it.
+        // A probe that opens a connection and sends nothing gets no answer; HTTP/2 has no status
+        // for a request that did not come.
         Err(_) if buffer.is_empty() || FirstBytes::of(&buffer) == FirstBytes::Incomplete => return None,
         Err(_) => {
             let rejection = Rejection::TimedOut(limit);

@@ -24,7 +24,7 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// Why a server is not healthy.
 #[derive(Debug, thiserror::Error)]
 pub enum Unhealthy {
-    /// Nobody listens there, or the connection broke.
+    /// The connection was refused, or it broke.
     #[error("no connection to {address}: {error}")]
     Connection {
         /// Where the server was asked.

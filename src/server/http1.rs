@@ -49,8 +49,8 @@ where
     );
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        // Not with the beginning of a drain: whoever asks `/readyz` on a connection that it keeps
-        // is to hear of it.
+        // Not at the beginning of a drain: a probe that keeps its connection is to read 503 from
+        // `/readyz`.
         () = worker.closing.cancelled() => {
             connection.as_mut().graceful_shutdown();
             connection.await

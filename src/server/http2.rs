@@ -53,13 +53,13 @@ const MAX_BODY_BYTES: usize = SETTINGS.initial_stream_window_size as usize;
 /// What the first bytes of a connection are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum FirstBytes {
-    /// Not of HTTP/2.
+    /// They are not HTTP/2's.
     Other,
-    /// Perhaps of HTTP/2.
+    /// They may become the preface of HTTP/2.
     Incomplete,
-    /// Of HTTP/2.
+    /// The preface of HTTP/2.
     Http2,
-    /// Of a peer that leaves out what has to follow the preface. `h2` would not mind.
+    /// A preface without the SETTINGS that have to follow it, which `h2` would accept.
     Broken,
 }
 
@@ -82,7 +82,7 @@ struct Http2Connection {
     accepted: Cell<u32>,
     /// Streams that the peer gave up before they were answered.
     reset: Cell<u32>,
-    /// Cancelled when these are too many.
+    /// Cancelled when too many streams were given up.
     abused: CancellationToken,
 }
 
@@ -99,7 +99,7 @@ where
     let (accepted, reset, abused) = (Cell::default(), Cell::default(), CancellationToken::new());
     let connection = Rc::new(Http2Connection { peer, worker, accepted, reset, abused });
     let streams = TaskTracker::new();
-    // Only so that one can wait for the last of them; others may still come.
+    // A closed tracker can be waited for; streams may still be added.
     streams.close();
     let (mut is_leaving, mut timeout) = (false, limit);
     loop {

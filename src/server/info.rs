@@ -31,7 +31,7 @@ struct Info<'a> {
     pod: &'a PodIdentity,
 }
 
-/// The page.
+/// The text of `/info`.
 pub(super) fn render(head: &RequestHead, peer: &Peer, pod: &PodIdentity) -> String {
     let mut headers = BTreeMap::<&str, String>::new();
     for (name, value) in head.fields.iter() {

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::config::{Config, Ping};
 
-/// See the module.
+/// The clock of one session.
 #[derive(Debug)]
 pub(super) struct SessionKeepalive {
     idle_timeout: Option<Duration>,
@@ -44,7 +44,7 @@ enum KeepaliveStep {
 }
 
 impl SessionKeepalive {
-    /// None if the session is to be left alone.
+    /// The keepalive of a session; none without pings and without an idle timeout.
     pub(super) fn new(config: &Config) -> Option<Self> {
         let now = Instant::now();
         (config.idle_timeout.is_some() || config.ping.is_some()).then(|| Self {

@@ -23,7 +23,7 @@ use crate::websocket::frame_header::{FIN, FrameHeader, MAX_HEADER_BYTES};
 /// new one costs less than a thousandth of what carrying the message did.
 pub(super) const LONG: u64 = 128 * 1024;
 
-/// See the module.
+/// A stream whose frames are followed.
 #[derive(Debug)]
 pub(super) struct Metered<'l, S> {
     stream: ReadAhead<TransportAdapter<S>>,

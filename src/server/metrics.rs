@@ -12,7 +12,7 @@ use super::stats::{BUCKETS, Stats};
 /// The `Content-Type` of the format.
 pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// The page.
+/// The text of `/metrics`, in the format of Prometheus.
 pub(super) fn render(workers: &[Arc<Stats>], buffers: &Buffers) -> String {
     let sum = |of: &dyn Fn(&Stats) -> u64| workers.iter().map(|stats| of(stats)).sum::<u64>();
     let mut page = MetricsPage::default();

@@ -82,8 +82,8 @@ impl Server {
     /// Serves until it is drained, which it counts as one of the drain's tasks.
     ///
     /// A graceful drain answers what was received, closes every session with 1001, then the
-    /// listeners; a forced one drops what is left. Dropping the future is a forced drain that
-    /// nobody waits for.
+    /// listeners; a forced one drops what is left. Dropping the future forces the drain, and does
+    /// not wait for it.
     ///
     /// # Errors
     /// [`ServeError`].

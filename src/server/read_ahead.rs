@@ -22,7 +22,7 @@ thread_local! {
     static ARRIVED: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_AHEAD].into_boxed_slice());
 }
 
-/// See the module.
+/// A stream that is read ahead.
 #[derive(Debug)]
 pub(super) struct ReadAhead<S> {
     stream: S,

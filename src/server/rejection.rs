@@ -10,7 +10,7 @@ use http::{HeaderValue, Response, StatusCode, Version};
 use crate::http1::{Fields, HeadError, ResponseHead};
 use crate::websocket::opening::server::Refusal;
 
-/// Why there is no session.
+/// Why a request is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Rejection {
     #[error("no complete request within {0:?}")]
@@ -57,7 +57,7 @@ impl Rejection {
         }
     }
 
-    /// What it is counted as.
+    /// The reason that `/metrics` counts it under.
     pub(super) fn reason(self) -> RejectionReason {
         match self {
             Self::TimedOut(_) => RejectionReason::Timeout,
@@ -130,7 +130,7 @@ pub(super) enum RejectionReason {
 }
 
 impl RejectionReason {
-    /// All of them, in the order of their numbers.
+    /// All reasons, in the order of their numbers.
     pub(super) const ALL: [Self; 19] = [
         Self::Timeout,
         Self::Malformed,
@@ -168,7 +168,7 @@ impl RejectionReason {
         }
     }
 
-    /// The label.
+    /// The value of the label `reason`.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Timeout => "timeout",

@@ -1,5 +1,5 @@
-//! What a request gets that is no opening handshake: a pod's probes, what the server knows, and a
-//! word for whoever comes without a WebSocket.
+//! The answers to requests other than opening handshakes: a pod's probes, what the server knows,
+//! and 426 for everything else.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::websocket::opening::server::Refusal;
 
 const TEXT: &str = "text/plain; charset=utf-8";
 
-/// What the answer of a test route gets to leave before the harm is done.
+/// How long the answer of a test route has to leave before the route does its harm.
 const FLUSH_DELAY: Duration = Duration::from_millis(100);
 
 /// A request, from whom, and who is asked.

@@ -10,8 +10,8 @@ use super::rejection::RejectionReason;
 use crate::telemetry::Counter;
 use crate::websocket::close_code::ABNORMAL_CLOSURE;
 
-/// The upper ends of the histogram's buckets, in seconds: from a request that happens to be a
-/// WebSocket to a working day.
+/// The upper ends of the histogram's buckets, in seconds: from the length of a request to a working
+/// day.
 pub(super) const BUCKETS: [f64; 12] =
     [0.01, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14_400.0, 28_800.0];
 
@@ -141,7 +141,7 @@ impl Drop for OpenSession<'_> {
         let bucket = BUCKETS.iter().position(|end| lasted.as_secs_f64() <= *end).unwrap_or(BUCKETS.len());
         self.stats.lasted[bucket].increment();
         self.stats.lasted_microseconds.add(u64::try_from(lasted.as_micros()).unwrap_or(0));
-        // What a peer says may be outside of what there is.
+        // A peer may send a code that is not in the table.
         if let Some(counter) = self.stats.closes.get(usize::from(self.code.get().wrapping_sub(FIRST_CODE))) {
             counter.increment();
         }

@@ -20,8 +20,8 @@ use crate::net;
 /// How long `/inemuri` makes the server unresponsive.
 const INEMURI: Duration = Duration::from_secs(10);
 
-/// What all workers have in common. Sessions look at it when they begin and end, and in between
-/// when they have to wait with something in their hands.
+/// What all workers have in common. Sessions touch it when they begin and end, and in between when
+/// they hold memory and have to wait.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) config: Config,
@@ -97,7 +97,7 @@ pub(super) fn start(
             }
             let _ = forced.run_until_cancelled(serve(listener, worker)).await;
         });
-        // Nobody listens any more if the server's future was dropped.
+        // The receiver is gone if the server's future was dropped.
         let _ = ended.send(outcome);
     })?;
     Ok(end)

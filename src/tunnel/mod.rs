@@ -3,7 +3,7 @@
 //!
 //! The home of `h2`. What is ours: backpressure by the bytes that really went out, memory that is
 //! bounded while a reader stalls, resets that lose no data queued before them, and an opening
-//! ([`Settings`]) that is Envoy's to the byte. How that is done beneath `h2` is drawn in [`wire`].
+//! ([`Settings`]) that is Envoy's to the byte. How that is done beneath `h2` is drawn in `wire`.
 //! Which requests exist and what becomes of them is the sidecar's business.
 
 mod byte_stream;

@@ -3,7 +3,7 @@
 //!
 //! What differs from run to run is reduced to what must not differ: a time to its form, an id to
 //! being one, an address to whose it is or to its host. What ids and ports have in common is
-//! counted, since reducing them loses it. The order of lines is nothing: sessions that go side by
+//! counted, since reducing them loses it. The order of lines is ignored: sessions that go side by
 //! side end in any order.
 
 use std::collections::{BTreeMap, BTreeSet};

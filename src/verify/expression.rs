@@ -19,15 +19,15 @@ use crate::nearest::nearest;
 /// A field with what is expected of it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Expectation {
-    /// Which field.
+    /// The field of one side.
     pub field: FieldRef,
-    /// What of it.
+    /// What the field is to say.
     pub expected: Expected,
     /// The line of the scenario's file that says so; none where it was typed.
     pub at: Option<u64>,
 }
 
-/// A text that is no expectation.
+/// Why a text cannot be read as an expectation.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("column {column}: {reason}")]
 pub struct ExpressionError {

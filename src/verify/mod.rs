@@ -63,19 +63,19 @@ pub enum VerifyError {
         /// The name that it resembles, if there is one.
         nearest: Option<&'static str>,
     },
-    /// Two of the scenarios that are to be run would be told apart by nobody.
+    /// Two of the scenarios that are to be run have the same name.
     #[error("two scenarios are named {name:?}")]
     SameName {
-        /// Their name.
+        /// The name that both have.
         name: String,
     },
-    /// A file is no scenario.
+    /// The file of a scenario is malformed, or cannot be read.
     #[error(transparent)]
     Scenario(#[from] ScenarioError),
     /// The documents are malformed, or do not say what is asked of them.
     #[error(transparent)]
     Mesh(#[from] MeshError),
-    /// The logs have nowhere to go.
+    /// There is no folder to write the access logs to.
     #[error("make room for the access logs in {}: {source}", path.display())]
     Folder {
         /// The folder or the file.

@@ -20,8 +20,8 @@ const CLIENT_WORKLOAD: &str = "websockets-client-sleep";
 
 /// How long a sidecar of the pair keeps a connection that it is done with open for the peer to
 /// close it first. Envoy's default of 1 s is what closing a session and the 503 of a missing
-/// `allow_connect` take; nobody here needs that long. In Istio's root namespace, so that it applies
-/// to every workload and the user's own filters have the word over it.
+/// `allow_connect` take; over loopback that is too long. In Istio's root namespace, so that it
+/// applies to every workload and the user's own filters have the word over it.
 fn delayed_close() -> Result<Documents, MeshError> {
     let filter = ConnectionManagerFilter {
         name: "websockets-cli-verify-delayed-close",
@@ -44,7 +44,7 @@ pub struct PairConfig {
     pub authority: String,
     /// The client's sidecar's route to the Service.
     pub route_name: Option<String>,
-    /// Its cluster.
+    /// The cluster that this route leads to.
     pub outbound_cluster: Option<String>,
     /// The server's sidecar's cluster.
     pub inbound_cluster: Option<String>,

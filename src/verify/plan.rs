@@ -64,7 +64,7 @@ pub struct Plan {
 /// A scenario with those of its cases that will be run.
 #[derive(Debug)]
 pub struct PlannedScenario {
-    /// Its name.
+    /// The name that selects it.
     pub name: String,
     /// Its file; none of a built-in one.
     pub file: Option<PathBuf>,
@@ -75,7 +75,7 @@ pub struct PlannedScenario {
 /// A case with what the documents make of it.
 #[derive(Debug)]
 pub struct PlannedCase {
-    /// The case.
+    /// What is to be played and expected.
     pub case: Case,
     /// What the documents say.
     pub pair: PairConfig,
@@ -85,7 +85,7 @@ impl Plan {
     /// Plans what is asked for.
     ///
     /// # Errors
-    /// A scenario does not exist or is none, or the documents do not say what is needed.
+    /// A scenario does not exist or is malformed, or the documents do not say what is needed.
     pub fn new(request: PlanRequest) -> Result<Self, VerifyError> {
         let scenarios = select(&request.scenarios, request.scenario_root.as_deref())?;
         let scenarios = match &request.documents {
@@ -117,7 +117,7 @@ fn with_own_documents(scenario: &Scenario) -> Result<PlannedScenario, VerifyErro
             let sources: Vec<_> = case.document_files.iter().cloned().map(Source::from).collect();
             documents.merge(Documents::load(&sources)?)?;
         }
-        // Nobody can mend a built-in one, and there is nothing to mend.
+        // The user cannot change a built-in one.
         if scenario.file.is_some() {
             for warning in documents.warnings() {
                 tracing::warn!("{warning}");
@@ -140,7 +140,7 @@ fn with_documents(scenario: &Scenario, pair: &PairConfig, named: bool) -> Option
     let cases = scenario.cases();
     let standing = cases.iter().find(|case| case.stands_for == Some(policy));
     let case = standing.or_else(|| cases.first().filter(|_| named))?.clone();
-    // Its label speaks of the scenario's own documents, and there is no other case to tell it from.
+    // The label names the scenario's own documents, and this is the only case.
     let case = Case { label: None, folder: scenario.name.clone(), ..case };
     let cases = vec![PlannedCase { case, pair: pair.clone() }];
     Some(PlannedScenario { name: scenario.name.clone(), file: scenario.file.clone(), cases })
@@ -153,7 +153,7 @@ fn with_documents(scenario: &Scenario, pair: &PairConfig, named: bool) -> Option
 /// folders, and in `root`.
 ///
 /// # Errors
-/// There is no such scenario and no such file, or the file is none.
+/// There is no such scenario and no such file, or the file is malformed.
 pub fn select(asked: &[String], root: Option<&Path>) -> Result<Vec<Scenario>, VerifyError> {
     let is_built_in = |name: &String| built_in().iter().any(|scenario| scenario.name == *name);
     let wanted = |scenario: &&Scenario| asked.is_empty() || asked.contains(&scenario.name);

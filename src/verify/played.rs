@@ -39,21 +39,21 @@ pub(super) struct Played {
 pub(super) struct RunLogs {
     /// One a session that left at least one line.
     pub(super) sessions: Vec<Joined>,
-    /// Lines that are none.
+    /// Lines that could not be parsed.
     pub(super) unreadable: Vec<Unreadable>,
 }
 
-/// The lines of one session. A line that no line of the other side speaks to has none beside it.
+/// The lines of one session; at a side that left none, or whose line did not join, there is none.
 pub type Joined = BySide<Option<ParsedLine>>;
 
 /// A line that could not be parsed.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Unreadable {
-    /// Whose.
+    /// The sidecar that wrote it.
     pub(super) side: Side,
     /// As it was written.
     pub(super) text: String,
-    /// Why not.
+    /// What is wrong with it.
     pub(super) reason: String,
 }
 

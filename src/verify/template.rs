@@ -13,7 +13,7 @@ pub enum Fact {
     Unknown,
     /// It is known that there is none: the route of a `VirtualService` may have no name.
     Nothing,
-    /// This.
+    /// It is known to be this.
     Is(String),
 }
 
@@ -43,7 +43,7 @@ pub struct Facts {
     pub authority: Fact,
     /// The client's sidecar's route to the Service.
     pub route_name: Fact,
-    /// Its cluster.
+    /// The cluster that this route leads to.
     pub outbound_cluster: Fact,
     /// The server's sidecar's cluster.
     pub inbound_cluster: Fact,

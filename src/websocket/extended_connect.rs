@@ -13,7 +13,7 @@ use crate::http1::Fields;
 /// `connection` fields.
 #[derive(Debug, Clone)]
 pub struct RequestParts {
-    /// The method.
+    /// The method of the request, CONNECT or another.
     pub method: Method,
     /// `http` or `https`: `:scheme`.
     pub scheme: &'static str,

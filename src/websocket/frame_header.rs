@@ -92,7 +92,7 @@ impl FrameHeader {
         self.opcode() >= 8
     }
 
-    /// The opcode.
+    /// The opcode of section 5.2: what kind of frame it is.
     #[must_use]
     pub fn opcode(&self) -> u8 {
         self.first & 0x0f

@@ -1,8 +1,8 @@
 //! What RFC 6455, RFC 7692 and RFC 8441 say beside the frames themselves: the opening handshake,
 //! the close codes, and the compression of messages.
 //!
-//! Frames are tokio-tungstenite's; [`TransportAdapter`] is the byte stream that it is given. A proxy never
-//! looks at them.
+//! Frames are tokio-tungstenite's; [`TransportAdapter`] is the byte stream that it is given. A
+//! proxy never looks at them.
 
 pub mod close_code;
 pub mod deflate;

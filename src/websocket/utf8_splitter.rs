@@ -21,12 +21,12 @@ use super::frame_header::{
     CLOSE, CONTINUATION, FIN, FrameHeader, MAX_HEADER_BYTES, Room, TEXT, make_fragment,
 };
 
-/// See the module. Whoever reads from it has room for a header whenever a frame begins, as
-/// tungstenite does.
+/// A stream whose text frames are split. Its reader has room for a header whenever a frame begins,
+/// as tungstenite has.
 #[derive(Debug)]
 pub(super) struct Utf8Splitter<S> {
     stream: S,
-    /// What was read before the frames were anybody's concern.
+    /// Bytes that were read with the opening handshake.
     early: Bytes,
     /// A frame that announces more than this passes as it is: tungstenite refuses it by its header.
     max_frame_bytes: u64,
@@ -166,7 +166,7 @@ impl<S> Utf8Splitter<S> {
     /// Whether a frame of which a header this long and this much has arrived is to be held back.
     fn waits(&self, header: &FrameHeader, size: usize, payload: usize) -> bool {
         if header.opcode() == CLOSE {
-            // A Close has a short header; of what has not, tungstenite says that it is none.
+            // A Close with a longer header is invalid, which tungstenite says.
             let begins = header.length >= CODE_BYTES as u64 && size + CODE_BYTES <= MAX_HEADER_BYTES;
             return begins && payload < CODE_BYTES;
         }

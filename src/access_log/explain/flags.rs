@@ -9,7 +9,7 @@ pub struct FlagMeaning {
     pub short: &'static str,
     /// As `%RESPONSE_FLAGS_LONG%` has it.
     pub long: &'static str,
-    /// In words.
+    /// What it says of the stream.
     pub meaning: &'static str,
     /// What to do about a request that failed so; empty where nothing is to be done.
     pub change: &'static str,

@@ -165,7 +165,7 @@ pub fn particulars(line: &ParsedLine) -> Vec<String> {
     Seen::of(line).particulars()
 }
 
-/// Explains a line of Istio's JSON or TEXT format; none if it is none.
+/// Explains a line of Istio's JSON or TEXT format; none of any other text.
 #[must_use]
 pub fn explain_text(text: &str) -> Option<Explanation> {
     static ISTIO: LazyLock<LineFormat> = LazyLock::new(LineFormat::default);

@@ -69,7 +69,7 @@ pub(super) struct Args {
     logs: logs::Args,
 }
 
-/// Which scenarios.
+/// The scenarios that are meant.
 #[derive(Debug, clap::Args)]
 #[group(skip)]
 struct ScenarioArgs {

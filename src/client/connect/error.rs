@@ -27,10 +27,10 @@ pub struct Refusal {
 /// Why no WebSocket could be opened; each reads well after "failed to connect to URI: ".
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    /// The URI is none.
+    /// The URI is malformed, or of another scheme.
     #[error(transparent)]
     Uri(#[from] UriError),
-    /// The proxy is none that can be asked.
+    /// The proxy is named in a form that is not understood.
     #[error(transparent)]
     Proxy(#[from] ProxyError),
     /// The certificates, or the key, cannot be used.
@@ -39,7 +39,7 @@ pub enum ConnectError {
     /// The name has no address.
     #[error("{host}: {source}")]
     Resolve {
-        /// The name.
+        /// The host that was looked up.
         host: String,
         /// What the resolver said.
         #[source]
@@ -51,7 +51,7 @@ pub enum ConnectError {
     /// The Unix socket could not be dialled.
     #[error("connect to {}: {source}", path.display())]
     Unix {
-        /// Its path.
+        /// The path of the socket.
         path: PathBuf,
         /// What the system said.
         #[source]
@@ -60,7 +60,7 @@ pub enum ConnectError {
     /// There is no connection to the proxy.
     #[error("proxy {proxy} cannot be reached: {source}")]
     ProxyUnreachable {
-        /// Which.
+        /// The proxy as it was configured.
         proxy: String,
         /// What came of dialling it.
         #[source]
@@ -69,15 +69,15 @@ pub enum ConnectError {
     /// The proxy does not give a connection.
     #[error("proxy {proxy} rejected connection: HTTP {}", refusal.head.status.as_u16())]
     ProxyRefused {
-        /// Which.
+        /// The proxy as it was configured.
         proxy: String,
-        /// Its answer.
+        /// What the proxy answered.
         refusal: Box<Refusal>,
     },
     /// The proxy sent data of its own through the connection that it gave.
     #[error("proxy {proxy} sent data before the server was asked")]
     ProxySpoke {
-        /// Which.
+        /// The proxy as it was configured.
         proxy: String,
     },
     /// No TLS connection.

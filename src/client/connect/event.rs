@@ -18,7 +18,7 @@ use crate::websocket::frame_header::FrameHeader;
 pub enum ConnectEvent<'a> {
     /// A name was resolved.
     Resolved {
-        /// The name.
+        /// The name that was looked up.
         host: &'a str,
         /// Its addresses, in the order in which they are dialled.
         addresses: &'a [SocketAddr],
@@ -29,7 +29,7 @@ pub enum ConnectEvent<'a> {
     Connected {
         /// The other end.
         peer: &'a Peer,
-        /// This end.
+        /// The address of this end; none of a Unix socket.
         local: Option<SocketAddr>,
     },
     /// A proxy is asked for the connection.
@@ -44,7 +44,7 @@ pub enum ConnectEvent<'a> {
     Response(&'a ResponseHead),
     /// A redirect is followed.
     Redirected {
-        /// Where to.
+        /// The URI that is asked next.
         uri: &'a str,
     },
     /// The head of a WebSocket frame passed.
@@ -60,7 +60,7 @@ pub enum ConnectEvent<'a> {
 
 type Notice = dyn Fn(&ConnectEvent<'_>) + Send + Sync;
 
-/// Who is told; nobody by default.
+/// Who is told of events; by default they are dropped.
 #[derive(Clone, Default)]
 pub struct Observer(Option<Arc<Notice>>);
 
@@ -70,7 +70,7 @@ impl Observer {
         Self(Some(Arc::new(notice)))
     }
 
-    /// Something happened.
+    /// Tells whoever listens.
     pub(in crate::client) fn notice(&self, event: &ConnectEvent<'_>) {
         if let Some(notice) = &self.0 {
             notice(event);

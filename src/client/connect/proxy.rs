@@ -80,12 +80,12 @@ impl FromStr for Proxy {
 /// Which proxy is asked.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum ProxyChoice {
-    /// None.
+    /// No proxy.
     #[default]
     Direct,
     /// The one that the environment names, if it names one.
     Environment,
-    /// This one.
+    /// The proxy that `--proxy` names.
     Explicit(Proxy),
 }
 

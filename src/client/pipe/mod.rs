@@ -81,7 +81,7 @@ pub(super) fn say_connected(config: &ClientConfig) {
     say(&format!("Connected to {}.", Escaped(&config.connect.uri)));
 }
 
-/// A line of talk. That nobody reads it is no reason to end.
+/// A line for people. A closed standard error does not end the session.
 pub(super) fn say(line: &str) {
     let _ = writeln!(io::stderr(), "{line}");
 }

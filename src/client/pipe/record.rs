@@ -109,8 +109,8 @@ impl<'a> MessageRecord<'a> {
         }
     }
 
-    /// The end of a session, or of our patience, without a Close of the server's (RFC 6455 section
-    /// 7.1.5).
+    /// The end of a session without a Close of the server's, or because it did not come in time
+    /// (RFC 6455 section 7.1.5).
     pub(super) fn lost() -> Self {
         let close_code = Some(close_code::ABNORMAL_CLOSURE);
         Self { close_code, ..Self::new(RecordDirection::Received, &Message::Close(None)) }

@@ -290,7 +290,8 @@ impl TypedLines {
             Ok(PromptCommand::Headers) => self.connection.lock().heads.clone(),
             Err(error) => format!("{}\n", escape_line(&error.to_string())),
         };
-        // Between two lines the terminal is this thread's. Without one there is nobody to tell.
+        // Between two lines this thread alone writes to the terminal. If that is gone, the session
+        // ends soon.
         let _ = io::stdout().write_all(answer.as_bytes());
         None
     }

@@ -100,7 +100,7 @@ pub(super) async fn run(
     if matches!(end, PromptEnd::Closed(_) | PromptEnd::Unconnected(_)) {
         running.printed().await;
     }
-    // A line that is just being sent finds out that nobody takes it any more.
+    // A line that is just being sent fails: its receiver is gone.
     drop(input);
     let rows = running.interrupt().await;
     // Over the last prompt: up to its first row, then everything below is erased.
@@ -163,7 +163,7 @@ struct Screen {
     gathered: String,
     /// Whose lines are shown between the messages.
     narrator: VerboseObserver,
-    /// Nobody sends any more after the last line, below which there is no prompt to print above.
+    /// Is gone after the last line: then there is no prompt to print above.
     last_line: mpsc::WeakSender<Batch>,
     /// The pings that have no answer yet, and when they were sent.
     pings: VecDeque<(Bytes, Instant)>,
@@ -220,8 +220,8 @@ impl Output for Screen {
         if self.gathered.is_empty() {
             return Ok(());
         }
-        // Fails after the last line, with Ctrl-D: what comes then is shown to nobody, as in
-        // Python's client.
+        // Fails after the last line, with Ctrl-D: what comes then is not shown, as in Python's
+        // client.
         if let Ok(permit) = self.pieces.reserve().await {
             permit.send(std::mem::take(&mut self.gathered));
         }

@@ -231,7 +231,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         }
         let before = Instant::now();
         output.flush().await?;
-        // While a slow reader of the output was waited for, nobody listened to the server.
+        // While this side waited for a slow reader of its output, it did not read from the server.
         let blocked = before.elapsed();
         self.keepalive.excuse(blocked);
         self.prolong(blocked);
@@ -245,7 +245,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             if let Ok(event) = timeout_at(deadline, event).await {
                 return Ok(event);
             }
-            // What this side was busy with is no time that the server had.
+            // The time in which this side was busy does not count as the server's.
             let busy = std::mem::take(&mut self.busy);
             if busy < WORTH_MORE_TIME {
                 return Ok(SessionEvent::Deadline);
@@ -405,7 +405,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 
     fn peer_closes(&mut self, frame: Option<CloseFrame>) {
         self.peer_close = Some(close_status(frame));
-        // tungstenite answers the frame; what was to be sent has nobody to read it.
+        // tungstenite answers the frame; the peer would not read what was to be sent.
         self.pending.clear();
         self.phase = Phase::Closing(Instant::now() + LINGER);
     }

@@ -43,7 +43,7 @@ const WRITE_BUFFER: usize = 16 * 1024;
 /// millisecond.
 const TURN: usize = 256 * 1024;
 
-/// What a message costs beside its bytes, in bytes: about as long as copying that many takes.
+/// What a message costs beside its bytes, in bytes: handling it takes as long as copying so many.
 const MESSAGE_COST: usize = 256;
 
 /// How long our part of a closing handshake may take: the default of the Python `websockets`
@@ -121,11 +121,11 @@ enum EchoEnd {
     Closed,
     /// The server is draining, and everything received was answered.
     Drained,
-    /// So many messages were answered as the server was told to answer.
+    /// As many messages were answered as `--close-after` says.
     Enough(CloseAfter),
     /// The peer was silent for too long.
     GivenUp(GivenUp),
-    /// It held memory that other sessions waited for.
+    /// The session held memory that other sessions waited for.
     Stalled(Stalled),
 }
 
@@ -136,7 +136,7 @@ struct Echo<'a, 'pin, 'token> {
     ledger: &'a Ledger<'a>,
     keepalive: Option<&'a SessionKeepalive>,
     draining: Draining<'pin, 'token>,
-    /// How many messages were.
+    /// How many messages were answered.
     answered: u64,
 }
 
@@ -191,8 +191,8 @@ impl Echo<'_, '_, '_> {
                         keepalive.note_message();
                     }
                 }
-                // The pong is queued. Waiting until it is written keeps a peer that sends pings and
-                // reads nothing at bay.
+                // The pong is queued. Writing it now bounds the queue of a peer that sends pings
+                // and does not read.
                 Message::Ping(_) => session.flush().await?,
                 Message::Pong(_) => self.keepalive.into_iter().for_each(SessionKeepalive::note_pong),
                 // The next read sends the answer.
@@ -323,16 +323,16 @@ enum Next {
 /// How a session is left.
 #[derive(Debug)]
 enum CloseAction {
-    /// There is nothing to say.
+    /// Nothing is sent: both Close frames were exchanged, or the connection broke.
     Nothing,
     /// A Close frame, with a code or without.
     Close(Option<CloseFrame>),
-    /// Without the Close frame that is due.
+    /// The connection ends without the Close frame that is due.
     Vanish,
 }
 
 impl CloseAction {
-    /// What is ours to say, and how long it may take.
+    /// The action that fits the end of a session, and how long it may take.
     fn of(end: &Result<EchoEnd, Error>) -> (Self, Duration) {
         let close = |code, reason: String| Self::Close(Some(CloseFrame { code, reason: reason.into() }));
         let action = match end {
@@ -347,7 +347,7 @@ impl CloseAction {
                 close(CloseCode::Away, format!("no message for {limit:?}"))
             }
             Ok(EchoEnd::GivenUp(GivenUp::NoPong(limit))) => {
-                // It has shown already that it does not answer.
+                // The peer did not answer its ping, so it gets less time.
                 return (close(CloseCode::Error, format!("no pong within {limit:?}")), DRAIN_TIMEOUT);
             }
             Ok(EchoEnd::Stalled(Stalled { is_amid_answer: true })) => return (Self::Vanish, Duration::ZERO),

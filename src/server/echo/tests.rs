@@ -290,7 +290,7 @@ async fn a_peer_that_does_not_read_is_given_up_too() {
     let messages = b"\x82\x81\0\0\0\0a".repeat(100_000);
     let start = Instant::now();
     let writing = async { peer.write_all(&messages).await.expect_err("the session ends") };
-    let (_, error) = tokio::join!(run(near, config, CancellationToken::new()), writing);
+    let ((), error) = tokio::join!(run(near, config, CancellationToken::new()), writing);
     assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
     // It is not told why, since it does not read.
     assert_eq!(start.elapsed(), Duration::from_secs(3) + CLOSE_TIMEOUT);

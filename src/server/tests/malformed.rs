@@ -181,8 +181,8 @@ async fn a_pseudo_header_field_in_trailers_is_refused() {
     }
 }
 
-/// Of an extended CONNECT nobody waits for the end: what comes with it is judged before its answer
-/// leaves, what comes later after it.
+/// The server answers an extended CONNECT before its stream ends: what comes with the head is
+/// judged before the answer leaves, what comes later after it.
 #[tokio::test]
 async fn what_is_malformed_behind_the_head_of_a_session_is_refused_before_the_answer() {
     let fields = [

@@ -30,7 +30,7 @@ const SHOWN_CHARS: usize = 200;
 /// A pair of sidecars on this machine.
 #[derive(Debug)]
 pub(in crate::verify) struct Loopback<'a> {
-    /// The pair.
+    /// The sidecars and the application behind them.
     pub(in crate::verify) target: &'a RunningPair,
     /// What requests carry as `Host`.
     pub(in crate::verify) authority: &'a str,

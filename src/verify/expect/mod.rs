@@ -19,9 +19,9 @@ use crate::yaml::Placed;
 #[serde(try_from = "String")]
 #[schemars(with = "String")]
 pub struct FieldRef {
-    /// Whose line.
+    /// The sidecar that wrote the line.
     pub side: Side,
-    /// Which key.
+    /// The key of the line, as Istio names it.
     pub key: String,
 }
 

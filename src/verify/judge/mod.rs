@@ -95,7 +95,7 @@ impl<'a> Judge<'a> {
         self.note(check(Subject::Log(side), "lines", lines(expected), lines(actual), holds));
     }
 
-    /// Takes note of a line that is none.
+    /// Takes note of a line that could not be parsed.
     fn unreadable(&mut self, Unreadable { side, text, reason }: &Unreadable) {
         let expected = "one JSON object".to_owned();
         let failed = check(Subject::Log(*side), "line", expected, reason.clone(), false);
@@ -176,7 +176,7 @@ pub(super) fn judge(case: &Case, played: &Played) -> CaseVerdict {
     judge.verdict(case.label.clone(), *elapsed)
 }
 
-/// The other side's line alone is there; that there is none at this side is what failed.
+/// The failed check of a session that left a line at the other side only.
 fn missing_line(session: &Joined, side: Side) -> Option<Check> {
     let there = session[side.other()].as_ref()?;
     let expected = "a line of the same session".to_owned();

@@ -40,9 +40,9 @@ pub struct Check {
     pub subject: Subject,
     /// The key of the line, or the step of the session.
     pub field: String,
-    /// In words.
+    /// What was expected, in words.
     pub expected: String,
-    /// In words.
+    /// What was found, in words.
     pub actual: String,
     /// Whether they agree.
     pub holds: bool,

@@ -48,7 +48,7 @@ pub enum LogsError {
     /// A log cannot be read.
     #[error("read the access log {}: {source}", path.display())]
     Read {
-        /// The log.
+        /// The file that was named.
         path: PathBuf,
         /// What the system said.
         #[source]
@@ -60,9 +60,9 @@ pub enum LogsError {
     /// An expectation speaks of a side of which there is no log.
     #[error("what is expected of {field} needs a log of the {side}, and none was given")]
     NoLog {
-        /// The field.
+        /// The field, as it was typed.
         field: String,
-        /// The side.
+        /// The side of which there is no log.
         side: Side,
     },
 }
@@ -107,7 +107,7 @@ impl LogsOutcome {
 /// Where a line is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LinePlace {
-    /// Whose log.
+    /// The sidecar that wrote it.
     pub side: Side,
     /// The file.
     pub path: PathBuf,

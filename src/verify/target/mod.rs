@@ -76,7 +76,7 @@ impl RunningPair {
             envoys.stop().await;
         }
         self.end();
-        // How a program ends that was told to end at once is nobody's concern.
+        // The outcome of a program that was told to end at once is ignored.
         while self.programs.join_next().await.is_some() {}
     }
 

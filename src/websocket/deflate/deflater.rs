@@ -9,13 +9,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use flate2::{Compress, Compression};
 
-/// How many are kept in a process: 70 MB.
+/// How many deflaters are kept in a process: 70 MB.
 pub(super) const MAX_KEPT: usize = 256;
 
 /// How many there are. Looked at when one is made or dropped, and after each message.
 static LIVING: AtomicUsize = AtomicUsize::new(0);
 
-/// See the module.
+/// A deflater that may be kept between messages.
 #[derive(Debug)]
 pub(super) struct Deflater(Compress);
 

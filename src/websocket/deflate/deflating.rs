@@ -14,7 +14,7 @@ const PIECE: usize = 4096;
 /// What an empty message deflates to, without the tail (RFC 7692 section 7.2.3.6).
 const EMPTY: [u8; 1] = [0];
 
-/// See the module.
+/// The half of a stream that compresses.
 #[derive(Debug)]
 pub(super) struct Deflating {
     sending: Sending,
@@ -41,7 +41,7 @@ enum WriterState {
 struct Data {
     header: FrameHeader,
     left: u64,
-    /// The key as the rest needs it.
+    /// The masking key, turned to where the rest of the payload begins.
     mask: Option<[u8; 4]>,
     /// What will be the frame, behind room for its header.
     deflated: Vec<u8>,

@@ -22,12 +22,12 @@ const PIECE: usize = 1024;
 /// With less room than this a fragment is not begun behind another.
 const WORTH_A_FRAGMENT: usize = 512;
 
-/// What came as compressed is not.
+/// A message that was sent as compressed cannot be inflated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a compressed message does not inflate")]
 pub struct Corrupt;
 
-/// See the module.
+/// The half of a stream that inflates.
 #[derive(Debug)]
 pub(super) struct Inflating {
     sending: Sending,
@@ -40,15 +40,15 @@ pub(super) struct Inflating {
     inflater: Option<Decompress>,
     /// Whether the inflater was given something since the last end of a message or of its stream.
     is_amid: bool,
-    /// Whether a message did not inflate. Of those that follow nothing can be known; other frames
-    /// still pass.
+    /// Whether a message did not inflate. The compressed ones behind it cannot be inflated either;
+    /// other frames still pass.
     is_corrupt: bool,
-    /// Whether that is still to be said, after what came before it.
+    /// Whether the error is still to be returned, after what came before the message.
     is_unreported: bool,
     /// How much of the message there is so far, inflated, or as its frames announce it where it
     /// passes.
     message_bytes: u64,
-    /// The most that there was of one.
+    /// The length of the longest message so far.
     longest_message: u64,
 }
 
@@ -73,7 +73,7 @@ enum ReaderState {
     Compressed { left: u64, is_last: bool, mask: Option<[u8; 4]> },
     /// Behind the last frame of a compressed message, in what its sender took away.
     Tail { given: usize },
-    /// In a compressed frame of which nothing is to be had.
+    /// In a frame of a message that cannot be inflated.
     Skipping { left: u64 },
 }
 
@@ -223,7 +223,7 @@ impl Inflating {
     fn fragment(&mut self, input: &mut BytesMut, out: &mut [u8]) -> Result<usize, Corrupt> {
         let OpenMessage::Compressed(opcode) = self.message else { return Ok(0) };
         let Some(mut room) = Room::within(out.len(), self.mask) else { return Ok(0) };
-        // The reader's limit is one for the peer's frames, of which this is not one.
+        // The reader's limit on frames is for the peer's, not for these fragments.
         room.payload = room.payload.min(usize::try_from(self.max_frame_bytes).unwrap_or(usize::MAX));
         let (made, stop) = self.inflate(input, &mut out[room.header..room.header + room.payload])?;
         let fin = match stop {

@@ -4,8 +4,8 @@
 //! What is read from `Deflate` are plain frames: a compressed message comes as fragments, as it is
 //! inflated. What is written to it goes out compressed. `agreement` is the negotiation in the
 //! opening handshake; the two halves know nothing of sockets, and nothing of each other. Sessions
-//! without the extension have none of this beneath them: which of the two it is,
-//! [`TransportAdapter`](super::TransportAdapter) says.
+//! without the extension do not have this beneath them:
+//! [`TransportAdapter`](super::TransportAdapter) is with it or without.
 
 mod agreement;
 mod deflater;
@@ -40,7 +40,7 @@ const WAITING: usize = 64 * 1024;
 /// How many bytes are worth one of the 128 turns after which tokio has a task make way for others.
 const TURN: usize = 64 * 1024;
 
-/// See the module.
+/// A stream whose messages are compressed.
 #[derive(Debug)]
 pub(super) struct Deflate<S> {
     stream: S,

@@ -69,7 +69,7 @@ pub fn request(target: Bytes, host: HeaderValue, extra: &Fields) -> RequestHead 
 /// Why an answer does not open a WebSocket. Each variant is one check of RFC 6455 section 4.1.
 #[derive(Debug, thiserror::Error)]
 pub enum AnswerError {
-    /// Any status but 101.
+    /// The status is not 101.
     #[error("server rejected WebSocket connection: HTTP {}", head.status.as_u16())]
     Rejected {
         /// The whole head: the status, and often the name of who refused.
@@ -78,7 +78,7 @@ pub enum AnswerError {
     /// 101 in another version than HTTP/1.1.
     #[error("server switched protocols in {0:?}, not in HTTP/1.1")]
     Version(Version),
-    /// A field that must be there is not.
+    /// A field is missing.
     #[error("missing {0} header")]
     Missing(&'static str),
     /// A field has another value than the handshake asks for.

@@ -60,34 +60,34 @@ impl Accepted {
 /// Why an opening handshake is refused. The text is for the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// Not GET.
+    /// The method is not GET.
     #[error("the method of an opening handshake is GET")]
     Method,
-    /// HTTP/1.0.
+    /// The request is of HTTP/1.0.
     #[error("an opening handshake needs HTTP/1.1")]
     HttpVersion,
-    /// Neither a path nor an absolute URI.
+    /// The target is neither a path nor an absolute URI.
     #[error("the request target is neither a path nor an absolute URI")]
     Target,
-    /// None, several, or not a host.
+    /// There is no Host, or several, or it does not name a host.
     #[error("exactly one valid Host field is needed")]
     Host,
     /// The request announces a body, whose bytes could be taken for frames.
     #[error("an opening handshake has no body")]
     Body,
-    /// A CONNECT over HTTP/2 for something else.
+    /// The request is a CONNECT over HTTP/2 for another protocol.
     #[error("the :protocol of a WebSocket is websocket")]
     Protocol,
-    /// No `Upgrade: websocket`.
+    /// `Upgrade: websocket` is missing.
     #[error("the Upgrade field does not ask for websocket")]
     Upgrade,
-    /// No `Connection: Upgrade`.
+    /// `Connection: Upgrade` is missing.
     #[error("the Connection field does not list Upgrade")]
     Connection,
-    /// None, several, or another version.
+    /// There is no `Sec-WebSocket-Version`, or several, or it is not 13.
     #[error("Sec-WebSocket-Version has to be 13")]
     WebSocketVersion,
-    /// None, several, or not 16 bytes in base64.
+    /// There is no `Sec-WebSocket-Key`, or several, or it is not 16 bytes in base64.
     #[error("exactly one Sec-WebSocket-Key of 16 bytes in base64 is needed")]
     Key,
 }
@@ -199,7 +199,7 @@ fn is_version_13(fields: &Fields) -> bool {
     only(fields, &SEC_WEBSOCKET_VERSION).is_some_and(|version| version == VERSION)
 }
 
-/// The answer to a key; `None` if it is none.
+/// The answer to a key; `None` where the key is malformed.
 fn accept_for(key: &HeaderValue) -> Option<HeaderValue> {
     let key = Some(key.as_bytes()).filter(|key| is_sixteen_bytes_in_base64(key))?;
     HeaderValue::try_from(derive_accept_key(key)).ok()

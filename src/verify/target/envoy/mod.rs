@@ -29,13 +29,13 @@ const NAME: &str = "envoy";
 /// Why there is no pair of Envoys.
 #[derive(Debug, thiserror::Error)]
 pub enum EnvoyError {
-    /// There is none on this machine, or not where it was said to be.
+    /// There is no Envoy on this machine, or not at the path that was named.
     #[error("no Envoy: {0}")]
     Missing(String),
     /// It cannot be executed.
     #[error("run {}: {source}", path.display())]
     Program {
-        /// The program.
+        /// The path of the Envoy.
         path: PathBuf,
         /// What the system said.
         #[source]
@@ -44,7 +44,7 @@ pub enum EnvoyError {
     /// Its configuration could not be written.
     #[error("write {}: {source}", path.display())]
     Write {
-        /// The file.
+        /// The file that was to be written.
         path: PathBuf,
         /// What the system said.
         #[source]
@@ -95,7 +95,7 @@ impl Envoy {
     /// first on `PATH`.
     ///
     /// # Errors
-    /// There is none.
+    /// There is no such program.
     pub fn find(named: Option<&Path>) -> Result<Self, EnvoyError> {
         let program = match (named, std::env::var_os(VARIABLE).filter(|value| !value.is_empty())) {
             (Some(path), _) => executable(path.to_owned(), "")?,

@@ -21,7 +21,7 @@ const CREATED: &str = "websockets-cli/created-by-verify";
 pub struct Change {
     /// `Service default/websockets-server`.
     pub title: String,
-    /// What.
+    /// What became of it.
     pub kind: ChangeKind,
 }
 

@@ -20,7 +20,7 @@ pub enum KubernetesError {
         verb: String,
         /// As a role names it.
         resource: String,
-        /// Where.
+        /// The namespace that was asked.
         namespace: String,
         /// What the API server says.
         reason: String,
@@ -42,7 +42,7 @@ pub enum KubernetesError {
     /// A document of the user's is not what is in the cluster.
     #[error("{}:{}: {title} {problem}", place.file, place.line)]
     NotPresent {
-        /// The document.
+        /// Where the document is that names it.
         place: Place,
         /// Its kind and name.
         title: String,

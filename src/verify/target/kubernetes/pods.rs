@@ -19,7 +19,7 @@ const COMMAND_LIMIT: Duration = Duration::from_secs(20);
 /// be as large as the rest of the program.
 pub(super) type ApiPod = Object<Spec, Status>;
 
-/// `PodSpec`.
+/// What of Kubernetes' `PodSpec` is read.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Spec {
@@ -29,13 +29,13 @@ pub(super) struct Spec {
     init_containers: Vec<Container>,
 }
 
-/// `Container`.
+/// What of `Container` is read.
 #[derive(Debug, Clone, Deserialize)]
 struct Container {
     name: String,
 }
 
-/// `PodStatus`.
+/// What of `PodStatus` is read.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Status {
@@ -50,7 +50,7 @@ pub(super) struct Status {
     reason: ObstacleReason,
 }
 
-/// `PodCondition`.
+/// What of `PodCondition` is read.
 #[derive(Debug, Clone, Deserialize)]
 struct Condition {
     r#type: String,
@@ -59,7 +59,7 @@ struct Condition {
     reason: ObstacleReason,
 }
 
-/// `ContainerStatus`.
+/// What of `ContainerStatus` is read.
 #[derive(Debug, Clone, Deserialize)]
 struct ContainerStatus {
     name: String,
@@ -67,7 +67,7 @@ struct ContainerStatus {
     state: ContainerState,
 }
 
-/// `ContainerState`.
+/// What of `ContainerState` is read.
 #[derive(Debug, Clone, Default, Deserialize)]
 struct ContainerState {
     waiting: Option<ObstacleReason>,

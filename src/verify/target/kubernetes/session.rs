@@ -44,7 +44,7 @@ enum ShownScreen {
     Talk(String),
 }
 
-/// A session.
+/// A session that a client in the pod has open.
 pub(super) struct ExecSession {
     /// Ends the command when it is dropped.
     _process: AttachedProcess,
@@ -128,7 +128,7 @@ pub(super) async fn connect(
 }
 
 impl ExecSession {
-    /// The next thing that the client shows; its end is none.
+    /// The next thing that the client shows; an error once the client has ended.
     async fn next(&mut self) -> Result<ShownScreen, String> {
         self.next_within(STEP_LIMIT).await
     }
