@@ -18,7 +18,7 @@ use super::parse::Object;
 use json::{JsonFormat, add_fields, json_format, json_object, known_fields};
 use text::TextFormat;
 
-/// A format string that is none.
+/// A malformed format string.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LineFormatError {
     /// An operator without its end.
