@@ -1,5 +1,5 @@
-//! That the sources are as ARCHITECTURE.md says: which folder of `src` imports which, and which crate
-//! is used where, read from its own words.
+//! That the sources are as ARCHITECTURE.md says: which folder of `src` imports which, and which crate is
+//! used where, read from its own words; and that a type's name means one thing within a folder of `src`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -42,6 +42,22 @@ impl Source {
             after.starts_with("::") || self.text[..at].ends_with("use ") && after.starts_with(';')
         };
         self.text.match_indices(&name).any(|(at, _)| begins(at) && is_path(at))
+    }
+
+    /// The names of the types and traits that it defines.
+    fn types(&self) -> impl Iterator<Item = &str> {
+        self.text.lines().filter_map(|line| {
+            // The type of a trait is indented, and has its trait's name before it.
+            let is_associated = line.starts_with(' ') && line.trim_start().starts_with("type ");
+            let line = line.trim_start();
+            let line = match line.strip_prefix("pub") {
+                Some(public) => public.trim_start_matches(|char| char != ' ').trim_start(),
+                None => line,
+            };
+            let kinds = ["struct ", "enum ", "union ", "trait ", "type "];
+            let name = kinds.iter().find_map(|kind| line.strip_prefix(kind))?;
+            (!is_associated).then(|| first_word(name))
+        })
     }
 }
 
@@ -163,4 +179,19 @@ fn the_table_of_crates_has_every_dependency() {
         dependencies.lines().filter_map(|line| Some(line.split_once(" = ")?.0.to_owned())).collect();
     let in_table: BTreeSet<_> = homes().into_iter().flat_map(|(crates, _)| crates).collect();
     assert_eq!(in_table, named);
+}
+
+#[test]
+fn a_type_has_a_name_of_its_own_within_its_folder() {
+    let sources = sources();
+    let mut definitions: BTreeMap<(String, &str), Vec<String>> = BTreeMap::new();
+    for source in &sources {
+        for name in source.types() {
+            definitions.entry((source.folder(), name)).or_default().push(source.module());
+        }
+    }
+    // What was typed and what it means: each subcommand and each program has its own.
+    definitions.retain(|(_, name), modules| modules.len() > 1 && !["Args", "Config"].contains(name));
+    let twice = definitions.iter().map(|((_, name), modules)| format!("{name}: {}", modules.join(", ")));
+    assert_eq!(twice.collect::<Vec<_>>(), [""; 0]);
 }
