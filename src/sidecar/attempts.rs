@@ -178,10 +178,8 @@ impl Attempts<'_> {
                 Err(reset) => return Ok(Attempt::Reset { reset, sent: false }),
             }
         };
-        if tracing::enabled!(tracing::Level::DEBUG) {
-            tracing::Span::current().record("upstream", tracing::field::display(host));
-            tracing::debug!(from = ?self.record.upstream_local_address, "request sent");
-        }
+        let from = self.record.upstream_local_address;
+        tracing::debug!(from = from.map(tracing::field::display), "request sent");
         self.await_head(upstream).await
     }
 

@@ -95,15 +95,19 @@ pub(super) fn serve(
 fn span(record: &Record, downstream: SocketAddr) -> tracing::Span {
     tracing::debug_span!(
         "stream",
-        id = record.request_id.as_ref().and_then(|id| id.to_str().ok()),
-        protocol = record.protocol.map(Protocol::as_str),
+        id = text(record.request_id.as_ref()),
+        protocol = record.protocol.map(|protocol| tracing::field::display(protocol.as_str())),
         %downstream,
         upstream = tracing::field::Empty,
     )
 }
 
+/// A value as an event shows it.
+fn text(value: Option<&HeaderValue>) -> Option<&str> {
+    value?.to_str().ok()
+}
+
 /// How a stream ended, as far as its downstream is concerned.
-#[derive(Debug)]
 enum Ending {
     /// The response is complete.
     Complete,
@@ -145,7 +149,12 @@ impl ActiveStream {
         checked: Result<(), Rejection>,
     ) -> Result<Response, Ending> {
         let worker = Rc::clone(&self.worker);
-        tracing::debug!(method = %request.method, authority = ?request.authority, path = ?request.path, "request");
+        tracing::debug!(
+            method = %request.method,
+            authority = text(request.authority.as_ref()),
+            path = text(request.path.as_ref()),
+            "request"
+        );
 
         // Requests that this proxy refuses whatever their route.
         if let Err((status, details)) = checked {
@@ -185,6 +194,10 @@ impl ActiveStream {
         };
 
         // The upstream, until it answers or the policy gives up.
+        if tracing::enabled!(tracing::Level::DEBUG) {
+            let host = cluster.host.map(tracing::field::display);
+            tracing::Span::current().record("upstream", host);
+        }
         if let Some(timeout) = timeout {
             request.fields.set(EXPECTED_TIMEOUT, headers::milliseconds(timeout));
         }
@@ -421,17 +434,19 @@ impl ActiveStream {
     /// Writes the line, then lets the downstream go as Envoy does.
     async fn end(self: Box<Self>, ending: Ending) -> Option<Box<Http1>> {
         self.count(&ending);
-        tracing::debug!(
-            bytes_received = self.record.bytes_received,
-            bytes_sent = self.record.bytes_sent,
-            "end: {ending:?}"
-        );
         let Self { worker, downstream, mut record, close, upgraded, .. } = *self;
         drop(upgraded);
         let delay = worker.connection_manager.delayed_close_timeout;
         if let Ending::Gone(reset) = ending {
             reset.note(&mut record);
         }
+        tracing::debug!(
+            flags = %record.response_flags,
+            details = record.response_code_details.as_deref(),
+            bytes_received = record.bytes_received,
+            bytes_sent = record.bytes_sent,
+            "end"
+        );
         record.finish();
         match (ending, downstream) {
             // Where the request is not complete, `h2` follows the end with RST_STREAM NO_ERROR, as

@@ -284,6 +284,21 @@ fn rust_log_makes_it_say_more() {
 }
 
 #[test]
+fn the_events_of_a_session_carry_its_id_its_peer_and_its_protocol() {
+    let mut server = server_with_rust_log("websockets_cli::server=debug");
+    let listening = server.wait_for("listening on ");
+    let address = listening.trim_start_matches("listening on ").parse().expect("an address");
+    let mut client = connect(address);
+    let request = UPGRADE.replace("\r\n\r\n", "\r\nX-Request-Id: the-one\r\n\r\n");
+    client.write_all(request.as_bytes()).unwrap();
+    let peer = client.local_addr().unwrap();
+    let span = format!(" session{{id=\"the-one\" protocol=HTTP/1.1 peer={peer}}}: ");
+    server.wait_for(&format!("{span}open"));
+    drop(client);
+    server.wait_for(&format!("{span}closed"));
+}
+
+#[test]
 fn a_rust_log_that_is_none_is_named_and_changes_nothing() {
     let mut server = server_with_rust_log("server=loud");
     server.wait_for("RUST_LOG=server=loud: ");
