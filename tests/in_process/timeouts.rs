@@ -10,7 +10,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use crate::admin;
 use crate::support::*;
 
-const SHORT: Duration = Duration::from_millis(100);
+/// Long enough for a request to reach the application on a slow machine, which some tests ask for.
+const SHORT: Duration = Duration::from_millis(500);
 /// Longer than any test waits.
 const NEVER: Duration = Duration::from_secs(3600);
 
