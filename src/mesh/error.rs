@@ -8,9 +8,9 @@ use crate::yaml::{self, Place};
 /// A document or a field that is valid, but that this program cannot honour.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Warning {
-    /// Where it is.
+    /// The document, or the field in it.
     pub place: Place,
-    /// What it is, and what that means.
+    /// What cannot be honoured there, and what that means.
     pub text: String,
 }
 
@@ -35,7 +35,7 @@ pub enum MeshError {
     /// A folder holds no documents. Folders inside it are not looked into, as kubectl does not.
     #[error("{}: no .yaml, .yml or .json file directly in this folder: name a file, or a folder that has some", path.display())]
     EmptyFolder {
-        /// The folder.
+        /// The folder, as it was named.
         path: PathBuf,
     },
     /// A text is not YAML, or a field has a value of the wrong type or outside of what is allowed,
@@ -53,7 +53,7 @@ pub enum MeshError {
     /// The sources were read and hold no document at all.
     #[error("{sources}: no document: nothing but comments and empty ones")]
     NoDocument {
-        /// The files.
+        /// The names of the sources, separated by commas.
         sources: String,
     },
     /// Two documents with the same kind, namespace and name.
@@ -76,7 +76,7 @@ pub enum MeshError {
         kind: &'static str,
         /// The name that was asked for.
         name: String,
-        /// Where it is.
+        /// The namespaces that have one.
         namespaces: Vec<String>,
     },
     /// What is to be derived from the documents does not follow from them.
@@ -88,15 +88,15 @@ pub enum MeshError {
 #[derive(Debug, thiserror::Error)]
 #[error("{second}: {kind} {namespace}/{name} is already defined at {first}: remove one of the two")]
 pub struct Duplicate {
-    /// The kind.
+    /// What both are, such as `Service`.
     pub kind: &'static str,
-    /// The namespace.
+    /// The namespace that both are in.
     pub namespace: String,
-    /// The name.
+    /// The name that both have.
     pub name: String,
     /// The one that was read first.
     pub first: Place,
-    /// The other one.
+    /// The one that is refused.
     pub second: Place,
 }
 

@@ -13,7 +13,7 @@ use super::document::{
 /// The HTTP connection manager that patches may be for.
 #[derive(Debug)]
 pub(super) struct PatchTarget<'a> {
-    /// The proxy's namespace.
+    /// The proxy's namespace, whose filters apply beside those of the root namespace.
     pub(super) namespace: &'a str,
     /// What the proxy belongs to; without it, no selector matches.
     pub(super) workload: Option<&'a Workload>,

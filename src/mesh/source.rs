@@ -11,13 +11,13 @@ use super::document::Documents;
 use super::error::MeshError;
 use crate::yaml::Text;
 
-/// What `-f` names.
+/// What `-f` names, by which documents are given to every program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
     /// A file, or a folder: of that the `.yaml`, `.yml` and `.json` files directly in it, as
     /// kubectl reads it.
     Path(PathBuf),
-    /// `-`.
+    /// Standard input, which is named `-`.
     StandardInput,
 }
 

@@ -85,7 +85,7 @@ impl<'d> MergedRule<'d> {
         self.traffic_policy.and_then(|policy| at_port(policy, port).0)
     }
 
-    /// All subsets.
+    /// The subsets of all these rules, of each name the first.
     pub(super) fn subsets(&self) -> impl Iterator<Item = &'d Subset> {
         self.subsets.iter().copied()
     }

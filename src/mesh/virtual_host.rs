@@ -31,7 +31,7 @@ pub struct VirtualHost {
 pub struct Route {
     /// The access log's `route_name`; a `VirtualService`'s route without a name has none.
     pub name: Option<String>,
-    /// What to do with the request.
+    /// What a request for this route meets.
     pub action: RouteAction,
 }
 
@@ -41,7 +41,7 @@ pub struct Route {
 pub enum RouteAction {
     /// Send it to a cluster.
     Forward {
-        /// Where to.
+        /// The cluster that gets it.
         cluster: Box<Cluster>,
         /// How long the whole answer may take, from the end of the request; off in Istio's default
         /// routes.
@@ -52,7 +52,7 @@ pub enum RouteAction {
     },
     /// Answer at once (`block_all`, a `VirtualService`'s `directResponse`).
     DirectResponse {
-        /// The status.
+        /// The status of the answer.
         status: u16,
         /// The body, which may be empty.
         body: String,
@@ -60,7 +60,7 @@ pub enum RouteAction {
     /// Send it to a cluster that does not exist, as Istio does with a destination that it does not
     /// know.
     UnknownCluster {
-        /// The cluster's name.
+        /// The name that no cluster has; the access log says it.
         name: String,
     },
 }
@@ -79,9 +79,9 @@ impl RouteAction {
 /// Envoy's `RetryPolicy`. The default is that of a route without one: nothing is tried again.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RetryPolicy {
-    /// How many times at most, after the first attempt.
+    /// How many attempts there may be after the first one.
     pub num_retries: u32,
-    /// In which cases.
+    /// After which failures and answers.
     pub retry_on: RetryOn,
 }
 

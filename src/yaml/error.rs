@@ -28,21 +28,21 @@ pub enum Problem {
     Unexpected {
         /// What may be there, and how to write it.
         expected: String,
-        /// What is there.
+        /// What stands there instead.
         found: String,
     },
     /// A field is missing.
     Missing,
     /// No field or variant has that name.
     UnknownName {
-        /// The name.
+        /// The name that does not exist.
         name: String,
-        /// The names there are.
+        /// The names that exist.
         known: &'static [&'static str],
     },
     /// The name of a variant stands without the value that it needs.
     Bare {
-        /// The name.
+        /// The name that stands alone.
         name: String,
     },
     /// What the type says of it that refuses the value.
@@ -96,7 +96,7 @@ impl Error {
         self
     }
 
-    /// Where it is.
+    /// Where the value is; nothing of an error that is about no value of a text.
     #[must_use]
     pub fn place(&self) -> Option<&Place> {
         self.0.place.as_ref()
@@ -108,7 +108,7 @@ impl Error {
         &self.0.path
     }
 
-    /// What is wrong.
+    /// What is wrong with the value.
     #[must_use]
     pub fn problem(&self) -> &Problem {
         &self.0.problem

@@ -26,7 +26,7 @@ impl Text {
 pub struct Place {
     /// The file as it was named, or `-` for standard input.
     pub file: Arc<str>,
-    /// The line.
+    /// The line that it begins in.
     pub line: u64,
     /// The column, in characters.
     pub column: u64,
@@ -57,7 +57,7 @@ impl fmt::Display for Place {
 pub(super) struct Mark {
     pub(super) line: u32,
     pub(super) column: u32,
-    /// The first byte.
+    /// The first byte of what is meant.
     pub(super) start: u32,
     /// Behind the last byte.
     pub(super) end: u32,

@@ -37,7 +37,7 @@ pub(super) struct Key {
     pub(super) text: TextSlice,
 }
 
-/// A text.
+/// The text of a scalar or of a key.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum TextSlice {
     /// These bytes of the source.
@@ -82,7 +82,7 @@ impl Document {
         NodeRef::new(&self.text, None, &self.root)
     }
 
-    /// Where it begins.
+    /// Where the document begins.
     #[must_use]
     pub fn place(&self) -> Place {
         self.root().place_of_value()

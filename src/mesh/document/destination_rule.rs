@@ -77,7 +77,7 @@ pub(in crate::mesh) struct Subset {
     pub(in crate::mesh) traffic_policy: Option<TrafficPolicy>,
 }
 
-/// `ConnectionPoolSettings`.
+/// Istio's `ConnectionPoolSettings`, as far as a proxy here acts on them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(from = "ConnectionPoolSettings")]
 pub(in crate::mesh) struct ConnectionPool {
@@ -90,9 +90,8 @@ pub(in crate::mesh) struct ConnectionPool {
     pub(in crate::mesh) max_concurrent_streams: Option<u32>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Default)]
 #[serde(default)]
-#[derive(Default)]
 struct ConnectionPoolSettings {
     tcp: TcpSettings,
     http: HttpSettings,
@@ -140,9 +139,9 @@ pub enum H2UpgradePolicy {
     /// As the mesh's default says.
     #[default]
     Default,
-    /// Never.
+    /// HTTP/1.1 goes on as HTTP/1.1.
     DoNotUpgrade,
-    /// Always.
+    /// HTTP/1.1 goes on as HTTP/2.
     Upgrade,
 }
 

@@ -20,7 +20,7 @@ impl Manifest {
         self.document.root().to_json(str::to_owned)
     }
 
-    /// Where it is.
+    /// Where the document begins.
     #[must_use]
     pub fn place(&self) -> Place {
         self.document.place()

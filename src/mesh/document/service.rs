@@ -65,7 +65,7 @@ pub(in crate::mesh) enum TargetPort {
 /// What Istio takes a port to speak.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::mesh) enum PortProtocol {
-    /// HTTP/1.1.
+    /// HTTP/1.1, which a policy may upgrade.
     Http,
     /// HTTP/2 from the start.
     Http2,
@@ -78,13 +78,13 @@ pub(in crate::mesh) enum PortProtocol {
 }
 
 impl Service {
-    /// Its name.
+    /// The name within its namespace.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.metadata.name
     }
 
-    /// Its namespace.
+    /// The namespace, in which its selector selects pods.
     #[must_use]
     pub fn namespace(&self) -> &str {
         &self.metadata.namespace

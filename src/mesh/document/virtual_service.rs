@@ -37,9 +37,9 @@ pub(in crate::mesh) struct HttpRoute {
 /// What an `HTTPRoute` does with a request.
 #[derive(Debug, Clone)]
 pub(in crate::mesh) enum HttpAction {
-    /// `route`
+    /// `route`: the request goes to a destination.
     Forward { destination: Destination, timeout: Option<Duration>, retry: RetryPolicy },
-    /// `directResponse`
+    /// `directResponse`: the sidecar answers by itself.
     DirectResponse { status: u16, body: String },
 }
 
@@ -51,9 +51,8 @@ pub(in crate::mesh) struct Destination {
     pub(in crate::mesh) port: Option<u16>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", default)]
-#[derive(Default)]
 struct VirtualServiceSpec {
     /// A delegate, whose routes others refer to, has none.
     hosts: Vec<String>,

@@ -34,7 +34,7 @@ pub struct Rule {
     pub severity: Severity,
     /// What happens because of it.
     pub why: &'static str,
-    /// What to do.
+    /// What to do about it, in words.
     pub fix: &'static str,
 }
 
@@ -43,9 +43,9 @@ pub struct Rule {
 pub struct Finding {
     /// What was looked for.
     pub rule: &'static Rule,
-    /// Where it is.
+    /// The place that is to be changed.
     pub place: Place,
-    /// What is there.
+    /// What stands there and does not work.
     pub message: String,
     /// What to write, as YAML; empty where something has to go and nothing takes its place.
     pub yaml: String,

@@ -222,7 +222,7 @@ pub const DUPLICATE_VIRTUAL_SERVICE: Rule = Rule {
     fix: "Put the routes of both into one VirtualService.",
 };
 
-/// The route's timeout.
+/// A route has a timeout, which counts for whole sessions.
 pub const VIRTUAL_SERVICE_TIMEOUT: Rule = Rule {
     code: "virtual-service-timeout",
     severity: Warning,

@@ -16,7 +16,7 @@ const OTHER_WORKLOADS: [&str; 3] = ["Pod", "CronJob", "WorkloadEntry"];
 /// that are not there.
 const MAX_COMPARISONS: usize = 1_000_000;
 
-/// All documents.
+/// The documents, indexed for the rules.
 pub(super) struct Set {
     pub(super) documents: Documents,
     /// Why some of them are not among the typed ones.

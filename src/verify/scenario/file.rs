@@ -18,7 +18,7 @@ pub enum ScenarioError {
     /// The file, or one that it names, cannot be read.
     #[error("read {}: {source}", path.display())]
     Read {
-        /// The file.
+        /// The file, as the scenario names it.
         path: PathBuf,
         /// What the system said.
         #[source]
@@ -41,7 +41,7 @@ pub enum ScenarioError {
         line: u64,
         /// Where in the line, from 1.
         column: u64,
-        /// What is wrong.
+        /// What is wrong at that place.
         problem: String,
         /// What might be right.
         hint: Option<String>,
@@ -51,7 +51,7 @@ pub enum ScenarioError {
     Unfit {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// Why it cannot be played.
         problem: String,
     },
 }

@@ -1,6 +1,6 @@
-//! A scenario: mesh documents, sessions step by step, and what is expected of the lines they leave. Plain data, written
-//! in YAML; the built-in ones are files beside this one, embedded. The doc comments are what an editor shows: they go into
-//! the published JSON schema.
+//! A scenario: mesh documents, sessions step by step, and what is expected of the lines they leave.
+//! Plain data, written in YAML; the built-in ones are files beside this one, embedded. The doc
+//! comments are what an editor shows: they go into the published JSON schema.
 
 mod file;
 mod inline;
@@ -66,7 +66,8 @@ pub struct Scenario {
     /// What this is called beside its variants; only where there are some.
     #[serde(default)]
     pub label: Option<String>,
-    /// For documents of which policy this is run when the user brings documents; for none if absent.
+    /// For documents of which policy this is run when the user brings documents; for none if
+    /// absent.
     #[serde(default)]
     pub stands_for: Option<Policy>,
     /// The Istio documents that apply, as `kubectl apply` takes them.
@@ -142,7 +143,8 @@ pub enum Application {
     /// The echo server.
     #[default]
     Echo,
-    /// Only where this program starts the application, and not in a cluster: an echo whose sessions with the path `/held` are answered only after a step `release`: slow, as slow as one likes.
+    /// Only where this program starts the application, and not in a cluster: an echo whose sessions
+    /// with the path `/held` are answered only after a step `release`: slow, as slow as one likes.
     HeldEcho,
 }
 
@@ -153,7 +155,7 @@ pub struct Sessions {
     /// How many, in parallel. All sessions of a scenario go at once.
     #[serde(default = "one")]
     pub count: usize,
-    /// What each does.
+    /// What each session does, one step after the other.
     pub steps: Vec<Placed<Step>>,
 }
 

@@ -13,7 +13,7 @@ pub(super) struct Roots(Vec<PathBuf>);
 /// Why a file is not read.
 #[derive(Debug)]
 pub(super) enum Refused {
-    /// It is elsewhere.
+    /// It is in none of the folders.
     Outside,
     /// What the system says.
     Unreadable(io::Error),

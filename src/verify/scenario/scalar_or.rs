@@ -12,9 +12,9 @@ use serde::de::{self, Deserialize, Deserializer, IntoDeserializer, MapAccess, Vi
 /// A bare value or a map.
 #[derive(Debug)]
 pub(super) enum ScalarOr<S, M> {
-    /// The bare value.
+    /// What was written in a word.
     Scalar(S),
-    /// The map.
+    /// What was written as a map.
     Map(M),
 }
 

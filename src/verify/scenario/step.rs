@@ -1,5 +1,6 @@
-//! The steps of a session, as a scenario writes them. What can be said in a word is written as a bare value (`send: hello`,
-//! `close: 1000`), everything else as a map (`send: {binary: AAEC}`, `close: {code: 4000, reason: bye}`).
+//! The steps of a session, as a scenario writes them. What can be said in a word is written as a
+//! bare value (`send: hello`, `close: 1000`), everything else as a map (`send: {binary: AAEC}`,
+//! `close: {code: 4000, reason: bye}`).
 
 use std::path::{Path, PathBuf};
 
@@ -26,17 +27,18 @@ pub enum Step {
     Connect(Connect),
     /// Sends a message: a text, or a map with `text`, `binary`, `file` or `text_file`.
     Send(Content),
-    /// Waits for a message, and no other before it: a text, or a map with `text`, `binary`, `file`, `text_file` or
-    /// `matches`, and `within`.
+    /// Waits for a message, and no other before it: a text, or a map with `text`, `binary`, `file`,
+    /// `text_file` or `matches`, and `within`.
     Receive(Awaited),
     /// Sends a Ping with this payload and waits for its Pong.
     Ping(PingPayload),
     /// Lets this time pass.
     Wait(Length),
-    /// Sends a Close frame with this code, waits for the same code in answer and for the end of the connection.
+    /// Sends a Close frame with this code, waits for the same code in answer and for the end of the
+    /// connection.
     Close(Closing),
-    /// Waits for the other side to close with this code: 1005 stands for a Close frame without a code, 1006 for an end
-    /// without any Close frame (RFC 6455, section 7.4.1).
+    /// Waits for the other side to close with this code: 1005 stands for a Close frame without a
+    /// code, 1006 for an end without any Close frame (RFC 6455, section 7.4.1).
     Closed(Ended),
     /// Drops the TCP connection, without a Close frame.
     Drop,
@@ -50,9 +52,9 @@ pub enum Step {
     Logged(usize),
     /// Does these steps again and again.
     Repeat {
-        /// How many times.
+        /// How many times they are done.
         times: usize,
-        /// What.
+        /// The steps that are done again.
         steps: Vec<Placed<Step>>,
     },
 }
@@ -98,7 +100,7 @@ impl Default for Connect {
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Request {
-    /// The method.
+    /// The method of the request.
     pub method: MethodName,
     /// The path and query.
     pub path: String,
@@ -106,7 +108,7 @@ pub struct Request {
     pub host: Option<String>,
     /// Further fields of the request.
     pub headers: Headers,
-    /// The body.
+    /// The body of the request.
     pub body: String,
     /// The status that answers it.
     pub status: u16,
@@ -182,7 +184,7 @@ fn decoded(base64: &str) -> Result<Vec<u8>, String> {
 #[serde(try_from = "ScalarOr<String, NamedMessage>")]
 #[schemars(with = "ScalarOr<String, NamedMessage>")]
 pub struct Awaited {
-    /// What it says.
+    /// What the message says.
     pub message: Wanted,
     /// How long it may take; 5s where nothing is said.
     pub within: Option<Length>,
@@ -191,7 +193,7 @@ pub struct Awaited {
 /// What a message is to say.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Wanted {
-    /// This.
+    /// This content, byte by byte.
     Equal(Content),
     /// A text that the regular expression finds something in.
     Matching(Pattern),
@@ -342,7 +344,8 @@ impl From<ScalarOr<u16, NamedEnd>> for Ended {
 }
 
 impl Step {
-    /// How many access-log lines it leaves at each sidecar: one a request, whether that opens a WebSocket or not.
+    /// How many access-log lines it leaves at each sidecar: one a request, whether that opens a
+    /// WebSocket or not.
     pub(super) fn lines(&self) -> usize {
         match self {
             Self::Connect(_) | Self::Request(_) => 1,

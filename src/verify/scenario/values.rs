@@ -1,5 +1,5 @@
-//! What steps are told with a word of their own: lengths of time, header fields, methods. Each is checked as it is read, so that
-//! a wrong one is an error at its place in the file.
+//! What steps are told with a word of their own: lengths of time, header fields, methods. Each is
+//! checked as it is read, so that a wrong one is an error at its place in the file.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

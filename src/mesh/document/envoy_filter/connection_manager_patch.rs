@@ -22,7 +22,7 @@ const HTTP2_MAX: i64 = (1 << 31) - 1;
 /// HTTP/2's initial window (RFC 9113, section 6.9.2), below which Envoy accepts none.
 const MIN_WINDOW: i64 = 65_535;
 
-/// A partial `HttpConnectionManager`.
+/// What a patch sets of an `HttpConnectionManager`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(in crate::mesh) struct ConnectionManagerPatch {
     allow_connect: bool,
@@ -56,7 +56,7 @@ struct AnyMessage {
 #[serde(rename_all = "camelCase", default)]
 struct HttpConnectionManagerFields {
     #[serde(rename = "@type")]
-    /// Read before.
+    /// Read before the other fields, which depend on it.
     type_url: Skip,
     http2_protocol_options: Http2ProtocolOptions,
     stream_idle_timeout: Option<duration::GoDuration>,

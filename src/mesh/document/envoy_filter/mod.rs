@@ -99,9 +99,8 @@ enum Operation {
     Invalid,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", default)]
-#[derive(Default)]
 struct EnvoyFilterSpec {
     priority: i32,
     workload_selector: WorkloadSelector,
@@ -161,7 +160,7 @@ struct Patch {
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct ObjectMatch {
-    /// Read before.
+    /// Read before the rest of the patch.
     context: Skip,
     proxy: ProxyMatch,
     listener: ListenerObjectMatch,

@@ -11,13 +11,13 @@ use crate::mesh::scalar::scalar;
 /// YAML.
 #[derive(Debug)]
 pub(crate) struct ConnectionManagerFilter<'a> {
-    /// Its name.
+    /// The filter's own name.
     pub(crate) name: &'a str,
     /// Its namespace; the root namespace is for the whole mesh.
     pub(crate) namespace: &'a str,
     /// The labels of the pods that it is for; empty: all of the namespace.
     pub(crate) labels: &'a BTreeMap<String, String>,
-    /// `SIDECAR_INBOUND`, `ANY`.
+    /// The side of a proxy that it changes: `SIDECAR_INBOUND`, `ANY`.
     pub(crate) context: &'a str,
     /// Fields of the HTTP connection manager, in YAML.
     pub(crate) options: &'a str,
