@@ -227,35 +227,37 @@ impl<'t> TreeBuilder<'t> {
             let problem = format!("the key {key:?} is there twice, first in line {}", one.key.mark.line);
             return Err(self.error(other.key.mark, Problem::Syntax(problem)));
         }
-        for merge in merges {
-            size.add(self.merge(&merge.value, merge.mark, first)?);
+        if !merges.is_empty() {
+            let own = self.entries[first..].iter().map(|entry| entry.key.text.of(&self.text.text));
+            let mut own: HashSet<String> = own.map(str::to_owned).collect();
+            for merge in merges {
+                size.add(self.merge(&merge.value, merge.mark, &mut own)?);
+            }
         }
         Ok((Value::Mapping(self.entries.drain(first..).collect()), size))
     }
 
-    /// Adds the fields of a mapping, or of several, that those since `first` do not have yet
-    /// (`<<`, YAML 1.1).
-    fn merge(&mut self, value: &Value, mark: Mark, first: usize) -> Result<Size, Error> {
+    /// Adds the fields of a mapping, or of several, that the one that is being read does not have of
+    /// its `own` (`<<`, YAML 1.1).
+    fn merge(&mut self, value: &Value, mark: Mark, own: &mut HashSet<String>) -> Result<Size, Error> {
         let mut size = Size::default();
         match value {
             Value::Null => {}
-            Value::Shared(shared) => return self.merge(shared, mark, first),
+            Value::Shared(shared) => return self.merge(shared, mark, own),
             Value::Sequence(items) => {
                 for item in items {
-                    size.add(self.merge(&item.value, mark, first)?);
+                    size.add(self.merge(&item.value, mark, own)?);
                 }
             }
             Value::Mapping(entries) => {
-                let text = &self.text.text;
-                let own = self.entries[first..].iter().map(|entry| entry.key.text.of(text));
-                let own: HashSet<&str> = own.collect();
-                let added = entries.iter().filter(|entry| !own.contains(entry.key.text.of(text)));
-                let added: Vec<KeyValue> = added.cloned().collect();
-                for entry in &added {
-                    size.add(size_of(&entry.value.value));
+                for entry in entries {
+                    if own.insert(entry.key.text.of(&self.text.text).to_owned()) {
+                        let of_value = size_of(&entry.value.value);
+                        self.repeat(of_value, mark)?;
+                        size.add(of_value);
+                        self.entries.push(entry.clone());
+                    }
                 }
-                self.repeat(size, mark)?;
-                self.entries.extend(added);
             }
             _ => {
                 let problem = "<< merges a mapping, or a list of mappings".to_owned();
