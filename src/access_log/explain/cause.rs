@@ -224,6 +224,10 @@ fn answered(seen: &Seen<'_>) -> Option<Cause> {
             Some(Cause { ended: ended.into(), ..refusal })
         }
         "upstream_reset_before_response_started" => lost_before_response(seen),
+        "direct_response" if matches!(seen.code, Some(300..400)) => Some(
+            Cause::new(Here, Failed, "the route itself redirects, and few WebSocket clients follow")
+                .change("let the client call the place that it is sent to, or take the redirect (of a VirtualService, or httpsRedirect of a Gateway) away for its path"),
+        ),
         "direct_response" if seen.code == Some(502) && seen.text("route_name").is_none_or(|name| name == "block_all") => Some(
             Cause::new(Here, Failed, "the mesh knows no such host and lets nothing out (REGISTRY_ONLY), so this proxy answered 502")
                 .change("use the Service's name as the authority, or add a ServiceEntry for the host"),
@@ -330,7 +334,8 @@ fn lost_before_response(seen: &Seen<'_>) -> Option<Cause> {
             _ => "if it was a WebSocket, set h2UpgradePolicy: DO_NOT_UPGRADE for this host; else look what it speaks on this port",
         }),
         "remote_refused_stream_reset" => {
-            Cause::new(Upstream, Failed, format!("{upstream} refused the stream, at every attempt"))
+            let attempts = if seen.has("URX") { ", at every attempt" } else { "" };
+            Cause::new(Upstream, Failed, format!("{upstream} refused the stream{attempts}"))
                 .change("look at the number of streams that it takes at once, and whether it was ending")
         }
         _ => return None,
@@ -371,8 +376,11 @@ fn not_connected(seen: &Seen<'_>) -> Cause {
             Cause::new(Upstream, Failed, format!("{how}{host}, a host that the mesh does not know{attempts}"))
                 .change("look at the address; no sidecar of the mesh is before it")
         }
-        _ => Cause::new(Upstream, Failed, format!("the server's sidecar was not reached: {how}{host}{attempts}"))
-            .change("look whether the server's pod runs and is ready, and whether it was being drained"),
+        _ => {
+            let next = if seen.sidecar == Proxy::Unknown { "the upstream" } else { "the server's sidecar" };
+            Cause::new(Upstream, Failed, format!("{next} was not reached: {how}{host}{attempts}"))
+                .change("look whether the server's pod runs and is ready, and whether it was being drained")
+        }
     }
 }
 

@@ -110,7 +110,7 @@ const VALIDATOR_OF_HTTP1: &[&str] = &["uhv.http1"];
 /// A name under each of its roots.
 type CodecDetail = (&'static [&'static str], DetailMeaning);
 
-const DETAILS: [DetailMeaning; 54] = [
+const DETAILS: [DetailMeaning; 57] = [
     // The connection manager and the router.
     detail("via_upstream", Upstream, "the response is the upstream's own", ""),
     detail(
@@ -389,6 +389,24 @@ const DETAILS: [DetailMeaning; 54] = [
         Here,
         "a fault injected by a VirtualService answered",
         "remove the fault from the VirtualService",
+    ),
+    detail(
+        "dns_resolution_failure",
+        Here,
+        "the upstream's name could not be resolved",
+        "correct the name, or look at the DNS that the proxy asks",
+    ),
+    detail(
+        "health_check_failed",
+        Here,
+        "this proxy's own health check is failing, so it takes no requests",
+        "look why the health check of this pod fails",
+    ),
+    detail(
+        "rate_limiter_error",
+        Here,
+        "the rate limit service could not be asked",
+        "look whether the rate limit service runs",
     ),
     detail("local_rate_limited", Here, "a local rate limit was reached", "raise the limit, or send less"),
     detail("request_rate_limited", Here, "a rate limit was reached", "raise the limit, or send less"),

@@ -402,3 +402,41 @@ fn what_a_line_does_not_have_is_not_made_up() {
         ParsedLine::parse(r#"{"method":"GET","response_code":101,"response_flags":"DC"}"#).expect("a line");
     assert_eq!(explain(&line).asked, "WebSocket GET");
 }
+
+/// What a real Envoy (1.40.0) wrote for each way of ending that `acceptance/envoy/endings.py` leads it into.
+const RECORDED: &str = include_str!("../../../tests/fixtures/endings.jsonl");
+
+#[test]
+fn the_page_of_access_logs_has_what_is_said_of_every_recorded_line() {
+    let page = include_str!("../../../docs/access-log.md");
+    let cell = |text: &str| text.replace('|', "\\|");
+    for recorded in RECORDED.lines() {
+        let entry: serde_json::Value = serde_json::from_str(recorded).expect("JSON");
+        let line = ParsedLine::parse(&entry["line"].to_string()).expect("a line");
+        let told = explain(&line);
+        let text = |key| line.text_of(key).filter(|text| !text.is_empty()).unwrap_or("-");
+        let row = format!(
+            "| {} | {} | {} | `{}` | {} | {} |",
+            entry["how"].as_str().expect("words"),
+            line.number_of("response_code").expect("a code"),
+            text("response_flags"),
+            cell(text("response_code_details")),
+            cell(&format!("{} ({})", told.ended, told.health)),
+            cell(&told.change.unwrap_or_default()),
+        );
+        assert!(
+            page.contains(&row),
+            "docs/access-log.md lacks this row; acceptance/envoy/endings.py writes it anew:\n{row}"
+        );
+    }
+}
+
+#[test]
+fn every_flag_that_a_recorded_line_has_and_every_detail_is_known() {
+    for recorded in RECORDED.lines() {
+        let entry: serde_json::Value = serde_json::from_str(recorded).expect("JSON");
+        let line = ParsedLine::parse(&entry["line"].to_string()).expect("a line");
+        let said = particulars(&line).join("; ");
+        assert!(!said.contains("does not document") && !said.contains("not in Envoy's list"), "{said}");
+    }
+}
