@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::LineFormat;
 
-/// So much of a file is searched for the beginning of its last line: more than a line of a sidecar
+/// How much of a file is searched for the beginning of its last line: more than a line of a sidecar
 /// has.
 const MAX_LINE_BYTES: u64 = 1024 * 1024;
 
@@ -161,7 +161,7 @@ impl Output {
         if broken && self.kind == FileKind::Appended {
             cut_off(&mut self.file, (written - line) as u64);
         }
-        // Another process may be in the same trouble, and leave half a line of its own.
+        // Another process may have written half a line, too, for the same reason.
         self.at_line_start = false;
         Err(Unwritten { error, from: line, broken })
     }
@@ -204,12 +204,12 @@ fn cut_off(file: &mut File, length: u64) {
     if let (Ok(position), Ok(metadata)) = (file.stream_position(), file.metadata())
         && position == metadata.len()
     {
-        // What stays is mended before the next line.
+        // If it cannot be cut off, it is completed before the next line.
         let _ = file.set_len(position.saturating_sub(length));
     }
 }
 
-/// Sees to it that what is appended next begins a line. What is there is completed by a line feed,
+/// Makes the next appended byte begin a line. What is there is completed by a line feed,
 /// unless it is known to be the beginning of a line of an access log: that is cut off.
 fn begin_line(mut file: &File, kind: FileKind) -> io::Result<()> {
     let length = file.metadata()?.len();

@@ -16,7 +16,7 @@ use super::{Entry, Format};
 /// burst.
 const BATCH_BYTES: usize = 256 * 1024;
 
-/// So many lines wait for the disk or a reader; what comes then is lost. Each takes about 1 KiB, so
+/// How many lines wait for the disk or a reader; further ones are lost. Each takes about 1 KiB, so
 /// this is 32 MiB, and some seconds of a sidecar under full load.
 const MAX_QUEUED: usize = 32 * 1024;
 
@@ -35,7 +35,7 @@ struct Queue {
     requests: Arc<Requests>,
 }
 
-/// What the thread is told beside the queue, which may be full.
+/// Requests to the thread that do not go through the queue, which may be full.
 #[derive(Debug, Default)]
 struct Requests {
     /// Lines in the queue.
@@ -45,7 +45,7 @@ struct Requests {
     reopen: AtomicBool,
 }
 
-/// What the thread is told.
+/// A message in the queue of the thread.
 #[derive(Debug)]
 enum SinkMessage {
     Entry(Box<Entry>),
@@ -74,7 +74,7 @@ impl Reopen {
 /// The thread that writes.
 #[derive(Debug)]
 pub struct Writer {
-    /// Nothing ever comes; its other end goes with the thread.
+    /// Disconnected by the end of the thread; carries no values.
     ended: Receiver<()>,
 }
 

@@ -14,7 +14,8 @@ const GLIBC_TUNABLES: &str = "GLIBC_TUNABLES";
 /// 32 MiB, and keeps what long messages have needed. `net::arena` takes memory in this size.
 const MMAP_THRESHOLD: &str = "glibc.malloc.mmap_threshold";
 
-/// So much at the end of a heap is kept, so that it is not given back and taken again all the time.
+/// How much is kept at the end of a heap, so that it is not given back and taken again all the
+/// time.
 const TRIM_THRESHOLD: &str = "glibc.malloc.trim_threshold";
 
 /// The process that was started anew. glibc takes its own variable away from programs with

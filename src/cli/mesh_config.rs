@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::mesh::{MeshDefaults, MeshError};
 
-/// Reads the file, if one is named, and warns of what it says in vain.
+/// Reads the file, if one is named, and warns of each setting in it that has no effect here.
 pub(super) fn load(file: Option<&Path>) -> Result<MeshDefaults, MeshError> {
     let Some(file) = file else { return Ok(MeshDefaults::default()) };
     let (defaults, warnings) = MeshDefaults::load(file)?;

@@ -56,7 +56,7 @@ pub(super) fn run(args: Args) -> ExitCode {
     };
     match try_run(args, uri) {
         Ok(report) => ExitCode::from(if report.opened { exit::OK } else { exit::FAILED }),
-        // Who reads the report has seen enough.
+        // The reader of the report has seen enough.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::from(exit::OK),
         Err(error) => exit::report(&error, None, exit::FAILED),
     }

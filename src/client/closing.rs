@@ -37,17 +37,17 @@ pub struct Closed {
 /// A message that is longer than this side takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TooLong {
-    /// How many bytes of it are known of.
+    /// How long the message is, as far as that is known.
     pub bytes: u64,
-    /// Whether these are all.
+    /// Whether the message is no longer than that.
     pub whole: bool,
     /// The most that is taken (`--max-message-size`).
     pub limit: usize,
 }
 
 impl TooLong {
-    /// What this error says of one that came from `stream`; of a compressed one it is not known yet
-    /// how long it is.
+    /// The message of `stream` that this error is about; how long a compressed one is may not be
+    /// known yet.
     pub(super) fn of<S>(error: &Error, stream: &WebSocketStream<TransportAdapter<S>>) -> Option<Self>
     where
         S: AsyncRead + AsyncWrite + Unpin,
@@ -58,7 +58,7 @@ impl TooLong {
         Some(too_long.measured(stream))
     }
 
-    /// With what is known of it by now.
+    /// The same, with what is known of its length by now.
     fn measured<S>(self, stream: &WebSocketStream<TransportAdapter<S>>) -> Self
     where
         S: AsyncRead + AsyncWrite + Unpin,
@@ -120,8 +120,8 @@ pub(super) async fn fail<S: AsyncRead + AsyncWrite + Unpin>(
     let frame = failing_frame(error, too_long)?;
     observer.notice(&ConnectEvent::Failing { code: frame.code.into(), error });
     let tell = async {
-        // Fails where a Close frame was sent before, or the connection is gone: both are an answer,
-        // too.
+        // Fails where a Close frame was sent before, or the connection is gone: then the peer needs
+        // no other.
         let _ = stream.send(Message::Close(Some(frame))).await;
         let mut ignored = [0; 4096];
         while stream.get_mut().read(&mut ignored).await.is_ok_and(|count| count > 0) {}

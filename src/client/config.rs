@@ -18,8 +18,8 @@ pub const DEFAULT_WAIT: Duration = Duration::from_secs(2);
 pub struct ClientConfig {
     /// What to connect to.
     pub connect: ConnectConfig,
-    /// What the observer of `connect` is told, if it is this narrator's, goes above the prompt
-    /// while there is one.
+    /// Keeps the lines of `-v` and `-vv` above the prompt while there is one, if the observer of
+    /// `connect` is its own.
     pub narrator: VerboseObserver,
     /// Send each message back, and read no input.
     pub echo: bool,
@@ -36,7 +36,7 @@ pub struct ClientConfig {
 /// How the client talks to a person.
 #[derive(Debug, Clone, Default)]
 pub struct TerminalConfig {
-    /// No line is a command.
+    /// Whether every line is a message, also one that begins with a slash.
     pub raw: bool,
     /// Where lines are kept from one session to the next.
     pub history: Option<PathBuf>,
@@ -70,7 +70,7 @@ impl Default for ScriptConfig {
 }
 
 impl ScriptConfig {
-    /// What closes the session, which may be `bounded` by a timeout.
+    /// When the session is closed from this side; `bounded` says whether a timeout ends it, too.
     pub(super) fn until(&self, bounded: bool) -> Until {
         if self.replies.is_none() && self.expect.is_none() {
             return Until::Answered(self.wait);

@@ -99,8 +99,8 @@ impl Keepalive {
                 other @ Poll::Ready(_) => return other,
             }
         }
-        // Only when nothing is to be read: a peer that talks is there, and a Pong may have waited
-        // to be read. What cannot be written is for the reading side to find out.
+        // Only when nothing is to be read: a peer that sends is there, and a Pong may have waited
+        // to be read. A failed write is ignored: reading returns the reason.
         let _ = self.poll_ping(stream, context);
         match &mut self.next {
             PingStep::Pong { overdue: Some(timer), .. } => {
@@ -148,9 +148,9 @@ impl Keepalive {
         Poll::Ready(Ok(()))
     }
 
-    /// Takes a Pong into account; whether it answers the last Ping. One that does not answers a
-    /// later Ping of somebody else, and with it this one (RFC 6455 section 5.5.3), or shows at
-    /// least that the peer is there. The next Ping follows at its interval from the last one, at
+    /// Takes a Pong into account; whether it answers the last Ping of this keepalive. Any other
+    /// Pong answers a later Ping of the user's, and with it this one (RFC 6455 section 5.5.3), or
+    /// shows that the peer is there. The next Ping follows at its interval from the last one, at
     /// once if that is over.
     fn takes(&mut self, answer: &Bytes) -> bool {
         if let PingStep::Pong { sent, .. } = self.next {

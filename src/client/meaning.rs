@@ -1,6 +1,6 @@
-//! What a failed connection means and what to do about it, in words: the two parts of an error below
-//! its first line. Of a refused handshake it is a status, who sent it and what its body says, in the
-//! words of a service mesh.
+//! What a failed connection means and what to do about it, in words: the two parts of an error
+//! below its first line. Of a refused handshake it is a status, who sent it and what its body says,
+//! in the words of a service mesh.
 
 use std::io::{self, ErrorKind};
 
@@ -14,7 +14,7 @@ use crate::{net, tls};
 /// What a failure means, and what to do about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Meaning {
-    /// Who says no, and why.
+    /// Which program or machine refuses, and why.
     pub why: &'static str,
     /// What may help.
     pub advice: &'static str,
@@ -217,7 +217,7 @@ impl Refusal {
     }
 }
 
-/// Nobody answered a TCP connection's first packet.
+/// The first packet of a TCP connection was not answered.
 const NO_ANSWER: Meaning = meaning(
     "packets to that address get lost: no machine has it, or a firewall or NetworkPolicy drops them",
     "check host and port, and that this network reaches it; --open-timeout waits longer",

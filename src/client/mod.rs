@@ -37,7 +37,7 @@ use crate::drain::{EndSignal, EndSignals};
 pub enum Outcome {
     /// The connection was closed, by either side.
     Closed(Closed),
-    /// Who read standard output has gone.
+    /// The reader of standard output has gone.
     OutputClosed,
     /// The input could not be sent to its end; what came before it was.
     BadInput(InputError),
@@ -53,7 +53,7 @@ pub enum RunError {
     /// There is no connection.
     #[error(transparent)]
     Connect(#[from] ConnectError),
-    /// The standard streams or the signals.
+    /// The standard streams, or the signals, cannot be used.
     #[error("standard output: {0}")]
     Output(#[from] io::Error),
 }

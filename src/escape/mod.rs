@@ -57,7 +57,7 @@ impl<T: Display> Display for Escaped<T> {
     }
 }
 
-/// Whether somebody obeys the character, whatever stands around it.
+/// Whether a terminal, a reader of lines or a CI server obeys the character by itself.
 fn is_obeyed(character: char) -> bool {
     // U+2028 to U+202E: the separators of lines and paragraphs, then embeddings and overrides.
     let in_any_direction = matches!(

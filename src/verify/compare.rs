@@ -124,7 +124,8 @@ fn reduce(line: &ParsedLine, facts: &Facts) -> Reduced {
     line.keys().filter(|key| *key != "duration").map(|key| (key.to_owned(), reduced(key))).collect()
 }
 
-/// Whose address it is, or that of a connection, whose port says nothing.
+/// The name of the program with this address; else its host, since the port of a connection is
+/// chosen anew for each.
 fn whose(text: &str, facts: &Facts) -> String {
     let Ok(address) = text.parse::<SocketAddr>() else { return text.to_owned() };
     let programs = [

@@ -2,7 +2,7 @@
 //! and how, whether that is normal, and what to change.
 //!
 //! [`explain`] is for one line, [`explain_session`] for what both sidecars wrote of the same
-//! session: of the two lines the one nearer to the cause has the word. Both are plain functions of
+//! session: of the two lines the one nearer to the cause decides. Both are plain functions of
 //! what the lines say; nothing is looked up anywhere.
 
 mod cause;

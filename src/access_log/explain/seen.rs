@@ -91,7 +91,7 @@ impl<'line> Seen<'line> {
         }
         let Some(method) = self.text("method") else {
             let over = self.text("protocol").map(|protocol| format!(" over {protocol}")).unwrap_or_default();
-            // A line that has no such key says nothing of whether it could.
+            // A line without the key does not show whether its format has it.
             let unread = ["method", "path"].iter().all(|key| self.line.field(key) == Field::Null);
             return match self.code {
                 _ if unread => format!("a request{over} that it could not read"),

@@ -35,7 +35,7 @@ pub fn explain_session(client: &ParsedLine, server: &ParsedLine) -> Explanation 
         };
     }
     match (of_client.origin, of_server.origin) {
-        // The client's sidecar points to the server's, and that one knows more.
+        // The client's line points to the server's sidecar, whose own line has more.
         (Origin::Upstream, Origin::Here | Origin::Upstream) => Explanation { asked, ..of_server },
         _ => of_client,
     }

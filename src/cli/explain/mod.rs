@@ -97,13 +97,13 @@ enum LineOrSession<'a> {
 pub(super) fn run(args: Args) -> ExitCode {
     let out = io::stdout().lock();
     let width = terminal_size_of(&out).map(|(Width(width), _)| width.into());
-    // What comes from a pipe may come slowly, and is told at once.
+    // Lines from a pipe may come slowly, so each is explained at once.
     let live = args.inputs.is_empty() || args.inputs.iter().any(|input| input == "-");
     let explained =
         if live { explained(args, out, width) } else { explained(args, BufWriter::new(out), width) };
     match explained {
         Ok(()) => ExitCode::from(exit::OK),
-        // Who closed the pipe has read enough.
+        // The reader of a closed pipe has read enough.
         Err(ExplainError::Write(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
             ExitCode::from(exit::OK)
         }

@@ -55,7 +55,7 @@ pub(super) fn run(command: &FilesCommand) -> Result<ExitCode, NoVerdict> {
     match command {
         FilesCommand::Init { file } => init(file)?,
         FilesCommand::Schema { format } => match print_schema(*format) {
-            // Who closed the pipe has read enough.
+            // The reader of a closed pipe has read enough.
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
                 return Err(NoVerdict::System(exit::unwritten(&error)));
             }

@@ -102,7 +102,7 @@ pub(super) fn run(config: &LogsConfig, mut reports: Reports) -> Result<ExitCode,
     let mut talk = reports.talk();
     reports.finish()?;
     match tell(&outcome, &mut talk) {
-        // Who closed the pipe has read enough.
+        // The reader of a closed pipe has read enough.
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(unreported(&error)),
         _ if outcome.is_empty() => Err(NoVerdict::NothingJudged {
             other_lines: outcome.unread.others,

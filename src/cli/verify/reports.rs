@@ -123,7 +123,7 @@ impl Reports {
         let outcome = &mut self.outcome;
         self.reporters.retain_mut(|reporter| match reporter.hear(event) {
             Ok(()) => true,
-            // Who closed the pipe has read enough.
+            // The reader of a closed pipe has read enough.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => false,
             Err(error) => {
                 *outcome = Err(error);

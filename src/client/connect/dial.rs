@@ -23,7 +23,7 @@ pub(super) async fn dial(config: &ConnectConfig) -> Result<(Transport, Peer), Co
         Endpoint::Tcp(place) => place.clone(),
         Endpoint::Uri => HostPort { host: uri.host.clone(), port: uri.port },
     };
-    // Who names another place knows the way there.
+    // `--connect-to` and `--unix` name the way themselves, so no proxy is asked.
     let choice = match (&config.proxy, &config.endpoint) {
         (ProxyChoice::Environment, Endpoint::Tcp(_)) => &ProxyChoice::Direct,
         (choice, _) => choice,
@@ -33,7 +33,7 @@ pub(super) async fn dial(config: &ConnectConfig) -> Result<(Transport, Peer), Co
         |source| ConnectError::ProxyUnreachable { proxy: proxy.to_string(), source: Box::new(source) };
     let (mut stream, peer) = dial_tcp(&proxy.place, config).await.map_err(unreachable)?;
     if proxy.secure {
-        // The name that was given for the server is not the proxy's.
+        // `--servername` is for the server's certificate, not for the proxy's.
         let options = tls::client::ClientOptions { server_name: None, ..config.tls.clone() };
         let secured = secure(stream, &options, &proxy.place.host, super::http1::ALPN, config).await;
         stream = secured.map_err(|error| match error {

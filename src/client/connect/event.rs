@@ -1,5 +1,5 @@
-//! What can be seen of a connection while it is opened and used: facts, as they happen, for whoever
-//! wants to tell or to time them. Nothing is printed here.
+//! What can be seen of a connection while it is opened and used: facts, as they happen, to be shown
+//! or timed by an observer. Nothing is printed here.
 
 use std::fmt::{self, Debug, Formatter};
 use std::net::SocketAddr;

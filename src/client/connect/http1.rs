@@ -58,7 +58,7 @@ pub(super) async fn exchange(
     observer: &Observer,
 ) -> Result<ResponseHead, ConnectError> {
     let broken = |source: io::Error| match source.kind() {
-        // A TLS connection that ends without saying so has ended all the same.
+        // A TLS connection that ends without close_notify counts as ended.
         io::ErrorKind::UnexpectedEof => ConnectError::Closed { peer: peer.clone() },
         _ => ConnectError::Broken { peer: peer.clone(), source },
     };
@@ -93,7 +93,7 @@ pub(super) async fn refusal(
     stream: &mut Transport,
     mut bytes: BytesMut,
 ) -> Refusal {
-    // Whatever is wrong with its length, a person may read it.
+    // The body is shown to a person, so a wrong length is ignored.
     let framing =
         Framing::of_response(&request.method, head.status, &head.fields).unwrap_or(Framing::UntilClose);
     let mut decoder = BodyDecoder::new(framing);

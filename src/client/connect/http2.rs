@@ -35,9 +35,9 @@ const SETTINGS: Settings = Settings {
 /// How an extended CONNECT is asked for.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Http2Options {
-    /// `:scheme` is https.
+    /// Whether `:scheme` is https.
     pub(super) secure: bool,
-    /// `sec-websocket-key` is sent, which RFC 8441 does without.
+    /// Whether `sec-websocket-key` is sent, which RFC 8441 does without.
     pub(super) send_key: bool,
 }
 

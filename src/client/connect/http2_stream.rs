@@ -1,8 +1,8 @@
 //! One HTTP/2 stream as a byte stream, with the connection that carries it: what RFC 8441 makes of
 //! a TCP connection.
 //!
-//! The connection has no task of its own: whoever reads or writes drives it, so that it ends with
-//! the stream.
+//! The connection has no task of its own: reads and writes of the stream drive it, so that it ends
+//! with the stream.
 
 use std::fmt::{self, Debug, Formatter};
 use std::future::Future;
@@ -48,7 +48,7 @@ impl OnlyStream {
         awaited.poll_head(self.stream.get_mut(), cx)
     }
 
-    /// Moves bytes between the connection and its streams. Why it ended, the stream says.
+    /// Moves bytes between the connection and its streams. The stream has the reason of its end.
     fn drive(&mut self, cx: &mut Context<'_>) {
         if self.driver.as_mut().is_some_and(|driver| driver.as_mut().poll(cx).is_ready()) {
             self.driver = None;

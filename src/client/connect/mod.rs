@@ -97,7 +97,7 @@ pub struct ConnectConfig {
     pub max_message_bytes: usize,
     /// Who is told what happens.
     pub observer: Observer,
-    /// Whether it is told each frame.
+    /// Whether the observer is told each frame.
     pub observe_frames: bool,
 }
 

@@ -155,7 +155,7 @@ impl Environment {
         let entries: Vec<&str> = entries.collect();
         let place = HostPort { host: uri.host.clone(), port: uri.port };
         let proxied = format!("http://{place}").parse().ok().and_then(|uri| {
-            // Which proxy is asked is not its decision, but without one it is never asked.
+            // The matcher decides only whether a proxy is asked; this one is never asked itself.
             Matcher::builder().all("http://proxy").no(entries.join(",")).build().intercept(&uri)
         });
         entries.contains(&"*") || proxied.is_none()
@@ -201,7 +201,7 @@ pub(super) async fn connect(
         return Err(ConnectError::ProxyRefused { proxy: proxy.to_string(), refusal: Box::new(refusal) });
     }
     if !bytes.is_empty() {
-        // Nobody has been asked anything yet, so they are no answer of the server.
+        // No request has gone to the server yet, so these bytes are the proxy's.
         return Err(ConnectError::ProxySpoke { proxy: proxy.to_string() });
     }
     Ok(stream)

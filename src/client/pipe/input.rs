@@ -35,8 +35,8 @@ pub enum InputError {
 /// Messages, and why they ended before their end, which is there when they end.
 pub(super) type MessageInput = (mpsc::Receiver<Batch>, oneshot::Receiver<InputError>);
 
-/// Starts to read. A thread of its own, which nobody waits for: a read that blocks for ever must
-/// not keep the program from ending.
+/// Starts to read, on a thread that is never joined: a read that blocks for ever must not keep the
+/// program from ending.
 pub(super) fn start(input: &Input) -> io::Result<MessageInput> {
     let (batches, messages) = mpsc::channel(BATCHES);
     let (fails, failure) = oneshot::channel();

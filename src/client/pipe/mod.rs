@@ -54,7 +54,7 @@ pub(super) async fn run(
             say(&closed.told());
             Ok(failure.try_recv().map_or(Outcome::Closed(closed), Outcome::BadInput))
         }
-        // Who reads the output has seen enough, as with `| head`.
+        // The reader of the output has seen enough, as with `| head`.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
             session.give_up(&mut output);
             Ok(Outcome::OutputClosed)
@@ -72,7 +72,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     session.give_up(output);
-    // Whoever reads it may have stopped, and it is over.
+    // A reader that has stopped does not change the outcome.
     let _ = timeout(LAST_RECORDS, output.flush()).await;
 }
 

@@ -26,7 +26,7 @@ pub(super) struct MessageOutput {
 
 impl MessageOutput {
     pub(super) fn new(format: OutputFormat) -> Self {
-        // A terminal obeys what it is shown; for everybody else messages are data.
+        // A terminal obeys what it is shown; in a pipe or a file messages are data.
         let escape = if io::stdout().is_terminal() { escape_line } else { as_it_is };
         Self { stdout: tokio::io::stdout(), format, escape, gathered: Vec::new() }
     }

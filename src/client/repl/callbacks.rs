@@ -1,5 +1,6 @@
 //! What the line editor (rustyline) asks back while a line is edited: what Tab completes, and how
-//! the line is shown, which is never obeyed. All of it runs on the editor's thread.
+//! the line is shown so that the terminal obeys nothing in it. All of it runs on the editor's
+//! thread.
 
 use std::borrow::Cow;
 

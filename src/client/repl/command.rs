@@ -43,7 +43,7 @@ pub(super) enum PromptCommand {
     Help,
 }
 
-/// Why a line cannot be done.
+/// Why a command cannot be carried out.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CommandError {
     #[error(

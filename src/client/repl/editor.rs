@@ -30,8 +30,8 @@ const PROMPT: &str = "> ";
 /// How many lines are kept from one session to the next, as in bash.
 const HISTORY_LINES: usize = 500;
 
-/// Up and down a line: nothing to see. When the editor's printer has taken it, everything before it
-/// is on the screen.
+/// Moves the cursor up and down a line, which shows nothing. Once the editor's printer has taken
+/// it, everything before it is on the screen.
 const NOTHING_TO_SEE: &str = "\x1b[A\n";
 
 /// How long Enter may wait for a message that is just being handed to the editor, which takes
@@ -42,7 +42,8 @@ const HANDOVER: Duration = Duration::from_millis(10);
 /// How often the editor is asked to end until it has; see [`RunningThreads::interrupt`].
 const INTERRUPT_INTERVAL: Duration = Duration::from_millis(10);
 
-/// How many times at most: a terminal that takes no output for a second is left as it is.
+/// How many times the editor is asked: a terminal that takes no output for a second is left as it
+/// is.
 const INTERRUPTS: u32 = 100;
 
 /// What the threads know of one another.
@@ -117,7 +118,7 @@ impl SharedStage {
     }
 
     /// Leaves the line that was being edited, but not while a message is handed over: the printer
-    /// would take the terminal for free and write into the line.
+    /// would then write into the line.
     pub(super) fn leave_line(&self) {
         let mut stage = self.lock();
         stage.editing = false;

@@ -24,29 +24,29 @@ use crate::yaml::Placed;
 /// How long a session waits for the others at a meeting: they may have a good many steps to take.
 const MEETING_LIMIT: Duration = Duration::from_secs(30);
 
-/// A step that went otherwise than the scenario says. The session ended there.
+/// A step that did not go as the scenario says. The session ended there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct StepFailure {
     /// The step's name, as in the scenario.
     pub(super) step: &'static str,
-    /// What the step says.
+    /// What the step expects, in words.
     pub(super) expected: String,
-    /// What happened.
+    /// What happened instead, in words.
     pub(super) actual: String,
     /// The step's line in the scenario's file.
     pub(super) line: Option<u64>,
 }
 
 impl StepFailure {
-    /// The failure of a step of which it is not known where it stands.
+    /// The failure of a step whose line is not known.
     pub(super) fn new(step: &'static str, expected: String, actual: String) -> Self {
         Self { step, expected, actual, line: None }
     }
 }
 
-/// What opens sessions.
+/// Opens sessions: over loopback, or in a pod.
 pub(super) trait Dialer {
-    /// An open session. Who drops it drops its connection, without a Close frame.
+    /// An open session. Dropping it drops its connection, without a Close frame.
     type DrivenSession: DrivenSession;
 
     /// Connects; returns the session if the answer that is expected opens one.
@@ -81,11 +81,11 @@ pub(super) trait DrivenSession {
     async fn closed(&mut self, ended: &Ended) -> Result<(), StepFailure>;
 }
 
-/// What the sessions of a case have in common.
+/// Drives the sessions of one case, which share this.
 struct CaseDriver<'a, D> {
     dialer: &'a D,
     meetings: HashMap<&'a str, Barrier>,
-    /// A session has ended early, and those that wait for it do so in vain.
+    /// Cancelled when a session ends early: those that wait for it at a meeting end, too.
     departed: CancellationToken,
 }
 
