@@ -7,8 +7,8 @@ use regex::Regex;
 
 use super::connect::ConnectConfig;
 use super::keepalive::KeepaliveConfig;
-use super::narration::VerboseObserver;
 use super::session::{Goal, Until};
+use super::verbose::VerboseObserver;
 
 /// How long replies are awaited after the end of the input, when none comes.
 pub const DEFAULT_WAIT: Duration = Duration::from_secs(2);
@@ -20,7 +20,7 @@ pub struct ClientConfig {
     pub connect: ConnectConfig,
     /// Keeps the lines of `-v` and `-vv` above the prompt while there is one, if the observer of
     /// `connect` is its own.
-    pub narrator: VerboseObserver,
+    pub verbose: VerboseObserver,
     /// Send each message back, and read no input.
     pub echo: bool,
     /// How the connection is kept alive.

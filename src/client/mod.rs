@@ -7,11 +7,11 @@ mod connect;
 mod echo;
 mod keepalive;
 mod meaning;
-mod narration;
 mod pipe;
 mod render;
 mod repl;
 mod session;
+mod verbose;
 
 use std::io;
 
@@ -27,8 +27,8 @@ pub use connect::{
 pub use echo::MAX_ECHO_BYTES;
 pub use keepalive::{KeepaliveConfig, PING_INTERVAL, PING_TIMEOUT};
 pub use meaning::Meaning;
-pub use narration::VerboseObserver;
 pub use pipe::InputError;
+pub use verbose::VerboseObserver;
 
 use crate::drain::{EndSignal, EndSignals};
 

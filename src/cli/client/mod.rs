@@ -130,11 +130,11 @@ struct TimedOut;
 fn try_run(args: Args) -> Result<Outcome, RunError> {
     let uri = args.uri.parse().map_err(ConnectError::Uri)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let narrator = VerboseObserver::default();
+    let verbose = VerboseObserver::default();
     let mut connect = args.connection.config(uri);
     connect.http = args.http.http();
     if args.verbose > 0 {
-        connect.observer = narrator.observer();
+        connect.observer = verbose.observer();
         connect.observe_frames = args.verbose > 1;
     }
     if let Some(bytes) = args.session.max_message_size {
@@ -144,7 +144,7 @@ fn try_run(args: Args) -> Result<Outcome, RunError> {
     }
     let config = ClientConfig {
         connect,
-        narrator,
+        verbose,
         echo: args.echo,
         keepalive: args.session.keepalive(),
         timeout: args.script.timeout(),

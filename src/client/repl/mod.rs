@@ -17,8 +17,8 @@ pub(super) use editor::Editor;
 
 use super::closing::Closed;
 use super::connect::{ConnectError, Connection, connect, response_lines};
-use super::narration::VerboseObserver;
 use super::session::{Batch, Output, Session, Until};
+use super::verbose::VerboseObserver;
 use super::{ClientConfig, Outcome, RunError, deadline_passes, render};
 use crate::drain::{EndSignal, EndSignals};
 use crate::escape::{Escaped, escape, escape_line};
@@ -63,10 +63,10 @@ pub(super) async fn run(
     let last_line = typed.downgrade();
     let mut running = editor.start(heads(&connection), typed, to_print)?;
     if io::stderr().is_terminal() {
-        config.narrator.gather();
+        config.verbose.gather();
     }
-    let narrator = config.narrator.clone();
-    let mut screen = Screen { pieces, gathered: String::new(), narrator, last_line, pings: VecDeque::new() };
+    let verbose = config.verbose.clone();
+    let mut screen = Screen { pieces, gathered: String::new(), verbose, last_line, pings: VecDeque::new() };
     let mut connection = Some(connection);
     let end = loop {
         let end = if let Some(connection) = connection.take() {
@@ -114,7 +114,7 @@ pub(super) async fn run(
             Err(error.into())
         }
         PromptEnd::Closed(closed) => {
-            writeln!(io::stdout(), "{erase}{}{}", config.narrator.take(), closed.told())?;
+            writeln!(io::stdout(), "{erase}{}{}", config.verbose.take(), closed.told())?;
             Ok(Outcome::Closed(closed))
         }
     }
@@ -162,7 +162,7 @@ struct Screen {
     pieces: mpsc::Sender<String>,
     gathered: String,
     /// Whose lines are shown between the messages.
-    narrator: VerboseObserver,
+    verbose: VerboseObserver,
     /// Is gone after the last line: then there is no prompt to print above.
     last_line: mpsc::WeakSender<Batch>,
     /// The pings that have no answer yet, and when they were sent.
@@ -171,7 +171,7 @@ struct Screen {
 
 impl Screen {
     fn say(&mut self, line: &str) {
-        self.gathered.push_str(&self.narrator.take());
+        self.gathered.push_str(&self.verbose.take());
         self.gathered.push_str(line);
     }
 
@@ -198,7 +198,7 @@ impl Output for Screen {
         if let Message::Pong(payload) = message {
             self.pong(payload);
         } else if let Some(text) = render::data(message, escape) {
-            self.gathered.push_str(&self.narrator.take());
+            self.gathered.push_str(&self.verbose.take());
             self.gathered.push_str(RECEIVED);
             self.gathered.push_str(&text);
             self.gathered.push('\n');
@@ -210,12 +210,12 @@ impl Output for Screen {
     }
 
     fn has_news(&self) -> bool {
-        self.last_line.strong_count() > 0 && self.narrator.has_gathered()
+        self.last_line.strong_count() > 0 && self.verbose.has_gathered()
     }
 
     async fn flush(&mut self) -> io::Result<()> {
         if self.last_line.strong_count() > 0 {
-            self.gathered.push_str(&self.narrator.take());
+            self.gathered.push_str(&self.verbose.take());
         }
         if self.gathered.is_empty() {
             return Ok(());

@@ -19,8 +19,8 @@ impl VerboseObserver {
     /// Who is told the events.
     #[must_use]
     pub fn observer(&self) -> Observer {
-        let narrator = self.clone();
-        Observer::new(move |event| narrator.tell(&narrate(event)))
+        let verbose = self.clone();
+        Observer::new(move |event| verbose.tell(&lines_of(event)))
     }
 
     fn tell(&self, lines: &[String]) {
@@ -57,7 +57,7 @@ impl VerboseObserver {
 }
 
 /// The lines for an event.
-fn narrate(event: &ConnectEvent<'_>) -> Vec<String> {
+fn lines_of(event: &ConnectEvent<'_>) -> Vec<String> {
     let lines = match event {
         ConnectEvent::Resolved { host, addresses } => {
             let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
@@ -133,12 +133,12 @@ mod tests {
     fn a_frame_is_told_with_all_that_its_header_says() {
         let header = FrameHeader { first: 0xc1, mask: Some([0xde, 0xad, 0xbe, 0xef]), length: 5 };
         assert_eq!(
-            narrate(&ConnectEvent::Frame(FrameDirection::Sent, header)),
+            lines_of(&ConnectEvent::Frame(FrameDirection::Sent, header)),
             ["> frame text opcode=1 fin=1 rsv=100 mask=deadbeef length=5"]
         );
         let header = FrameHeader { first: 0x00, mask: None, length: 70000 };
         assert_eq!(
-            narrate(&ConnectEvent::Frame(FrameDirection::Received, header)),
+            lines_of(&ConnectEvent::Frame(FrameDirection::Received, header)),
             ["< frame continuation opcode=0 fin=0 rsv=000 mask=none length=70000"]
         );
     }
@@ -146,6 +146,6 @@ mod tests {
     #[test]
     fn what_a_server_sent_cannot_control_the_terminal() {
         let lines = vec!["x: \x1b[2J".to_owned()];
-        assert_eq!(narrate(&ConnectEvent::Request(&lines)), ["> x: \\x1b[2J"]);
+        assert_eq!(lines_of(&ConnectEvent::Request(&lines)), ["> x: \\x1b[2J"]);
     }
 }
