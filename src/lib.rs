@@ -8,10 +8,10 @@
 //!                                      └──────────── access log, one line each ──────┴──▶ verify
 //! ```
 //!
-//! The programs ([`server`], [`client`], [`sidecar`]) stand side by side on the protocol modules ([`http1`],
-//! [`websocket`], [`tunnel`], [`access_log`], [`mesh`]); [`verify`] drives the programs and judges the access log, [`probe`] says what an
-//! endpoint can do;
-//! [`cli`] is the only module that knows the command line. Imports point downwards only.
+//! The programs ([`server`], [`client`], [`sidecar`]) stand side by side on the protocol modules
+//! ([`http1`], [`websocket`], [`tunnel`], [`access_log`], [`mesh`]); [`verify`] drives the programs
+//! and judges the access log, [`probe`] says what an endpoint can do; [`cli`] is the only module
+//! that knows the command line. Imports point downwards only.
 
 pub mod access_log;
 pub mod cli;

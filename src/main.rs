@@ -1,4 +1,5 @@
-//! The doorway: parse the command line, run it, turn the outcome into an exit status. Everything else is in the library.
+//! The doorway: parse the command line, run it, turn the outcome into an exit status. Everything
+//! else is in the library.
 
 use std::process::ExitCode;
 

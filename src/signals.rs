@@ -1,17 +1,18 @@
-//! Signals that a program survives although the system's default for them is its end: SIGHUP, which it ignores with a
-//! warning, as Envoy does ("caught and eating SIGHUP"), SIGUSR1 and SIGXFSZ. The signals that end a program are in
-//! [`drain`](crate::drain).
+//! Signals that a program survives although the system's default for them is its end: SIGHUP, which
+//! it ignores with a warning, as Envoy does ("caught and eating SIGHUP"), SIGUSR1 and SIGXFSZ. The
+//! signals that end a program are in [`drain`](crate::drain).
 
 use std::io;
 
 use nix::sys::signal::{SigSet, Signal};
 use tokio::signal::unix::{self, SignalKind};
 
-/// SIGHUP and SIGUSR1 wait, from the start of the program until it has handlers for them: without a handler each of them
-/// would end the process, and the lines of its sessions with it.
+/// SIGHUP and SIGUSR1 wait, from the start of the program until it has handlers for them: without a
+/// handler each of them would end the process, and the lines of its sessions with it.
 ///
-/// They wait for the calling thread and for the threads that it starts. A process that starts another image of the program
-/// (`execve`) hands over both what is held back and what has come meanwhile.
+/// They wait for the calling thread and for the threads that it starts. A process that starts
+/// another image of the program (`execve`) hands over both what is held back and what has come
+/// meanwhile.
 #[derive(Debug)]
 #[must_use]
 pub struct HeldBack(());
@@ -23,7 +24,8 @@ pub fn hold_back() -> HeldBack {
 }
 
 impl HeldBack {
-    /// The signals have the system's default again, for a program that does not outlive its terminal.
+    /// The signals have the system's default again, for a program that does not outlive its
+    /// terminal.
     pub fn release(self) {
         let _ = set().thread_unblock();
     }
@@ -33,8 +35,8 @@ fn set() -> SigSet {
     [Signal::SIGHUP, Signal::SIGUSR1].into_iter().collect()
 }
 
-/// The handlers of SIGHUP and SIGUSR1, and of SIGXFSZ, which comes when a file has the size that the process may write: a log
-/// that can grow no more is no reason to end.
+/// The handlers of SIGHUP and SIGUSR1, and of SIGXFSZ, which comes when a file has the size that
+/// the process may write: a log that can grow no more is no reason to end.
 #[derive(Debug)]
 pub struct Survived {
     hangup: unix::Signal,

@@ -1,5 +1,6 @@
-//! That the sources are as ARCHITECTURE.md says: which folder of `src` imports which, and which crate is
-//! used where, read from its own words; and that a type's name means one thing within a folder of `src`.
+//! That the sources are as ARCHITECTURE.md says: which folder of `src` imports which, and which
+//! crate is used where, read from its own words; and that a type's name means one thing within a
+//! folder of `src`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -117,7 +118,8 @@ fn layers() -> BTreeMap<String, u32> {
     drawing.lines().filter_map(layer).flatten().collect()
 }
 
-/// The crates of each row of the table, with the modules that are their home; none where that is all.
+/// The crates of each row of the table, with the modules that are their home; none where that is
+/// all.
 fn homes() -> Vec<(Vec<String>, Vec<String>)> {
     let section = section("Layers");
     // Behind the title of the table and the line below it.

@@ -1,11 +1,11 @@
 //! The WebSocket echo server: text and binary messages come back as they are, on any path.
 //!
 //! ```text
-//!  Server ── a worker a core ──▶ connection: the first head ── admission: 101 ───────────▶ session: echo
-//!                                              │                                               ▲
-//!                                              ├─ plain HTTP ─▶ http1: routes ─ 101, later on ─┤
-//!                                              ├─ HTTP/2 ─────▶ http2: routes ─ 200 of a stream ┘
-//!                                              └─ neither ────▶ rejection
+//!  Server ─ a worker a core ─▶ connection: the first head ─ admission: 101 ───────▶ session: echo
+//!                                            │                                          ▲
+//!                                            ├─ plain HTTP ─▶ http1: routes ─ 101 ──────┤
+//!                                            ├─ HTTP/2 ─────▶ http2: routes ─ its 200 ──┘
+//!                                            └─ neither ────▶ rejection
 //! ```
 //!
 //! A worker is a listener of its own on the one address (`SO_REUSEPORT`) and a runtime of its own

@@ -20,8 +20,8 @@ use crate::escape::Escaped;
 /// `MODULE=LEVEL`, several with commas. A second call does nothing.
 pub fn install() {
     let directives = std::env::var("RUST_LOG").unwrap_or_default();
-    // Not `EnvFilter`, which can filter by the fields of spans too, and brings an engine for regular
-    // expressions into the memory of every sidecar.
+    // Not `EnvFilter`, which can filter by the fields of spans too, and brings an engine for
+    // regular expressions into the memory of every sidecar.
     let wanted = if directives.is_empty() { Ok(only_warnings()) } else { directives.parse() };
     let (filter, refused) = match wanted {
         Ok(filter) => (filter, None),

@@ -3,9 +3,11 @@
 //! hold.
 //!
 //! ```text
-//! client.response_code == 101           server.response_flags != DPE         client.user_agent == null
-//! server.response_flags one of UC, DC   client.path =~ ^/chat                server.upstream_local_address in 127.0.0.0/8
-//! client.duration < 2000                client.duration in 10..2000          client.bytes_sent == server.bytes_sent
+//! client.response_code == 101                     server.response_flags != DPE
+//! server.response_flags one of UC, DC             client.user_agent == null
+//! server.upstream_local_address in 127.0.0.0/8    client.path =~ ^/chat
+//! client.duration < 2000                          client.duration in 10..2000
+//! client.bytes_sent == server.bytes_sent
 //! ```
 //!
 //! A bare number is a number; in quotation marks it is a text, as `"101"`.

@@ -1,10 +1,10 @@
 //! Drives sessions through a pair of sidecars and judges what their access logs say.
 //!
 //! ```text
-//!  scenario (YAML) ─▶ plan ─▶ runner ─┬─▶ target: application, two sidecars ──▶ two access logs ─┐
-//!                                     ├─▶ driver: sessions, step by step ──▶ endings ───────────┤ played
-//!                                     └─▶ events ─▶ reports                                     ▼
-//!  logs from elsewhere ─▶ logs ─────────────── sessions, joined ─────────────────────────────▶ judge
+//!  scenario (YAML) ─▶ plan ─▶ runner ─┬─▶ target: application, sidecars ─▶ access logs ─┐
+//!                                     ├─▶ driver: sessions, step by step ─▶ endings ────┤ played
+//!                                     └─▶ events ─▶ reports                             ▼
+//!  logs from elsewhere ─▶ logs ─────────────── sessions, joined ─────────────────────▶ judge
 //! ```
 //!
 //! Scenarios with all that they expect are data. The judge takes sessions one after the other, of a

@@ -1,7 +1,7 @@
 //! The close codes of RFC 6455 section 7.4 and of the IANA WebSocket close code registry, with
-//! their names as clients show them, and the code that tells a peer what was wrong with what it sent
-//! (section 7.1.7): tungstenite answers a Close by itself, but says nothing to a peer that broke the
-//! protocol. What a code means for an exit status is not decided here.
+//! their names as clients show them, and the code that tells a peer what was wrong with what it
+//! sent (section 7.1.7): tungstenite answers a Close by itself, but says nothing to a peer that
+//! broke the protocol. What a code means for an exit status is not decided here.
 
 use std::fmt::{self, Display, Formatter};
 

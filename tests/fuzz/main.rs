@@ -1,4 +1,5 @@
-//! The entry points of `fuzz`, without a fuzzer: what is made from their seeds by a few changes, and any bytes.
+//! The entry points of `fuzz`, without a fuzzer: what is made from their seeds by a few changes,
+//! and any bytes.
 //!
 //! `PROPTEST_CASES=100000 cargo test --test fuzz` takes more of them.
 

@@ -403,7 +403,8 @@ fn what_a_line_does_not_have_is_not_made_up() {
     assert_eq!(explain(&line).asked, "WebSocket GET");
 }
 
-/// What a real Envoy (1.40.0) wrote for each way of ending that `acceptance/envoy/endings.py` leads it into.
+/// What a real Envoy (1.40.0) wrote for each way of ending that `acceptance/envoy/endings.py` leads
+/// it into.
 const RECORDED: &str = include_str!("../../../tests/fixtures/endings.jsonl");
 
 #[test]

@@ -15,8 +15,8 @@ pub(super) type JsonFormat = Vec<(String, Below)>;
 
 #[derive(Debug, Clone)]
 pub(super) enum Below {
-    /// A value, and the field that it becomes: Istio's key where the value is one operator, else the
-    /// key of the format.
+    /// A value, and the field that it becomes: Istio's key where the value is one operator, else
+    /// the key of the format.
     Value(String),
     /// An object, whose values are fields too.
     Object(JsonFormat),
