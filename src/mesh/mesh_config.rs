@@ -86,14 +86,14 @@ impl MeshDefaults {
     }
 
     fn read(document: &Document) -> Result<(Self, Vec<Warning>), MeshError> {
-        let mut reading = WarningCollector::default();
-        let config: MeshConfig = reading.read(document.root(), "", Dialect::Protobuf)?;
+        let mut warnings = WarningCollector::default();
+        let config: MeshConfig = warnings.read(document.root(), "", Dialect::Protobuf)?;
         let defaults = match config.h2_upgrade_policy {
             Some(MeshPolicy::Upgrade) => Self { h2_upgrade_policy: H2UpgradePolicy::Upgrade },
             Some(MeshPolicy::DoNotUpgrade) => Self { h2_upgrade_policy: H2UpgradePolicy::DoNotUpgrade },
             None => Self::default(),
         };
-        Ok((defaults, reading.into_warnings()))
+        Ok((defaults, warnings.into_warnings()))
     }
 }
 

@@ -146,8 +146,8 @@ pub enum H2UpgradePolicy {
 }
 
 impl DestinationRule {
-    pub(super) fn read(metadata: Metadata, reading: &mut WarningCollector) -> Result<Self, MeshError> {
-        let spec: DestinationRuleSpec = reading.spec(&metadata.manifest)?;
+    pub(super) fn read(metadata: Metadata, warnings: &mut WarningCollector) -> Result<Self, MeshError> {
+        let spec: DestinationRuleSpec = warnings.spec(&metadata.manifest)?;
         let rule = Self {
             metadata,
             host: spec.host,

@@ -19,19 +19,19 @@ use crate::yaml::{self, Dialect, Document, NodeRef, Placed, Skip, Text, Unread};
 /// What reading finds in a document that cannot be honoured.
 #[derive(Debug, Default)]
 pub(in crate::mesh) struct WarningCollector {
-    warnings: Vec<Warning>,
+    collected: Vec<Warning>,
 }
 
 impl WarningCollector {
     /// Warns of a value.
     pub(in crate::mesh) fn warn<T>(&mut self, value: &Placed<T>, text: &str) {
         let text = format!("{}: {text}", value.path);
-        self.warnings.extend(value.place.clone().map(|place| Warning { place, text }));
+        self.collected.extend(value.place.clone().map(|place| Warning { place, text }));
     }
 
     /// Warns of fields that no type took.
     pub(in crate::mesh) fn warn_of(&mut self, unread: Vec<Unread>) {
-        self.warnings.extend(unread.into_iter().map(|Unread { path, place }| Warning {
+        self.collected.extend(unread.into_iter().map(|Unread { path, place }| Warning {
             place,
             text: format!("{path} is not implemented here and has no effect"),
         }));
@@ -59,8 +59,8 @@ impl WarningCollector {
 
     /// In the order of the text.
     pub(in crate::mesh) fn into_warnings(mut self) -> Vec<Warning> {
-        self.warnings.sort_by_key(|warning| (warning.place.line, warning.place.column));
-        self.warnings
+        self.collected.sort_by_key(|warning| (warning.place.line, warning.place.column));
+        self.collected
     }
 }
 
@@ -119,9 +119,9 @@ impl Documents {
         }
         let manifest = Arc::new(Manifest { kind: kind.value.clone(), api_version, document });
         self.manifests.push(Arc::clone(&manifest));
-        let mut reading = WarningCollector::default();
-        let added = self.add_typed(&manifest, &kind, &mut reading);
-        self.warnings.extend(reading.into_warnings());
+        let mut warnings = WarningCollector::default();
+        let added = self.add_typed(&manifest, &kind, &mut warnings);
+        self.warnings.extend(warnings.into_warnings());
         added.or_else(refuse)
     }
 
@@ -129,7 +129,7 @@ impl Documents {
         &mut self,
         manifest: &Arc<Manifest>,
         kind: &Placed<String>,
-        reading: &mut WarningCollector,
+        warnings: &mut WarningCollector,
     ) -> Result<(), MeshError> {
         let metadata = || Metadata::read(manifest);
         let api_version = manifest.api_version.as_str();
@@ -139,22 +139,22 @@ impl Documents {
             return self.add_deployment(Deployment::read(kind, metadata()?)?);
         }
         match (manifest.kind.as_str(), api_version) {
-            ("Service", "v1") => self.add_service(Service::read(metadata()?, reading)?),
+            ("Service", "v1") => self.add_service(Service::read(metadata()?, warnings)?),
             ("DestinationRule", version) if ISTIO.contains(&version) => {
-                self.add_destination_rule(DestinationRule::read(metadata()?, reading)?)
+                self.add_destination_rule(DestinationRule::read(metadata()?, warnings)?)
             }
             ("VirtualService", version) if ISTIO.contains(&version) => {
-                self.add_virtual_service(VirtualService::read(metadata()?, reading)?)
+                self.add_virtual_service(VirtualService::read(metadata()?, warnings)?)
             }
             ("EnvoyFilter", "networking.istio.io/v1alpha3") => {
-                self.add_envoy_filter(EnvoyFilter::read(metadata()?, reading)?)
+                self.add_envoy_filter(EnvoyFilter::read(metadata()?, warnings)?)
             }
             // They say nothing about how a proxy behaves.
             ("Namespace" | "ServiceAccount", "v1") => Ok(()),
             (name, _) => {
                 let text = format!("{name} ({api_version}) is not read here and has no effect");
                 let place = kind.place.clone();
-                reading.warnings.extend(place.map(|place| Warning { place, text }));
+                warnings.collected.extend(place.map(|place| Warning { place, text }));
                 Ok(())
             }
         }

@@ -127,17 +127,17 @@ impl Service {
         self.ports.iter().filter(|port| port.protocol != PortProtocol::Opaque)
     }
 
-    pub(super) fn read(metadata: Metadata, reading: &mut WarningCollector) -> Result<Self, MeshError> {
+    pub(super) fn read(metadata: Metadata, warnings: &mut WarningCollector) -> Result<Self, MeshError> {
         let Body { spec, .. } = metadata.manifest.document.root().read(Dialect::Kubernetes)?;
         let ServiceSpec { r#type, selector, ports, cluster_ip } = spec;
         if let Some(kind) = r#type.filter(|kind| kind.value == "ExternalName") {
-            reading.warn(&kind, "an ExternalName Service is not implemented here and has no effect");
+            warnings.warn(&kind, "an ExternalName Service is not implemented here and has no effect");
             return Ok(Self { metadata, selector: Labels::new(), ports: Vec::new(), cluster_ip: None });
         }
         Ok(Self {
             metadata,
             selector,
-            ports: ports.into_iter().map(|port| ServicePort::of(port, reading)).collect(),
+            ports: ports.into_iter().map(|port| ServicePort::of(port, warnings)).collect(),
             // `None` is a headless Service; an address is the export of a cluster.
             cluster_ip: cluster_ip.and_then(|address| address.parse().ok()),
         })
@@ -145,14 +145,14 @@ impl Service {
 }
 
 impl ServicePort {
-    fn of(written: Placed<ServicePortSpec>, reading: &mut WarningCollector) -> Self {
+    fn of(written: Placed<ServicePortSpec>, warnings: &mut WarningCollector) -> Self {
         let ServicePortSpec { port, name, app_protocol, protocol, .. } = &*written;
         let number = port.0;
         let protocol =
             PortProtocol::of(number, protocol.as_deref(), app_protocol.as_deref(), name.as_deref());
         if protocol == PortProtocol::Opaque {
             let text = "not an HTTP port by its name or appProtocol, so no proxy here serves it";
-            reading.warn(&written, text);
+            warnings.warn(&written, text);
         }
         let target = written.value.target_port.unwrap_or(TargetPort::Number(number));
         Self { number, target, protocol }

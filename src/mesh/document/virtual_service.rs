@@ -133,12 +133,12 @@ struct HttpRetry {
 }
 
 impl VirtualService {
-    pub(super) fn read(metadata: Metadata, reading: &mut WarningCollector) -> Result<Self, MeshError> {
-        let spec: VirtualServiceSpec = reading.spec(&metadata.manifest)?;
+    pub(super) fn read(metadata: Metadata, warnings: &mut WarningCollector) -> Result<Self, MeshError> {
+        let spec: VirtualServiceSpec = warnings.spec(&metadata.manifest)?;
         let mut http = Vec::new();
         let routes = metadata.manifest.document.at("spec.http").into_iter().flat_map(NodeRef::items);
         for (index, (place, route)) in spec.http.iter().zip(routes).enumerate() {
-            http.extend(HttpRoute::read(place, route, index == 0, reading)?);
+            http.extend(HttpRoute::read(place, route, index == 0, warnings)?);
         }
         // `mesh` stands for the sidecars, which are also meant where no gateway is named.
         let for_sidecars = spec.gateways.is_empty() || spec.gateways.iter().any(|gateway| gateway == "mesh");
@@ -151,21 +151,21 @@ impl HttpRoute {
         place: &Placed<Skip>,
         route: NodeRef<'_>,
         is_first: bool,
-        reading: &mut WarningCollector,
+        warnings: &mut WarningCollector,
     ) -> Result<Option<Self>, MeshError> {
         let Conditional { r#match } = route.read_at(&place.path, Dialect::Kubernetes, None)?;
         if !r#match.is_empty() && !r#match.iter().any(HttpMatchRequest::is_every_path) {
-            reading.warn(place, "a route with conditions (match) is not implemented here and is left out");
+            warnings.warn(place, "a route with conditions (match) is not implemented here and is left out");
             return Ok(None);
         }
-        let written: HttpRouteSpec = reading.read(route, &place.path, Dialect::Kubernetes)?;
+        let written: HttpRouteSpec = warnings.read(route, &place.path, Dialect::Kubernetes)?;
         // Zero is Envoy's way to say that there is no timeout.
         let timeout = written.timeout.map(|timeout| timeout.0).filter(|timeout| !timeout.is_zero());
         let retry = match written.retries {
-            Some(retries) => retries.policy(reading),
+            Some(retries) => retries.policy(warnings),
             None => RetryPolicy::outbound(),
         };
-        let action = match (Destination::of(written.route, reading), written.direct_response) {
+        let action = match (Destination::of(written.route, warnings), written.direct_response) {
             (Some(destination), _) => HttpAction::Forward { destination, timeout, retry },
             (None, Some(HttpDirectResponse { status, body })) if is_first => {
                 let body = body.and_then(|body| body.string).unwrap_or_default();
@@ -175,11 +175,11 @@ impl HttpRoute {
                 // It answers the paths that the conditions before it leave, and a session's path is
                 // hardly one of them.
                 let text = "a directResponse behind other routes is not implemented here and is left out";
-                reading.warn(place, text);
+                warnings.warn(place, text);
                 return Ok(None);
             }
             (None, None) => {
-                reading.warn(
+                warnings.warn(
                     place,
                     "a route without a destination or a directResponse is not implemented here and is left out",
                 );
@@ -200,13 +200,13 @@ impl HttpMatchRequest {
 
 impl Destination {
     /// The one destination, or of several the first that gets any requests.
-    fn of(written: Vec<Placed<HttpRouteDestination>>, reading: &mut WarningCollector) -> Option<Self> {
+    fn of(written: Vec<Placed<HttpRouteDestination>>, warnings: &mut WarningCollector) -> Option<Self> {
         let is_weighted = |to: &Placed<HttpRouteDestination>| to.weight.is_none_or(|weight| weight.0 > 0);
         let mut weighted = written.into_iter().filter(is_weighted);
         let HttpRouteDestination { destination, .. } = weighted.next()?.value;
         if let Some(another) = weighted.next() {
             let text = "several destinations are not implemented here: all requests go to the first";
-            reading.warn(&another, text);
+            warnings.warn(&another, text);
         }
         let DestinationSpec { host, subset, port } = destination;
         Some(Self { host, subset, port: port.map(|port| port.number.0) })
@@ -216,8 +216,8 @@ impl Destination {
 impl HttpRetry {
     /// Istio's `HTTPRetry` over its default policy
     /// (`pilot/pkg/networking/core/route/retry/retry.go`).
-    fn policy(self, reading: &mut WarningCollector) -> RetryPolicy {
-        let retry_on = self.retry_on.and_then(|written| conditions(&written, reading));
+    fn policy(self, warnings: &mut WarningCollector) -> RetryPolicy {
+        let retry_on = self.retry_on.and_then(|written| conditions(&written, warnings));
         // Nothing is the same as 0, and 0 turns retries off.
         match self.attempts.map_or(0, |attempts| attempts.0) {
             0 => RetryPolicy::default(),
@@ -230,14 +230,14 @@ impl HttpRetry {
 }
 
 /// A comma-separated list of conditions and statuses; an empty one is no list.
-fn conditions(written: &Placed<String>, reading: &mut WarningCollector) -> Option<RetryOn> {
+fn conditions(written: &Placed<String>, warnings: &mut WarningCollector) -> Option<RetryOn> {
     if written.is_empty() {
         return None;
     }
     let mut retry_on = RetryOn::default();
     for condition in written.split(',').map(str::trim).filter(|condition| !condition.is_empty()) {
         if !retry_on.add(condition) {
-            reading.warn(written, "not all of these conditions are implemented here");
+            warnings.warn(written, "not all of these conditions are implemented here");
         }
     }
     Some(retry_on)

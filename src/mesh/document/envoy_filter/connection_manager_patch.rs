@@ -93,30 +93,30 @@ impl ConnectionManagerPatch {
     pub(super) fn read(
         patch: NodeRef<'_>,
         value: &Placed<Skip>,
-        reading: &mut WarningCollector,
+        warnings: &mut WarningCollector,
     ) -> Result<Option<Self>, MeshError> {
         let Some(filter) = patch.at("patch.value") else { return Ok(None) };
-        let NetworkFilter { typed_config, .. } = reading.read(filter, &value.path, Dialect::Protobuf)?;
+        let NetworkFilter { typed_config, .. } = warnings.read(filter, &value.path, Dialect::Protobuf)?;
         let (Some(place), Some(config)) = (typed_config, filter.at("typedConfig")) else { return Ok(None) };
         let AnyMessage { type_url } = config.read_at(&place.path, Dialect::Protobuf, None)?;
         let Some(type_url) = type_url else {
-            reading.warn(&place, "@type is missing, so the patch has no effect");
+            warnings.warn(&place, "@type is missing, so the patch has no effect");
             return Ok(None);
         };
         if type_url.rsplit('/').next() != Some(HTTP_CONNECTION_MANAGER_TYPE) {
             let text =
                 format!("not type.googleapis.com/{HTTP_CONNECTION_MANAGER_TYPE}, so the patch has no effect");
-            reading.warn(&type_url, &text);
+            warnings.warn(&type_url, &text);
             return Ok(None);
         }
-        let fields: HttpConnectionManagerFields = reading.read(config, &place.path, Dialect::Protobuf)?;
-        Ok(Some(Self::of(fields, config.to_json(snake_case), reading)))
+        let fields: HttpConnectionManagerFields = warnings.read(config, &place.path, Dialect::Protobuf)?;
+        Ok(Some(Self::of(fields, config.to_json(snake_case), warnings)))
     }
 
     fn of(
         fields: HttpConnectionManagerFields,
         written: serde_json::Value,
-        reading: &mut WarningCollector,
+        warnings: &mut WarningCollector,
     ) -> Self {
         let HttpConnectionManagerFields {
             http2_protocol_options: http2,
@@ -129,7 +129,7 @@ impl ConnectionManagerPatch {
             if config.upgrade_type.eq_ignore_ascii_case("websocket") {
                 let text =
                     "websocket is there already, and Envoy refuses an upgrade type that is there twice";
-                reading.warn(&config, text);
+                warnings.warn(&config, text);
             } else if config.enabled.unwrap_or(true) {
                 upgrade_types.push(config.value.upgrade_type);
             }

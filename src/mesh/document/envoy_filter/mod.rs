@@ -214,16 +214,16 @@ impl<'de> Deserialize<'de> for ProxyVersion {
 }
 
 impl EnvoyFilter {
-    pub(super) fn read(metadata: Metadata, reading: &mut WarningCollector) -> Result<Self, MeshError> {
-        let spec: EnvoyFilterSpec = reading.spec(&metadata.manifest)?;
+    pub(super) fn read(metadata: Metadata, warnings: &mut WarningCollector) -> Result<Self, MeshError> {
+        let spec: EnvoyFilterSpec = warnings.spec(&metadata.manifest)?;
         let mut patches = Vec::new();
         let written = metadata.manifest.document.at("spec.configPatches");
         let written = spec.config_patches.iter().zip(written.into_iter().flat_map(NodeRef::items));
         for (position, (place, patch)) in written.enumerate() {
-            patches.extend(ConfigPatch::read(position, patch, &place.path, reading)?);
+            patches.extend(ConfigPatch::read(position, patch, &place.path, warnings)?);
         }
         if let Some(targets) = spec.target_refs {
-            reading.warn(&targets, "targetRefs are not implemented here, so the filter applies to nothing");
+            warnings.warn(&targets, "targetRefs are not implemented here, so the filter applies to nothing");
             patches.clear();
         }
         Ok(Self {
@@ -249,7 +249,7 @@ impl ConfigPatch {
         position: usize,
         written: NodeRef<'_>,
         path: &str,
-        reading: &mut WarningCollector,
+        warnings: &mut WarningCollector,
     ) -> Result<Option<Self>, MeshError> {
         let PatchHead { apply_to, r#match: ContextMatch { context } } =
             written.read_at(path, Dialect::Kubernetes, None)?;
@@ -257,13 +257,13 @@ impl ConfigPatch {
             return Ok(None);
         }
         if *apply_to != ApplyTo::NetworkFilter {
-            reading.warn(&apply_to, "only NETWORK_FILTER is implemented here; the patch has no effect");
+            warnings.warn(&apply_to, "only NETWORK_FILTER is implemented here; the patch has no effect");
             return Ok(None);
         }
         let PatchOperation { patch: OperationOf { operation } } =
             written.read_at(path, Dialect::Kubernetes, None)?;
         if *operation != Operation::Merge {
-            reading.warn(&operation, "only MERGE is implemented here; the patch has no effect");
+            warnings.warn(&operation, "only MERGE is implemented here; the patch has no effect");
             return Ok(None);
         }
         let mut unread = Vec::new();
@@ -271,15 +271,15 @@ impl ConfigPatch {
             written.read_at(path, Dialect::Kubernetes, Some(&mut unread))?;
         let ObjectMatch { proxy, listener, .. } = filter_patch.r#match;
         if let Some(metadata) = proxy.metadata {
-            reading.warn(&metadata, "proxies have no metadata here; the patch has no effect");
+            warnings.warn(&metadata, "proxies have no metadata here; the patch has no effect");
             return Ok(None);
         }
-        let Some(listener) = listener.of_connection_manager(reading) else { return Ok(None) };
+        let Some(listener) = listener.of_connection_manager(warnings) else { return Ok(None) };
         let value = match filter_patch.patch.value {
-            Some(value) => ConnectionManagerPatch::read(written, &value, reading)?,
+            Some(value) => ConnectionManagerPatch::read(written, &value, warnings)?,
             None => None,
         };
-        reading.warn_of(unread);
+        warnings.warn_of(unread);
         let proxy_version = proxy.proxy_version.and_then(|version| version.0);
         Ok(value.map(|value| Self { position, context, proxy_version, listener, value }))
     }
@@ -287,15 +287,15 @@ impl ConfigPatch {
 
 impl ListenerObjectMatch {
     /// Nothing if no sidecar's HTTP connection manager can match.
-    fn of_connection_manager(self, reading: &mut WarningCollector) -> Option<ListenerMatch> {
+    fn of_connection_manager(self, warnings: &mut WarningCollector) -> Option<ListenerMatch> {
         let chain = self.filter_chain;
         let conditions = [chain.sni, chain.transport_protocol, chain.application_protocols];
         if let Some(condition) = conditions.into_iter().flatten().next() {
-            reading.warn(&condition, "this condition is not implemented here; the patch has no effect");
+            warnings.warn(&condition, "this condition is not implemented here; the patch has no effect");
             return None;
         }
         if let Some(name) = chain.filter.name.filter(|name| name.value != HTTP_CONNECTION_MANAGER) {
-            reading.warn(&name, "not the HTTP connection manager; the patch has no effect here");
+            warnings.warn(&name, "not the HTTP connection manager; the patch has no effect here");
             return None;
         }
         Some(ListenerMatch {
