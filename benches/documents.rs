@@ -137,19 +137,23 @@ fn yaml(value: &Value, indent: usize, out: &mut String) {
     match value {
         Value::Object(fields) => {
             for (name, value) in fields {
-                let has_lines = value.is_object() || value.is_array();
-                out.extend([margin.as_str(), name, if has_lines { ":\n" } else { ":" }]);
+                out.extend([margin.as_str(), name, ":", line_end(value)]);
                 yaml(value, indent + 2, out);
             }
         }
         Value::Array(items) => {
             for item in items {
-                out.extend([margin.as_str(), "-\n"]);
+                out.extend([margin.as_str(), "-", line_end(item)]);
                 yaml(item, indent + 2, out);
             }
         }
         scalar => out.extend([" ", &scalar.to_string(), "\n"]),
     }
+}
+
+/// What ends the line before a value that has lines of its own.
+fn line_end(value: &Value) -> &'static str {
+    if value.is_object() || value.is_array() { "\n" } else { "" }
 }
 
 fn one_file(path: &Path, documents: &[Value]) -> Outcome<()> {

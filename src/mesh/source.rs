@@ -1,7 +1,7 @@
 //! Where documents come from: files, folders, standard input, and the copies built into the
 //! program.
 
-use std::fs::{self, File};
+use std::fs::{self, DirEntry, File, FileType};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -34,7 +34,8 @@ impl Source {
         for source in sources {
             match source {
                 Self::StandardInput => {
-                    let text = text_of(io::stdin()).map_err(|source| unreadable(Path::new("-"), source))?;
+                    let text =
+                        text_of(io::stdin(), 0).map_err(|source| unreadable(Path::new("-"), source))?;
                     texts.push(Text::new("-", text));
                 }
                 Self::Path(path) if path.is_dir() => {
@@ -93,12 +94,15 @@ const MAX_BYTES: u64 = 256 * 1024 * 1024;
 
 /// All that a file says, if it is not too much.
 pub(super) fn text_of_file(path: &Path) -> io::Result<String> {
-    File::open(path).and_then(text_of)
+    let file = File::open(path)?;
+    // One byte more, so that the end is found without room for another part.
+    let length = file.metadata()?.len().min(MAX_BYTES) + 1;
+    text_of(file, usize::try_from(length).unwrap_or_default())
 }
 
-/// All that is to be read, if it is not too much.
-fn text_of(input: impl Read) -> io::Result<String> {
-    let mut bytes = Vec::new();
+/// All that is to be read, if it is not too much; it is about so many bytes.
+fn text_of(input: impl Read, length: usize) -> io::Result<String> {
+    let mut bytes = Vec::with_capacity(length);
     input.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > MAX_BYTES {
         let problem = "it is longer than 256 MiB, the most that is read of one file: split it";
@@ -125,16 +129,18 @@ fn read(path: &Path) -> Result<Arc<Text>, MeshError> {
 
 /// The documents' files directly in a folder, by name.
 fn files_of(folder: &Path) -> Result<Vec<PathBuf>, MeshError> {
+    let is_document = |entry: &DirEntry| {
+        let path = entry.path();
+        let extension = path.extension().and_then(|extension| extension.to_str());
+        let is_named_so = extension.is_some_and(|extension| ["yaml", "yml", "json"].contains(&extension));
+        // Where a link leads is asked of links alone.
+        let is_file = |kind: FileType| kind.is_file() || (kind.is_symlink() && path.is_file());
+        is_named_so && entry.file_type().is_ok_and(is_file)
+    };
     let entries = fs::read_dir(folder).and_then(Iterator::collect::<io::Result<Vec<_>>>);
-    let mut files: Vec<PathBuf> = entries
-        .map_err(|source| unreadable(folder, source))?
-        .into_iter()
-        .map(|entry| entry.path())
-        .filter(|path| {
-            let extension = path.extension().and_then(|extension| extension.to_str());
-            extension.is_some_and(|extension| ["yaml", "yml", "json"].contains(&extension)) && path.is_file()
-        })
-        .collect();
+    let entries = entries.map_err(|source| unreadable(folder, source))?;
+    let mut files: Vec<PathBuf> =
+        entries.iter().filter(|entry| is_document(entry)).map(DirEntry::path).collect();
     if files.is_empty() {
         return Err(MeshError::EmptyFolder { path: folder.to_owned() });
     }
