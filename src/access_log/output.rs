@@ -121,10 +121,8 @@ impl Output {
             Err((error, left)) => {
                 self.lost += left.min(lines);
                 if !std::mem::replace(&mut self.failing, true) {
-                    let lost = self.lost;
-                    tracing::error!(
-                        "the access log cannot be written ({error}): lost {lost} lines, more may follow"
-                    );
+                    // Of a line that was begun the rest is kept; those after it are lost.
+                    tracing::error!("the access log cannot be written ({error}): lines are lost until it can");
                 }
             }
         }

@@ -7,9 +7,10 @@ use clap::ValueEnum;
 
 use super::connection::ConnectionArgs;
 use super::exit;
-use crate::client::UriError;
+use crate::client::{ConnectConfig, UriError};
 use crate::escape::to_json_pretty;
 use crate::probe::{self, Report};
+use crate::tls;
 
 /// Says what a WebSocket endpoint can do.
 ///
@@ -54,7 +55,13 @@ pub(super) fn run(args: Args) -> ExitCode {
             return exit::report(&error, None, exit::USAGE);
         }
     };
-    match try_run(args, uri) {
+    let config = args.connection.config(uri);
+    if config.uri.secure
+        && let Err(error) = tls::client::Client::load(&config.tls)
+    {
+        return exit::report(&error, None, exit::USAGE);
+    }
+    match try_run(&config, args.output) {
         Ok(report) => ExitCode::from(if report.opened { exit::OK } else { exit::FAILED }),
         // The reader of the report has seen enough.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::from(exit::OK),
@@ -62,12 +69,12 @@ pub(super) fn run(args: Args) -> ExitCode {
     }
 }
 
-fn try_run(args: Args, uri: crate::client::WebSocketUri) -> io::Result<Report> {
+fn try_run(config: &ConnectConfig, output: ProbeFormat) -> io::Result<Report> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let report = runtime.block_on(probe::probe(&args.connection.config(uri)));
+    let report = runtime.block_on(probe::probe(config));
     // Nobody waits for a name server that never answers.
     runtime.shutdown_background();
-    let text = match args.output {
+    let text = match output {
         ProbeFormat::Human => probe::render(&report),
         ProbeFormat::Json => format!("{}\n", to_json_pretty(&report)?),
     };

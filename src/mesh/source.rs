@@ -85,7 +85,19 @@ impl Documents {
         for text in texts {
             documents.read(text, &mut Err)?;
         }
-        Ok(documents)
+        documents.held(texts)
+    }
+
+    /// These documents, which were read of the texts.
+    ///
+    /// # Errors
+    /// There are none: who names a file means what is in it.
+    pub(super) fn held(self, texts: &[Arc<Text>]) -> Result<Self, MeshError> {
+        if !self.manifests().is_empty() {
+            return Ok(self);
+        }
+        let names: Vec<&str> = texts.iter().map(|text| &*text.name).collect();
+        Err(MeshError::NoDocument { sources: names.join(", ") })
     }
 }
 

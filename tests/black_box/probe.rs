@@ -74,3 +74,16 @@ fn what_is_no_endpoint_has_an_exit_status_of_its_own() {
         text(&output.stderr)
     );
 }
+
+#[test]
+fn a_wrong_certificate_file_is_wrong_input_whatever_the_network_does() {
+    for program in ["probe", "client"] {
+        for option in ["--cacert", "--cert"] {
+            // Nothing listens on port 1.
+            let output = run(&[program, option, "/nowhere/file.pem", "wss://127.0.0.1:1/"], "");
+            let stderr = text(&output.stderr);
+            assert_eq!(output.status.code(), Some(2), "{program} {option}: {stderr}");
+            assert!(stderr.contains("/nowhere/file.pem"), "{program} {option}: {stderr}");
+        }
+    }
+}

@@ -64,9 +64,11 @@ fn standard_output_that_takes_nothing_is_a_failure_of_what_writes_there() {
 #[test]
 fn a_sidecar_does_not_start_when_its_log_has_nowhere_to_go() {
     let args = ["sidecar", "inbound", "--listen", "127.0.0.1:0", "--endpoint", "127.0.0.1:1"];
-    let (status, stderr) = redirected(">&-", &args);
-    assert_eq!(status, Some(1), "{stderr}");
-    assert!(stderr.contains("standard output is closed"), "{stderr}");
+    for log in ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"] {
+        let (status, stderr) = redirected(">&-", &[&args[..], &["--access-log", log]].concat());
+        assert_eq!(status, Some(1), "{log}: {stderr}");
+        assert!(stderr.contains("standard output is closed"), "{log}: {stderr}");
+    }
 }
 
 #[test]

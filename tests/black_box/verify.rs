@@ -385,3 +385,15 @@ fn an_interrupted_run_ends_with_130_and_leaves_nothing() {
     assert_eq!(program.end().code(), Some(130));
     assert_eq!(entries(), 0, "the logs are still there");
 }
+
+#[test]
+fn a_file_without_a_document_is_not_judged_by_the_documents_that_are_built_in() {
+    let empty = tempfile::NamedTempFile::new().expect("a file");
+    for text in ["", "# rendered to nothing\n---\n"] {
+        std::fs::write(&empty, text).expect("written");
+        let output = verify(&["-f", empty.path().to_str().expect("UTF-8")]);
+        let stderr = crate::support::text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{stderr}");
+        assert!(stderr.contains("no document: nothing but comments and empty ones"), "{stderr}");
+    }
+}

@@ -154,12 +154,15 @@ enum PolicyArg {
     None,
 }
 
+/// What names standard output where a file is named.
+const STANDARD_OUTPUT: [&str; 4] = ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"];
+
 impl Args {
     /// Whether the access log is written to standard output.
     pub(super) fn writes_data(&self) -> bool {
         let (DirectionArgs::Outbound(OutboundArgs { common, .. })
         | DirectionArgs::Inbound(InboundArgs { common, .. })) = &self.direction;
-        common.access_log.as_os_str() == "-"
+        STANDARD_OUTPUT.iter().any(|name| common.access_log.as_os_str() == *name)
     }
 }
 

@@ -35,7 +35,7 @@ pub(super) async fn dial(config: &ConnectConfig) -> Result<(Transport, Peer), Co
     if proxy.secure {
         // `--servername` is for the server's certificate, not for the proxy's.
         let options = tls::client::ClientOptions { server_name: None, ..config.tls.clone() };
-        let secured = secure(stream, &options, &proxy.place.host, super::http1::ALPN, config).await;
+        let secured = secure(stream, &tls::client::Client::load(&options)?, &proxy.place.host, super::http1::ALPN, config).await;
         stream = secured.map_err(|error| match error {
             ConnectError::Tls(_) => unreachable(error),
             other => other,
@@ -48,13 +48,12 @@ pub(super) async fn dial(config: &ConnectConfig) -> Result<(Transport, Peer), Co
 /// Puts TLS on a connection.
 pub(super) async fn secure(
     stream: Transport,
-    options: &tls::client::ClientOptions,
+    tls: &tls::client::Client,
     host: &str,
     alpn: &str,
     config: &ConnectConfig,
 ) -> Result<Transport, ConnectError> {
-    let client = tls::client::Client::load(options)?;
-    let (stream, facts) = client.connect(stream, host, &[alpn]).await?;
+    let (stream, facts) = tls.connect(stream, host, &[alpn]).await?;
     config.observer.notice(&ConnectEvent::Tls(&facts));
     Ok(Box::new(stream))
 }

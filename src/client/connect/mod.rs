@@ -38,7 +38,7 @@ pub use uri::{UriError, UriProblem, WebSocketUri};
 use self::http2::Http2Options;
 use crate::http1::{Fields, RequestHead, ResponseHead};
 use crate::net::Transport;
-use crate::tls::client::ClientOptions;
+use crate::tls::{self, client::ClientOptions};
 use crate::websocket::opening::client::{offer_compression, request};
 use crate::websocket::{TransportAdapter, max_frame_bytes};
 
@@ -233,14 +233,16 @@ fn redirection(refusal: &Refusal) -> Option<&str> {
 }
 
 async fn open(config: &ConnectConfig) -> Result<Connection, ConnectError> {
-    let (mut stream, peer) = dial::dial(config).await?;
     let uri = &config.uri;
-    if uri.secure {
+    // What is wrong with the options is said whatever the network does.
+    let tls = uri.secure.then(|| tls::client::Client::load(&config.tls)).transpose()?;
+    let (mut stream, peer) = dial::dial(config).await?;
+    if let Some(tls) = tls {
         let alpn = match config.http {
             Http::Http1 => http1::ALPN,
             Http::Http2 { .. } => http2::ALPN,
         };
-        stream = dial::secure(stream, &config.tls, &uri.host, alpn, config).await?;
+        stream = dial::secure(stream, &tls, &uri.host, alpn, config).await?;
     }
     let request = config.request();
     let observer = &config.observer;

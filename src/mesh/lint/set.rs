@@ -44,12 +44,8 @@ impl Set {
                 Ok(())
             })?;
         }
-        if documents.manifests().is_empty() {
-            let names: Vec<&str> = texts.iter().map(|text| &*text.name).collect();
-            return Err(MeshError::NoDocument { sources: names.join(", ") });
-        }
         let mut set = Self {
-            documents,
+            documents: documents.held(texts)?,
             refused,
             with_pods: HashSet::new(),
             services_by_namespace: HashMap::new(),

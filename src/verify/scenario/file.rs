@@ -70,6 +70,7 @@ pub fn load(path: &Path, root: Option<&Path>) -> Result<Scenario, ScenarioError>
     let admit = |file: &Path| {
         roots.admit(file).map_err(|refused| match refused {
             Refused::Outside => ScenarioError::Outside { path: path.to_owned(), file: file.to_owned() },
+            Refused::Special => unreadable(file, io::Error::other("it is neither a file nor a folder")),
             Refused::Unreadable(source) => unreadable(file, source),
         })
     };

@@ -15,6 +15,8 @@ pub(super) struct Roots(Vec<PathBuf>);
 pub(super) enum Refused {
     /// It is in none of the folders.
     Outside,
+    /// Neither a file nor a folder: who reads a pipe waits for whoever writes it.
+    Special,
     /// What the system says.
     Unreadable(io::Error),
 }
@@ -37,10 +39,10 @@ impl Roots {
         self.admit_one(path)?;
         if path.is_dir() {
             for entry in fs::read_dir(path)? {
-                let entry = entry?;
+                let entry = entry?.path();
                 // A link that leads nowhere is not read.
-                if entry.file_type()?.is_symlink() && entry.path().exists() {
-                    self.admit_one(&entry.path())?;
+                if entry.exists() {
+                    self.admit_one(&entry)?;
                 }
             }
         }
@@ -49,7 +51,10 @@ impl Roots {
 
     fn admit_one(&self, path: &Path) -> Result<(), Refused> {
         match fs::canonicalize(path) {
-            Ok(real) if self.0.iter().any(|root| real.starts_with(root)) => Ok(()),
+            Ok(real) if self.0.iter().any(|root| real.starts_with(root)) => {
+                let kind = fs::metadata(&real)?;
+                if kind.is_file() || kind.is_dir() { Ok(()) } else { Err(Refused::Special) }
+            }
             Ok(_) => Err(Refused::Outside),
             // Whether there is such a file elsewhere is nobody's business either.
             Err(_) if path.components().any(|part| part == Component::ParentDir) => Err(Refused::Outside),
@@ -61,6 +66,9 @@ impl Roots {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::symlink;
+
+    use nix::sys::stat::Mode;
+    use nix::unistd::mkfifo;
 
     use super::*;
 
@@ -78,10 +86,15 @@ mod tests {
         symlink("nowhere", here("nowhere.yaml")).expect("linked");
         fs::create_dir(here("links")).expect("made");
         symlink(here("out.yaml"), here("links/out.yaml")).expect("linked");
+        fs::create_dir(here("pipes")).expect("made");
+        for pipe in ["pipe", "pipes/pipe.yaml"] {
+            mkfifo(&here(pipe), Mode::S_IRWXU).expect("made");
+        }
         let roots = Roots::new([inside.path()]).expect("it exists");
         let admitted = |name: &str| match roots.admit(&here(name)) {
             Ok(()) => "inside",
             Err(Refused::Outside) => "outside",
+            Err(Refused::Special) => "special",
             Err(Refused::Unreadable(_)) => "unreadable",
         };
         let up = format!("../{}", outside.path().file_name().expect("a name").display());
@@ -95,6 +108,8 @@ mod tests {
             ("out.yaml", "outside"),
             ("out/folder/file.yaml", "outside"),
             ("links", "outside"),
+            ("pipe", "special"),
+            ("pipes", "special"),
             ("/dev/null", "outside"),
             (&*format!("{up}/folder/file.yaml"), "outside"),
             (&*format!("{up}/missing.yaml"), "outside"),
