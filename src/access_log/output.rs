@@ -122,7 +122,9 @@ impl Output {
                 self.lost += left.min(lines);
                 if !std::mem::replace(&mut self.failing, true) {
                     // Of a line that was begun the rest is kept; those after it are lost.
-                    tracing::error!("the access log cannot be written ({error}): lines are lost until it can");
+                    tracing::error!(
+                        "the access log cannot be written ({error}): lines are lost until it can"
+                    );
                 }
             }
         }

@@ -35,7 +35,14 @@ pub(super) async fn dial(config: &ConnectConfig) -> Result<(Transport, Peer), Co
     if proxy.secure {
         // `--servername` is for the server's certificate, not for the proxy's.
         let options = tls::client::ClientOptions { server_name: None, ..config.tls.clone() };
-        let secured = secure(stream, &tls::client::Client::load(&options)?, &proxy.place.host, super::http1::ALPN, config).await;
+        let secured = secure(
+            stream,
+            &tls::client::Client::load(&options)?,
+            &proxy.place.host,
+            super::http1::ALPN,
+            config,
+        )
+        .await;
         stream = secured.map_err(|error| match error {
             ConnectError::Tls(_) => unreachable(error),
             other => other,

@@ -65,10 +65,10 @@ fn a_wrong_uri_or_proxy_is_wrong_usage() {
     fails(&["ws://h:99999/"], 2, "isn't a valid URI", "port", "65535");
     fails(
         &["--cacert", "/no/such/file", "wss://127.0.0.1:1"],
-        1,
-        "connect to 127.0.0.1:1",
-        "nothing",
-        "port",
+        2,
+        "read /no/such/file",
+        "cannot begin without the certificates",
+        "name files in PEM",
     );
     assert_eq!(client(&["ws://h/", "--wait", "soon"], "").0, Some(2));
     assert_eq!(client(&["ws://h/", "--proxy", "socks5://h:1"], "").0, Some(2));
