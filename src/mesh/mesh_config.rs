@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::document::{H2UpgradePolicy, WarningCollector};
+use super::document::{H2UpgradePolicy, Manifest, WarningCollector};
 use super::error::{MeshError, Warning};
 use super::source::text_of_file;
 use crate::yaml::{self, Dialect, Document, Skip, Text};
@@ -83,6 +83,26 @@ impl MeshDefaults {
             Some(inner) => Self::read(&inner),
             None => Ok((Self::default(), Vec::new())),
         }
+    }
+
+    /// The mesh's configuration in a document that also a cluster would read it in: Istio's
+    /// `ConfigMap` (of any revision), an `IstioOperator`, or Sail's `Istio`. None if the document is
+    /// no such, or what it says cannot be read.
+    pub(super) fn in_document(manifest: &Manifest) -> Option<Self> {
+        let document = &manifest.document;
+        let text = match (manifest.kind.as_str(), manifest.api_version.as_str()) {
+            ("ConfigMap", "v1") => {
+                let name = document.at("metadata.name")?.text()?;
+                (name == "istio" || name.starts_with("istio-")).then_some(())?;
+                document.at("data.mesh")?.text()?.to_owned()
+            }
+            ("IstioOperator", version) if version.starts_with("install.istio.io/") => {
+                document.at("spec.meshConfig")?.to_json(str::to_owned).to_string()
+            }
+            ("Istio", _) => document.at("spec.values.meshConfig")?.to_json(str::to_owned).to_string(),
+            _ => return None,
+        };
+        Self::parse("the mesh's configuration", &text).ok().map(|(defaults, _)| defaults)
     }
 
     fn read(document: &Document) -> Result<(Self, Vec<Warning>), MeshError> {

@@ -100,9 +100,23 @@ fn cases() -> Vec<Case> {
         ("envoy-filter-listener", edited("listener:\n", "listener:\n        portNumber: 8080\n")),
         ("envoy-filter-type", edited("v3.HttpConnectionManager", "v2.HttpConnectionManager")),
         ("envoy-filter-operation", edited("operation: MERGE", "operation: REPLACE")),
+        (
+            "unknown-kind",
+            edited(
+                "networking.istio.io/v1alpha3\nkind: EnvoyFilter",
+                "networking.istio.io/v1beta1\nkind: EnvoyFilter",
+            ),
+        ),
     ] {
         add(code, wrong, guide(), Seen::Status, "503 UC", "101");
     }
+
+    let spared = |text: &str| {
+        text.replace("h2UpgradePolicy: UPGRADE", "h2UpgradePolicy: DO_NOT_UPGRADE")
+            .replace("allow_connect: true", "allow_connect: false")
+    };
+    let http2 = spared(&edited("name: http-websocket\n", "name: http2-websocket\n"));
+    add("http2-port", http2, spared(GUIDE), Seen::Status, "503 UC", "101");
 
     // Each of these decides what is spoken between the sidecars.
     let policy = "http:\n        h2UpgradePolicy: UPGRADE\n";
@@ -182,7 +196,20 @@ fn refused() -> Vec<(&'static str, String, &'static str)> {
 }
 
 /// The rules of which the pair can show nothing, and why.
-const NOT_ON_THE_WIRE: [(&str, &str); 2] = [
+const NOT_ON_THE_WIRE: [(&str, &str); 15] = [
+    ("not-judged", "is about documents that are not read"),
+    ("nothing-judged", "is about documents of which none is read"),
+    ("upgrade-without-sidecar", "is about pods without the sidecar that the pair has"),
+    ("port-protocol-conflict", "is about two Services, and the pair has one"),
+    ("subset-without-pods", "is about pods that are chosen by label, and the pair has one address"),
+    ("redirect", "is about routes that the pair does not play"),
+    ("upgrade-removed", "is about fields of routes that the pair does not play"),
+    ("unrouted-paths", "is about conditions that the pair does not play"),
+    ("buffer-filter", "is about a filter that the pair does not have"),
+    ("upgrade-disabled", "is about patches of routes, which the pair does not take"),
+    ("duplicate-upgrade-type", "is about what Envoy refuses and the pair takes"),
+    ("allows-nobody", "is about policies that the pair does not enforce"),
+    ("strict-without-tls", "is about policies that the pair does not enforce"),
     ("unseen-host", "says that it cannot be told whether anything happens"),
     ("tcp-idle-timeout", "is about TCP ports, and the pair carries HTTP alone"),
 ];

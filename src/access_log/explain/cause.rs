@@ -17,7 +17,8 @@ const DELAYED_CLOSE_MS: std::ops::RangeInclusive<u64> = 900..=1_500;
 
 /// What to do where extended CONNECT is refused.
 pub(super) const ALLOW_CONNECT: &str = "set http2_protocol_options.allow_connect: true on the server's sidecar with an \
-    EnvoyFilter (context SIDECAR_INBOUND), or h2UpgradePolicy: DO_NOT_UPGRADE in the DestinationRule";
+    EnvoyFilter (context SIDECAR_INBOUND); where h2UpgradePolicy made this hop HTTP/2, DO_NOT_UPGRADE in the DestinationRule \
+    helps, too, and where the port did (http2-…, grpc-…), a name that begins with http-";
 
 /// The same, where the line does not show that it was a WebSocket.
 const ALLOW_CONNECT_IF: &str = "if it was a WebSocket, set http2_protocol_options.allow_connect: true on the server's \

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use human::Human;
 
 use super::{exit, mesh_config};
-use crate::mesh::lint::{Circumstances, Finding, Severity, lint};
+use crate::mesh::lint::{Circumstances, Finding, Severity, lint, rules};
 use crate::mesh::{ISTIO_VERSION, MeshDefaults, MeshError, Source};
 use crate::yaml::Text;
 
@@ -30,7 +30,8 @@ Examples:
 Exit status:
   0    no error; there may be warnings and notes
   1    at least one error
-  2    wrong usage, or the input cannot be read: no such file, not YAML, no document in it")]
+  2    wrong usage, or the input cannot be read: no such file, not YAML, no document in it; or it has
+       nothing that can be judged, and no error")]
 pub(super) struct Args {
     /// Documents: YAML or JSON files or folders of them (not recursively), - for standard input;
     /// repeatable. A file has at most 256 MiB; of a longer one nothing is judged, and the exit
@@ -107,7 +108,12 @@ pub(super) fn show(texts: &[Arc<Text>], mesh: &MeshDefaults) {
 
 fn status(findings: &[Finding]) -> ExitCode {
     let failed = findings.iter().any(|finding| finding.rule.severity == Severity::Error);
-    ExitCode::from(if failed { exit::FAILED } else { exit::OK })
+    let nothing = findings.iter().any(|finding| *finding.rule == rules::NOTHING_JUDGED);
+    ExitCode::from(match (failed, nothing) {
+        (true, _) => exit::FAILED,
+        (false, true) => exit::USAGE,
+        (false, false) => exit::OK,
+    })
 }
 
 /// How many findings of a severity there are.

@@ -72,8 +72,8 @@ fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u16, D::Error> {
 #[serde(rename_all = "camelCase")]
 pub(in crate::mesh) struct Subset {
     pub(in crate::mesh) name: String,
-    /// Not used, but Istio too refuses labels that are not texts.
-    labels: Option<Labels>,
+    /// Of the pods that are in it. No sidecar here chooses among them; Istio does.
+    pub(in crate::mesh) labels: Option<Labels>,
     pub(in crate::mesh) traffic_policy: Option<TrafficPolicy>,
 }
 

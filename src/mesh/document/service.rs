@@ -77,6 +77,19 @@ pub(in crate::mesh) enum PortProtocol {
     Opaque,
 }
 
+impl PortProtocol {
+    /// As a message says it.
+    pub(in crate::mesh) fn in_words(self) -> &'static str {
+        match self {
+            Self::Http => "HTTP/1.1",
+            Self::Http2 => "HTTP/2",
+            Self::Grpc => "HTTP/2 (gRPC)",
+            Self::Detected => "whatever is detected",
+            Self::Opaque => "TCP",
+        }
+    }
+}
+
 impl Service {
     /// The name within its namespace.
     #[must_use]

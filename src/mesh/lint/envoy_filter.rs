@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashSet};
 use super::Circumstances;
 use super::fields::is_connection_manager;
 use super::finding::Finding;
+use super::proxies::is_gateway;
 use super::rules::{
     ENVOY_FILTER_CONTEXT, ENVOY_FILTER_FILTER_NAME, ENVOY_FILTER_LISTENER, ENVOY_FILTER_NAMESPACE,
     ENVOY_FILTER_OPERATION, ENVOY_FILTER_PROXY_VERSION, ENVOY_FILTER_SELECTOR, ENVOY_FILTER_TYPE,
@@ -180,16 +181,12 @@ fn unmatched(
 fn left_out(set: &Set, filter: &EnvoyFilter, patch: NodeRef<'_>) -> Option<Finding> {
     let config = patch.at("patch.value.typedConfig");
     let text = |path: &str| patch.at(path).and_then(|node| node.text().map(|text| (text, node.place())));
-    let sets_connect = config.is_some_and(|config| config.at("http2ProtocolOptions.allowConnect").is_some());
     if let Some((context @ ("GATEWAY" | "WAYPOINT"), place)) = text("match.context") {
         let selector = &filter.workload_selector;
-        let sidecar = pods(set, filter, selector).next().filter(|_| !selector.is_empty());
-        let what = match sidecar {
-            Some(pod) => format!("the pods of {} have a sidecar", pod.metadata.name),
-            None if sets_connect => "allow_connect is needed in the server's sidecar".to_owned(),
-            None => return None,
-        };
-        let message = format!("context {context} matches no sidecar: {what}");
+        let mut selected = pods(set, filter, selector).filter(|_| !selector.is_empty());
+        let pod = selected.find(|pod| !is_gateway(pod))?;
+        let message =
+            format!("context {context} matches no sidecar: the pods of {} have one", pod.metadata.name);
         return Some(ENVOY_FILTER_CONTEXT.at(place, message, "context: SIDECAR_INBOUND"));
     }
     let for_connection_manager = config.is_some_and(is_connection_manager);

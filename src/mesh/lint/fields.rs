@@ -75,6 +75,12 @@ fn unknown(entry: NodeRef<'_>, name: &str, key: &str, message: &MessageSchema, p
         let message = format!("{path} has no field {key}: it belongs in {path}.{parent}");
         return UNKNOWN_FIELD.at(place, message, format!("{parent}:\n  {key}: {}", value(entry)));
     }
+    if name == "websocketUpgrade" {
+        let message = format!(
+            "{path} has no field {key}: WebSockets are on by default since Istio 1.0, and it is not needed"
+        );
+        return UNKNOWN_FIELD.at(place, message, "");
+    }
     match nearest(name, message.fields.iter().copied(), SIMILAR) {
         Some(nearest) => {
             let nearest = spelled(nearest);

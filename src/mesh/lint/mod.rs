@@ -11,8 +11,12 @@
 
 mod envoy_filter;
 mod fields;
+mod filters;
 mod finding;
 mod hosts;
+mod kinds;
+mod policies;
+mod proxies;
 mod refused;
 mod routes;
 pub mod rules;
@@ -51,8 +55,11 @@ pub struct Circumstances<'a> {
 /// A text is not YAML, what is in it is no document of Kubernetes' form, or there is none.
 pub fn lint(texts: &[Arc<Text>], circumstances: &Circumstances<'_>) -> Result<Vec<Finding>, MeshError> {
     let set = Set::read(texts)?;
+    let mesh = set.mesh_of(circumstances.mesh);
+    let circumstances = &Circumstances { mesh: &mesh, ..*circumstances };
     let mut findings = Vec::new();
     refused::check(&set, &mut findings);
+    kinds::check(&set, &mut findings);
     fields::check(&set, &mut findings);
     service::check(&set, &mut findings);
     hosts::check(&set, &mut findings);
@@ -60,6 +67,8 @@ pub fn lint(texts: &[Arc<Text>], circumstances: &Circumstances<'_>) -> Result<Ve
     upgrade::check(&set, circumstances, &mut findings);
     envoy_filter::check(&set, circumstances, &mut findings);
     timeouts::check(&set, &mut findings);
+    filters::check(&set, &mut findings);
+    policies::check(&set, &mut findings);
     let texts = texts.iter().enumerate().rev();
     let positions: HashMap<&str, usize> = texts.map(|(position, text)| (&*text.name, position)).collect();
     let position = |finding: &Finding| positions.get(&*finding.place.file).copied();

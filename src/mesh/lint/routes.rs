@@ -3,7 +3,7 @@
 
 use super::finding::Finding;
 use super::hosts::unknown;
-use super::rules::{DIRECT_RESPONSE, UNKNOWN_DESTINATION};
+use super::rules::{DIRECT_RESPONSE, REDIRECT, UNKNOWN_DESTINATION, UNROUTED_PATHS, UPGRADE_REMOVED};
 use super::set::Set;
 use crate::mesh::document::{Documents, HttpAction, Port, Service, VirtualService};
 use crate::mesh::host::resolve;
@@ -14,6 +14,7 @@ pub(super) fn check(set: &Set, findings: &mut Vec<Finding>) {
     for service in set.documents.virtual_services() {
         let written = service.metadata.document();
         check_destinations(set, service, written, findings);
+        check_routes(service, written, findings);
         // One that is read is the first of the routes.
         if let Some(HttpAction::DirectResponse { status, .. }) =
             service.http.first().map(|route| &route.action)
@@ -24,6 +25,61 @@ pub(super) fn check(set: &Set, findings: &mut Vec<Finding>) {
             findings.push(DIRECT_RESPONSE.at(place, message, ""));
         }
     }
+}
+
+/// What becomes of a handshake on its way: redirected, made a plain request, or left without a route.
+fn check_routes(service: &VirtualService, written: &Document, findings: &mut Vec<Finding>) {
+    let mut for_every_path = false;
+    let mut conditions = None;
+    for route in written.at("spec.http").into_iter().flat_map(NodeRef::items) {
+        let unconditional = is_for_every_path(route);
+        if let Some(redirect) = route.at("redirect")
+            && unconditional
+            && !for_every_path
+        {
+            let message = format!("every request for {} is redirected", service.hosts.join(", "));
+            findings.push(REDIRECT.at(redirect.place_of_key(), message, ""));
+        }
+        for removed in route.at("headers.request.remove").into_iter().flat_map(NodeRef::items) {
+            let name = removed.text().unwrap_or_default();
+            if ["upgrade", "connection", "sec-websocket-key"]
+                .iter()
+                .any(|field| name.eq_ignore_ascii_case(field))
+            {
+                let message =
+                    format!("the field {name}, without which it is no WebSocket handshake, is removed");
+                findings.push(UPGRADE_REMOVED.at(removed.place(), message, ""));
+            }
+        }
+        conditions = conditions.or_else(|| route.at("match"));
+        for_every_path |= unconditional;
+    }
+    // A delegate's routes are parts of another's.
+    if let Some(first) = conditions
+        && !for_every_path
+        && !service.hosts.is_empty()
+    {
+        let message = format!(
+            "of {} only the paths that match have a route: others get 404 (NR)",
+            service.hosts.join(", ")
+        );
+        findings.push(UNROUTED_PATHS.at(first.place_of_key(), message, ""));
+    }
+}
+
+/// Whether a route takes every path: without conditions, or with one that all paths fulfil.
+fn is_for_every_path(route: NodeRef<'_>) -> bool {
+    let Some(conditions) = route.at("match") else { return true };
+    conditions.items().any(|condition| {
+        let mut entries = condition.entries().filter(|entry| entry.key() != Some("name"));
+        match (entries.next(), entries.next()) {
+            (None, _) => true,
+            (Some(only), None) => {
+                only.key() == Some("uri") && only.at("prefix").and_then(NodeRef::text) == Some("/")
+            }
+            _ => false,
+        }
+    })
 }
 
 fn check_destinations(set: &Set, service: &VirtualService, written: &Document, findings: &mut Vec<Finding>) {

@@ -34,6 +34,21 @@ pub const ALL: &[&Rule] = &[
     &MAX_STREAM_DURATION,
     &MAX_CONNECTION_DURATION,
     &TCP_IDLE_TIMEOUT,
+    &HTTP2_PORT,
+    &UPGRADE_WITHOUT_SIDECAR,
+    &PORT_PROTOCOL_CONFLICT,
+    &SUBSET_WITHOUT_PODS,
+    &REDIRECT,
+    &UPGRADE_REMOVED,
+    &UNROUTED_PATHS,
+    &BUFFER_FILTER,
+    &UPGRADE_DISABLED,
+    &DUPLICATE_UPGRADE_TYPE,
+    &ALLOWS_NOBODY,
+    &STRICT_WITHOUT_TLS,
+    &UNKNOWN_KIND,
+    &NOT_JUDGED,
+    &NOTHING_JUDGED,
     &INVALID_DOCUMENT,
     &DUPLICATE_DOCUMENT,
 ];
@@ -260,6 +275,126 @@ pub const TCP_IDLE_TIMEOUT: Rule = Rule {
     severity: Warning,
     why: "The Service's port is TCP to Istio, and there the timer ends each connection in which nothing is sent for so long, and the session with it. On an HTTP port it counts for connections without a session alone.",
     fix: "Set it to more than the interval of the application's pings, or make the port an HTTP port.",
+};
+
+/// A port that is HTTP/2 from the start, before a proxy that takes no WebSockets over it.
+pub const HTTP2_PORT: Rule = Rule {
+    code: "http2-port",
+    severity: Error,
+    why: "A port is HTTP/2 to Istio by its appProtocol (http2, grpc, kubernetes.io/h2c) or its name up to the first hyphen (http2-…, grpc-…, h2c-…). A WebSocket to it becomes an extended CONNECT whatever h2UpgradePolicy says, DO_NOT_UPGRADE too, and the sidecar then speaks HTTP/2 with the application. Without allow_connect the client gets 503 (UC).",
+    fix: "Call the port http-… (or give it the appProtocol http). If the application speaks WebSocket over HTTP/2 (RFC 8441), allow extended CONNECT in its sidecar with an EnvoyFilter.",
+};
+
+/// HTTP/2 to where no sidecar takes it.
+pub const UPGRADE_WITHOUT_SIDECAR: Rule = Rule {
+    code: "upgrade-without-sidecar",
+    severity: Error,
+    why: "Where no sidecar stands before the application (not injected, an excluded port, ambient, a host outside of the mesh), HTTP/2 goes to the application or to a proxy of another kind, most of which know no extended CONNECT. No EnvoyFilter for sidecars can help there.",
+    fix: "Set h2UpgradePolicy to DO_NOT_UPGRADE for this host in a DestinationRule. For an excluded port also tls mode DISABLE, since auto mTLS goes by the pod.",
+};
+
+/// Two Services that differ about one port of a pod.
+pub const PORT_PROTOCOL_CONFLICT: Rule = Rule {
+    code: "port-protocol-conflict",
+    severity: Warning,
+    why: "A sidecar has one inbound listener for each port of its pod, made for the protocol that the first of its Services says; what the clients' sidecars send by another Service then meets a listener for another protocol.",
+    fix: "Give the port the same protocol in both Services, or let them lead to different ports.",
+};
+
+/// A subset that no pod is in.
+pub const SUBSET_WITHOUT_PODS: Rule = Rule {
+    code: "subset-without-pods",
+    severity: Warning,
+    why: "All labels of the subset must be on a pod of the Service. They are on none, so a session that is routed there gets 503 (UH).",
+    fix: "Write labels that the pod template has.",
+};
+
+/// Handshakes are sent elsewhere.
+pub const REDIRECT: Rule = Rule {
+    code: "redirect",
+    severity: Error,
+    why: "A handshake that is answered with a redirect (301) opens no session: browsers do not follow it, and few other clients do.",
+    fix: "Route to the Service, and redirect only what matches and is no WebSocket.",
+};
+
+/// What makes a request a handshake is taken away.
+pub const UPGRADE_REMOVED: Rule = Rule {
+    code: "upgrade-removed",
+    severity: Error,
+    why: "Without Upgrade, Connection and Sec-WebSocket-Key the application sees a plain request, answers 426 or 200, and no session opens.",
+    fix: "Leave these fields out of headers.request.remove.",
+};
+
+/// Paths without a route.
+pub const UNROUTED_PATHS: Rule = Rule {
+    code: "unrouted-paths",
+    severity: Note,
+    why: "A VirtualService replaces the routes of its host whole. A path that none of its conditions matches has no route any more: 404 (NR).",
+    fix: "Add a route without conditions at the end, or make sure that the path of the WebSocket matches.",
+};
+
+/// A filter that waits for the whole body.
+pub const BUFFER_FILTER: Rule = Rule {
+    code: "buffer-filter",
+    severity: Error,
+    why: "Envoy's Buffer filter holds a request until its body has ended. A WebSocket's handshake has no end of a body, so it never leaves the proxy: every session hangs until the client gives up (DC, code 0, no upstream host).",
+    fix: "Switch the filter off for the routes of WebSockets (typed_per_filter_config with disabled: true), or remove it.",
+};
+
+/// Routes on which upgrades are off.
+pub const UPGRADE_DISABLED: Rule = Rule {
+    code: "upgrade-disabled",
+    severity: Error,
+    why: "A route whose upgrade_configs switch websocket off answers each handshake with 403 (upgrade_failed), whatever the listener takes.",
+    fix: "Remove the entry, or set enabled to true.",
+};
+
+/// An upgrade type that is there twice.
+pub const DUPLICATE_UPGRADE_TYPE: Rule = Rule {
+    code: "duplicate-upgrade-type",
+    severity: Error,
+    why: "Istio's connection manager has the upgrade type websocket already, and a MERGE appends to a list. Envoy refuses a listener with the same type twice, so nothing of the new listener takes effect.",
+    fix: "Remove the entry: WebSockets are on by default.",
+};
+
+/// A policy that refuses everything.
+pub const ALLOWS_NOBODY: Rule = Rule {
+    code: "allows-nobody",
+    severity: Error,
+    why: "An AuthorizationPolicy with the action ALLOW and without rules allows no request: each handshake gets 403 (rbac_access_denied_matched_policy[none]), unless another ALLOW policy for the same pods allows it.",
+    fix: "Write rules for what is to be allowed; a rule without conditions, {}, allows everything.",
+};
+
+/// Plain text to who takes TLS only.
+pub const STRICT_WITHOUT_TLS: Rule = Rule {
+    code: "strict-without-tls",
+    severity: Error,
+    why: "PeerAuthentication STRICT makes the server's sidecar refuse what comes without mTLS, and tls mode DISABLE makes the client's send just that: the connection is reset, and the client gets 503 (UC or UF).",
+    fix: "Set the mode to ISTIO_MUTUAL, or leave tls out, so that auto mTLS decides.",
+};
+
+/// A kind, or a version of it, that no cluster has.
+pub const UNKNOWN_KIND: Rule = Rule {
+    code: "unknown-kind",
+    severity: Error,
+    why: "The cluster knows no such kind in this group, or not in this version, and refuses the document.",
+    fix: "Write the kind and the apiVersion that the cluster has.",
+};
+
+/// A document that is not read, or not whole.
+pub const NOT_JUDGED: Rule = Rule {
+    code: "not-judged",
+    severity: Note,
+    why: "What is not read cannot be said to be right: whether it helps or hinders sessions was not looked at.",
+    fix: "Look at it yourself, or at what the proxies were told (istioctl proxy-config).",
+};
+
+/// Nothing was there to be judged.
+pub const NOTHING_JUDGED: Rule = Rule {
+    code: "nothing-judged",
+    severity: Note,
+    why: "Without a Service or a rule for one nothing can be said of sessions, neither good nor bad. lint then ends with 2, unless there is an error.",
+    fix: "Give it the Services, Deployments and Istio's documents that belong together.",
 };
 
 /// A document that Istio or Kubernetes refuses.

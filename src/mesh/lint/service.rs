@@ -3,9 +3,14 @@
 use std::collections::BTreeMap;
 
 use super::finding::Finding;
-use super::rules::{SERVICE_SELECTOR, TCP_PORT, UNDECLARED_NAMED_PORT, UNDECLARED_PORT, UNDECLARED_PROTOCOL};
+use super::rules::{
+    PORT_PROTOCOL_CONFLICT, SERVICE_SELECTOR, SUBSET_WITHOUT_PODS, TCP_PORT, UNDECLARED_NAMED_PORT,
+    UNDECLARED_PORT, UNDECLARED_PROTOCOL,
+};
 use super::set::Set;
 use crate::mesh::document::{Deployment, PortProtocol, Service, ServicePort, TargetPort};
+use crate::mesh::host::resolve;
+use crate::mesh::inbound::target_port;
 use crate::mesh::scalar::scalar;
 use crate::nearest::nearest;
 use crate::yaml::{Document, NodeRef};
@@ -34,6 +39,59 @@ pub(super) fn check(set: &Set, findings: &mut Vec<Finding>) {
         }
         for (index, port) in service.ports.iter().enumerate() {
             check_target(written, index, port, &selected, findings);
+            check_conflict(set, service, index, port, &selected, findings);
+        }
+    }
+    for rule in set.documents.destination_rules() {
+        let host = resolve(&rule.host, &rule.metadata.namespace);
+        let Some(service) = set.documents.service_with_host(&host) else { continue };
+        let pods = set.documents.pods_of(service);
+        for (index, subset) in rule.subsets.iter().enumerate() {
+            if !pods.is_empty()
+                && set.knows_pods_of(service.namespace())
+                && let Some(labels) = &subset.labels
+                && !pods.iter().any(|pod| pod.has_labels(labels))
+            {
+                let message = format!("no pod of {host} has the labels of the subset {}", subset.name);
+                let place = rule.metadata.document().place_of(&format!("spec.subsets[{index}]"));
+                findings.push(SUBSET_WITHOUT_PODS.at(place, message, ""));
+            }
+        }
+    }
+}
+
+/// Another Service, of an earlier name, that gives the same port of a pod another protocol.
+fn check_conflict(
+    set: &Set,
+    service: &Service,
+    index: usize,
+    port: &ServicePort,
+    pods: &[&Deployment],
+    findings: &mut Vec<Finding>,
+) {
+    let target = |service: &Service, port: &ServicePort, pod: &Deployment| {
+        target_port(&set.documents, service, Some(&pod.workload()), port).ok()
+    };
+    for pod in pods {
+        let Some(number) = target(service, port, pod) else { continue };
+        for other in set.documents.services_of(&pod.workload()) {
+            let differs =
+                |it: &&ServicePort| it.protocol != port.protocol && target(other, it, pod) == Some(number);
+            let Some(theirs) = other.ports.iter().find(differs) else { continue };
+            if other.name() >= service.name() {
+                continue;
+            }
+            let message = format!(
+                "port {number} of {} is {} to the Service {} and {} to the Service {}",
+                pod.metadata.name,
+                port.protocol.in_words(),
+                service.name(),
+                theirs.protocol.in_words(),
+                other.name()
+            );
+            let place = service.metadata.document().place_of(&format!("spec.ports[{index}]"));
+            findings.push(PORT_PROTOCOL_CONFLICT.at(place, message, ""));
+            return;
         }
     }
 }

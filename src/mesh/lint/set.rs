@@ -4,8 +4,10 @@ use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
+use super::proxies::labelled;
 use crate::mesh::document::{Deployment, Documents, EnvoyFilter, ROOT_NAMESPACE, Service};
 use crate::mesh::error::MeshError;
+use crate::mesh::mesh_config::MeshDefaults;
 use crate::yaml::{Document, Text};
 
 /// Kinds with pods that are not read, beside those with a pod template, so that a selector without
@@ -31,6 +33,9 @@ pub(super) struct Set {
     pub(super) filter_labels: BTreeMap<String, String>,
     /// Whether there are pods of kinds that are not read.
     other_pods: bool,
+    /// The namespaces whose pods are in an ambient mesh, and those without injection.
+    pub(super) ambient_namespaces: HashSet<String>,
+    pub(super) uninjected_namespaces: HashSet<String>,
     /// How many names may still be compared with one that is not there.
     comparisons: Cell<usize>,
 }
@@ -52,6 +57,8 @@ impl Set {
             service_names: HashMap::new(),
             filter_labels: BTreeMap::new(),
             other_pods: false,
+            ambient_namespaces: HashSet::new(),
+            uninjected_namespaces: HashSet::new(),
             comparisons: Cell::new(MAX_COMPARISONS),
         };
         let deployments = set.documents.deployments().iter();
@@ -72,7 +79,23 @@ impl Set {
                 || (!Deployment::KINDS.contains(&kind)
                     && manifest.document.at("spec.template.spec").is_some())
         });
+        let manifests = || set.documents.manifests().iter().map(|manifest| &**manifest);
+        let ambient = labelled(manifests(), "istio.io/dataplane-mode", "ambient");
+        let uninjected = labelled(manifests(), "istio-injection", "disabled");
+        (set.ambient_namespaces, set.uninjected_namespaces) = (ambient, uninjected);
         Ok(set)
+    }
+
+    /// What the mesh does where no document says otherwise: what was given, or if that is Istio's
+    /// own default what the documents say, where people have it (Istio's `ConfigMap`, an
+    /// `IstioOperator`, Sail's `Istio`).
+    pub(super) fn mesh_of(&self, given: &MeshDefaults) -> MeshDefaults {
+        if *given != MeshDefaults::default() {
+            return given.clone();
+        }
+        let manifests = self.documents.manifests().iter();
+        let mut found = manifests.filter_map(|manifest| MeshDefaults::in_document(manifest));
+        found.next_back().unwrap_or_else(|| given.clone())
     }
 
     /// The Services of a namespace, or all of them if it is the root namespace.

@@ -21,6 +21,20 @@ pub(super) fn check(set: &Set, findings: &mut Vec<Finding>) {
             findings.extend(set_to(route, "timeout", &VIRTUAL_SERVICE_TIMEOUT, "timeout: 0s"));
         }
     }
+    for manifest in set.documents.manifests() {
+        if manifest.kind != "HTTPRoute" || !manifest.api_version.starts_with("gateway.networking.k8s.io/") {
+            continue;
+        }
+        for rule in manifest.document.at("spec.rules").into_iter().flat_map(NodeRef::items) {
+            for timer in ["timeouts.request", "timeouts.backendRequest"] {
+                let found = set_to(rule, timer, &VIRTUAL_SERVICE_TIMEOUT, "timeouts:\n  request: 0s");
+                findings.extend(found.map(|mut finding| {
+                    finding.message = format!("of an HTTPRoute's timeouts {}", finding.message);
+                    finding
+                }));
+            }
+        }
+    }
     for rule in set.documents.destination_rules() {
         check_rule(set, rule, rule.metadata.document(), findings);
     }
@@ -54,7 +68,7 @@ fn check_rule(set: &Set, rule: &DestinationRule, written: &Document, findings: &
 }
 
 /// The finding about a duration that is set; zero is none.
-fn set_to(node: NodeRef<'_>, path: &str, rule: &'static Rule, yaml: &str) -> Option<Finding> {
+pub(super) fn set_to(node: NodeRef<'_>, path: &str, rule: &'static Rule, yaml: &str) -> Option<Finding> {
     let timer = node.at(path)?;
     let GoDuration(duration) = timer.read(Dialect::Kubernetes).ok()?;
     if duration == Duration::ZERO {

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::Circumstances;
 use super::finding::Finding;
-use super::rules::{UPGRADE_POLICY_LOST, UPGRADE_WITHOUT_ALLOW_CONNECT};
+use super::proxies::{InboundProxy, inbound_proxy};
+use super::rules::{HTTP2_PORT, UPGRADE_POLICY_LOST, UPGRADE_WITHOUT_ALLOW_CONNECT, UPGRADE_WITHOUT_SIDECAR};
 use super::set::Set;
 use crate::mesh::ConnectionManagerFilter;
 use crate::mesh::config::{HttpConnectionManager, UpstreamProtocol, Workload};
@@ -24,13 +25,20 @@ pub(super) fn check(set: &Set, circumstances: &Circumstances<'_>, findings: &mut
     let namespaces = set.namespaces();
     let mut found = Vec::new();
     for service in set.documents.services() {
-        for port in &service.ports {
-            // A port that is HTTP/2 from the start is spoken to in it, whatever the policy.
-            if matches!(port.protocol, PortProtocol::Http | PortProtocol::Detected) {
-                check_port(set, circumstances, (service, port), &namespaces, &mut found);
+        for (index, port) in service.ports.iter().enumerate() {
+            match port.protocol {
+                PortProtocol::Http | PortProtocol::Detected => {
+                    check_port(set, circumstances, (service, port), &namespaces, &mut found);
+                }
+                // It is spoken to in HTTP/2, whatever the policy.
+                PortProtocol::Http2 | PortProtocol::Grpc => {
+                    findings.extend(http2_port(set, circumstances, service, index, port));
+                }
+                PortProtocol::Opaque => {}
             }
         }
     }
+    check_outside(set, circumstances, findings);
     // One policy may be in force for many ports.
     let mut places = HashSet::new();
     found.retain(|finding: &Finding| places.insert((finding.place.file.clone(), finding.place.span.start)));
@@ -52,12 +60,7 @@ fn check_port(
 ) {
     let rules: Vec<&DestinationRule> =
         set.documents.destination_rules_for(&service.host()).into_iter().map(|(_, rule)| rule).collect();
-    let Some(server) = servers(set, service)
-        .into_iter()
-        .find(|server| !takes_connect(set, circumstances.istio_version, service, port, server))
-    else {
-        return;
-    };
+    let Some(refusing) = refusing(set, circumstances, service, port) else { return };
     for pool in pools_in_force(set, &rules, namespaces, service, port) {
         if protocol(port.protocol, pool, circumstances.mesh) != UpstreamProtocol::Http2 {
             continue;
@@ -70,14 +73,143 @@ fn check_port(
                 (service.metadata.document().place_of("spec.ports"), "the mesh's h2UpgradePolicy is UPGRADE")
             }
         };
-        let message = format!(
-            "{cause} for {}:{}, and no EnvoyFilter sets allow_connect in the sidecar of {}",
-            service.host(),
-            port.number,
-            server.name
-        );
-        let yaml = allow_connect(&service.selector, service.namespace());
-        findings.push(UPGRADE_WITHOUT_ALLOW_CONNECT.at(place, message, yaml));
+        let to = format!("{}:{}", service.host(), port.number);
+        findings.push(match &refusing {
+            Refusing::Sidecar(pods) => {
+                let message = format!(
+                    "{cause} for {to}, and no EnvoyFilter sets allow_connect in the sidecar of {pods}"
+                );
+                let yaml = allow_connect(&service.selector, service.namespace(), "SIDECAR_INBOUND");
+                UPGRADE_WITHOUT_ALLOW_CONNECT.at(place, message, yaml)
+            }
+            Refusing::Gateway(pods) => {
+                let message =
+                    format!("{cause} for {to}, and no EnvoyFilter sets allow_connect in the gateway {pods}");
+                let yaml = allow_connect(&service.selector, service.namespace(), "GATEWAY");
+                UPGRADE_WITHOUT_ALLOW_CONNECT.at(place, message, yaml)
+            }
+            Refusing::Application(pods, why) => {
+                let message = format!("{cause} for {to}, and no sidecar of {pods} takes it: {why}");
+                UPGRADE_WITHOUT_SIDECAR.at(place, message, "h2UpgradePolicy: DO_NOT_UPGRADE")
+            }
+        });
+    }
+}
+
+/// What of a Service's pods takes no WebSocket over HTTP/2, by the name of what keeps them.
+enum Refusing {
+    Sidecar(String),
+    Gateway(String),
+    /// Nothing stands before the application, for this reason.
+    Application(String, String),
+}
+
+fn refusing(
+    set: &Set,
+    circumstances: &Circumstances<'_>,
+    service: &Service,
+    port: &ServicePort,
+) -> Option<Refusing> {
+    let mut gateways = false;
+    for pod in set.documents.pods_of(service) {
+        let number = target_port(&set.documents, service, Some(&pod.workload()), port).unwrap_or(port.number);
+        let name = pod.metadata.name.clone();
+        match inbound_proxy(set, pod, number) {
+            InboundProxy::None(why) => return Some(Refusing::Application(name, why)),
+            InboundProxy::Gateway if !gateway_takes_connect(set, pod) => {
+                return Some(Refusing::Gateway(name));
+            }
+            InboundProxy::Gateway => gateways = true,
+            InboundProxy::Sidecar => {}
+        }
+    }
+    let refuses = |server: &Workload| !takes_connect(set, circumstances.istio_version, service, port, server);
+    let sidecars = (!gateways).then(|| servers(set, service)).into_iter().flatten();
+    sidecars.into_iter().find(refuses).map(|server| Refusing::Sidecar(server.name))
+}
+
+/// Whether an `EnvoyFilter` allows extended CONNECT in a gateway.
+fn gateway_takes_connect(set: &Set, gateway: &Deployment) -> bool {
+    set.envoy_filters().any(|(filter, written)| {
+        let namespace = filter.metadata.namespace.as_str();
+        (namespace == ROOT_NAMESPACE || namespace == gateway.metadata.namespace)
+            && gateway.has_labels(&filter.workload_selector)
+            && written.at("spec.configPatches").into_iter().flat_map(NodeRef::items).any(|patch| {
+                let context = patch.at("match.context").and_then(NodeRef::text).unwrap_or("ANY");
+                let allowed = patch.at("patch.value.typedConfig.http2ProtocolOptions.allowConnect");
+                ["GATEWAY", "ANY"].contains(&context)
+                    && allowed.is_some_and(|allowed| allowed.to_json(str::to_owned) == true)
+            })
+    })
+}
+
+/// A port that is HTTP/2 to Istio, before what takes no WebSocket over it.
+fn http2_port(
+    set: &Set,
+    circumstances: &Circumstances<'_>,
+    service: &Service,
+    index: usize,
+    port: &ServicePort,
+) -> Option<Finding> {
+    let refusing = refusing(set, circumstances, service, port)?;
+    let written = service.metadata.document();
+    let path = |field: &str| format!("spec.ports[{index}].{field}");
+    let field = ["appProtocol", "name"].into_iter().find(|field| written.at(&path(field)).is_some())?;
+    let said = written.at(&path(field)).and_then(NodeRef::text)?;
+    let (who, why) = match refusing {
+        Refusing::Sidecar(pods) => ("the sidecar of ", format!("{pods} has no allow_connect")),
+        Refusing::Gateway(pods) => ("the gateway ", format!("{pods} has no allow_connect")),
+        Refusing::Application(pods, why) => ("", format!("{pods} has no sidecar before it ({why})")),
+    };
+    let message = format!(
+        "the {field} {said} makes {}:{} HTTP/2, with h2UpgradePolicy DO_NOT_UPGRADE too, and {who}{why}",
+        service.host(),
+        port.number
+    );
+    let rest = said.split_once('-').map_or("websocket", |(_, rest)| rest);
+    let yaml =
+        if field == "appProtocol" { "appProtocol: http".to_owned() } else { format!("name: http-{rest}") };
+    Some(HTTP2_PORT.at(written.place_of(&path(field)), message, yaml))
+}
+
+/// Hosts outside of the mesh to which HTTP/2 is spoken.
+fn check_outside(set: &Set, circumstances: &Circumstances<'_>, findings: &mut Vec<Finding>) {
+    for manifest in set.documents.manifests() {
+        let document = &manifest.document;
+        let text = |path: &str| document.at(path).and_then(NodeRef::text);
+        if manifest.kind != "ServiceEntry"
+            || !manifest.api_version.starts_with("networking.istio.io/")
+            || text("spec.location") == Some("MESH_INTERNAL")
+        {
+            continue;
+        }
+        let is_http = |port: NodeRef<'_>| {
+            port.at("protocol").and_then(NodeRef::text).is_some_and(|it| it.eq_ignore_ascii_case("HTTP"))
+        };
+        if !document.at("spec.ports").into_iter().flat_map(NodeRef::items).any(is_http) {
+            continue;
+        }
+        for host in document.at("spec.hosts").into_iter().flat_map(NodeRef::items) {
+            let Some(name) = host.text() else { continue };
+            let rules = set.documents.destination_rules_for(name);
+            let pools = rules.iter().flat_map(|(_, rule)| rule.connection_pools());
+            let said = pools
+                .map(|(_, pool)| pool.h2_upgrade_policy)
+                .find(|policy| *policy != H2UpgradePolicy::Default);
+            let (policy, cause) = match said {
+                Some(policy) => (policy, "h2UpgradePolicy is UPGRADE"),
+                None => (circumstances.mesh.h2_upgrade_policy, "the mesh's h2UpgradePolicy is UPGRADE"),
+            };
+            if policy == H2UpgradePolicy::Upgrade {
+                let message = format!("{cause} for {name}, and a host outside of the mesh has no sidecar");
+                let yaml = format!(
+                    "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata:\n  name: {}\nspec:\n  host: \
+                     {name}\n  trafficPolicy:\n    connectionPool:\n      http:\n        h2UpgradePolicy: DO_NOT_UPGRADE",
+                    name.replace(['.', '*'], "-").trim_matches('-')
+                );
+                findings.push(UPGRADE_WITHOUT_SIDECAR.at(host.place(), message, yaml));
+            }
+        }
     }
 }
 
@@ -209,18 +341,18 @@ fn check_unseen(
         let place = rule.metadata.document().place_of(&format!("{path}.http.h2UpgradePolicy"));
         let app = host.split('.').next().unwrap_or_default().to_owned();
         let labels = [("app".to_owned(), app)].into();
-        let yaml = allow_connect(&labels, namespace.unwrap_or(&rule.metadata.namespace));
+        let yaml = allow_connect(&labels, namespace.unwrap_or(&rule.metadata.namespace), "SIDECAR_INBOUND");
         UPGRADE_WITHOUT_ALLOW_CONNECT.at(place, message, yaml)
     }));
 }
 
 /// The `EnvoyFilter` that is missing.
-fn allow_connect(labels: &BTreeMap<String, String>, namespace: &str) -> String {
+fn allow_connect(labels: &BTreeMap<String, String>, namespace: &str, context: &str) -> String {
     let filter = ConnectionManagerFilter {
         name: "allow-connect",
         namespace,
         labels,
-        context: "SIDECAR_INBOUND",
+        context,
         options: "http2_protocol_options:\n  allow_connect: true",
     };
     filter.to_string()

@@ -2,6 +2,7 @@
 
 mod pods;
 mod reading;
+mod whole;
 
 use super::*;
 use crate::mesh::{Documents, H2UpgradePolicy, ISTIO_VERSION, Source};
@@ -351,7 +352,7 @@ fn a_timer_that_ends_sessions_is_a_warning() {
     };
     assert_rule(&rules::VIRTUAL_SERVICE_TIMEOUT, &route("15s"), &route("0s"));
     let conditional = route("15s").replace("timeout:", "match: [{uri: {prefix: /ws}}], timeout:");
-    assert_eq!(codes(&conditional), ["virtual-service-timeout"]);
+    assert_eq!(codes(&conditional), ["unrouted-paths", "virtual-service-timeout"]);
     let idle = envoy_filter("stream_idle_timeout: 300s");
     assert_rule(&rules::STREAM_IDLE_TIMEOUT, &idle, &idle.replace("300s", "0s"));
     let longest = envoy_filter("common_http_protocol_options: {max_stream_duration: 1h}");

@@ -11,7 +11,7 @@ fn an_envoy_filter_whose_pods_are_not_among_the_documents_is_not_judged_by_them(
     let other_kind = DEPLOYMENT.replace("Deployment", "ReplicaSet");
     let elsewhere = envoy_filter(ALLOW_CONNECT).replace("{app: a}", "{role: b}");
     assert_eq!(codes(&(elsewhere.clone() + SERVICE)), [""; 0]);
-    assert_eq!(codes(&(elsewhere + SERVICE + &other_kind)), [""; 0]);
+    assert_eq!(codes(&(elsewhere + SERVICE + &other_kind)), ["not-judged"]);
     // A patch for something else is none of these rules' business.
     let of_http_filter = envoy_filter(ALLOW_CONNECT)
         .replace("NETWORK_FILTER", "HTTP_FILTER")
