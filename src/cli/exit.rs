@@ -18,6 +18,8 @@ pub(super) const USAGE: u8 = 2;
 pub(super) const ABNORMAL: u8 = 3;
 /// It took longer than was asked for.
 pub(super) const TIMED_OUT: u8 = 4;
+/// What was played holds, but the documents say more than can be played.
+pub(super) const NOT_JUDGED: u8 = 5;
 /// Somebody asked for it: `/seppuku` (`EX_UNAVAILABLE` of sysexits.h).
 pub(super) const UNAVAILABLE: u8 = 69;
 /// Ended by SIGINT (Ctrl-C): 128 + 2.
@@ -33,6 +35,7 @@ Exit status:
   2    wrong usage or input: an option, a document, a URI, an address in use
   3    the WebSocket connection closed abnormally
   4    timed out (client --timeout, --expect)
+  5    not judged: verify -f with documents that say more than it plays
   69   a server with --enable-test-routes was asked for /seppuku
   130  interrupted (SIGINT)
   143  terminated (SIGTERM); the server and the sidecars end with 0";

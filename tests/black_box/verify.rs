@@ -397,3 +397,20 @@ fn a_file_without_a_document_is_not_judged_by_the_documents_that_are_built_in() 
         assert!(stderr.contains("no document: nothing but comments and empty ones"), "{stderr}");
     }
 }
+
+#[test]
+fn documents_that_say_more_than_is_played_are_not_judged_to_be_right() {
+    let route = "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: v}\nspec: {hosts: \
+                 [websockets-server], http: [{redirect: {uri: /}}]}\n";
+    let file = tempfile::Builder::new().suffix(".yaml").tempfile().expect("a file");
+    std::fs::write(&file, route).expect("written");
+    let manifests = concat!(env!("CARGO_MANIFEST_DIR"), "/manifests");
+    let path = file.path().to_str().expect("UTF-8");
+    let output = verify(&["-f", manifests, "-f", path, "--scenario", "http2"]);
+    let stderr = crate::support::text(&output.stderr);
+    assert_eq!(output.status.code(), Some(5), "{stderr}");
+    assert!(stderr.contains("not judged") && stderr.contains("redirect"), "{stderr}");
+    // What fails is worse.
+    let output = verify(&["-f", manifests, "-f", path, "--scenario", "do-not-upgrade"]);
+    assert_eq!(output.status.code(), Some(1), "{}", crate::support::text(&output.stderr));
+}

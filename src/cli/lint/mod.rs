@@ -97,13 +97,13 @@ fn write(output: OutputArg, texts: &[Arc<Text>], findings: &[Finding]) -> io::Re
 }
 
 /// Shows on standard error what will go wrong with documents that something else is done with; what
-/// cannot be read is for that to say.
-pub(super) fn show(texts: &[Arc<Text>], mesh: &MeshDefaults) {
+/// cannot be read is for that to say. Returns the findings.
+pub(super) fn show(texts: &[Arc<Text>], mesh: &MeshDefaults) -> Vec<Finding> {
     let circumstances = Circumstances { mesh, istio_version: ISTIO_VERSION };
-    if let Ok(findings) = lint(texts, &circumstances) {
-        // Nothing is lost with these lines but the lines.
-        let _ = io::stderr().write_all(Human::for_stream(&io::stderr()).render(texts, &findings).as_bytes());
-    }
+    let Ok(findings) = lint(texts, &circumstances) else { return Vec::new() };
+    // Nothing is lost with these lines but the lines.
+    let _ = io::stderr().write_all(Human::for_stream(&io::stderr()).render(texts, &findings).as_bytes());
+    findings
 }
 
 fn status(findings: &[Finding]) -> ExitCode {

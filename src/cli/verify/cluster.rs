@@ -31,7 +31,7 @@ pub(super) fn run(
             let Some(documents) = cluster.prepare().await? else { return Ok(ExitCode::from(exit::OK)) };
             let targets = Targets::Kubernetes(cluster.mesh());
             let plan = Plan::new(PlanRequest { documents: Some(documents), targets, ..request })?;
-            played(plan, reports).await
+            played(plan, reports).await.map(exit::verdict)
         };
         let verified = until_signal(&mut signals, verified).await;
         let status = verified.unwrap_or_else(|failure| failure.report());

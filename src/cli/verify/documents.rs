@@ -1,8 +1,10 @@
 //! Which mesh documents sessions are played by, and where in them the sessions go.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use super::{lint, mesh_config};
+use crate::mesh::lint::rules;
 use crate::mesh::{Documents, MeshDefaults, Source};
 use crate::verify::VerifyError;
 
@@ -41,18 +43,24 @@ impl Args {
     }
 
     /// The documents, if any are named. What will go wrong with them is shown first, then a warning
-    /// for each thing in them that cannot be honoured here; neither is an end.
-    pub(super) fn load(&self, mesh: &MeshDefaults) -> Result<Option<Documents>, VerifyError> {
+    /// for each thing in them that cannot be honoured here; neither is an end. With them come the
+    /// codes of what was found in them and no session here can meet.
+    pub(super) fn load(
+        &self,
+        mesh: &MeshDefaults,
+    ) -> Result<(Option<Documents>, BTreeSet<&'static str>), VerifyError> {
         if self.filename.is_empty() {
-            return Ok(None);
+            return Ok((None, BTreeSet::new()));
         }
         let sources: Vec<Source> = self.filename.iter().cloned().map(Source::from).collect();
         let texts = Source::read_all(&sources)?;
-        lint::show(&texts, mesh);
+        let found = lint::show(&texts, mesh).into_iter().map(|finding| finding.rule);
+        let not_played =
+            found.filter(|rule| rules::NOT_PLAYED.contains(rule)).map(|rule| rule.code).collect();
         let documents = Documents::of(&texts)?;
         for warning in documents.warnings() {
             tracing::warn!("{warning}");
         }
-        Ok(Some(documents))
+        Ok((Some(documents), not_played))
     }
 }

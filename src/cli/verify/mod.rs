@@ -14,6 +14,7 @@ mod play;
 mod reports;
 mod signals;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -106,7 +107,8 @@ impl Args {
 /// Sessions to be judged, with everything that was typed found to be right.
 enum Job {
     Logs(LogsConfig),
-    Play(Plan),
+    /// Sessions to be played, and the codes of what was found in the documents and is not played.
+    Play(Plan, BTreeSet<&'static str>),
     #[cfg(feature = "kubernetes")]
     Cluster(Box<ClusterJob>),
 }
@@ -128,7 +130,7 @@ fn judge(args: Args) -> Result<ExitCode, NoVerdict> {
     let reports = reports::open(&asked)?;
     match job {
         Job::Logs(config) => logs::run(&config, reports),
-        Job::Play(plan) => play::run(plan, reports),
+        Job::Play(plan, not_played) => play::run(plan, reports, not_played),
         #[cfg(feature = "kubernetes")]
         Job::Cluster(job) => cluster::run(*job, reports),
     }
@@ -143,10 +145,11 @@ fn job(args: Args) -> Result<Job, NoVerdict> {
         return Err(NoVerdict::WithoutKubernetes);
     }
     let mesh = args.documents.mesh()?;
+    let (documents, not_played) = args.documents.load(&mesh)?;
     let request = PlanRequest {
         scenarios: args.scenarios.scenarios,
         scenario_root: args.scenarios.scenario_root,
-        documents: args.documents.load(&mesh)?,
+        documents,
         mesh,
         service: args.documents.service,
         client_workload: args.documents.client_workload,
@@ -158,5 +161,5 @@ fn job(args: Args) -> Result<Job, NoVerdict> {
         return Ok(Job::Cluster(Box::new(ClusterJob { request, args: args.kubernetes })));
     }
     let targets = args.play.targets()?;
-    Ok(Job::Play(Plan::new(PlanRequest { targets, ..request })?))
+    Ok(Job::Play(Plan::new(PlanRequest { targets, ..request })?, not_played))
 }

@@ -1,5 +1,6 @@
 //! `websockets-cli verify`: sessions that are played through pairs of sidecars on this machine.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
@@ -46,12 +47,24 @@ impl Args {
     }
 }
 
-pub(super) fn run(plan: Plan, reports: Reports) -> Result<ExitCode, NoVerdict> {
-    block_on(async |mut signals| until_signal(&mut signals, played(plan, reports)).await)
+/// Plays sessions; where all is well with them, `not_played`, the codes of what was found in the
+/// documents and no session here can meet, still keeps it from being a verdict.
+pub(super) fn run(
+    plan: Plan,
+    reports: Reports,
+    not_played: BTreeSet<&'static str>,
+) -> Result<ExitCode, NoVerdict> {
+    let judged = async {
+        if !played(plan, reports).await? {
+            return Ok(exit::verdict(false));
+        }
+        if not_played.is_empty() { Ok(exit::verdict(true)) } else { Err(NoVerdict::NotPlayed { not_played }) }
+    };
+    block_on(async |mut signals| until_signal(&mut signals, judged).await)
 }
 
-/// Runs the plan to its end, and reports as it goes.
-pub(super) async fn played(plan: Plan, mut reports: Reports) -> Result<ExitCode, NoVerdict> {
+/// Runs the plan to its end, and reports as it goes. Returns whether everything holds.
+pub(super) async fn played(plan: Plan, mut reports: Reports) -> Result<bool, NoVerdict> {
     let (events, mut heard) = unbounded_channel();
     let reporting = async {
         while let Some(event) = heard.recv().await {
@@ -61,5 +74,5 @@ pub(super) async fn played(plan: Plan, mut reports: Reports) -> Result<ExitCode,
     let (summary, ()) = tokio::join!(run_plan(plan, events), reporting);
     let holds = summary?.holds();
     reports.finish()?;
-    Ok(exit::verdict(holds))
+    Ok(holds)
 }

@@ -53,6 +53,19 @@ pub const ALL: &[&Rule] = &[
     &DUPLICATE_DOCUMENT,
 ];
 
+/// Those of what the bundled sidecars do not play: sessions that pass through them say nothing of it.
+pub const NOT_PLAYED: &[&Rule] = &[
+    &UPGRADE_WITHOUT_SIDECAR,
+    &REDIRECT,
+    &UPGRADE_REMOVED,
+    &UNROUTED_PATHS,
+    &BUFFER_FILTER,
+    &UPGRADE_DISABLED,
+    &DUPLICATE_UPGRADE_TYPE,
+    &ALLOWS_NOBODY,
+    &STRICT_WITHOUT_TLS,
+];
+
 /// HTTP/2 between the sidecars, and the server's does not take WebSockets over it.
 pub const UPGRADE_WITHOUT_ALLOW_CONNECT: Rule = Rule {
     code: "upgrade-without-allow-connect",
