@@ -297,13 +297,15 @@ impl<'t> TreeBuilder<'t> {
     }
 
     fn piece(&self, text: Cow<'t, str>) -> TextSlice {
-        match text {
-            Cow::Borrowed(slice) => {
-                let start = slice.as_ptr() as usize - self.text.text.as_ptr() as usize;
-                TextSlice::Slice { start: count(start), end: count(start + slice.len()) }
+        if let Cow::Borrowed(slice) = text {
+            let start = (slice.as_ptr() as usize).wrapping_sub(self.text.text.as_ptr() as usize);
+            let end = start.saturating_add(slice.len());
+            // What the parser writes for nothing (`~`) is borrowed, too, and not from the text.
+            if self.text.text.get(start..end).is_some() {
+                return TextSlice::Slice { start: count(start), end: count(end) };
             }
-            Cow::Owned(text) => TextSlice::Owned(text.into_boxed_str()),
         }
+        TextSlice::Owned(text.into_owned().into_boxed_str())
     }
 
     fn scalar(

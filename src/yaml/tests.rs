@@ -323,3 +323,12 @@ fn a_variant_has_a_value_behind_it_where_it_needs_one_and_one_alone() {
     let pair = document("[1, 2, 3]").root().read::<[u8; 2]>(Dialect::Plain).expect_err("three");
     assert_eq!(pair.to_string(), "a.yaml:1:8: the document: there is one value too many");
 }
+
+#[test]
+fn a_key_that_is_not_written_has_no_place_in_the_text() {
+    // What stands for it is the parser's own text, wherever in memory that is.
+    for text in [": x", "? \n: x", "{: x}", "{? : x}", "? &a\n: x"] {
+        assert_eq!(json_of(text), json!({"~": "x"}), "{text}");
+    }
+    assert_eq!(json_of("? !!str\n: x"), json!({"": "x"}));
+}
