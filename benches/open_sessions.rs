@@ -1,11 +1,13 @@
-//! What open sessions cost the sidecar pair: memory each, and the sessions beside them that are at work.
+//! What open sessions cost the sidecar pair: memory each, and the sessions beside them that are at
+//! work.
 //!
 //!     cargo bench --bench open_sessions [-- --sizes 0,1000,2000,4000,8000 --seconds 2]
 //!
-//! For both hops and each number of idle sessions one row: the memory of both sidecars, the latency of one active session, and
-//! the messages of fifty active ones for each second of the sidecars' CPU time. What does not grow is constant down the table;
-//! what grows in proportion has a constant figure a session. The figures of the first row are the peer of the others in the
-//! same run. Not a test: machines differ, and the table is for a reader.
+//! For both hops and each number of idle sessions one row: the memory of both sidecars, the latency
+//! of one active session, and the messages of fifty active ones for each second of the sidecars'
+//! CPU time. What does not grow is constant down the table; what grows in proportion has a constant
+//! figure a session. The figures of the first row are the peer of the others in the same run. Not a
+//! test: machines differ, and the table is for a reader.
 
 use std::error::Error;
 use std::fs;
@@ -163,7 +165,8 @@ impl Pair {
         Ok(Self { address, sidecars: [outbound, inbound], _server: server })
     }
 
-    /// What both sidecars take: each one's own memory, and once what they share, which is the program's text.
+    /// What both sidecars take: each one's own memory, and once what they share, which is the
+    /// program's text.
     fn memory_kib(&self) -> Outcome<f64> {
         let field = |pid: u32, name: &str| -> Outcome<f64> {
             let status = fs::read_to_string(format!("/proc/{pid}/status"))?;

@@ -1,7 +1,9 @@
-//! What reads bytes from outside, each as a function of any bytes: the fuzz targets and `tests/fuzz` run the same ones.
+//! What reads bytes from outside, each as a function of any bytes: the fuzz targets and
+//! `tests/fuzz` run the same ones.
 //!
-//! None may panic, and where bytes arrive over a socket, how they are cut makes no difference. There the first byte says how
-//! they are cut. What other inputs are made from is in `seeds`, a folder for each.
+//! None may panic, and where bytes arrive over a socket, how they are cut makes no difference.
+//! There the first byte says how they are cut. What other inputs are made from is in `seeds`, a
+//! folder for each.
 
 use std::io;
 use std::pin::Pin;
@@ -41,7 +43,8 @@ pub(crate) const ENTRY_POINTS: [EntryPoint; 6] = [
     ("documents", documents),
 ];
 
-/// The head of an opening handshake and the answer to it, at either end and at the sidecar's HTTP/1.1 edges.
+/// The head of an opening handshake and the answer to it, at either end and at the sidecar's
+/// HTTP/1.1 edges.
 pub(crate) fn opening_handshake(input: &[u8]) {
     let Some((&how, bytes)) = input.split_first() else { return };
     for parse in [parse_request, parse_folded_request] {
@@ -105,7 +108,8 @@ impl Lengths {
 
 type Parse<T, E> = fn(&mut BytesMut) -> Result<Option<T>, E>;
 
-/// The first head in bytes that arrive in pieces, and what follows it; `Err(())` for a malformed one.
+/// The first head in bytes that arrive in pieces, and what follows it; `Err(())` for a malformed
+/// one.
 fn head_of<'a, T, E>(
     mut pieces: impl Iterator<Item = &'a [u8]>,
     parse: Parse<T, E>,
@@ -250,7 +254,8 @@ pub(crate) fn extended_connect(input: &[u8]) {
     }
 }
 
-/// A line of an access log: JSON, Istio's text, or of a format that stands in the first of two lines.
+/// A line of an access log: JSON, Istio's text, or of a format that stands in the first of two
+/// lines.
 pub(crate) fn access_log(input: &[u8]) {
     thread_local! {
         static ISTIOS: LineFormat = LineFormat::default();
@@ -276,7 +281,8 @@ fn read_line(format: &LineFormat, text: &str) {
     }
 }
 
-/// Kubernetes and Istio documents: what they say, what a sidecar makes of them, and what `lint` finds.
+/// Kubernetes and Istio documents: what they say, what a sidecar makes of them, and what `lint`
+/// finds.
 pub(crate) fn documents(input: &[u8]) {
     let text = String::from_utf8_lossy(input);
     // A carriage return alone breaks a line, too (YAML 1.2.2 section 5.4).

@@ -1,5 +1,5 @@
-//! The naive loop that docs/benchmarks.md compares the server with: tokio-tungstenite as it comes, a send and a flush
-//! for each message, on one thread. `plain_echo ADDR`
+//! The naive loop that docs/benchmarks.md compares the server with: tokio-tungstenite as it comes,
+//! a send and a flush for each message, on one thread. `plain_echo ADDR`
 
 use std::error::Error;
 

@@ -27,7 +27,8 @@ pub(super) fn check(set: &Set, findings: &mut Vec<Finding>) {
     }
 }
 
-/// What becomes of a handshake on its way: redirected, made a plain request, or left without a route.
+/// What becomes of a handshake on its way: redirected, made a plain request, or left without a
+/// route.
 fn check_routes(service: &VirtualService, written: &Document, findings: &mut Vec<Finding>) {
     let mut for_every_path = false;
     let mut conditions = None;

@@ -53,7 +53,8 @@ pub const ALL: &[&Rule] = &[
     &DUPLICATE_DOCUMENT,
 ];
 
-/// Those of what the bundled sidecars do not play: sessions that pass through them say nothing of it.
+/// Those of what the bundled sidecars do not play: sessions that pass through them say nothing of
+/// it.
 pub const NOT_PLAYED: &[&Rule] = &[
     &UPGRADE_WITHOUT_SIDECAR,
     &REDIRECT,

@@ -1,5 +1,6 @@
-//! Nothing unread is called right, and which proxy a document is about: kinds, ports that are HTTP/2
-//! from the start, pods without a sidecar, gateways, hosts outside, and what breaks every handshake.
+//! Nothing unread is called right, and which proxy a document is about: kinds, ports that are
+//! HTTP/2 from the start, pods without a sidecar, gateways, hosts outside, and what breaks every
+//! handshake.
 
 use super::*;
 
@@ -159,7 +160,8 @@ fn a_gateway_takes_extended_connect_by_a_filter_for_gateways() {
     assert!(found.len() == 1 && found[0].contains("in the gateway a"), "{found:?}");
     let right = gateway.replace("SIDECAR_INBOUND", "GATEWAY");
     assert_eq!(codes(&right), [""; 0]);
-    // A filter for gateways beside sidecars is none of their business, and one that selects them is.
+    // A filter for gateways beside sidecars is none of their business, and one that selects them
+    // is.
     let beside = envoy_filter(ALLOW_CONNECT).replace("SIDECAR_INBOUND", "GATEWAY");
     let elsewhere = beside.replace("app: a", "istio: ingressgateway") + SERVICE + DEPLOYMENT;
     assert_eq!(codes(&elsewhere), [""; 0]);
