@@ -1,7 +1,9 @@
 //! Which proxy stands before a pod, as the documents say it: a sidecar, a gateway itself, or none.
 
+use std::collections::HashSet;
+
 use super::set::Set;
-use crate::mesh::document::Deployment;
+use crate::mesh::document::{Deployment, Manifest};
 use crate::yaml::NodeRef;
 
 /// What takes the connections to a port of a pod.
@@ -70,10 +72,10 @@ pub(super) fn is_gateway(deployment: &Deployment) -> bool {
 
 /// The namespaces whose `Namespace` has this label with this value.
 pub(super) fn labelled<'d>(
-    manifests: impl Iterator<Item = &'d crate::mesh::document::Manifest>,
+    manifests: impl Iterator<Item = &'d Manifest>,
     label: &str,
     value: &str,
-) -> std::collections::HashSet<String> {
+) -> HashSet<String> {
     let namespaces =
         manifests.filter(|manifest| manifest.kind == "Namespace" && manifest.api_version == "v1");
     let having =
