@@ -123,14 +123,18 @@ def per_route(message, **fields):
     return {"@type": T + HTTP + message, **fields}
 
 
-def listener(name, address, log, routes, filters=(), **extra):
-    router = typed("envoy.filters.http.router", HTTP + "router.v3.Router", **extra.pop("router", {}))
-    access_log = typed(
+def access_log(log):
+    """Istio's JSON keys, to the file `log`."""
+    return typed(
         "envoy.access_loggers.file",
         "envoy.extensions.access_loggers.file.v3.FileAccessLog",
         path=log,
         log_format={"json_format": JSON_KEYS},
     )
+
+
+def listener(name, address, log, routes, filters=(), **extra):
+    router = typed("envoy.filters.http.router", HTTP + "router.v3.Router", **extra.pop("router", {}))
     manager = typed(
         "envoy.filters.network.http_connection_manager",
         "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
@@ -138,7 +142,7 @@ def listener(name, address, log, routes, filters=(), **extra):
         codec_type="AUTO",
         upgrade_configs=[{"upgrade_type": "websocket"}],
         stream_idle_timeout="0s",
-        access_log=[access_log],
+        access_log=[access_log(log)],
         http_filters=[*filters, router],
         route_config={"validate_clusters": False, "virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes}]},
         **extra,
@@ -147,18 +151,12 @@ def listener(name, address, log, routes, filters=(), **extra):
 
 
 def tcp_listener(name, address, log, to, **extra):
-    access_log = typed(
-        "envoy.access_loggers.file",
-        "envoy.extensions.access_loggers.file.v3.FileAccessLog",
-        path=log,
-        log_format={"json_format": JSON_KEYS},
-    )
     proxy = typed(
         "envoy.filters.network.tcp_proxy",
         "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
         stat_prefix=name,
         cluster=to,
-        access_log=[access_log],
+        access_log=[access_log(log)],
         **extra,
     )
     return {"name": name, "address": addr(address), "filter_chains": [{"filters": [proxy]}]}
