@@ -10,6 +10,7 @@
 //! and [`MeshDefaults::load`] read files.
 
 mod config;
+pub mod config_dump;
 mod document;
 mod duration;
 mod error;

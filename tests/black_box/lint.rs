@@ -159,3 +159,37 @@ fn of_a_file_that_is_too_long_nothing_is_judged_and_it_is_said() {
     assert!(text(&output.stderr).contains("longer than 256 MiB"), "{}", text(&output.stderr));
     assert!(output.stdout.is_empty());
 }
+
+#[test]
+fn a_dump_is_shown_as_it_is_in_force_and_its_faults_decide_over_the_status() {
+    let dump = |upgrades: &str| {
+        format!(
+            r#"{{"configs": [{{"direction": "inbound", "listen": "127.0.0.1:80", "inbound": {{"configuration":
+            {{"connection_manager": {{"allow_connect": true, "upgrade_types": [{upgrades}]}}, "virtual_host": {{"name": "v",
+            "routes": [{{"name": "r", "action": {{"forward": {{"cluster": {{"name": "c\u001b", "protocol": "Http1"}}}}}}}}]}}}}}}}}]}}"#
+        )
+    };
+    let clean = lint(&["--config-dump", "-"], &dump("\"websocket\""));
+    assert_eq!(clean.status.code(), Some(0), "{}", text(&clean.stderr));
+    let shown = text(&clean.stdout);
+    assert!(shown.contains("in force in - (server, websockets-cli sidecar inbound):\n"), "{shown}");
+    assert!(shown.contains("r of v: WebSockets taken; to c\\x1b (HTTP/1.1)"), "{shown}");
+    let failing = lint(&["--output", "json", "--config-dump", "server=-"], &dump(""));
+    assert_eq!(failing.status.code(), Some(1));
+    let report: Value = serde_json::from_slice(&failing.stdout).expect("JSON");
+    assert_eq!(report["findings"][0]["code"], "no-websocket-taken");
+}
+
+#[test]
+fn what_is_no_dump_ends_with_2() {
+    for (input, expected) in [
+        (r#"{"kind": "List"}"#, "expected Envoy's config_dump"),
+        ("{\"configs\": [", "-:1:"),
+        (r#"{"configs": [{"@type": "type.googleapis.com/envoy.admin.v3.ClustersConfigDump"}]}"#, "1 note"),
+    ] {
+        let output = lint(&["--config-dump", "-"], input);
+        assert_eq!(output.status.code(), Some(2), "{input}");
+        assert!(text(&output.stderr).contains(expected), "{}", text(&output.stderr));
+    }
+    assert_eq!(lint(&["--config-dump", "client="], "").status.code(), Some(2));
+}

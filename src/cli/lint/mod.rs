@@ -1,7 +1,9 @@
 //! `websockets-cli lint`.
 
+mod dumps;
 mod github;
 mod human;
+mod in_force;
 mod json;
 
 use std::io::{self, Write};
@@ -9,6 +11,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use dumps::{DumpArg, Dumps};
 use human::Human;
 
 use super::{exit, mesh_config};
@@ -26,6 +29,7 @@ use crate::yaml::Text;
 Examples:
   websockets-cli lint -f manifests
   kubectl get svc,deploy,dr,vs,envoyfilter -A -o yaml | websockets-cli lint -f -
+  websockets-cli lint --config-dump client=client.json server=server.json
 
 Exit status:
   0    no error; there may be warnings and notes
@@ -36,8 +40,18 @@ pub(super) struct Args {
     /// Documents: YAML or JSON files or folders of them (not recursively), - for standard input;
     /// repeatable. A file has at most 256 MiB; of a longer one nothing is judged, and the exit
     /// status is 2.
-    #[arg(short, long, value_name = "PATH", num_args = 1.., required = true)]
+    #[arg(short, long, value_name = "PATH", num_args = 1.., required_unless_present = "config_dump")]
     filename: Vec<PathBuf>,
+
+    /// What Envoy's `/config_dump` printed, of a proxy that runs; repeatable. With both sides of a hop
+    /// it is also judged whether they fit together.
+    ///
+    /// `pilot-agent request GET config_dump` prints it in an istio-proxy, the admin port everywhere;
+    /// with `?include_eds` it has the endpoints, too, by which a cluster is known to lead to the other
+    /// proxy. The side is client, server, gateway or waypoint; left out, it is taken from the node's
+    /// id (sidecar~, router~, waypoint~).
+    #[arg(long, value_name = "[SIDE=]FILE", num_args = 1..)]
+    config_dump: Vec<DumpArg>,
 
     /// The mesh's own configuration: Istio's `MeshConfig`, or the `ConfigMap` that holds it.
     #[arg(long, value_name = "FILE")]
@@ -64,29 +78,43 @@ enum OutputArg {
 
 pub(super) fn run(args: &Args) -> ExitCode {
     match find(args) {
-        Ok((texts, findings)) => match write(args.output, &texts, &findings) {
+        Ok(found) => match write(args.output, &found) {
             // Who closed the pipe has read enough; the verdict is in the exit status.
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
                 exit::report(&exit::unwritten(&error), None, exit::FAILED)
             }
-            _ => status(&findings),
+            _ => status(&found.findings),
         },
         Err(error) => exit::report(&error, None, exit::USAGE),
     }
 }
 
-fn find(args: &Args) -> Result<(Vec<Arc<Text>>, Vec<Finding>), MeshError> {
-    let sources: Vec<Source> = args.filename.iter().cloned().map(Source::from).collect();
-    let texts = Source::read_all(&sources)?;
-    let mesh = mesh_config::load(args.mesh_config.as_deref())?;
-    let findings = lint(&texts, &Circumstances { mesh: &mesh, istio_version: &args.istio_version })?;
-    Ok((texts, findings))
+/// What was looked at, and what was found.
+struct Linted {
+    texts: Vec<Arc<Text>>,
+    dumps: Dumps,
+    findings: Vec<Finding>,
 }
 
-fn write(output: OutputArg, texts: &[Arc<Text>], findings: &[Finding]) -> io::Result<()> {
+fn find(args: &Args) -> Result<Linted, MeshError> {
+    let sources: Vec<Source> = args.filename.iter().cloned().map(Source::from).collect();
+    let mut texts = Source::read_all(&sources)?;
+    let dumps = Dumps::read(&args.config_dump)?;
+    let mesh = mesh_config::load(args.mesh_config.as_deref())?;
+    let mut findings = Vec::new();
+    if !texts.is_empty() {
+        findings = lint(&texts, &Circumstances { mesh: &mesh, istio_version: &args.istio_version })?;
+    }
+    findings.extend(dumps.findings());
+    texts.extend(dumps.shown.iter().cloned());
+    Ok(Linted { texts, dumps, findings })
+}
+
+fn write(output: OutputArg, Linted { texts, dumps, findings }: &Linted) -> io::Result<()> {
     let mut out = io::stdout().lock();
     match output {
         OutputArg::Text => {
+            out.write_all(in_force::overview(&dumps.proxies).as_bytes())?;
             out.write_all(Human::for_stream(&io::stdout()).render(texts, findings).as_bytes())?;
             writeln!(io::stderr(), "{}", summary(findings))?;
         }

@@ -9,10 +9,12 @@
 //! and so cannot disagree with it. What the rules are, why and what to do is one table, [`rules`];
 //! `docs/lint.md` is that table for people.
 
+mod config_dump;
 mod envoy_filter;
 mod fields;
 mod filters;
 mod finding;
+mod hop;
 mod hosts;
 mod kinds;
 mod policies;
@@ -29,6 +31,7 @@ mod upgrade;
 #[cfg(test)]
 mod tests;
 
+pub use config_dump::lint_dumps;
 pub use finding::{Finding, Rule, Severity};
 
 use std::collections::HashMap;

@@ -46,6 +46,12 @@ pub const ALL: &[&Rule] = &[
     &DUPLICATE_UPGRADE_TYPE,
     &ALLOWS_NOBODY,
     &STRICT_WITHOUT_TLS,
+    &REJECTED_UPDATE,
+    &NOT_IN_FORCE,
+    &NO_WEBSOCKET_TAKEN,
+    &WEBSOCKET_NOT_TAKEN,
+    &UNKNOWN_CLUSTER,
+    &SESSION_LIMIT,
     &UNKNOWN_KIND,
     &NOT_JUDGED,
     &NOTHING_JUDGED,
@@ -387,6 +393,54 @@ pub const STRICT_WITHOUT_TLS: Rule = Rule {
     fix: "Set the mode to ISTIO_MUTUAL, or leave tls out, so that auto mTLS decides.",
 };
 
+/// An update that Envoy refuses.
+pub const REJECTED_UPDATE: Rule = Rule {
+    code: "rejected-update",
+    severity: Error,
+    why: "Envoy refused what its control plane sent (error_state) and goes on with what it had before, or without: what was meant is not in force.",
+    fix: "Change what the message names; for Istio that is most often an EnvoyFilter.",
+};
+
+/// What is there and not used yet.
+pub const NOT_IN_FORCE: Rule = Rule {
+    code: "not-in-force",
+    severity: Warning,
+    why: "A listener or cluster that is warming waits for something (a secret, routes, endpoints) and takes no sessions; of a listener the one before it still does.",
+    fix: "Wait and take the dump again; if it stays so, look for what it waits for (SDS, RDS, EDS).",
+};
+
+/// A proxy without any way in for WebSockets.
+pub const NO_WEBSOCKET_TAKEN: Rule = Rule {
+    code: "no-websocket-taken",
+    severity: Error,
+    why: "Where neither the connection manager nor the route has the upgrade type websocket, each handshake gets 403 (upgrade_failed); HTTP/2 alone without allow_connect takes no extended CONNECT. No listener of this proxy takes WebSockets.",
+    fix: "Add upgrade_configs with upgrade_type: websocket to the connection manager or the route.",
+};
+
+/// A listener without a way in for WebSockets, beside others that have one.
+pub const WEBSOCKET_NOT_TAKEN: Rule = Rule {
+    code: "websocket-not-taken",
+    severity: Warning,
+    why: "Each handshake that comes to this listener gets 403 (upgrade_failed); other listeners of the proxy take WebSockets.",
+    fix: "If sessions come here, add upgrade_configs with upgrade_type: websocket to the connection manager or the route.",
+};
+
+/// A route to nowhere.
+pub const UNKNOWN_CLUSTER: Rule = Rule {
+    code: "unknown-cluster",
+    severity: Error,
+    why: "A route to a cluster that the proxy does not have answers each request with 503 (NC, cluster_not_found).",
+    fix: "Write the name of a cluster that is there, or look why the control plane has not sent it.",
+};
+
+/// Circuit breakers that bound sessions.
+pub const SESSION_LIMIT: Rule = Rule {
+    code: "session-limit",
+    severity: Note,
+    why: "An open session is a request, and over HTTP/1.1 a connection, for as long as it lasts. Beyond the circuit breaker's max_requests and max_connections (1024 each, if nothing is set) new sessions get 503 (UO).",
+    fix: "Set max_requests and max_connections of the cluster to more than the sessions that are open at a time.",
+};
+
 /// A kind, or a version of it, that no cluster has.
 pub const UNKNOWN_KIND: Rule = Rule {
     code: "unknown-kind",
@@ -407,8 +461,8 @@ pub const NOT_JUDGED: Rule = Rule {
 pub const NOTHING_JUDGED: Rule = Rule {
     code: "nothing-judged",
     severity: Note,
-    why: "Without a Service or a rule for one nothing can be said of sessions, neither good nor bad. lint then ends with 2, unless there is an error.",
-    fix: "Give it the Services, Deployments and Istio's documents that belong together.",
+    why: "Without a Service or a rule for one, or in a dump without a listener for HTTP, nothing can be said of sessions, neither good nor bad. lint then ends with 2, unless there is an error.",
+    fix: "Give it the Services, Deployments and Istio's documents that belong together, of a proxy its whole config_dump.",
 };
 
 /// A document that Istio or Kubernetes refuses.

@@ -1,0 +1,67 @@
+//! `--config-dump`: the dumps that are named, and the side that each is of.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use crate::mesh::config_dump::{DumpedProxy, Side, masked};
+use crate::mesh::lint::{Finding, lint_dumps};
+use crate::mesh::{MeshError, Source};
+use crate::yaml::Text;
+
+/// The sides that may be named.
+const SIDES: [(&str, Side); 4] = [
+    ("client=", Side::Client),
+    ("server=", Side::Server),
+    ("gateway=", Side::Gateway),
+    ("waypoint=", Side::Waypoint),
+];
+
+/// One dump, as it is named: `[SIDE=]FILE`.
+#[derive(Debug, Clone)]
+pub(super) struct DumpArg {
+    side: Option<Side>,
+    path: PathBuf,
+}
+
+impl FromStr for DumpArg {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, String> {
+        let named = SIDES.iter().find_map(|(prefix, side)| Some((*side, word.strip_prefix(prefix)?)));
+        let (side, path) = named.map_or((None, word), |(side, path)| (Some(side), path));
+        if path.is_empty() {
+            return Err("expected a file, or a side and a file such as client=dump.json".to_owned());
+        }
+        Ok(Self { side, path: path.into() })
+    }
+}
+
+/// What was read of the dumps.
+#[derive(Default)]
+pub(super) struct Dumps {
+    pub(super) proxies: Vec<DumpedProxy>,
+    /// The dumps with their secrets covered, for whoever shows lines of them.
+    pub(super) shown: Vec<Arc<Text>>,
+}
+
+impl Dumps {
+    pub(super) fn read(named: &[DumpArg]) -> Result<Self, MeshError> {
+        let mut dumps = Self::default();
+        for DumpArg { side, path } in named {
+            for text in Source::read_all(&[Source::from(path.clone())])? {
+                dumps.proxies.push(DumpedProxy::read(&text, *side)?);
+                dumps.shown.push(masked(&text));
+            }
+        }
+        Ok(dumps)
+    }
+
+    /// What is wrong in them, in the order of the files and places.
+    pub(super) fn findings(&self) -> Vec<Finding> {
+        let mut findings = lint_dumps(&self.proxies);
+        let position = |finding: &Finding| self.shown.iter().position(|text| text.name == finding.place.file);
+        findings.sort_by_key(|finding| (position(finding), finding.place.line, finding.place.column));
+        findings
+    }
+}

@@ -1,0 +1,163 @@
+//! Clusters of a dump: what is spoken to their hosts, and what bounds and ends sessions there.
+
+use std::fmt;
+
+use super::sections::Sections;
+use super::{Timer, items_at, number_at, text_at};
+use crate::yaml::{NodeRef, Place};
+
+/// Envoy's default of `max_connections` and of `max_requests`.
+const DEFAULT_LIMIT: u64 = 1024;
+
+/// What a cluster speaks to its hosts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DumpedProtocol {
+    /// A WebSocket is an upgrade.
+    Http1,
+    /// A WebSocket is an extended CONNECT (RFC 8441), which the other end has to allow.
+    Http2,
+    /// As `Http2`, over QUIC.
+    Http3,
+    /// What the downstream connection speaks.
+    UseDownstream,
+    /// What TLS negotiates by ALPN.
+    Auto,
+}
+
+impl fmt::Display for DumpedProtocol {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Http1 => "HTTP/1.1",
+            Self::Http2 => "HTTP/2, extended CONNECT",
+            Self::Http3 => "HTTP/3, extended CONNECT",
+            Self::UseDownstream => "the downstream's version of HTTP",
+            Self::Auto => "the version of HTTP that ALPN chooses",
+        })
+    }
+}
+
+/// A cluster.
+#[derive(Debug)]
+pub struct DumpedCluster {
+    /// Its name.
+    pub name: String,
+    /// Where it is.
+    pub place: Place,
+    /// What it speaks.
+    pub protocol: DumpedProtocol,
+    /// Where that is said.
+    pub protocol_place: Place,
+    /// Whether it has TLS on its connections; not where each endpoint decides.
+    pub has_tls: Option<bool>,
+    /// What ends each stream.
+    pub max_stream_duration: Option<Timer>,
+    /// What ends each connection.
+    pub max_connection_duration: Option<Timer>,
+    /// How many sessions it can have open at a time, and where that is bounded.
+    pub max_sessions: (u64, Place),
+    /// Its hosts, as far as the dump knows them: address and port.
+    pub endpoints: Vec<(String, u64)>,
+}
+
+pub(super) fn read(sections: &Sections<'_>) -> Vec<DumpedCluster> {
+    let clusters = sections.clusters.iter().filter_map(|cluster| of(*cluster, sections));
+    clusters.collect()
+}
+
+fn of(cluster: NodeRef<'_>, sections: &Sections<'_>) -> Option<DumpedCluster> {
+    let name = text_at(cluster, "name")?;
+    // The name of the extension has dots.
+    let extensions = cluster.at("typedExtensionProtocolOptions");
+    let options = extensions.into_iter().flat_map(NodeRef::entries);
+    let options = options
+        .into_iter()
+        .find(|entry| entry.key().is_some_and(|key| key.ends_with(".HttpProtocolOptions")));
+    let (protocol, protocol_at) = protocol(cluster, options);
+    let common = |path: &str| {
+        let path = format!("commonHttpProtocolOptions.{path}");
+        let on_cluster = || Timer::set(cluster, &path).on();
+        match options {
+            Some(options) => Timer::set(options, &path).or_else(on_cluster),
+            None => on_cluster(),
+        }
+    };
+    let named = |node: &NodeRef<'_>| {
+        text_at(*node, "clusterName")
+            == Some(text_at(cluster, "edsClusterConfig.serviceName").unwrap_or(name))
+    };
+    let assignments = sections.endpoints.iter().copied().filter(named).chain(cluster.at("loadAssignment"));
+    Some(DumpedCluster {
+        name: name.to_owned(),
+        place: cluster.place_of_value(),
+        protocol,
+        protocol_place: protocol_at.place(),
+        has_tls: match (cluster.at("transportSocketMatches"), cluster.at("transportSocket")) {
+            (Some(_), _) => None,
+            (None, Some(socket)) => Some(is_tls(socket)),
+            (None, None) => Some(false),
+        },
+        max_stream_duration: common("maxStreamDuration"),
+        max_connection_duration: common("maxConnectionDuration"),
+        max_sessions: max_sessions(cluster, protocol),
+        endpoints: assignments.flat_map(endpoints).collect(),
+    })
+}
+
+fn protocol<'d>(cluster: NodeRef<'d>, options: Option<NodeRef<'d>>) -> (DumpedProtocol, NodeRef<'d>) {
+    for (path, protocol) in [
+        ("explicitHttpConfig.http3ProtocolOptions", DumpedProtocol::Http3),
+        ("explicitHttpConfig.http2ProtocolOptions", DumpedProtocol::Http2),
+        ("explicitHttpConfig", DumpedProtocol::Http1),
+        ("useDownstreamProtocolConfig", DumpedProtocol::UseDownstream),
+        ("autoConfig", DumpedProtocol::Auto),
+    ] {
+        if let Some(found) = options.and_then(|options| options.at(path)) {
+            return (protocol, found);
+        }
+    }
+    // What Envoy had before there were HttpProtocolOptions.
+    if let Some(found) =
+        cluster.at("protocolSelection").filter(|found| found.text() == Some("USE_DOWNSTREAM_PROTOCOL"))
+    {
+        return (DumpedProtocol::UseDownstream, found);
+    }
+    match cluster.at("http2ProtocolOptions") {
+        Some(found) => (DumpedProtocol::Http2, found),
+        None => (DumpedProtocol::Http1, cluster.at("name").unwrap_or(cluster)),
+    }
+}
+
+/// A session is a request over any HTTP, and a connection over HTTP/1.1.
+fn max_sessions(cluster: NodeRef<'_>, protocol: DumpedProtocol) -> (u64, Place) {
+    let thresholds = items_at(cluster, "circuitBreakers.thresholds");
+    let mut default = thresholds
+        .into_iter()
+        .filter(|threshold| text_at(*threshold, "priority").is_none_or(|priority| priority == "DEFAULT"));
+    let place = cluster.at("name").unwrap_or(cluster).place();
+    let Some(threshold) = default.next() else { return (DEFAULT_LIMIT, place) };
+    let limit = |name: &str| match number_at(threshold, name) {
+        Some(limit) => (limit, threshold.at(name).unwrap_or(threshold).place()),
+        None => (DEFAULT_LIMIT, threshold.place()),
+    };
+    let requests = limit("maxRequests");
+    if matches!(protocol, DumpedProtocol::Http2 | DumpedProtocol::Http3) {
+        return requests;
+    }
+    let connections = limit("maxConnections");
+    if connections.0 < requests.0 { connections } else { requests }
+}
+
+fn is_tls(socket: NodeRef<'_>) -> bool {
+    let url = text_at(socket, "typedConfig.@type").unwrap_or_default();
+    url.contains("TlsContext") || url.contains(".quic.")
+}
+
+fn endpoints(assignment: NodeRef<'_>) -> Vec<(String, u64)> {
+    let localities = items_at(assignment, "endpoints");
+    let hosts = localities.flat_map(|locality| items_at(locality, "lbEndpoints"));
+    let addresses = hosts.filter_map(|host| {
+        let address = host.at("endpoint.address.socketAddress")?;
+        Some((text_at(address, "address")?.to_owned(), number_at(address, "portValue")?))
+    });
+    addresses.collect()
+}

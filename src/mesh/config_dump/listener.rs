@@ -1,0 +1,246 @@
+//! Listeners of a dump: their filter chains, and in these the HTTP connection managers and TCP
+//! proxies.
+
+use std::time::Duration;
+
+use super::filter::{self, DumpedFilter};
+use super::route::{self, DumpedRoute, Inherited, UpgradeTaken};
+use super::sections::Sections;
+use super::{Noted, Timer, is_true, items_at, number_at, text_at, typed_config};
+use crate::yaml::{NodeRef, Place};
+
+/// Envoy's default of `stream_idle_timeout`.
+const STREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// The port that Istio's sidecars take everything on that comes to their pod.
+const ISTIO_INBOUND: u64 = 15006;
+
+/// Istio's own listeners, for statistics and health: no sessions go there.
+const ISTIO_OWN: [u64; 3] = [15020, 15021, 15090];
+
+/// A listener.
+#[derive(Debug)]
+pub struct DumpedListener {
+    /// Its name.
+    pub name: String,
+    /// Where it is.
+    pub place: Place,
+    /// `static`, `active`, `warming` or `draining`.
+    pub state: &'static str,
+    /// `INBOUND` or `OUTBOUND`, where it is said.
+    pub direction: Option<String>,
+    /// Where it listens.
+    pub address: Option<(String, u64)>,
+    /// Its HTTP connection managers.
+    pub managers: Vec<DumpedManager>,
+    /// Its TCP proxies, to which a WebSocket is bytes.
+    pub tcp_proxies: Vec<DumpedTcpProxy>,
+}
+
+impl DumpedListener {
+    /// Whether sessions of users go here at all.
+    #[must_use]
+    pub fn is_for_sessions(&self) -> bool {
+        self.state != "draining" && !self.address.as_ref().is_some_and(|(_, port)| ISTIO_OWN.contains(port))
+    }
+
+    /// Whether connections to this port come here, and to which of its filter chains.
+    #[must_use]
+    pub fn takes_port(&self, port: u64) -> bool {
+        self.address.as_ref().is_none_or(|(_, own)| *own == port || *own == ISTIO_INBOUND)
+    }
+}
+
+/// An HTTP connection manager.
+#[derive(Debug)]
+pub struct DumpedManager {
+    /// Where it is.
+    pub place: Place,
+    /// The name of its filter chain.
+    pub chain: String,
+    /// The port that its filter chain is for, if it is for one.
+    pub destination_port: Option<u64>,
+    /// Whether its filter chain takes TLS.
+    pub has_tls: bool,
+    /// The upgrade types that it takes.
+    pub upgrade_types: Vec<String>,
+    /// Whether it takes WebSockets where no route says otherwise.
+    pub taken: UpgradeTaken,
+    /// Whether it takes HTTP/1.1.
+    pub takes_http1: bool,
+    /// `http2_protocol_options.allow_connect`.
+    pub allow_connect: bool,
+    /// Where that is said, or would be.
+    pub allow_connect_place: Place,
+    /// What ends an idle stream.
+    pub idle_timeout: Option<Timer>,
+    /// Its filters that are not known to let WebSockets pass.
+    pub filters: Vec<DumpedFilter>,
+    /// Its routes; `None` if they are not in the dump.
+    pub routes: Option<Vec<DumpedRoute>>,
+}
+
+/// A TCP proxy.
+#[derive(Debug)]
+pub struct DumpedTcpProxy {
+    /// Its filter chain's name.
+    pub chain: String,
+    /// What ends an idle connection; Envoy's default is an hour.
+    pub idle_timeout: Option<Timer>,
+    /// What ends each connection.
+    pub max_duration: Option<Timer>,
+}
+
+pub(super) fn read(sections: &Sections<'_>, unread: &mut Vec<Noted>) -> Vec<DumpedListener> {
+    let listeners = sections.listeners.iter();
+    listeners.map(|(listener, state)| of(*listener, state, sections, unread)).collect()
+}
+
+fn of(
+    listener: NodeRef<'_>,
+    state: &'static str,
+    sections: &Sections<'_>,
+    unread: &mut Vec<Noted>,
+) -> DumpedListener {
+    let socket = listener.at("address.socketAddress");
+    let address = socket
+        .and_then(|socket| Some((text_at(socket, "address")?.to_owned(), number_at(socket, "portValue")?)));
+    let described = || {
+        address.as_ref().map_or_else(|| "without a name".to_owned(), |(host, port)| format!("{host}:{port}"))
+    };
+    let name =
+        text_at(listener, "name").filter(|name| !name.is_empty()).map_or_else(described, str::to_owned);
+    let mut found = DumpedListener {
+        place: listener.at("name").or(socket).unwrap_or(listener).place(),
+        name,
+        state,
+        direction: text_at(listener, "trafficDirection").map(str::to_owned),
+        address,
+        managers: Vec::new(),
+        tcp_proxies: Vec::new(),
+    };
+    let chains = items_at(listener, "filterChains").chain(listener.at("defaultFilterChain"));
+    for chain in chains {
+        for filter in items_at(chain, "filters") {
+            match typed_config(filter) {
+                Some((message, config)) if message.ends_with(".HttpConnectionManager") => {
+                    found.managers.push(manager(chain, config, sections, unread));
+                }
+                Some((message, config)) if message.ends_with(".TcpProxy") => {
+                    found.tcp_proxies.push(DumpedTcpProxy {
+                        chain: chain_name(chain),
+                        idle_timeout: Timer::set(config, "idleTimeout").on(),
+                        max_duration: Timer::set(config, "maxDownstreamConnectionDuration").on(),
+                    });
+                }
+                Some(_) => {}
+                None => {
+                    let what = format!(
+                        "the network filter {} of the listener {} has no configuration in the dump",
+                        text_at(filter, "name").unwrap_or("without a name"),
+                        found.name
+                    );
+                    unread.push(Noted::new(filter.place(), what));
+                }
+            }
+        }
+    }
+    found
+}
+
+fn chain_name(chain: NodeRef<'_>) -> String {
+    text_at(chain, "name").unwrap_or_default().to_owned()
+}
+
+fn manager(
+    chain: NodeRef<'_>,
+    config: NodeRef<'_>,
+    sections: &Sections<'_>,
+    unread: &mut Vec<Noted>,
+) -> DumpedManager {
+    let place = config.at("statPrefix").unwrap_or(config).place();
+    let taken = route::websocket(config).unwrap_or(UpgradeTaken::NotEnabled);
+    let idle_timeout = Timer::set(config, "streamIdleTimeout")
+        .or_else(|| Some(Timer::default(STREAM_IDLE_TIMEOUT, place.clone())));
+    // Upgrades may have filters of their own instead of the manager's.
+    let own_filters = items_at(config, "upgradeConfigs")
+        .find(|upgrade| {
+            text_at(*upgrade, "upgradeType").is_some_and(|kind| kind.eq_ignore_ascii_case("websocket"))
+        })
+        .and_then(|upgrade| upgrade.at("filters"));
+    let http_filters = own_filters.or_else(|| config.at("httpFilters"));
+    let filters: Vec<DumpedFilter> = http_filters
+        .into_iter()
+        .flat_map(NodeRef::items)
+        .filter_map(|filter| filter::read(filter, sections))
+        .collect();
+    let inherited = Inherited {
+        takes: taken.clone(),
+        idle_timeout: idle_timeout.clone(),
+        max_stream_duration: Timer::set(config, "commonHttpProtocolOptions.maxStreamDuration").on(),
+        filters: &filters,
+    };
+    let found = route_configs(config, sections);
+    if let Err(missing) = &found {
+        unread.push(Noted::new(place.clone(), missing.clone()));
+    }
+    let routes = found
+        .ok()
+        .map(|found| found.into_iter().flat_map(|config| route::read(config, &inherited, unread)).collect());
+    let upgrades = items_at(config, "upgradeConfigs").filter_map(|upgrade| text_at(upgrade, "upgradeType"));
+    let http2 = config.at("http2ProtocolOptions");
+    let tls = chain.at("transportSocket");
+    let alpn: Vec<&str> = tls
+        .and_then(|tls| tls.at("typedConfig.commonTlsContext.alpnProtocols"))
+        .into_iter()
+        .flat_map(NodeRef::items)
+        .filter_map(NodeRef::text)
+        .collect();
+    let codec = text_at(config, "codecType").unwrap_or("AUTO");
+    DumpedManager {
+        chain: chain_name(chain),
+        destination_port: number_at(chain, "filterChainMatch.destinationPort"),
+        has_tls: tls.is_some(),
+        upgrade_types: upgrades.map(str::to_owned).collect(),
+        taken,
+        takes_http1: codec == "HTTP1" || (codec == "AUTO" && !(alpn.len() == 1 && alpn[0] == "h2")),
+        allow_connect: http2.is_some_and(|http2| is_true(http2, "allowConnect")),
+        allow_connect_place: http2.map_or_else(|| place.clone(), NodeRef::place),
+        idle_timeout,
+        place,
+        filters,
+        routes,
+    }
+}
+
+/// The route configurations of a connection manager, or what is missing.
+fn route_configs<'d>(config: NodeRef<'d>, sections: &Sections<'d>) -> Result<Vec<NodeRef<'d>>, String> {
+    if let Some(inline) = config.at("routeConfig") {
+        return Ok(vec![inline]);
+    }
+    let named = |name: &str| {
+        let mut routes = sections.routes.iter().copied();
+        routes
+            .find(|route| text_at(*route, "name") == Some(name))
+            .ok_or_else(|| format!("the dump does not have the route configuration {name}"))
+    };
+    if let Some(name) = text_at(config, "rds.routeConfigName") {
+        return Ok(vec![named(name)?]);
+    }
+    let Some(scoped) = config.at("scopedRoutes") else {
+        return Err("the connection manager says no routes".to_owned());
+    };
+    let scopes_name = text_at(scoped, "name");
+    let sets = sections.scopes.iter().filter(|set| text_at(**set, "name") == scopes_name);
+    let dumped = sets.flat_map(|set| items_at(*set, "scopedRouteConfigs"));
+    let inline = items_at(scoped, "scopedRouteConfigurationsList.scopedRouteConfigurations");
+    let routes: Result<Vec<_>, _> = dumped
+        .chain(inline)
+        .filter_map(|scope| text_at(scope, "routeConfigurationName"))
+        .map(named)
+        .collect();
+    match routes {
+        Ok(routes) if routes.is_empty() => Err("the dump does not have its scoped routes".to_owned()),
+        routes => routes,
+    }
+}

@@ -1,0 +1,152 @@
+//! Route configurations of a dump: which routes take WebSockets, where these lead, and what ends
+//! them there.
+
+use super::filter::{self, DumpedFilter, FilterEffect};
+use super::{Noted, Timer, is_true, items_at, text_at};
+use crate::yaml::{NodeRef, Place};
+
+/// Whether a handshake is taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UpgradeTaken {
+    /// It is.
+    Yes,
+    /// Nobody switched it on: 403.
+    NotEnabled,
+    /// It is switched off here: 403.
+    SwitchedOff(Place),
+}
+
+/// What a route does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RouteTarget {
+    /// It leads to these clusters.
+    Clusters(Vec<(String, Place)>),
+    /// It leads to a cluster that a request names, or that a plugin finds.
+    Dynamic(&'static str),
+    /// Envoy answers itself.
+    Answer(&'static str),
+}
+
+/// A route.
+#[derive(Debug, Clone)]
+pub struct DumpedRoute {
+    /// Where it is.
+    pub place: Place,
+    /// The virtual host that it is of.
+    pub virtual_host: String,
+    /// Its name, or what it matches.
+    pub name: String,
+    /// Whether it takes WebSockets.
+    pub taken: UpgradeTaken,
+    /// Where it leads.
+    pub target: RouteTarget,
+    /// What bounds the answer; Envoy's default is 15 s.
+    pub timeout: Option<Timer>,
+    /// What ends an idle stream.
+    pub idle_timeout: Option<Timer>,
+    /// What ends each stream.
+    pub max_stream_duration: Option<Timer>,
+    /// The filters that are on for it.
+    pub filters: Vec<(String, FilterEffect)>,
+}
+
+/// What the connection manager says where a route does not.
+pub(super) struct Inherited<'m> {
+    pub(super) takes: UpgradeTaken,
+    pub(super) idle_timeout: Option<Timer>,
+    pub(super) max_stream_duration: Option<Timer>,
+    pub(super) filters: &'m [DumpedFilter],
+}
+
+/// Whether `upgrade_configs` has websocket: nothing, on, or switched off there.
+pub(super) fn websocket(config: NodeRef<'_>) -> Option<UpgradeTaken> {
+    let mut upgrades = items_at(config, "upgradeConfigs");
+    let found = upgrades.find(|upgrade| {
+        text_at(*upgrade, "upgradeType").is_some_and(|kind| kind.eq_ignore_ascii_case("websocket"))
+    })?;
+    let off = found.at("enabled").is_some_and(|enabled| enabled.to_json(str::to_owned) == false);
+    Some(if off { UpgradeTaken::SwitchedOff(found.place()) } else { UpgradeTaken::Yes })
+}
+
+pub(super) fn read(
+    config: NodeRef<'_>,
+    inherited: &Inherited<'_>,
+    unread: &mut Vec<Noted>,
+) -> Vec<DumpedRoute> {
+    if let Some(vhds) = config.at("vhds") {
+        let name = text_at(config, "name").unwrap_or_default();
+        unread.push(Noted::new(vhds.place(), format!("virtual hosts of {name} come on demand (vhds)")));
+    }
+    let mut routes = Vec::new();
+    for host in items_at(config, "virtualHosts") {
+        if let Some(matcher) = host.at("matcher") {
+            let what = "routes in a matcher tree are not read: whether they take WebSockets was not judged";
+            unread.push(Noted::new(matcher.place(), what));
+        }
+        let of_host = items_at(host, "routes").map(|route| of([config, host, route], inherited));
+        routes.extend(of_host);
+    }
+    routes
+}
+
+fn of([config, host, route]: [NodeRef<'_>; 3], inherited: &Inherited<'_>) -> DumpedRoute {
+    let action = route.at("route");
+    let taken = action.and_then(websocket).unwrap_or_else(|| inherited.takes.clone());
+    // What has no action has no timers.
+    let set = |path: &str| Timer::set(action.unwrap_or(route), path);
+    let is_on = |filter: &&DumpedFilter| {
+        let said = [route, host, config].into_iter().find_map(|level| filter::switched(level, &filter.name));
+        said.unwrap_or(!filter.is_disabled)
+    };
+    let filters = inherited.filters.iter().filter(is_on);
+    let filters = filters.map(|filter| (filter.name.clone(), filter.effect.clone())).collect();
+    let place = route.at("name").or_else(|| route.at("match")).unwrap_or(route).place();
+    // Envoy's default, which nobody wrote.
+    let timeout = set("timeout")
+        .or_else(|| action.map(|_| Timer::default(std::time::Duration::from_secs(15), place.clone())));
+    DumpedRoute {
+        virtual_host: text_at(host, "name").unwrap_or("without a name").to_owned(),
+        name: text_at(route, "name")
+            .filter(|name| !name.is_empty())
+            .map_or_else(|| matched(route), str::to_owned),
+        taken,
+        target: target(route, action),
+        timeout,
+        idle_timeout: set("idleTimeout").or_else(|| inherited.idle_timeout.clone()),
+        max_stream_duration: set("maxStreamDuration.maxStreamDuration")
+            .or_else(|| inherited.max_stream_duration.clone()),
+        filters,
+        place,
+    }
+}
+
+/// What a route matches, in words.
+fn matched(route: NodeRef<'_>) -> String {
+    let path = ["prefix", "path", "pathSeparatedPrefix", "safeRegex.regex"].into_iter().find_map(|kind| {
+        let value = text_at(route, &format!("match.{kind}"))?;
+        Some(format!("{} {value}", kind.split('.').next().unwrap_or(kind)))
+    });
+    path.unwrap_or_else(|| "without a name".to_owned())
+}
+
+fn target(route: NodeRef<'_>, action: Option<NodeRef<'_>>) -> RouteTarget {
+    let Some(action) = action else {
+        return RouteTarget::Answer(match () {
+            () if route.at("redirect").is_some() => "a redirect",
+            () if route.at("directResponse").is_some() => "a direct response",
+            () if is_true(route, "nonForwardingAction") => "no forwarding",
+            () => "no action that is read",
+        });
+    };
+    let name = |node: NodeRef<'_>| {
+        let cluster = node.at("cluster").or_else(|| node.at("name"))?;
+        Some((cluster.text()?.to_owned(), cluster.place()))
+    };
+    let weighted: Vec<_> = items_at(action, "weightedClusters.clusters").filter_map(name).collect();
+    match () {
+        () if !weighted.is_empty() => RouteTarget::Clusters(weighted),
+        () if action.at("cluster").is_some() => RouteTarget::Clusters(name(action).into_iter().collect()),
+        () if action.at("clusterHeader").is_some() => RouteTarget::Dynamic("the cluster that a header names"),
+        () => RouteTarget::Dynamic("a cluster that a plugin finds"),
+    }
+}

@@ -1,0 +1,213 @@
+//! What is wrong in a proxy that runs, by its `config_dump`; what two of them make of each other is
+//! [`super::hop`]'s.
+
+use std::collections::BTreeSet;
+
+use super::finding::{Finding, Rule};
+use super::rules::{
+    ALLOWS_NOBODY, BUFFER_FILTER, MAX_CONNECTION_DURATION, MAX_STREAM_DURATION, NO_WEBSOCKET_TAKEN,
+    NOT_IN_FORCE, NOT_JUDGED, NOTHING_JUDGED, REJECTED_UPDATE, SESSION_LIMIT, STREAM_IDLE_TIMEOUT,
+    TCP_IDLE_TIMEOUT, UNKNOWN_CLUSTER, UPGRADE_DISABLED, VIRTUAL_SERVICE_TIMEOUT, WEBSOCKET_NOT_TAKEN,
+};
+use crate::mesh::config_dump::{
+    DumpedListener, DumpedManager, DumpedProxy, DumpedRoute, FilterEffect, RouteTarget, Side, Timer,
+    UpgradeTaken,
+};
+use crate::mesh::format_duration;
+use crate::yaml::Place;
+
+/// No more sessions than this is worth saying: Istio sets the most that a number can be.
+const MANY_SESSIONS: u64 = 1_000_000;
+
+/// Finds what will go wrong in these proxies, and between them.
+#[must_use]
+pub fn lint_dumps(proxies: &[DumpedProxy]) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for proxy in proxies {
+        let mut found = Findings::default();
+        check(proxy, &mut found);
+        findings.append(&mut found.findings);
+    }
+    super::hop::check(proxies, &mut findings);
+    findings
+}
+
+/// Findings of one proxy, each said once: a hundred filter chains may have one configuration.
+#[derive(Default)]
+struct Findings {
+    findings: Vec<Finding>,
+    said: BTreeSet<(&'static str, String)>,
+}
+
+impl Findings {
+    fn add(&mut self, rule: &'static Rule, place: &Place, message: String) {
+        if self.said.insert((rule.code, message.clone())) {
+            self.findings.push(rule.at(place.clone(), message, ""));
+        }
+    }
+
+    fn timer(&mut self, rule: &'static Rule, timer: Option<&Timer>, name: &str, of: &str) {
+        let Some(Timer { duration, place, is_default }) = timer else { return };
+        let set = if *is_default { "is not set, which is" } else { "is" };
+        self.add(rule, place, format!("{name} {set} {}, {of}", format_duration(*duration)));
+    }
+}
+
+/// The listeners of a proxy that sessions go through, on the side that it is.
+pub(super) fn judged(proxy: &DumpedProxy) -> impl Iterator<Item = &DumpedListener> {
+    let side = proxy.side;
+    proxy.listeners.iter().filter(move |listener| {
+        let other = match side {
+            Side::Client => "INBOUND",
+            Side::Server => "OUTBOUND",
+            _ => return listener.is_for_sessions(),
+        };
+        listener.is_for_sessions() && listener.direction.as_deref() != Some(other)
+    })
+}
+
+/// The routes of a connection manager that take WebSockets.
+pub(super) fn taking(manager: &DumpedManager) -> impl Iterator<Item = &DumpedRoute> {
+    manager.routes.iter().flatten().filter(|route| route.taken == UpgradeTaken::Yes)
+}
+
+/// Whether a connection manager takes WebSockets at all; what has its routes elsewhere may.
+fn takes_any(manager: &DumpedManager) -> bool {
+    let versions = manager.takes_http1 || manager.allow_connect;
+    versions
+        && match &manager.routes {
+            Some(routes) => routes.iter().any(|route| route.taken == UpgradeTaken::Yes),
+            None => manager.taken == UpgradeTaken::Yes,
+        }
+}
+
+fn check(proxy: &DumpedProxy, found: &mut Findings) {
+    for rejected in &proxy.rejected {
+        found.add(&REJECTED_UPDATE, &rejected.place, rejected.what.clone());
+    }
+    for warming in &proxy.warming {
+        found.add(&NOT_IN_FORCE, &warming.place, warming.what.clone());
+    }
+    for unread in &proxy.unread {
+        found.add(&NOT_JUDGED, &unread.place, unread.what.clone());
+    }
+    let managers: Vec<_> = judged(proxy)
+        .flat_map(|listener| listener.managers.iter().map(move |manager| (listener, manager)))
+        .collect();
+    let has_tcp = judged(proxy).any(|listener| !listener.tcp_proxies.is_empty());
+    if managers.is_empty() {
+        let what = match (has_tcp, proxy.listeners.is_empty()) {
+            (true, _) => "the proxy has no HTTP connection manager here: WebSockets are bytes to it",
+            (false, true) => "the dump has no listeners",
+            (false, false) => "no listener of the dump takes HTTP on this side",
+        };
+        let rule = if has_tcp { &NOT_JUDGED } else { &NOTHING_JUDGED };
+        found.add(rule, &proxy.place, what.to_owned());
+    }
+    let some = managers.iter().any(|(_, manager)| takes_any(manager));
+    for (listener, manager) in &managers {
+        if takes_any(manager) {
+            continue;
+        }
+        let unknown = manager.routes.is_none() && (manager.takes_http1 || manager.allow_connect);
+        let why = match () {
+            () if !(manager.takes_http1 || manager.allow_connect) => {
+                "takes HTTP/2 alone, without allow_connect"
+            }
+            // A route may switch it on that is not in the dump.
+            () if unknown => continue,
+            () => "has no route that takes the upgrade type websocket",
+        };
+        let rule = if some { &WEBSOCKET_NOT_TAKEN } else { &NO_WEBSOCKET_TAKEN };
+        found.add(
+            rule,
+            &manager.place,
+            format!("the listener {}{} {why}", listener.name, in_chain(&manager.chain)),
+        );
+    }
+    for (listener, manager) in &managers {
+        check_manager(proxy, listener, manager, found);
+    }
+    for listener in judged(proxy) {
+        for tcp in &listener.tcp_proxies {
+            let of = format!("in the TCP proxy of the listener {}{}", listener.name, in_chain(&tcp.chain));
+            found.timer(&TCP_IDLE_TIMEOUT, tcp.idle_timeout.as_ref(), "idle_timeout", &of);
+            let name = "max_downstream_connection_duration";
+            found.timer(&MAX_STREAM_DURATION, tcp.max_duration.as_ref(), name, &of);
+        }
+    }
+}
+
+/// Of a chain without a name nothing is said.
+fn in_chain(chain: &str) -> String {
+    if chain.is_empty() { String::new() } else { format!(" (filter chain {chain})") }
+}
+
+fn check_manager(
+    proxy: &DumpedProxy,
+    listener: &DumpedListener,
+    manager: &DumpedManager,
+    found: &mut Findings,
+) {
+    let of = format!("in the listener {}", listener.name);
+    for route in manager.routes.iter().flatten() {
+        if let UpgradeTaken::SwitchedOff(place) = &route.taken
+            && !matches!(route.target, RouteTarget::Answer(_))
+        {
+            let message =
+                format!("websocket is switched off for the route {} of {}", route.name, route.virtual_host);
+            found.add(&UPGRADE_DISABLED, place, message);
+        }
+    }
+    for route in taking(manager) {
+        found.timer(&STREAM_IDLE_TIMEOUT, route.idle_timeout.as_ref(), "the idle timeout of streams", &of);
+        found.timer(&MAX_STREAM_DURATION, route.max_stream_duration.as_ref(), "max_stream_duration", &of);
+        let to = format!("for the route {} of {}", route.name, route.virtual_host);
+        let written = route.timeout.as_ref().filter(|timer| !timer.is_default);
+        found.timer(&VIRTUAL_SERVICE_TIMEOUT, written, "timeout", &to);
+        for (name, effect) in &route.filters {
+            let Some(filter) = manager.filters.iter().find(|filter| filter.name == *name) else { continue };
+            let (rule, what) = match effect {
+                FilterEffect::Buffers => (&BUFFER_FILTER, "waits for the end of a body"),
+                FilterEffect::DeniesAll => (&ALLOWS_NOBODY, "allows no request: its rules have no policy"),
+                FilterEffect::Unknown => {
+                    (&NOT_JUDGED, "is not known here: whether it lets WebSockets pass was not judged")
+                }
+            };
+            found.add(rule, &filter.place, format!("the filter {name} {of} {what}"));
+        }
+        match &route.target {
+            RouteTarget::Clusters(clusters) => {
+                for (name, place) in clusters {
+                    check_cluster(proxy, name, place, found);
+                }
+            }
+            RouteTarget::Dynamic(what) => {
+                let message = format!("the route {} of {} leads to {what}", route.name, route.virtual_host);
+                found.add(&NOT_JUDGED, &route.place, message);
+            }
+            RouteTarget::Answer(_) => {}
+        }
+    }
+}
+
+fn check_cluster(proxy: &DumpedProxy, name: &str, place: &Place, found: &mut Findings) {
+    let Some(cluster) = proxy.cluster(name) else {
+        let (rule, problem) = if proxy.has_clusters {
+            (&UNKNOWN_CLUSTER, "which the proxy does not have")
+        } else {
+            (&NOT_JUDGED, "which the dump does not show")
+        };
+        found.add(rule, place, format!("a route leads to the cluster {name}, {problem}"));
+        return;
+    };
+    let of = format!("in the cluster {name}");
+    found.timer(&MAX_STREAM_DURATION, cluster.max_stream_duration.as_ref(), "max_stream_duration", &of);
+    let duration = cluster.max_connection_duration.as_ref();
+    found.timer(&MAX_CONNECTION_DURATION, duration, "max_connection_duration", &of);
+    let (limit, limit_place) = &cluster.max_sessions;
+    if *limit < MANY_SESSIONS {
+        let message = format!("at most {limit} sessions at a time to the cluster {name}, for each Envoy");
+        found.add(&SESSION_LIMIT, limit_place, message);
+    }
+}

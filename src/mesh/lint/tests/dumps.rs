@@ -1,0 +1,123 @@
+//! What is found in dumps of proxies that run, alone and in pairs.
+
+use crate::mesh::config_dump::{DumpedProxy, Side};
+use crate::mesh::lint::lint_dumps;
+use crate::yaml::Text;
+
+const ADMIN: &str = "type.googleapis.com/envoy.admin.v3";
+const HTTP: &str =
+    "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
+const WEBSOCKET: &str = r#""upgrade_configs": [{"upgrade_type": "websocket"}], "stream_idle_timeout": "0s""#;
+const BREAKERS: &str =
+    r#""circuit_breakers": {"thresholds": [{"max_connections": 4294967295, "max_requests": 4294967295}]}"#;
+const ROUTE: &str = r#"{"match": {"prefix": "/"}, "route": {"cluster": "c"}}"#;
+const HTTP2: &str = r#""http2_protocol_options": {}"#;
+const PEER: &str = r#""load_assignment": {"cluster_name": "c", "endpoints": [{"lb_endpoints": [{"endpoint":
+    {"address": {"socket_address": {"address": "127.0.0.1", "port_value": 80}}}}]}]}"#;
+
+/// A proxy on port 80 with one listener, one route and one cluster.
+fn dump(manager: &str, route: &str, cluster: &str) -> String {
+    format!(
+        r#"{{"configs": [{{"@type": "{ADMIN}.ListenersConfigDump", "static_listeners": [{{"listener": {{"name": "l",
+        "address": {{"socket_address": {{"address": "127.0.0.1", "port_value": 80}}}},
+        "filter_chains": [{{"filters": [{{"name": "h", "typed_config": {{"@type": "{HTTP}", {manager},
+        "route_config": {{"virtual_hosts": [{{"name": "v", "routes": [{route}]}}]}}}}}}]}}]}}}}]}},
+        {{"@type": "{ADMIN}.ClustersConfigDump", "static_clusters": [{{"cluster": {{"name": "c", {cluster}}}}}]}}]}}"#
+    )
+}
+
+fn proxy(text: &str, side: Side) -> DumpedProxy {
+    DumpedProxy::read(&Text::new("dump.json", text.to_owned()), Some(side)).expect("a dump")
+}
+
+fn codes(proxies: &[DumpedProxy]) -> Vec<&'static str> {
+    lint_dumps(proxies).iter().map(|finding| finding.rule.code).collect()
+}
+
+/// What is found in a server's proxy.
+fn of_server(manager: &str, route: &str, cluster: &str) -> Vec<&'static str> {
+    codes(&[proxy(&dump(manager, route, cluster), Side::Server)])
+}
+
+#[test]
+fn a_proxy_that_takes_websockets_and_bounds_nothing_is_clean() {
+    assert_eq!(of_server(WEBSOCKET, ROUTE, BREAKERS), Vec::<&str>::new());
+}
+
+#[test]
+fn each_fault_of_one_proxy_has_its_code() {
+    let filter = |package: &str, message: &str, rest: &str| {
+        format!(
+            r#"{WEBSOCKET}, "http_filters": [{{"name": "f", "typed_config": {{"@type":
+            "type.googleapis.com/{package}.v3.{message}"{rest}}}}}]"#
+        )
+    };
+    let http = |name: &str, message: &str, rest: &str| {
+        filter(&format!("envoy.extensions.filters.http.{name}"), message, rest)
+    };
+    for (manager, route, cluster, code) in [
+        (r#""stream_idle_timeout": "0s""#, ROUTE, BREAKERS, "no-websocket-taken"),
+        (&format!(r#"{WEBSOCKET}, "codec_type": "HTTP2""#), ROUTE, BREAKERS, "no-websocket-taken"),
+        (r#""upgrade_configs": [{"upgrade_type": "websocket"}]"#, ROUTE, BREAKERS, "stream-idle-timeout"),
+        (WEBSOCKET, r#"{"route": {"cluster": "c", "idle_timeout": "5s"}}"#, BREAKERS, "stream-idle-timeout"),
+        (WEBSOCKET, r#"{"route": {"cluster": "c", "timeout": "5s"}}"#, BREAKERS, "virtual-service-timeout"),
+        (
+            WEBSOCKET,
+            r#"{"route": {"cluster": "c", "max_stream_duration": {"max_stream_duration": "9s"}}}"#,
+            BREAKERS,
+            "max-stream-duration",
+        ),
+        (WEBSOCKET, r#"{"route": {"cluster": "other"}}"#, BREAKERS, "unknown-cluster"),
+        (WEBSOCKET, r#"{"route": {"cluster_header": "x"}}"#, BREAKERS, "not-judged"),
+        (WEBSOCKET, ROUTE, r#""type": "STATIC""#, "session-limit"),
+        (&http("buffer", "Buffer", ""), ROUTE, BREAKERS, "buffer-filter"),
+        (&http("rbac", "RBAC", r#", "rules": {}"#), ROUTE, BREAKERS, "allows-nobody"),
+        (&http("lua", "Lua", ""), ROUTE, BREAKERS, "not-judged"),
+        (&filter("com.example", "Own", ""), ROUTE, BREAKERS, "not-judged"),
+    ] {
+        assert_eq!(of_server(manager, route, cluster), [code], "{manager} {route} {cluster}");
+    }
+    // What lets WebSockets pass is no finding, nor what is off where they are.
+    for manager in [http("router", "Router", ""), http("ext_authz", "ExtAuthz", ""), http("rbac", "RBAC", "")]
+    {
+        assert_eq!(of_server(&manager, ROUTE, BREAKERS), Vec::<&str>::new(), "{manager}");
+    }
+    let off =
+        r#"{"route": {"cluster": "c"}, "typed_per_filter_config": {"f": {"@type": "x", "disabled": true}}}"#;
+    assert_eq!(of_server(&http("buffer", "Buffer", ""), off, BREAKERS), Vec::<&str>::new());
+}
+
+#[test]
+fn an_update_that_was_refused_is_an_error_whatever_is_in_force() {
+    let refused = format!(
+        r#"{{"@type": "{ADMIN}.ListenersConfigDump", "dynamic_listeners": [{{"name": "new", "error_state": {{"details": "no such filter"}}}}]}}"#
+    );
+    let text = dump(WEBSOCKET, ROUTE, BREAKERS).replacen("[{", &format!("[{refused}, {{"), 1);
+    let findings = lint_dumps(&[proxy(&text, Side::Server)]);
+    assert_eq!(findings.len(), 1, "{findings:?}");
+    assert_eq!(findings[0].rule.code, "rejected-update");
+    assert_eq!(findings[0].message, "an update of the listener new was refused: no such filter");
+}
+
+#[test]
+fn a_hop_over_http2_needs_allow_connect_at_its_other_end() {
+    let sending = format!("{BREAKERS}, {HTTP2}, {PEER}");
+    let client = || proxy(&dump(WEBSOCKET, ROUTE, &sending), Side::Client);
+    let server = |manager: &str| proxy(&dump(manager, ROUTE, BREAKERS), Side::Server);
+    let allowing = format!(r#"{WEBSOCKET}, "http2_protocol_options": {{"allow_connect": true}}"#);
+    assert_eq!(codes(&[client(), server(WEBSOCKET)]), ["upgrade-without-allow-connect"]);
+    assert_eq!(codes(&[client(), server(&allowing)]), Vec::<&str>::new());
+    // Of one side alone, or of another proxy's, nothing is said to be right.
+    assert_eq!(codes(&[client()]), ["not-judged"]);
+    let elsewhere = dump(&allowing, ROUTE, BREAKERS).replace("\"port_value\": 80", "\"port_value\": 81");
+    assert_eq!(codes(&[client(), proxy(&elsewhere, Side::Server)]), ["not-judged"]);
+    // Over HTTP/1.1 nothing is needed.
+    let plain = proxy(&dump(WEBSOCKET, ROUTE, &format!("{BREAKERS}, {PEER}")), Side::Client);
+    assert_eq!(codes(&[plain, server(WEBSOCKET)]), Vec::<&str>::new());
+}
+
+#[test]
+fn a_dump_without_a_listener_is_not_judged_at_all() {
+    let text = format!(r#"{{"configs": [{{"@type": "{ADMIN}.ClustersConfigDump"}}]}}"#);
+    assert_eq!(codes(&[proxy(&text, Side::Unknown)]), ["nothing-judged"]);
+}
