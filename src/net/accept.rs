@@ -34,8 +34,8 @@ pub fn serve_local(listener: std::net::TcpListener, serve: impl AsyncFnOnce(TcpL
     })
 }
 
-/// Accepts for ever and hands each connection, with `TCP_NODELAY`, to `each`. The listener closes
-/// when this future is dropped.
+/// Accepts for ever and hands each connection, with `TCP_NODELAY` and `TCP_NOTSENT_LOWAT`, to
+/// `each`. The listener closes when this future is dropped.
 ///
 /// A peer that was gone before it was accepted is skipped. Any other error lasts until other
 /// connections end: it is reported once a second, and the peers wait.
@@ -44,7 +44,7 @@ pub async fn accept_each(listener: TcpListener, mut each: impl FnMut(TcpStream, 
         match listener.accept().await {
             Ok((stream, peer)) => {
                 // Fails only on a connection that is gone already, which its first read will show.
-                let _ = stream.set_nodelay(true);
+                let _ = super::set_options(&stream);
                 each(stream, peer);
             }
             Err(error) if matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted) => {}

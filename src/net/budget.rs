@@ -26,10 +26,9 @@ const MIN_CONDEMNED_BYTES: usize = 1 << 20;
 /// A stream whose peer has taken nothing for so long is stalled.
 const STALLED_AFTER: Duration = Duration::from_secs(1);
 
-/// What a stalled stream costs the system besides, in the buffer of its socket: Linux's default
-/// maximum (`net.ipv4.tcp_wmem`). It counts against the limit of a container, and all sockets
-/// suffer where the system runs out of it.
-const SOCKET_BYTES: usize = 4 << 20;
+/// What a stalled stream costs the system besides, in the buffer of its socket, with the system's
+/// own bookkeeping. It counts against the limit of a container.
+const SOCKET_BYTES: usize = 4 * super::MAX_UNSENT_BYTES as usize;
 
 /// Room for so many accounts is kept in any case.
 const SPARE_ACCOUNTS: usize = 64;
@@ -319,10 +318,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn stalled_streams_cost_their_sockets_too_and_flowing_ones_do_not() {
-        let budget = Budget::new(3 * SOCKET_BYTES, ());
-        let accounts = [1, 3, 2, 4].map(|mib: usize| {
+        let budget = Budget::new(11 * SOCKET_BYTES, ());
+        let accounts = [1, 3, 2, 4].map(|sockets: usize| {
             let account = budget.open();
-            account.charge(mib << 20);
+            account.charge(sockets * SOCKET_BYTES);
             account.note_waiting(true);
             account
         });

@@ -63,6 +63,20 @@ pub type Transport = Box<dyn Duplex>;
 /// (4096 by default).
 const BACKLOG: i32 = 4096;
 
+/// So much may wait in a socket that the peer has no room for. Enough to keep a connection busy
+/// until its writer's next turn; the system's own bound (`net.ipv4.tcp_wmem`, 4 MiB) lets a few
+/// hundred peers that do not read take the memory of all sockets of the machine
+/// (`net.ipv4.tcp_mem`), and then the system drops what other connections send.
+pub(crate) const MAX_UNSENT_BYTES: u32 = 128 * 1024;
+
+/// Sets what every socket of this program has.
+fn set_options(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    #[cfg(target_os = "linux")]
+    socket2::SockRef::from(stream).set_tcp_notsent_lowat(MAX_UNSENT_BYTES)?;
+    Ok(())
+}
+
 /// Lets this process have as many sockets as the system lets it have at all: a session costs a
 /// sidecar two file descriptors, and the soft limit is often 1,024.
 pub fn raise_open_file_limit() {
@@ -137,7 +151,8 @@ pub enum ConnectError {
     },
 }
 
-/// Opens a connection within `limit`, from `source` if one is given, with `TCP_NODELAY`.
+/// Opens a connection within `limit`, from `source` if one is given, with `TCP_NODELAY` and
+/// `TCP_NOTSENT_LOWAT`.
 ///
 /// # Errors
 /// [`ConnectError`], with the address.
@@ -152,7 +167,7 @@ pub async fn connect(
             bind_source(&socket, source)?;
         }
         let stream = socket.connect(address).await?;
-        stream.set_nodelay(true)?;
+        set_options(&stream)?;
         Ok(stream)
     };
     match tokio::time::timeout(limit, dial).await {
@@ -169,4 +184,37 @@ fn bind_source(socket: &TcpSocket, source: IpAddr) -> io::Result<()> {
     #[cfg(target_os = "linux")]
     nix::sys::socket::setsockopt(socket, nix::sys::socket::sockopt::IpBindAddressNoPort, &true)?;
     socket.bind(SocketAddr::new(source, 0))
+}
+
+#[cfg(test)]
+#[cfg(target_os = "linux")]
+mod tests {
+    use socket2::SockRef;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    fn is_without_delay_and_bounded(stream: &TcpStream) -> bool {
+        let unsent = SockRef::from(stream).tcp_notsent_lowat().unwrap();
+        stream.nodelay().unwrap() && unsent == MAX_UNSENT_BYTES
+    }
+
+    #[tokio::test]
+    async fn sockets_of_both_ends_send_at_once_and_keep_little_for_a_peer_that_does_not_read() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (accepted, seen) = tokio::sync::oneshot::channel();
+        let mut accepted = Some(accepted);
+        let accepting = accept_each(listener, |stream, _| {
+            let _ = accepted.take().unwrap().send(is_without_delay_and_bounded(&stream));
+        });
+        let dialled = connect(address, None, Duration::from_secs(60));
+        tokio::select! {
+            () = accepting => unreachable!("a listener accepts for ever"),
+            (dialled, seen) = async { (dialled.await, seen.await) } => {
+                assert!(is_without_delay_and_bounded(&dialled.unwrap()));
+                assert!(seen.unwrap());
+            }
+        }
+    }
 }

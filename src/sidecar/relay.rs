@@ -20,9 +20,9 @@ use crate::access_log::Record;
 /// After so many parts in one direction the other sessions of the worker get their turn.
 const MAX_PARTS_PER_TURN: usize = 64;
 
-/// Or after so many bytes, which the large parts of a bulk transfer come to first: as much as Envoy
-/// reads from a socket in one turn (`per_connection_buffer_limit_bytes`).
-const MAX_BYTES_PER_TURN: usize = 1 << 20;
+/// Or after so many bytes, which the large parts of a bulk transfer come to first: with hundreds of
+/// sessions that pour, each other one waits for a turn of all of them.
+const MAX_BYTES_PER_TURN: usize = 128 * 1024;
 
 /// What ended a stream before its response was complete.
 #[derive(Debug)]
