@@ -318,10 +318,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn stalled_streams_cost_their_sockets_too_and_flowing_ones_do_not() {
-        let budget = Budget::new(11 * SOCKET_BYTES, ());
-        let accounts = [1, 3, 2, 4].map(|sockets: usize| {
+        let budget = Budget::new(3 * SOCKET_BYTES, ());
+        let accounts = [1, 3, 2, 4].map(|quarters: usize| {
             let account = budget.open();
-            account.charge(sockets * SOCKET_BYTES);
+            account.charge(quarters * SOCKET_BYTES / 4);
             account.note_waiting(true);
             account
         });

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::{Reason, RecvStream, SendStream};
 
-use super::wire::{HIGH_WATERMARK, Payload, ReceiveBuffer, ReceiveBuffers, SendBuffer};
+use super::wire::{HIGH_WATERMARK, Payload, ReceiveBuffer, ReceiveBuffers, STRAINED_WATERMARK, SendBuffer};
 use crate::net::{Account, CoalescingBuffer};
 
 /// Why a stream ended before its end.
@@ -270,7 +270,9 @@ impl Stream {
 
     /// Ready when the stream takes more data. Errors show when it is used.
     pub fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.send_buffer.poll_below(HIGH_WATERMARK, cx)
+        let is_strained = self.account().budget().is_strained();
+        let limit = if is_strained { STRAINED_WATERMARK } else { HIGH_WATERMARK };
+        self.send_buffer.poll_below(limit, cx)
     }
 
     /// Whether all data that was sent has left `h2`.

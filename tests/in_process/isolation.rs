@@ -162,7 +162,7 @@ async fn an_application_that_reads_nothing_holds_up_nobody() {
 }
 
 /// So little that one stalled stream is too much, with its socket.
-const LITTLE_MEMORY: usize = 4 << 20;
+const LITTLE_MEMORY: usize = 512 << 10;
 
 /// What Envoy 1.40 logs for `envoy.overload_actions.reset_high_memory_stream`, and its counterpart
 /// for what it sees of it.

@@ -17,6 +17,10 @@ use crate::net::Account;
 /// busy between two turns of its task, little enough that a stalled peer costs a bounded amount.
 pub(in crate::tunnel) const HIGH_WATERMARK: usize = 256 * 1024;
 
+/// The same while the budget is strained: what hundreds of streams have queued on one connection is
+/// what the next message of another stream waits for.
+pub(in crate::tunnel) const STRAINED_WATERMARK: usize = 64 * 1024;
+
 /// The memory that a DATA frame costs inside `h2` besides its payload, roughly: many small frames
 /// are not to cost more memory than few large ones.
 const FRAME_COST: usize = 256;
