@@ -1,12 +1,14 @@
 //! HTTP filters of a dump, and what each does to a WebSocket.
 
 use super::sections::Sections;
-use super::{is_true, text_at, typed_config, unwrapped};
+use super::{is_true, items_at, text_at, typed_config, unwrapped};
 use crate::yaml::{NodeRef, Place};
 
 /// What a filter does to a WebSocket's handshake.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FilterEffect {
+    /// It lets the handshake pass, or answers it on purpose (a limit, a missing token).
+    Passes,
     /// It waits for the end of the request's body, which a handshake does not have.
     Buffers,
     /// It allows no request.
@@ -15,13 +17,11 @@ pub enum FilterEffect {
     Unknown,
 }
 
-/// A filter that is not known to let WebSockets pass.
+/// A filter of a connection manager.
 #[derive(Debug, Clone)]
 pub struct DumpedFilter {
     /// Its name in the connection manager, which routes call it by.
     pub name: String,
-    /// The message of its configuration, if there is one.
-    pub message: String,
     /// Where it is.
     pub place: Place,
     /// What it does.
@@ -30,9 +30,8 @@ pub struct DumpedFilter {
     pub is_disabled: bool,
 }
 
-/// Of Envoy's own filters, those that let an upgrade pass, or answer it on purpose (a limit, a
-/// missing token), by the package of their configuration. `ext_authz` does not wait for the body of
-/// a WebSocket.
+/// Of Envoy's own filters, those that pass by the package of their configuration, whatever it
+/// says. `ext_authz` does not wait for the body of a WebSocket.
 const HARMLESS: [&str; 30] = [
     "admission_control",
     "alternate_protocols_cache",
@@ -66,8 +65,8 @@ const HARMLESS: [&str; 30] = [
     "tap",
 ];
 
-/// What an HTTP filter is; `None` if it lets WebSockets pass.
-pub(super) fn read(filter: NodeRef<'_>, sections: &Sections<'_>) -> Option<DumpedFilter> {
+/// What an HTTP filter is.
+pub(super) fn read(filter: NodeRef<'_>, sections: &Sections<'_>) -> DumpedFilter {
     let name = text_at(filter, "name").unwrap_or_default();
     let discovered = || {
         let mut extensions = sections.extensions.iter().copied();
@@ -76,50 +75,79 @@ pub(super) fn read(filter: NodeRef<'_>, sections: &Sections<'_>) -> Option<Dumpe
         found.and_then(typed_config).or_else(default)
     };
     let config = typed_config(filter).or_else(discovered);
-    let effect = match config {
-        Some((message, config)) => effect(message, config)?,
-        None => FilterEffect::Unknown,
-    };
-    Some(DumpedFilter {
+    DumpedFilter {
         name: name.to_owned(),
-        message: config.map(|(message, _)| message.to_owned()).unwrap_or_default(),
         place: filter.at("name").unwrap_or(filter).place(),
-        effect,
+        effect: config.map_or(FilterEffect::Unknown, |(message, config)| effect(message, config)),
         is_disabled: is_true(filter, "disabled"),
-    })
+    }
 }
 
-fn effect(message: &str, config: NodeRef<'_>) -> Option<FilterEffect> {
+fn effect(message: &str, config: NodeRef<'_>) -> FilterEffect {
     let is_istios =
         message.contains("istio") || message.starts_with("stats.") || message.contains("peer_metadata");
     let package =
         message.strip_prefix("envoy.extensions.filters.http.").and_then(|rest| rest.split('.').next());
     match package {
-        _ if is_istios => None,
-        Some(known) if HARMLESS.contains(&known) => None,
-        Some("buffer") => Some(FilterEffect::Buffers),
-        // Without rules nothing is enforced; ALLOW is the action that is not written.
-        Some("rbac") => {
-            let rules = config.at("rules")?;
-            let allows = text_at(rules, "action").is_none_or(|action| action == "ALLOW");
-            let policies = rules.at("policies").is_some_and(|policies| policies.entries().len() > 0);
-            (allows && !policies).then_some(FilterEffect::DeniesAll)
-        }
-        Some("ext_proc") => {
-            let mode = text_at(config, "processingMode.requestBodyMode");
-            match mode {
-                None | Some("NONE" | "STREAMED" | "FULL_DUPLEX_STREAMED") => None,
-                Some(_) => Some(FilterEffect::Unknown),
-            }
-        }
-        _ => Some(FilterEffect::Unknown),
+        _ if is_istios => FilterEffect::Passes,
+        Some(known) if HARMLESS.contains(&known) => FilterEffect::Passes,
+        Some("buffer") => FilterEffect::Buffers,
+        Some("rbac") => rbac(config),
+        Some("ext_proc") => ext_proc(text_at(config, "processingMode.requestBodyMode")),
+        _ => FilterEffect::Unknown,
     }
 }
 
-/// What a route, a virtual host or a route configuration says of a filter: whether it is on there.
-pub(super) fn switched(config: NodeRef<'_>, filter: &str) -> Option<bool> {
-    let mut entries = config.at("typedPerFilterConfig")?.entries();
-    let found = entries.find(|entry| entry.key() == Some(filter))?;
-    // `FilterConfig`, and the filter's own message, call it the same.
-    Some(!is_true(unwrapped(found).map_or(found, |(_, config)| config), "disabled"))
+/// Without rules nothing is enforced. Who is refused by what policies say is the mesh's business,
+/// unless everybody is.
+fn rbac(config: NodeRef<'_>) -> FilterEffect {
+    if config.at("matcher").is_some() {
+        return FilterEffect::Unknown;
+    }
+    let Some(rules) = config.at("rules") else { return FilterEffect::Passes };
+    let mut policies = rules.at("policies").into_iter().flat_map(NodeRef::entries);
+    // ALLOW is the action that is not written.
+    let denies_all = match text_at(rules, "action").unwrap_or("ALLOW") {
+        "ALLOW" => policies.next().is_none(),
+        "DENY" => policies.any(|policy| {
+            let is_any = |list| items_at(policy, list).any(|rule| is_true(rule, "any"));
+            let is_bound = policy.at("condition").or_else(|| policy.at("checkedCondition")).is_some();
+            is_any("permissions") && is_any("principals") && !is_bound
+        }),
+        _ => false,
+    };
+    if denies_all { FilterEffect::DeniesAll } else { FilterEffect::Passes }
+}
+
+fn ext_proc(request_body_mode: Option<&str>) -> FilterEffect {
+    match request_body_mode {
+        None | Some("NONE" | "STREAMED" | "FULL_DUPLEX_STREAMED") => FilterEffect::Passes,
+        Some(_) => FilterEffect::Unknown,
+    }
+}
+
+/// What a route, a virtual host or a route configuration makes of a filter; `None` if it says
+/// nothing of it. A filter that is off passes.
+pub(super) fn overridden(level: NodeRef<'_>, filter: &DumpedFilter) -> Option<FilterEffect> {
+    let mut entries = level.at("typedPerFilterConfig")?.entries();
+    let config = entries.find(|entry| entry.key() == Some(filter.name.as_str()))?;
+    Some(override_of(config, filter))
+}
+
+fn override_of(config: NodeRef<'_>, filter: &DumpedFilter) -> FilterEffect {
+    let (message, config) = unwrapped(config).unwrap_or(("", config));
+    match message.rsplit('.').next() {
+        // `FilterConfig`, and a filter's own message, call it the same.
+        _ if is_true(config, "disabled") => FilterEffect::Passes,
+        Some("FilterConfig") => {
+            config.at("config").map_or_else(|| filter.effect.clone(), |config| override_of(config, filter))
+        }
+        // Without a policy of its own the route has none.
+        Some("RBACPerRoute") => config.at("rbac").map_or(FilterEffect::Passes, rbac),
+        Some("ExtProcPerRoute") => match text_at(config, "overrides.processingMode.requestBodyMode") {
+            None => filter.effect.clone(),
+            mode => ext_proc(mode),
+        },
+        _ => filter.effect.clone(),
+    }
 }

@@ -74,7 +74,7 @@ pub struct DumpedManager {
     pub allow_connect_place: Place,
     /// What ends an idle stream.
     pub idle_timeout: Option<Timer>,
-    /// Its filters that are not known to let WebSockets pass.
+    /// Its filters.
     pub filters: Vec<DumpedFilter>,
     /// Its routes; `None` if they are not in the dump.
     pub routes: Option<Vec<DumpedRoute>>,
@@ -133,7 +133,14 @@ fn of(
                         max_duration: Timer::set(config, "maxDownstreamConnectionDuration").on(),
                     });
                 }
-                Some(_) => {}
+                Some((message, _)) if passes(message) => {}
+                Some((message, _)) => {
+                    let what = format!(
+                        "the network filter {message} of the listener {} is not known here: what it does to sessions was not judged",
+                        found.name
+                    );
+                    unread.push(Noted::new(filter.place(), what));
+                }
                 None => {
                     let what = format!(
                         "the network filter {} of the listener {} has no configuration in the dump",
@@ -146,6 +153,26 @@ fn of(
         }
     }
     found
+}
+
+/// Network filters that let a connection pass, or end it on purpose (a limit), by the package of
+/// their configuration.
+const HARMLESS: [&str; 7] = [
+    "connection_limit",
+    "ext_authz",
+    "local_ratelimit",
+    "ratelimit",
+    "sni_cluster",
+    "sni_dynamic_forward_proxy",
+    "set_filter_state",
+];
+
+fn passes(message: &str) -> bool {
+    let is_istios = ["istio", "metadata_exchange", "MetadataExchange", "peer_metadata", "tcp.stats"];
+    let package = message.strip_prefix("envoy.extensions.filters.network.");
+    is_istios.iter().any(|part| message.contains(part))
+        || message.starts_with("stats.")
+        || package.and_then(|rest| rest.split('.').next()).is_some_and(|known| HARMLESS.contains(&known))
 }
 
 fn chain_name(chain: NodeRef<'_>) -> String {
@@ -172,7 +199,7 @@ fn manager(
     let filters: Vec<DumpedFilter> = http_filters
         .into_iter()
         .flat_map(NodeRef::items)
-        .filter_map(|filter| filter::read(filter, sections))
+        .map(|filter| filter::read(filter, sections))
         .collect();
     let inherited = Inherited {
         takes: taken.clone(),

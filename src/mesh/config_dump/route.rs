@@ -46,7 +46,7 @@ pub struct DumpedRoute {
     pub idle_timeout: Option<Timer>,
     /// What ends each stream.
     pub max_stream_duration: Option<Timer>,
-    /// The filters that are on for it.
+    /// The filters that are on for it and not known to let WebSockets pass.
     pub filters: Vec<(String, FilterEffect)>,
 }
 
@@ -94,12 +94,13 @@ fn of([config, host, route]: [NodeRef<'_>; 3], inherited: &Inherited<'_>) -> Dum
     let taken = action.and_then(websocket).unwrap_or_else(|| inherited.takes.clone());
     // What has no action has no timers.
     let set = |path: &str| Timer::set(action.unwrap_or(route), path);
-    let is_on = |filter: &&DumpedFilter| {
-        let said = [route, host, config].into_iter().find_map(|level| filter::switched(level, &filter.name));
-        said.unwrap_or(!filter.is_disabled)
+    let effect = |filter: &DumpedFilter| {
+        let said = [route, host, config].into_iter().find_map(|level| filter::overridden(level, filter));
+        let unsaid = if filter.is_disabled { FilterEffect::Passes } else { filter.effect.clone() };
+        said.unwrap_or(unsaid)
     };
-    let filters = inherited.filters.iter().filter(is_on);
-    let filters = filters.map(|filter| (filter.name.clone(), filter.effect.clone())).collect();
+    let filters = inherited.filters.iter().map(|filter| (filter.name.clone(), effect(filter)));
+    let filters = filters.filter(|(_, effect)| *effect != FilterEffect::Passes).collect();
     let place = route.at("name").or_else(|| route.at("match")).unwrap_or(route).place();
     // Envoy's default, which nobody wrote.
     let timeout = set("timeout")

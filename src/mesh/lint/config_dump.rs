@@ -169,7 +169,8 @@ fn check_manager(
             let Some(filter) = manager.filters.iter().find(|filter| filter.name == *name) else { continue };
             let (rule, what) = match effect {
                 FilterEffect::Buffers => (&BUFFER_FILTER, "waits for the end of a body"),
-                FilterEffect::DeniesAll => (&ALLOWS_NOBODY, "allows no request: its rules have no policy"),
+                FilterEffect::DeniesAll => (&ALLOWS_NOBODY, "allows no request"),
+                FilterEffect::Passes => continue,
                 FilterEffect::Unknown => {
                     (&NOT_JUDGED, "is not known here: whether it lets WebSockets pass was not judged")
                 }

@@ -88,6 +88,53 @@ fn each_fault_of_one_proxy_has_its_code() {
 }
 
 #[test]
+fn a_route_has_the_rules_of_its_own_where_it_says_any() {
+    let anybody = r#"{"p": {"permissions": [{"any": true}], "principals": [{"any": true}]}}"#;
+    let manager = |rules: &str| {
+        format!(
+            r#"{WEBSOCKET}, "http_filters": [{{"name": "f", "typed_config": {{"@type":
+            "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC"{rules}}}}}]"#
+        )
+    };
+    let route = |own: &str| {
+        format!(
+            r#"{{"route": {{"cluster": "c"}}, "typed_per_filter_config": {{"f": {{"@type":
+            "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBACPerRoute"{own}}}}}}}"#
+        )
+    };
+    let nobody = r#", "rules": {}"#;
+    let all = format!(r#", "rules": {{"policies": {anybody}}}"#);
+    let none = format!(r#", "rules": {{"action": "DENY", "policies": {anybody}}}"#);
+    let own = |rules: &str| route(&format!(r#", "rbac": {{{}}}"#, rules.trim_start_matches(", ")));
+    for (manager, route, codes) in [
+        (manager(&none), ROUTE.to_owned(), &["allows-nobody"][..]),
+        (manager(&all), own(nobody), &["allows-nobody"]),
+        (manager(""), own(&none), &["allows-nobody"]),
+        (manager(nobody), own(&all), &[]),
+        (manager(nobody), route(""), &[]),
+        (manager(r#", "matcher": {}"#), ROUTE.to_owned(), &["not-judged"]),
+    ] {
+        assert_eq!(of_server(&manager, &route, BREAKERS), codes, "{manager} {route}");
+    }
+}
+
+#[test]
+fn a_network_filter_that_nobody_knows_is_named_as_not_judged() {
+    let with = |message: &str| {
+        let filter = format!(r#""filters": [{{"name": "n", "typed_config": {{"@type": "x/{message}"}}}}, "#);
+        dump(WEBSOCKET, ROUTE, BREAKERS).replacen(r#""filters": ["#, &filter, 1)
+    };
+    for (message, found) in [
+        ("envoy.extensions.filters.network.rbac.v3.RBAC", &["not-judged"][..]),
+        ("envoy.extensions.filters.network.wasm.v3.Wasm", &["not-judged"]),
+        ("envoy.extensions.filters.network.connection_limit.v3.ConnectionLimit", &[]),
+        ("envoy.tcp.metadataexchange.config.MetadataExchange", &[]),
+    ] {
+        assert_eq!(codes(&[proxy(&with(message), Side::Server)]), found, "{message}");
+    }
+}
+
+#[test]
 fn an_update_that_was_refused_is_an_error_whatever_is_in_force() {
     let refused = format!(
         r#"{{"@type": "{ADMIN}.ListenersConfigDump", "dynamic_listeners": [{{"name": "new", "error_state": {{"details": "no such filter"}}}}]}}"#
