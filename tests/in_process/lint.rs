@@ -196,7 +196,7 @@ fn refused() -> Vec<(&'static str, String, &'static str)> {
 }
 
 /// The rules of which the pair can show nothing, and why.
-const NOT_ON_THE_WIRE: [(&str, &str); 15] = [
+const NOT_ON_THE_WIRE: [(&str, &str); 21] = [
     ("not-judged", "is about documents that are not read"),
     ("nothing-judged", "is about documents of which none is read"),
     ("upgrade-without-sidecar", "is about pods without the sidecar that the pair has"),
@@ -212,6 +212,12 @@ const NOT_ON_THE_WIRE: [(&str, &str); 15] = [
     ("strict-without-tls", "is about policies that the pair does not enforce"),
     ("unseen-host", "says that it cannot be told whether anything happens"),
     ("tcp-idle-timeout", "is about TCP ports, and the pair carries HTTP alone"),
+    ("rejected-update", "is about what a control plane sends, and the pair has none"),
+    ("not-in-force", "is about what a control plane sends, and the pair has none"),
+    ("no-websocket-taken", "is about dumps; the pair always takes WebSockets somewhere"),
+    ("websocket-not-taken", "is about dumps; the pair always takes WebSockets somewhere"),
+    ("unknown-cluster", "is about dumps; the pair has the clusters of its routes"),
+    ("session-limit", "is about circuit breakers of dumps, which the pair does not have"),
 ];
 
 fn codes(documents: &str, mesh: &MeshDefaults) -> Vec<&'static str> {
