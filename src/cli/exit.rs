@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use crate::escape::escape;
 use crate::telemetry::with_causes;
+use crate::verify::Outcome;
 
 /// Done, and every check passed.
 pub(super) const OK: u8 = 0;
@@ -35,7 +36,7 @@ Exit status:
   2    wrong usage or input: an option, a document, a URI, an address in use
   3    the WebSocket connection closed abnormally
   4    timed out (client --timeout, --expect)
-  5    not judged: verify -f with documents that say more than it plays
+  5    not judged: verify, with documents that say more of its sessions than it plays
   69   a server with --enable-test-routes was asked for /seppuku
   130  interrupted (SIGINT)
   143  terminated (SIGTERM); the server and the sidecars end with 0";
@@ -46,8 +47,12 @@ pub(super) fn unwritten(error: &io::Error) -> io::Error {
 }
 
 /// The exit status of a verdict.
-pub(super) fn verdict(holds: bool) -> ExitCode {
-    ExitCode::from(if holds { OK } else { FAILED })
+pub(super) fn verdict(outcome: Outcome) -> ExitCode {
+    ExitCode::from(match outcome {
+        Outcome::Ok => OK,
+        Outcome::NotJudged => NOT_JUDGED,
+        Outcome::Failed => FAILED,
+    })
 }
 
 /// Prints `error: what: why` with the whole chain of sources on standard error, and `hint: …` if

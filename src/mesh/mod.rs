@@ -9,6 +9,7 @@
 //! of it for one proxy, in Envoy's terms. All of it is plain functions; only [`Documents::load`]
 //! and [`MeshDefaults::load`] read files.
 
+mod concern;
 mod config;
 pub mod config_dump;
 mod document;
@@ -29,6 +30,7 @@ mod virtual_host;
 #[cfg(test)]
 mod tests;
 
+pub use concern::{DocumentsByPlace, Sessions};
 pub use config::{
     Cluster, ClusterKind, HttpConnectionManager, Inbound, Outbound, OutboundTrafficPolicy, RetryOn,
     RetryPolicy, Route, RouteAction, ServerName, UpstreamProtocol, VirtualHost, Workload, match_virtual_host,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::judge::Verdict;
+use super::judge::{Outcome, Verdict};
 
 /// One thing that happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,20 +21,45 @@ pub enum VerifyEvent {
 }
 
 /// What the whole run came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Summary {
     /// How many scenarios hold.
     pub held: usize,
     /// How many do not.
     pub failed: usize,
+    /// How many hold as far as they were looked at, which is not all that decides.
+    pub not_judged: usize,
     /// How long it took.
     pub elapsed: Duration,
 }
 
 impl Summary {
-    /// Whether everything was as expected.
+    /// Takes note of one more verdict.
+    pub fn count(&mut self, verdict: &Verdict) {
+        let counted = match verdict.outcome() {
+            Outcome::Ok => &mut self.held,
+            Outcome::NotJudged => &mut self.not_judged,
+            Outcome::Failed => &mut self.failed,
+        };
+        *counted += 1;
+    }
+
+    /// The worst of what the scenarios came to.
     #[must_use]
-    pub fn holds(&self) -> bool {
-        self.failed == 0
+    pub fn outcome(&self) -> Outcome {
+        match self {
+            Self { failed: 1.., .. } => Outcome::Failed,
+            Self { not_judged: 1.., .. } => Outcome::NotJudged,
+            _ => Outcome::Ok,
+        }
+    }
+
+    /// `2 ok, 1 failed, 1 not judged`: the last two only where there are any.
+    #[must_use]
+    pub fn in_words(&self) -> String {
+        let counted = |count: usize, outcome: Outcome| (count > 0).then(|| format!(", {count} {outcome}"));
+        let [failed, not_judged] = [(self.failed, Outcome::Failed), (self.not_judged, Outcome::NotJudged)]
+            .map(|(count, outcome)| counted(count, outcome).unwrap_or_default());
+        format!("{} {}{failed}{not_judged}", self.held, Outcome::Ok)
     }
 }

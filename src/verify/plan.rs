@@ -6,12 +6,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::VerifyError;
+use super::judge::Reservation;
 use super::pair::PairConfig;
+use super::reservations;
 use super::scenario::{Case, Policy, SIMILAR, Scenario, built_in, load};
 use super::target::envoy::Envoy;
 #[cfg(feature = "kubernetes")]
 use super::target::kubernetes::LiveMesh;
-use crate::mesh::{Documents, MeshDefaults, Source};
+use crate::mesh::lint::{Circumstances, Finding, lint};
+use crate::mesh::{Documents, ISTIO_VERSION, MeshDefaults, Source};
 use crate::nearest::nearest;
 
 /// What the user asks for.
@@ -23,6 +26,8 @@ pub struct PlanRequest {
     pub scenario_root: Option<PathBuf>,
     /// Mesh documents instead of those of the scenarios.
     pub documents: Option<Documents>,
+    /// What was found in these documents.
+    pub findings: Vec<Finding>,
     /// What the mesh does where these documents are silent.
     pub mesh: MeshDefaults,
     /// The Service that sessions go to, where it is not the default one.
@@ -50,6 +55,17 @@ pub enum Targets {
     Kubernetes(Arc<LiveMesh>),
 }
 
+impl Targets {
+    /// Whether sessions meet all that documents say, and not only what a pair makes of it.
+    pub(super) fn are_whole_meshes(&self) -> bool {
+        match self {
+            Self::Bundled | Self::Envoy(_) | Self::Both(_) => false,
+            #[cfg(feature = "kubernetes")]
+            Self::Kubernetes(_) => true,
+        }
+    }
+}
+
 /// What will be run.
 #[derive(Debug)]
 pub struct Plan {
@@ -70,6 +86,8 @@ pub struct PlannedScenario {
     pub file: Option<PathBuf>,
     /// At least one.
     pub cases: Vec<PlannedCase>,
+    /// What their documents say and no session of them meets.
+    pub reservations: Vec<Reservation>,
 }
 
 /// A case with what the documents make of it.
@@ -89,7 +107,10 @@ impl Plan {
     pub fn new(request: PlanRequest) -> Result<Self, VerifyError> {
         let scenarios = select(&request.scenarios, request.scenario_root.as_deref())?;
         let scenarios = match &request.documents {
-            None => scenarios.iter().map(with_own_documents).collect::<Result<_, _>>()?,
+            None => {
+                let planned = |scenario| with_own_documents(scenario, &request.targets);
+                scenarios.iter().map(planned).collect::<Result<_, _>>()?
+            }
             Some(documents) => {
                 let pair = PairConfig::new(
                     documents.clone(),
@@ -97,8 +118,13 @@ impl Plan {
                     request.client_workload.as_deref(),
                     &request.mesh,
                 )?;
+                let reservations = reservations::of(&request.findings, documents, &pair, &request.targets);
                 let named = !request.scenarios.is_empty();
-                scenarios.iter().filter_map(|scenario| with_documents(scenario, &pair, named)).collect()
+                let cases = scenarios.iter().filter_map(|scenario| {
+                    let case = with_documents(scenario, &pair, named)?;
+                    Some(PlannedScenario { reservations: reservations.clone(), ..case })
+                });
+                cases.collect()
             }
         };
         Ok(Self { scenarios, keep: request.keep, targets: request.targets })
@@ -106,30 +132,38 @@ impl Plan {
 }
 
 /// All cases of a scenario, each with the documents that it brings.
-fn with_own_documents(scenario: &Scenario) -> Result<PlannedScenario, VerifyError> {
-    let planned = |case: Case| {
+fn with_own_documents(scenario: &Scenario, targets: &Targets) -> Result<PlannedScenario, VerifyError> {
+    let mut reservations: Vec<Reservation> = Vec::new();
+    let mut planned = |case: Case| {
         let name = match &scenario.file {
             Some(path) => path.display().to_string(),
             None => format!("scenario {}", case.folder),
         };
+        let mut texts = case.documents.texts(&name);
         let mut documents = case.documents.read(&name)?;
         if !case.document_files.is_empty() {
             let sources: Vec<_> = case.document_files.iter().cloned().map(Source::from).collect();
-            documents.merge(Documents::load(&sources)?)?;
+            let files = Source::read_all(&sources)?;
+            documents.merge(Documents::of(&files)?)?;
+            texts.extend(files);
         }
+        let mesh = MeshDefaults::default();
+        let pair = PairConfig::new(documents.clone(), None, None, &mesh)?;
         // The user cannot change a built-in one.
         if scenario.file.is_some() {
             for warning in documents.warnings() {
                 tracing::warn!("{warning}");
             }
+            // What cannot be judged at all has nothing that could be found in it.
+            let findings = lint(&texts, &Circumstances { mesh: &mesh, istio_version: ISTIO_VERSION });
+            let found = reservations::of(&findings.unwrap_or_default(), &documents, &pair, targets);
+            let new: Vec<_> = found.into_iter().filter(|found| !reservations.contains(found)).collect();
+            reservations.extend(new);
         }
-        Ok::<_, VerifyError>(PlannedCase {
-            pair: PairConfig::new(documents, None, None, &MeshDefaults::default())?,
-            case,
-        })
+        Ok::<_, VerifyError>(PlannedCase { case, pair })
     };
-    let cases = scenario.cases().into_iter().map(planned).collect::<Result<_, _>>()?;
-    Ok(PlannedScenario { name: scenario.name.clone(), file: scenario.file.clone(), cases })
+    let cases = scenario.cases().into_iter().map(&mut planned).collect::<Result<_, _>>()?;
+    Ok(PlannedScenario { name: scenario.name.clone(), file: scenario.file.clone(), cases, reservations })
 }
 
 /// The one case of a scenario that stands for the user's documents. Where none does, a scenario
@@ -143,7 +177,8 @@ fn with_documents(scenario: &Scenario, pair: &PairConfig, named: bool) -> Option
     // The label names the scenario's own documents, and this is the only case.
     let case = Case { label: None, folder: scenario.name.clone(), ..case };
     let cases = vec![PlannedCase { case, pair: pair.clone() }];
-    Some(PlannedScenario { name: scenario.name.clone(), file: scenario.file.clone(), cases })
+    let (name, file) = (scenario.name.clone(), scenario.file.clone());
+    Some(PlannedScenario { name, file, cases, reservations: Vec::new() })
 }
 
 /// The scenarios that are asked for, each once: the built-in ones in the order of their list, then

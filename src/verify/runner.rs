@@ -90,14 +90,10 @@ pub async fn run(plan: Plan, events: UnboundedSender<VerifyEvent>) -> Result<Sum
     emit(VerifyEvent::Started { cases: plan.scenarios.iter().map(|scenario| scenario.cases.len()).sum() });
     let mut verdicts: FuturesOrdered<_> =
         plan.scenarios.iter().map(|scenario| run_scenario(scenario, &plan.targets, &folder, &emit)).collect();
-    let mut summary = Summary { held: 0, failed: 0, elapsed: Duration::ZERO };
+    let mut summary = Summary::default();
     while let Some(verdict) = verdicts.next().await {
         let verdict = verdict?;
-        if verdict.holds() {
-            summary.held += 1;
-        } else {
-            summary.failed += 1;
-        }
+        summary.count(&verdict);
         emit(VerifyEvent::Judged(verdict));
     }
     summary.elapsed = started.elapsed();
@@ -123,6 +119,7 @@ async fn run_scenario(
         file: scenario.file.clone(),
         elapsed: started.elapsed(),
         cases: cases.into_iter().flatten().collect(),
+        reservations: scenario.reservations.clone(),
     })
 }
 

@@ -398,19 +398,71 @@ fn a_file_without_a_document_is_not_judged_by_the_documents_that_are_built_in() 
     }
 }
 
-#[test]
-fn documents_that_say_more_than_is_played_are_not_judged_to_be_right() {
-    let route = "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: v}\nspec: {hosts: \
-                 [websockets-server], http: [{redirect: {uri: /}}]}\n";
+/// A redirect for a host, in a file of its own.
+fn redirect(host: &str) -> tempfile::NamedTempFile {
+    let route = format!(
+        "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: v}}\nspec: {{hosts: \
+         [{host}], http: [{{redirect: {{uri: /}}}}]}}\n"
+    );
     let file = tempfile::Builder::new().suffix(".yaml").tempfile().expect("a file");
     std::fs::write(&file, route).expect("written");
-    let manifests = concat!(env!("CARGO_MANIFEST_DIR"), "/manifests");
+    file
+}
+
+const MANIFESTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/manifests");
+
+#[test]
+fn documents_that_say_more_than_is_played_are_not_judged_to_be_right() {
+    let file = redirect("websockets-server");
     let path = file.path().to_str().expect("UTF-8");
-    let output = verify(&["-f", manifests, "-f", path, "--scenario", "http2"]);
-    let stderr = crate::support::text(&output.stderr);
-    assert_eq!(output.status.code(), Some(5), "{stderr}");
-    assert!(stderr.contains("not judged") && stderr.contains("redirect"), "{stderr}");
+    let output = verify(&["-f", MANIFESTS, "-f", path, "--scenario", "http2"]);
+    let stdout = crate::support::text(&output.stdout);
+    assert_eq!(output.status.code(), Some(5), "{stdout}");
+    let place = format!("{path}:4:44");
+    assert!(
+        stdout.starts_with(&format!("not judged  http2\n      not judged: redirect ({place})\n")),
+        "{stdout}"
+    );
+    assert!(stdout.contains("\n1 scenario: 0 ok, 1 not judged in "), "{stdout}");
+    assert!(stdout.contains(&format!("\n  {place}: every request for")), "{stdout}");
     // What fails is worse.
-    let output = verify(&["-f", manifests, "-f", path, "--scenario", "do-not-upgrade"]);
-    assert_eq!(output.status.code(), Some(1), "{}", crate::support::text(&output.stderr));
+    let output =
+        verify(&["-f", MANIFESTS, "-f", path, "--scenario", "http2", "--scenario", "do-not-upgrade"]);
+    let stdout = crate::support::text(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{stdout}");
+    assert!(stdout.contains("\n2 scenarios: 0 ok, 1 failed, 1 not judged in "), "{stdout}");
+}
+
+#[test]
+fn documents_about_other_sessions_leave_nothing_open() {
+    let file = redirect("somebody-else");
+    let path = file.path().to_str().expect("UTF-8");
+    let output = verify(&["-f", MANIFESTS, "-f", path, "--scenario", "http2"]);
+    assert_eq!(output.status.code(), Some(0), "{}", crate::support::text(&output.stdout));
+}
+
+#[test]
+fn a_scenario_whose_own_documents_say_more_than_is_played_is_not_judged_and_the_others_are() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let scenario = folder.path().join("mine.yaml");
+    let path = scenario.to_str().expect("UTF-8");
+    assert_eq!(verify(&["init", path]).status.code(), Some(0));
+    let text = std::fs::read_to_string(&scenario).expect("written");
+    let (before, after) = text.split_once("documents: |\n").expect("it has documents");
+    let route = "  apiVersion: networking.istio.io/v1\n  kind: VirtualService\n  metadata: {name: v}\n  spec: \
+                 {hosts: [websockets-server], http: [{redirect: {uri: /}}]}\n  ---\n";
+    std::fs::write(&scenario, format!("{before}documents: |\n{route}{after}")).expect("written");
+    let json = folder.path().join("report.json");
+    let report = format!("json={}", json.display());
+    let output = verify(&["--scenario", path, "--scenario", "http1", "--report", &report]);
+    assert_eq!(output.status.code(), Some(5), "{}", crate::support::text(&output.stdout));
+    let report: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(json).expect("a report")).expect("JSON");
+    let scenarios = report["scenarios"].as_array().expect("scenarios");
+    let outcomes: Vec<_> = scenarios.iter().map(|scenario| &scenario["outcome"]).collect();
+    assert_eq!(outcomes, ["ok", "not_judged"]);
+    let why = &scenarios[1]["not_judged"][0];
+    assert_eq!((&why["code"], &why["file"]), (&"redirect".into(), &path.into()));
+    let line = before.lines().count() + 5;
+    assert_eq!(why["line"], line, "{why}");
 }

@@ -115,6 +115,7 @@ fn lines_beyond_the_bounds_are_counted_and_said_and_the_end_is_no_all_clear() {
     assert_eq!(output.status.code(), Some(2), "{stdout}{stderr}");
     assert!(stdout.contains("1 session joined; 0 lines did not join"), "{stdout}");
     assert!(stdout.contains("1 line skipped: longer than 1 MiB"), "{stdout}");
+    assert!(stdout.starts_with("not judged  logs\n      not judged: sessions-missed\n"), "{stdout}");
     assert!(stderr.contains("there may be sessions that were not judged"), "{stderr}");
     // What failed is a failure all the same.
     let output = judged(&["client.response_code == 200"], &format!("{long}\n{SERVER}"));

@@ -1,10 +1,9 @@
 //! Which mesh documents sessions are played by, and where in them the sessions go.
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use super::{lint, mesh_config};
-use crate::mesh::lint::rules;
+use crate::mesh::lint::Finding;
 use crate::mesh::{Documents, MeshDefaults, Source};
 use crate::verify::VerifyError;
 
@@ -43,24 +42,19 @@ impl Args {
     }
 
     /// The documents, if any are named. What will go wrong with them is shown first, then a warning
-    /// for each thing in them that cannot be honoured here; neither is an end. With them come the
-    /// codes of what was found in them and no session here can meet.
-    pub(super) fn load(
-        &self,
-        mesh: &MeshDefaults,
-    ) -> Result<(Option<Documents>, BTreeSet<&'static str>), VerifyError> {
+    /// for each thing in them that cannot be honoured here; neither is an end. With them comes
+    /// what was found in them.
+    pub(super) fn load(&self, mesh: &MeshDefaults) -> Result<(Option<Documents>, Vec<Finding>), VerifyError> {
         if self.filename.is_empty() {
-            return Ok((None, BTreeSet::new()));
+            return Ok((None, Vec::new()));
         }
         let sources: Vec<Source> = self.filename.iter().cloned().map(Source::from).collect();
         let texts = Source::read_all(&sources)?;
-        let found = lint::show(&texts, mesh).into_iter().map(|finding| finding.rule);
-        let not_played =
-            found.filter(|rule| rules::NOT_PLAYED.contains(rule)).map(|rule| rule.code).collect();
+        let findings = lint::show(&texts, mesh);
         let documents = Documents::of(&texts)?;
         for warning in documents.warnings() {
             tracing::warn!("{warning}");
         }
-        Ok((Some(documents), not_played))
+        Ok((Some(documents), findings))
     }
 }

@@ -8,7 +8,9 @@ use super::reports::{Reports, unreported};
 use super::{NoVerdict, ScenarioArgs, exit};
 use crate::access_log::{BySide, LineFormat, MAX_WAITING, Side};
 use crate::escape::{Escaped, escape_line};
-use crate::verify::{Expectation, LinePlace, LogsConfig, LogsOutcome, Summary, VerifyEvent, judge_logs};
+use crate::verify::{
+    Expectation, LinePlace, LogsConfig, LogsOutcome, Outcome, Summary, VerifyEvent, judge_logs,
+};
 
 /// How many lines without another side are named one by one; of more, only where they are.
 const MAX_NAMED: usize = 10;
@@ -89,15 +91,12 @@ impl Args {
 
 pub(super) fn run(config: &LogsConfig, mut reports: Reports) -> Result<ExitCode, NoVerdict> {
     let outcome = judge_logs(config)?;
-    let holds = outcome.verdict.holds();
+    let judged = outcome.verdict.outcome();
     if outcome.sessions > 0 {
-        let elapsed = outcome.verdict.elapsed;
+        let mut summary = Summary { elapsed: outcome.verdict.elapsed, ..Summary::default() };
+        summary.count(&outcome.verdict);
         reports.hear(&VerifyEvent::Judged(outcome.verdict.clone()));
-        reports.hear(&VerifyEvent::Finished(Summary {
-            held: usize::from(holds),
-            failed: usize::from(!holds),
-            elapsed,
-        }));
+        reports.hear(&VerifyEvent::Finished(summary));
     }
     let mut talk = reports.talk();
     reports.finish()?;
@@ -108,8 +107,8 @@ pub(super) fn run(config: &LogsConfig, mut reports: Reports) -> Result<ExitCode,
             other_lines: outcome.unread.others,
             unmatched: outcome.unmatched.len(),
         }),
-        _ if holds && outcome.may_lack_sessions() => Err(NoVerdict::SessionsMissed),
-        _ => Ok(exit::verdict(holds)),
+        _ if judged == Outcome::NotJudged => Err(NoVerdict::SessionsMissed),
+        _ => Ok(exit::verdict(judged)),
     }
 }
 

@@ -14,7 +14,6 @@ mod play;
 mod reports;
 mod signals;
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -29,7 +28,8 @@ use crate::verify::{LogsConfig, Plan, PlanRequest, Scenario, VerifyError, select
 ///
 /// The echo server, the server's sidecar and the client's sidecar run in this process, on loopback
 /// and on ports of the system's choice. One verdict a scenario; exit status 0 when all hold, 1 when
-/// one does not.
+/// one does not, 5 when none fails and one is not judged: the documents say of its sessions what is
+/// not played, such as a redirect.
 // A cluster has documents of its own.
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true, group = clap::ArgGroup::new("documents").multiple(true))]
@@ -107,8 +107,7 @@ impl Args {
 /// Sessions to be judged, with everything that was typed found to be right.
 enum Job {
     Logs(LogsConfig),
-    /// Sessions to be played, and the codes of what was found in the documents and is not played.
-    Play(Plan, BTreeSet<&'static str>),
+    Play(Plan),
     #[cfg(feature = "kubernetes")]
     Cluster(Box<ClusterJob>),
 }
@@ -130,7 +129,7 @@ fn judge(args: Args) -> Result<ExitCode, NoVerdict> {
     let reports = reports::open(&asked)?;
     match job {
         Job::Logs(config) => logs::run(&config, reports),
-        Job::Play(plan, not_played) => play::run(plan, reports, not_played),
+        Job::Play(plan) => play::run(plan, reports),
         #[cfg(feature = "kubernetes")]
         Job::Cluster(job) => cluster::run(*job, reports),
     }
@@ -145,11 +144,12 @@ fn job(args: Args) -> Result<Job, NoVerdict> {
         return Err(NoVerdict::WithoutKubernetes);
     }
     let mesh = args.documents.mesh()?;
-    let (documents, not_played) = args.documents.load(&mesh)?;
+    let (documents, findings) = args.documents.load(&mesh)?;
     let request = PlanRequest {
         scenarios: args.scenarios.scenarios,
         scenario_root: args.scenarios.scenario_root,
         documents,
+        findings,
         mesh,
         service: args.documents.service,
         client_workload: args.documents.client_workload,
@@ -161,5 +161,5 @@ fn job(args: Args) -> Result<Job, NoVerdict> {
         return Ok(Job::Cluster(Box::new(ClusterJob { request, args: args.kubernetes })));
     }
     let targets = args.play.targets()?;
-    Ok(Job::Play(Plan::new(PlanRequest { targets, ..request })?, not_played))
+    Ok(Job::Play(Plan::new(PlanRequest { targets, ..request })?))
 }

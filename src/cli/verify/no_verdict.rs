@@ -1,6 +1,5 @@
 //! Why `verify` comes to no verdict, with what may be done about it and the exit status.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::process::ExitCode;
 
@@ -34,15 +33,6 @@ pub(super) enum NoVerdict {
     /// What was judged holds, and is not all.
     #[error("there may be sessions that were not judged, since lines were given up or skipped")]
     SessionsMissed,
-    /// What was played holds, and the documents say more than what was played.
-    #[error(
-        "not judged: these documents have what no session here meets ({}), so that all is well says nothing",
-        not_played.iter().copied().collect::<Vec<_>>().join(", ")
-    )]
-    NotPlayed {
-        /// The codes of `lint` for it.
-        not_played: BTreeSet<&'static str>,
-    },
     /// The program cannot ask a cluster anything.
     #[cfg(not(feature = "kubernetes"))]
     #[error("verify --kubernetes: this program was built without the feature kubernetes")]
@@ -67,7 +57,6 @@ impl NoVerdict {
     fn status(&self) -> u8 {
         match self {
             Self::System(_) => exit::FAILED,
-            Self::NotPlayed { .. } => exit::NOT_JUDGED,
             _ => exit::USAGE,
         }
     }
@@ -85,9 +74,6 @@ impl NoVerdict {
         let hint = match self {
             Self::Verify(error) => return of_verify(error),
             Self::NothingExpected => "say --expect 'client.response_code == 101', or --scenario NAME",
-            Self::NotPlayed { .. } => {
-                "docs/lint.md says of each code what to do; verify --kubernetes plays in the mesh itself"
-            }
             Self::SessionsMissed => "give logs of the same time, in files whose lines are in its order",
             #[cfg(not(feature = "kubernetes"))]
             Self::WithoutKubernetes => {

@@ -1,6 +1,5 @@
 //! `websockets-cli verify`: sessions that are played through pairs of sidecars on this machine.
 
-use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
@@ -10,7 +9,7 @@ use tokio::sync::mpsc::unbounded_channel;
 use super::reports::Reports;
 use super::signals::{block_on, until_signal};
 use super::{NoVerdict, exit};
-use crate::verify::{Envoy, Plan, Targets, VerifyError, run as run_plan};
+use crate::verify::{Envoy, Outcome, Plan, Targets, VerifyError, run as run_plan};
 
 #[derive(Debug, clap::Args)]
 #[group(skip)]
@@ -47,24 +46,14 @@ impl Args {
     }
 }
 
-/// Plays sessions; where all is well with them, `not_played`, the codes of what was found in the
-/// documents and no session here can meet, still keeps it from being a verdict.
-pub(super) fn run(
-    plan: Plan,
-    reports: Reports,
-    not_played: BTreeSet<&'static str>,
-) -> Result<ExitCode, NoVerdict> {
-    let judged = async {
-        if !played(plan, reports).await? {
-            return Ok(exit::verdict(false));
-        }
-        if not_played.is_empty() { Ok(exit::verdict(true)) } else { Err(NoVerdict::NotPlayed { not_played }) }
-    };
+pub(super) fn run(plan: Plan, reports: Reports) -> Result<ExitCode, NoVerdict> {
+    let judged = async { played(plan, reports).await.map(exit::verdict) };
     block_on(async |mut signals| until_signal(&mut signals, judged).await)
 }
 
-/// Runs the plan to its end, and reports as it goes. Returns whether everything holds.
-pub(super) async fn played(plan: Plan, mut reports: Reports) -> Result<bool, NoVerdict> {
+/// Runs the plan to its end, and reports as it goes. Returns the worst of what its scenarios
+/// came to.
+pub(super) async fn played(plan: Plan, mut reports: Reports) -> Result<Outcome, NoVerdict> {
     let (events, mut heard) = unbounded_channel();
     let reporting = async {
         while let Some(event) = heard.recv().await {
@@ -72,7 +61,7 @@ pub(super) async fn played(plan: Plan, mut reports: Reports) -> Result<bool, NoV
         }
     };
     let (summary, ()) = tokio::join!(run_plan(plan, events), reporting);
-    let holds = summary?.holds();
+    let outcome = summary?.outcome();
     reports.finish()?;
-    Ok(holds)
+    Ok(outcome)
 }

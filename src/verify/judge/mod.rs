@@ -11,7 +11,7 @@ mod verdict;
 use std::time::Duration;
 
 pub(super) use assertion::Assertion;
-pub use verdict::{CaseVerdict, Check, Evidence, Subject, Verdict};
+pub use verdict::{CaseVerdict, Check, Evidence, Outcome, Reservation, Subject, Verdict};
 
 use self::cardinality::Cardinality;
 use self::counter::AssertionCounter;

@@ -1,11 +1,13 @@
 //! What judging comes to, as data: a [`Check`] for everything that was looked at.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::verify::expect::{FieldRef, Side};
+use crate::yaml::Place;
 
 /// What a scenario came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +20,62 @@ pub struct Verdict {
     pub elapsed: Duration,
     /// The scenario itself and its variants, as far as they were run.
     pub cases: Vec<CaseVerdict>,
+    /// Why it is not judged to be right, though everything may be as expected; none: it is.
+    pub reservations: Vec<Reservation>,
+}
+
+/// What can be said of a scenario; of several the worst, which is the last of these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Outcome {
+    /// Everything was as expected.
+    Ok,
+    /// Everything that was looked at was as expected, and that is not all that decides.
+    NotJudged,
+    /// Something was not as expected.
+    Failed,
+}
+
+/// Something that decides about sessions and was not looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reservation {
+    /// The place in a document that says it; none where that is no document.
+    pub place: Option<Place>,
+    /// What was not looked at.
+    pub message: String,
+    /// What it is called, as a finding of `lint` if it is one.
+    pub code: &'static str,
+    /// What to do about it.
+    pub fix: Cow<'static, str>,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Ok => "ok",
+            Self::NotJudged => "not judged",
+            Self::Failed => "failed",
+        })
+    }
+}
+
+impl Reservation {
+    /// What it is called and where it is, in a few words.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match &self.place {
+            Some(place) => format!("{} ({place})", self.code),
+            None => self.code.to_owned(),
+        }
+    }
+}
+
+impl fmt::Display for Reservation {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(place) = &self.place {
+            write!(formatter, "{place}: ")?;
+        }
+        write!(formatter, "{} [{}]", self.message, self.code)
+    }
 }
 
 /// What one case of a scenario came to.
@@ -84,10 +142,16 @@ pub struct Evidence {
 }
 
 impl Verdict {
-    /// Whether everything was as expected.
+    /// What the scenario came to: what failed counts more than what was not looked at.
     #[must_use]
-    pub fn holds(&self) -> bool {
-        self.cases.iter().all(CaseVerdict::holds)
+    pub fn outcome(&self) -> Outcome {
+        if !self.cases.iter().all(CaseVerdict::holds) {
+            Outcome::Failed
+        } else if self.reservations.is_empty() {
+            Outcome::Ok
+        } else {
+            Outcome::NotJudged
+        }
     }
 }
 

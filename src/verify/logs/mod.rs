@@ -15,7 +15,7 @@ pub use self::applicable::NotJudged;
 use self::source::{Number, SideReader};
 use super::expect::{Expectations, Side};
 use super::expression::Expectation;
-use super::judge::{Judge, Verdict};
+use super::judge::{Judge, Reservation, Verdict};
 use super::played::Joined;
 use super::template::Facts;
 use crate::access_log::{BySide, Joiner, LineFormat, Unread, WaitingLine};
@@ -175,12 +175,13 @@ pub fn judge_logs(config: &LogsConfig) -> Result<LogsOutcome, LogsError> {
         unread.add(std::mem::take(&mut source.unread));
     }
     let elapsed = started.elapsed();
-    Ok(LogsOutcome {
+    let mut outcome = LogsOutcome {
         verdict: Verdict {
             scenario: config.name.clone(),
             file: config.file.clone(),
             elapsed,
             cases: vec![judge.verdict(None, elapsed)],
+            reservations: Vec::new(),
         },
         sessions,
         not_judged,
@@ -188,7 +189,22 @@ pub fn judge_logs(config: &LogsConfig) -> Result<LogsOutcome, LogsError> {
         unread,
         too_long: sources.iter().map(|source| source.too_long).sum(),
         given_up,
-    })
+    };
+    if outcome.may_lack_sessions() {
+        outcome.verdict.reservations.push(sessions_missed());
+    }
+    Ok(outcome)
+}
+
+/// That what was judged may not be all.
+fn sessions_missed() -> Reservation {
+    Reservation {
+        place: None,
+        message: "there may be sessions that were not judged, since lines were given up or skipped"
+            .to_owned(),
+        code: "sessions-missed",
+        fix: "Give logs of the same time, in files whose lines are in its order.".into(),
+    }
 }
 
 impl LogsConfig {

@@ -6,6 +6,7 @@ use tempfile::NamedTempFile;
 
 use super::*;
 use crate::access_log::{MAX_LINE_BYTES, MAX_WAITING};
+use crate::verify::judge::Outcome;
 
 fn file(lines: &[&str]) -> NamedTempFile {
     let mut file = NamedTempFile::new().expect("a file");
@@ -45,7 +46,7 @@ fn joined_sessions_are_judged_and_other_output_is_skipped() {
     let expectations = ["server.protocol == HTTP/2", "client.bytes_sent == server.bytes_sent"];
     let prefixed = format!("[pod/web/istio-proxy] {SERVER}");
     let outcome = outcome(&["warming up", CLIENT], &[&prefixed, "bye"], &expectations).expect("readable");
-    assert!(outcome.verdict.holds(), "{outcome:?}");
+    assert_eq!(outcome.verdict.outcome(), Outcome::Ok, "{outcome:?}");
     assert_eq!((outcome.sessions, outcome.unread.others, outcome.unmatched.len()), (1, 2, 0));
 }
 
@@ -61,7 +62,7 @@ fn a_session_that_is_not_as_expected_fails_with_its_line() {
 #[test]
 fn a_line_without_a_request_id_joins_by_the_connection_also_where_it_is_masked() {
     let outcome = outcome(&[CLIENT], &[UNDECODED], &["server.response_flags == DPE"]).expect("readable");
-    assert!(outcome.verdict.holds() && outcome.sessions == 1, "{outcome:?}");
+    assert_eq!((outcome.verdict.outcome(), outcome.sessions), (Outcome::Ok, 1), "{outcome:?}");
 }
 
 #[test]
@@ -96,7 +97,8 @@ fn with_one_side_alone_each_line_is_judged_and_the_other_side_cannot_be_expected
         files: BySide { client: vec![log.path().to_owned()], server: Vec::new() },
         ..expecting(&[expectation])
     };
-    assert!(judge_logs(&config("client.response_code == 101")).expect("readable").verdict.holds());
+    let outcome = judge_logs(&config("client.response_code == 101")).expect("readable");
+    assert_eq!(outcome.verdict.outcome(), Outcome::Ok);
     for expectation in ["server.response_code == 101", "client.bytes_sent == server.bytes_sent"] {
         let refused = judge_logs(&config(expectation)).expect_err("no such log");
         assert!(refused.to_string().contains("needs a log of the server"), "{refused}");
@@ -186,6 +188,7 @@ fn of_more_lines_than_may_wait_the_oldest_are_given_up_and_counted() {
 fn a_line_that_is_too_long_may_be_a_session_and_is_counted() {
     let long = CLIENT.replace("\"a\"", &format!("\"{}\"", "a".repeat(MAX_LINE_BYTES)));
     let outcome = outcome(&[&long, CLIENT], &[SERVER], &["client.response_code == 101"]).expect("readable");
-    assert!(outcome.verdict.holds() && outcome.may_lack_sessions());
+    assert_eq!(outcome.verdict.outcome(), Outcome::NotJudged);
+    assert!(outcome.may_lack_sessions());
     assert_eq!((outcome.sessions, outcome.too_long, outcome.unread.others), (1, 1, 0));
 }

@@ -8,7 +8,7 @@ use super::Reporter;
 use super::failed_lines::{FailedLine, failed_lines, said};
 use crate::escape::{WorkflowCommand, escape};
 use crate::verify::event::{Summary, VerifyEvent};
-use crate::verify::judge::Verdict;
+use crate::verify::judge::{Outcome, Reservation, Verdict};
 
 /// The report for GitHub Actions.
 #[derive(Debug)]
@@ -29,6 +29,11 @@ impl<W: Write, S: Write> Github<W, S> {
     fn annotate(&mut self, verdict: &Verdict) -> io::Result<()> {
         for failed in verdict.cases.iter().flat_map(failed_lines) {
             writeln!(self.commands, "{}", annotation(verdict, &failed))?;
+        }
+        // Most scenarios are played with the same documents.
+        let is_new = |it: &&Reservation| !self.verdicts.iter().any(|before| before.reservations.contains(it));
+        for reservation in verdict.reservations.iter().filter(is_new) {
+            writeln!(self.commands, "{}", annotation_of(reservation))?;
         }
         self.commands.flush()
     }
@@ -66,21 +71,37 @@ fn annotation(verdict: &Verdict, failed: &FailedLine<'_>) -> WorkflowCommand {
     failed.lines().iter().fold(command, |command, line| command.line(line))
 }
 
+/// At the place in the document, since that is what has to change.
+fn annotation_of(reservation: &Reservation) -> WorkflowCommand {
+    let mut command = WorkflowCommand::new("error");
+    if let Some(place) = &reservation.place {
+        command = command.property("file", &place.file).property("line", place.line);
+        command = command.property("col", place.column);
+    }
+    let title = format_args!("verify: {}: {}", Outcome::NotJudged, reservation.code);
+    command.property("title", title).line(&reservation.message).line(&reservation.fix)
+}
+
 fn markdown(verdicts: &[Verdict], summary: &Summary) -> String {
     let mut text = format!(
-        "### websockets-cli verify: {} ok, {} failed\n\n| scenario | verdict | what failed |\n| --- | --- | --- |\n",
-        summary.held, summary.failed
+        "### websockets-cli verify: {}\n\n| scenario | verdict | why |\n| --- | --- | --- |\n",
+        summary.in_words()
     );
     for verdict in verdicts {
         let failed: Vec<_> = verdict.cases.iter().flat_map(failed_lines).collect();
         let failed = failed.iter().flat_map(|failed| &failed.checks).map(|check| cell(&said(check)));
-        let status = if verdict.holds() { "ok" } else { "**FAIL**" };
+        let reservations = verdict.reservations.iter().map(|it| cell(&it.to_string()));
+        let status = match verdict.outcome() {
+            Outcome::Ok => "ok",
+            Outcome::NotJudged => "**not judged**",
+            Outcome::Failed => "**FAIL**",
+        };
         // Writing to a text does not fail.
         let _ = writeln!(
             text,
             "| {} | {status} | {} |",
             cell(&verdict.scenario),
-            failed.collect::<Vec<_>>().join("<br>")
+            failed.chain(reservations).collect::<Vec<_>>().join("<br>")
         );
     }
     text

@@ -12,7 +12,7 @@ use super::failed_lines::{FailedLine, failed_lines};
 use crate::escape::{escape, escape_line};
 use crate::verify::event::{Summary, VerifyEvent};
 use crate::verify::expect::Side;
-use crate::verify::judge::{Evidence, Verdict};
+use crate::verify::judge::{Evidence, Outcome, Reservation, Verdict};
 
 /// Keys whose values say what they are, and so are shown without the key.
 const SELF_EXPLANATORY: [&str; 5] =
@@ -21,6 +21,7 @@ const SELF_EXPLANATORY: [&str; 5] =
 /// SGR parameters (ECMA-48, section 8.3.117).
 const GREEN: &str = "32";
 const RED: &str = "31";
+const YELLOW: &str = "33";
 const BOLD: &str = "1";
 const FAINT: &str = "2";
 
@@ -30,6 +31,8 @@ pub struct Human<W> {
     out: W,
     colour: bool,
     progress: ProgressBar,
+    /// Of all scenarios so far, each once.
+    reservations: Vec<Reservation>,
 }
 
 impl<W: Write> Human<W> {
@@ -42,7 +45,7 @@ impl<W: Write> Human<W> {
         if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len}") {
             progress.set_style(style);
         }
-        Self { out, colour, progress }
+        Self { out, colour, progress, reservations: Vec::new() }
     }
 
     fn painted(&self, sgr: &str, text: &str) -> String {
@@ -51,9 +54,17 @@ impl<W: Write> Human<W> {
 
     fn verdict(&self, verdict: &Verdict) -> Result<String, fmt::Error> {
         let mut text = String::new();
-        // Both as wide, so that the names stand in one column.
-        let status = if verdict.holds() { self.painted(GREEN, "ok  ") } else { self.painted(RED, "FAIL") };
+        // The usual two as wide, so that the names stand in one column.
+        let status = match verdict.outcome() {
+            Outcome::Ok => self.painted(GREEN, "ok  "),
+            Outcome::NotJudged => self.painted(YELLOW, "not judged"),
+            Outcome::Failed => self.painted(RED, "FAIL"),
+        };
         writeln!(text, "{status}  {}", self.painted(BOLD, &escape(&verdict.scenario)))?;
+        if !verdict.reservations.is_empty() {
+            let names: Vec<_> = verdict.reservations.iter().map(Reservation::name).collect();
+            writeln!(text, "      not judged: {}", escape(&names.join(", ")))?;
+        }
         for case in &verdict.cases {
             if let Some(label) = &case.label {
                 writeln!(text, "      {}", escape_line(label))?;
@@ -91,14 +102,23 @@ impl<W: Write> Human<W> {
     }
 
     fn summary(&self, summary: &Summary) -> String {
-        let scenarios = summary.held + summary.failed;
+        let scenarios = summary.held + summary.failed + summary.not_judged;
         let noun = if scenarios == 1 { "scenario" } else { "scenarios" };
-        let outcome = if summary.holds() {
-            self.painted(GREEN, &format!("{} ok", summary.held))
-        } else {
-            self.painted(RED, &format!("{} ok, {} failed", summary.held, summary.failed))
+        let colour = match summary.outcome() {
+            Outcome::Ok => GREEN,
+            Outcome::NotJudged => YELLOW,
+            Outcome::Failed => RED,
         };
-        format!("\n{scenarios} {noun}: {outcome} in {:.2} s\n", summary.elapsed.as_secs_f64())
+        let outcome = self.painted(colour, &summary.in_words());
+        let mut text = format!("\n{scenarios} {noun}: {outcome} in {:.2} s\n", summary.elapsed.as_secs_f64());
+        if !self.reservations.is_empty() {
+            text.push_str("\nNot judged:\n");
+        }
+        for reservation in &self.reservations {
+            let lines = [format!("  {reservation}"), format!("    {}", reservation.fix)];
+            text.extend(lines.iter().map(|line| format!("{}\n", escape(line))));
+        }
+        text
     }
 }
 
@@ -114,7 +134,12 @@ impl<W: Write> Reporter for Human<W> {
                 self.progress.inc(1);
                 return Ok(());
             }
-            VerifyEvent::Judged(verdict) => self.verdict(verdict).map_err(io::Error::other)?,
+            VerifyEvent::Judged(verdict) => {
+                let new = verdict.reservations.iter().filter(|it| !self.reservations.contains(it));
+                let new: Vec<_> = new.cloned().collect();
+                self.reservations.extend(new);
+                self.verdict(verdict).map_err(io::Error::other)?
+            }
             VerifyEvent::Finished(summary) => {
                 self.progress.finish_and_clear();
                 self.summary(summary)
@@ -173,12 +198,15 @@ mod tests {
     fn reported(colour: bool, cases: Vec<CaseVerdict>) -> String {
         let mut out = Vec::new();
         let mut human = Human::new(&mut out, colour, false);
-        let verdict = Verdict { scenario: "http2".to_owned(), file: None, elapsed: Duration::ZERO, cases };
-        let summary = Summary {
-            held: usize::from(verdict.holds()),
-            failed: usize::from(!verdict.holds()),
-            elapsed: Duration::from_millis(1234),
+        let verdict = Verdict {
+            scenario: "http2".to_owned(),
+            file: None,
+            elapsed: Duration::ZERO,
+            cases,
+            reservations: Vec::new(),
         };
+        let mut summary = Summary { elapsed: Duration::from_millis(1234), ..Summary::default() };
+        summary.count(&verdict);
         for event in [
             VerifyEvent::Started { cases: 1 },
             VerifyEvent::CaseFinished,

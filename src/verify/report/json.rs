@@ -10,7 +10,7 @@ use super::Reporter;
 use crate::escape::to_json_pretty;
 use crate::verify::event::{Summary, VerifyEvent};
 use crate::verify::expect::Side;
-use crate::verify::judge::{CaseVerdict, Check, Evidence, Subject, Verdict};
+use crate::verify::judge::{CaseVerdict, Check, Evidence, Outcome, Reservation, Subject, Verdict};
 
 /// The version of the form.
 const VERSION: u32 = 1;
@@ -28,12 +28,16 @@ pub struct Json<W> {
 struct Document<'a> {
     /// The version of this form.
     version: u32,
-    /// Whether everything was as expected.
+    /// Whether everything was as expected, and judged: the outcome is ok.
     holds: bool,
+    /// The worst of what the scenarios came to.
+    outcome: OutcomeReport,
     /// How many scenarios hold.
     held: usize,
     /// How many do not.
     failed: usize,
+    /// How many hold as far as they were looked at, which is not all that decides.
+    not_judged: usize,
     /// How long the run took, in seconds.
     seconds: f64,
     /// In the order in which they were asked for.
@@ -47,12 +51,69 @@ struct ScenarioReport {
     name: String,
     /// Its file; null for a built-in one.
     file: Option<String>,
-    /// Whether everything was as expected.
+    /// Whether everything was as expected, and judged: the outcome is ok.
     holds: bool,
+    /// What it came to.
+    outcome: OutcomeReport,
+    /// What decides about sessions and was not looked at; of a scenario that is not judged at least
+    /// one.
+    not_judged: Vec<ReservationReport>,
     /// How long it took, in seconds.
     seconds: f64,
     /// Itself and its variants, as far as they were run.
     cases: Vec<CaseReport>,
+}
+
+/// What a scenario came to.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum OutcomeReport {
+    /// Everything was as expected.
+    Ok,
+    /// Everything that was looked at was as expected, and that is not all that decides.
+    NotJudged,
+    /// Something was not as expected.
+    Failed,
+}
+
+impl From<Outcome> for OutcomeReport {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Ok => Self::Ok,
+            Outcome::NotJudged => Self::NotJudged,
+            Outcome::Failed => Self::Failed,
+        }
+    }
+}
+
+/// Something that decides about sessions and was not looked at.
+#[derive(Debug, Serialize, JsonSchema)]
+struct ReservationReport {
+    /// What it is called, as a finding of `lint` if it is one.
+    code: &'static str,
+    /// What was not looked at, in words.
+    message: String,
+    /// What to do about it, in words.
+    fix: String,
+    /// The document that says it; null where that is no document.
+    file: Option<String>,
+    /// The line in it, from 1.
+    line: Option<u64>,
+    /// The column, in characters from 1.
+    column: Option<u64>,
+}
+
+impl From<&Reservation> for ReservationReport {
+    fn from(Reservation { place, message, code, fix }: &Reservation) -> Self {
+        Self {
+            code,
+            message: message.clone(),
+            fix: fix.clone().into_owned(),
+            file: place.as_ref().map(|place| place.file.to_string()),
+            line: place.as_ref().map(|place| place.line),
+            column: place.as_ref().map(|place| place.column),
+        }
+    }
 }
 
 /// What one case of a scenario came to.
@@ -119,7 +180,9 @@ impl From<&Verdict> for ScenarioReport {
         Self {
             name: verdict.scenario.clone(),
             file: verdict.file.as_ref().map(|path| path.display().to_string()),
-            holds: verdict.holds(),
+            holds: verdict.outcome() == Outcome::Ok,
+            outcome: verdict.outcome().into(),
+            not_judged: verdict.reservations.iter().map(ReservationReport::from).collect(),
             seconds: verdict.elapsed.as_secs_f64(),
             cases: verdict.cases.iter().map(CaseReport::from).collect(),
         }
@@ -171,9 +234,11 @@ impl<W: Write> Json<W> {
     fn write(&mut self, summary: &Summary) -> io::Result<()> {
         let document = Document {
             version: VERSION,
-            holds: summary.holds(),
+            holds: summary.outcome() == Outcome::Ok,
+            outcome: summary.outcome().into(),
             held: summary.held,
             failed: summary.failed,
+            not_judged: summary.not_judged,
             seconds: summary.elapsed.as_secs_f64(),
             scenarios: &self.scenarios,
         };

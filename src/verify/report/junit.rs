@@ -10,7 +10,7 @@ use super::Reporter;
 use super::failed_lines::{FailedLine, failed_lines, said};
 use crate::escape::escape_line_as_json;
 use crate::verify::event::VerifyEvent;
-use crate::verify::judge::{CaseVerdict, Verdict};
+use crate::verify::judge::{CaseVerdict, Outcome, Reservation, Verdict};
 
 /// The report for CI servers.
 #[derive(Debug)]
@@ -49,8 +49,10 @@ fn suite(verdict: &Verdict) -> TestSuite {
     let mut suite = TestSuite::new(&*name);
     suite.set_time(verdict.elapsed);
     for case in &verdict.cases {
-        let mut test =
-            TestCase::new(case.label.as_deref().map_or(name.clone(), escape_line_as_json), status(case));
+        let mut test = TestCase::new(
+            case.label.as_deref().map_or(name.clone(), escape_line_as_json),
+            status(case, verdict),
+        );
         test.set_classname(&*name).set_time(case.elapsed);
         test.set_assertions(case.checks.len());
         suite.add_test_case(test);
@@ -58,14 +60,27 @@ fn suite(verdict: &Verdict) -> TestSuite {
     suite
 }
 
-fn status(case: &CaseVerdict) -> TestCaseStatus {
+fn status(case: &CaseVerdict, verdict: &Verdict) -> TestCaseStatus {
     let failed_lines = failed_lines(case);
     let Some(first) = failed_lines.first().and_then(|failed| failed.checks.first()) else {
-        return TestCaseStatus::success();
+        return unfailed(&verdict.reservations);
     };
     let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
     status.set_message(escape_line_as_json(&said(first))).set_type(escape_line_as_json(&first.field));
     let lines = failed_lines.iter().flat_map(FailedLine::lines);
+    let lines: Vec<String> = lines.map(|line| escape_line_as_json(&line).into_owned()).collect();
+    status.set_description(lines.join("\n"));
+    status
+}
+
+/// What is not judged is an error, as JUnit calls a test that came to no result: what is skipped
+/// is green with most of its readers.
+fn unfailed(reservations: &[Reservation]) -> TestCaseStatus {
+    let Some(first) = reservations.first() else { return TestCaseStatus::success() };
+    let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
+    status.set_message(escape_line_as_json(&format!("{}: {first}", Outcome::NotJudged)));
+    status.set_type(escape_line_as_json(first.code));
+    let lines = reservations.iter().flat_map(|it| [it.to_string(), it.fix.clone().into_owned()]);
     let lines: Vec<String> = lines.map(|line| escape_line_as_json(&line).into_owned()).collect();
     status.set_description(lines.join("\n"));
     status

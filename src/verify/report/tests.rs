@@ -1,12 +1,14 @@
-//! One run with a scenario that holds and one that fails, as each report shows it.
+//! One run with a scenario that holds, one that fails and two that are not judged, as each report
+//! shows it.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Github, Json, Junit, Reporter};
+use super::{Github, Human, Json, Junit, Reporter};
 use crate::verify::event::{Summary, VerifyEvent};
 use crate::verify::expect::Side;
-use crate::verify::judge::{CaseVerdict, Check, Subject, Verdict};
+use crate::verify::judge::{CaseVerdict, Check, Reservation, Subject, Verdict};
+use crate::yaml::{self, Text};
 
 fn check(field: &str, expected: &str, actual: &str, at: u64) -> Check {
     Check {
@@ -28,26 +30,39 @@ fn run(report: &mut impl Reporter) {
         checks,
         decided_by: Vec::new(),
     };
-    let verdict = |name: &str, file: Option<&str>, checks| {
-        VerifyEvent::Judged(Verdict {
-            scenario: name.to_owned(),
-            file: file.map(PathBuf::from),
-            elapsed: Duration::from_millis(1500),
-            cases: vec![case(checks)],
-        })
+    let verdict = |name: &str, file: Option<&str>, checks, reservations| Verdict {
+        scenario: name.to_owned(),
+        file: file.map(PathBuf::from),
+        elapsed: Duration::from_millis(1500),
+        cases: vec![case(checks)],
+        reservations,
     };
-    for event in [
-        VerifyEvent::Started { cases: 2 },
-        verdict("good", None, vec![check("method", "GET", "GET", 7)]),
-        verdict(
-            "bad",
-            Some("ci/a,b.yaml"),
-            vec![check("protocol", "HTTP/2", "HTTP/1.1", 9), check("path", "/", "/a%b|<c>", 10)],
-        ),
-        VerifyEvent::Finished(Summary { held: 1, failed: 1, elapsed: Duration::from_secs(2) }),
+    let good = || vec![check("method", "GET", "GET", 7)];
+    let bad = vec![check("protocol", "HTTP/2", "HTTP/1.1", 9), check("path", "/", "/a%b|<c>", 10)];
+    let mut summary = Summary { elapsed: Duration::from_secs(2), ..Summary::default() };
+    report.hear(&VerifyEvent::Started { cases: 4 }).expect("memory takes everything");
+    for verdict in [
+        verdict("good", None, good(), Vec::new()),
+        verdict("bad", Some("ci/a,b.yaml"), bad, Vec::new()),
+        verdict("open", None, good(), redirected()),
+        verdict("open too", None, good(), redirected()),
     ] {
-        report.hear(&event).expect("memory takes everything");
+        summary.count(&verdict);
+        report.hear(&VerifyEvent::Judged(verdict)).expect("memory takes everything");
     }
+    report.hear(&VerifyEvent::Finished(summary)).expect("memory takes everything");
+}
+
+/// What a document says and nothing was played of.
+fn redirected() -> Vec<Reservation> {
+    let text = Text::new("vs.yaml", "a: 1\nredirect: <b>\n".to_owned());
+    let document = &yaml::documents(&text).expect("YAML")[0];
+    vec![Reservation {
+        place: Some(document.place_of("redirect")),
+        message: "every request for <b> is redirected".to_owned(),
+        code: "redirect",
+        fix: "Route to the Service.".into(),
+    }]
 }
 
 fn written(report: impl FnOnce(&mut Vec<u8>)) -> String {
@@ -63,14 +78,18 @@ fn github_gets_an_annotation_in_one_line_at_the_place_of_the_expectation_and_a_s
     assert_eq!(
         commands,
         "::error file=ci/a%2Cb.yaml,line=9,title=verify%3A bad::server: protocol: expected HTTP/2, was HTTP/1.1%0A\
-         server: path: expected /, was /a%25b|<c>%0A{\"path\":\"/a%25b|<c>\"}%0Asidecar: it is 100%25 wrong\n"
+         server: path: expected /, was /a%25b|<c>%0A{\"path\":\"/a%25b|<c>\"}%0Asidecar: it is 100%25 wrong\n\
+         ::error file=vs.yaml,line=2,col=11,title=verify%3A not judged%3A redirect::every request for <b> is \
+         redirected%0ARoute to the Service.\n"
     );
     assert_eq!(
         String::from_utf8(summary).expect("text"),
-        "### websockets-cli verify: 1 ok, 1 failed\n\n\
-         | scenario | verdict | what failed |\n| --- | --- | --- |\n\
+        "### websockets-cli verify: 1 ok, 1 failed, 2 not judged\n\n\
+         | scenario | verdict | why |\n| --- | --- | --- |\n\
          | good | ok |  |\n\
-         | bad | **FAIL** | server: protocol: expected HTTP/2, was HTTP/1.1<br>server: path: expected /, was /a%b\\|&lt;c> |\n"
+         | bad | **FAIL** | server: protocol: expected HTTP/2, was HTTP/1.1<br>server: path: expected /, was /a%b\\|&lt;c> |\n\
+         | open | **not judged** | vs.yaml:2:11: every request for &lt;b> is redirected \\[redirect\\] |\n\
+         | open too | **not judged** | vs.yaml:2:11: every request for &lt;b> is redirected \\[redirect\\] |\n"
     );
 }
 
@@ -78,7 +97,8 @@ fn github_gets_an_annotation_in_one_line_at_the_place_of_the_expectation_and_a_s
 fn junit_has_a_suite_a_scenario_and_a_failure_with_everything_that_failed() {
     let xml = written(|out| run(&mut Junit::new(out)));
     let report = quick_junit::Report::deserialize_from_str(&xml);
-    assert!(report.is_ok_and(|report| (report.tests, report.failures) == (2, 1)), "{xml}");
+    let counted = report.map(|report| (report.tests, report.failures, report.errors));
+    assert_eq!(counted.ok(), Some((4, 1, 2)), "{xml}");
     assert!(xml.contains("<testsuite name=\"bad\""), "{xml}");
     assert!(
         xml.contains("<testcase name=\"bad\" classname=\"bad\" assertions=\"2\" time=\"0.750\""),
@@ -87,6 +107,9 @@ fn junit_has_a_suite_a_scenario_and_a_failure_with_everything_that_failed() {
     assert!(xml.contains("message=\"server: protocol: expected HTTP/2, was HTTP/1.1\""), "{xml}");
     assert!(xml.contains("server: path: expected /, was /a%b|&lt;c&gt;"), "{xml}");
     assert!(xml.contains("sidecar: it is 100% wrong"), "{xml}");
+    let why = "not judged: vs.yaml:2:11: every request for &lt;b&gt; is redirected [redirect]";
+    assert!(xml.contains(&format!("<error message=\"{why}\" type=\"redirect\"")), "{xml}");
+    assert!(xml.contains("\nRoute to the Service."), "{xml}");
 }
 
 #[test]
@@ -106,4 +129,31 @@ fn json_has_a_version_and_says_of_every_check_what_was_expected_and_found() {
     assert_eq!((&check["holds"], &check["at"]), (&false.into(), &9.into()));
     assert_eq!(check["explanation"], "sidecar: it is 100% wrong");
     assert_eq!(report["scenarios"][0]["cases"][0]["checks"][0]["explanation"], serde_json::Value::Null);
+}
+
+#[test]
+fn json_says_of_what_is_not_judged_that_it_does_not_hold_and_why() {
+    let text = written(|out| run(&mut Json::new(out)));
+    let report: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!((&report["outcome"], &report["not_judged"]), (&"failed".into(), &2.into()));
+    assert_eq!(report["scenarios"][0]["outcome"], "ok");
+    assert_eq!(report["scenarios"][1]["not_judged"], serde_json::json!([]));
+    let open = &report["scenarios"][2];
+    assert_eq!((&open["holds"], &open["outcome"]), (&false.into(), &"not_judged".into()));
+    let why = serde_json::json!([{
+        "code": "redirect", "message": "every request for <b> is redirected", "fix": "Route to the Service.",
+        "file": "vs.yaml", "line": 2, "column": 11,
+    }]);
+    assert_eq!(open["not_judged"], why);
+}
+
+#[test]
+fn people_read_what_is_not_judged_at_each_scenario_and_what_to_do_once() {
+    let text = written(|out| run(&mut Human::new(out, false, false)));
+    let (verdicts, end) = text.split_once("\n\n").expect("a line at the end");
+    assert!(verdicts.contains("not judged  open\n      not judged: redirect (vs.yaml:2:11)\n"), "{text}");
+    assert_eq!(verdicts.matches("not judged: redirect (vs.yaml:2:11)").count(), 2, "{text}");
+    let expected = "4 scenarios: 1 ok, 1 failed, 2 not judged in 2.00 s\n\nNot judged:\n  \
+                    vs.yaml:2:11: every request for <b> is redirected [redirect]\n    Route to the Service.\n";
+    assert_eq!(end, expected);
 }

@@ -2,12 +2,13 @@
 //! column of that file.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::{Deserialize, Deserializer};
 
 use crate::mesh::{Documents, MeshError};
-use crate::yaml::Placed;
+use crate::yaml::{Placed, Text};
 
 /// A text with mesh documents, and where in its file it begins.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -30,6 +31,12 @@ impl Inline {
             documents.merge(Documents::parse(name, &text)?)?;
         }
         Ok(documents)
+    }
+
+    /// Each document as a text by itself, with the places that it has in the file `name`.
+    #[must_use]
+    pub fn texts(&self, name: &str) -> Vec<Arc<Text>> {
+        self.in_place().into_iter().map(|text| Text::new(name, text)).collect()
     }
 
     /// Each document by itself, at the line and the column that it has in the file. A marker
