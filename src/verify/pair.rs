@@ -50,6 +50,8 @@ pub struct PairConfig {
     pub inbound_cluster: Option<String>,
     /// Whether the client's sidecar speaks HTTP/2 to the server's.
     pub upgrades: bool,
+    /// Whether the server's sidecar speaks HTTP/2 to the application, too.
+    pub application_is_http2: bool,
     /// Where the documents say what of it.
     pub places: Places,
     /// Whose sessions these are.
@@ -108,12 +110,19 @@ impl PairConfig {
         let route = virtual_host.and_then(|host| host.routes.first());
         let cluster = route.and_then(|route| route.action.cluster());
         let inbound_cluster = inbound.virtual_host.routes.first().and_then(|route| route.action.cluster());
+        let upgrades = cluster.is_some_and(|cluster| cluster.protocol == UpstreamProtocol::Http2);
+        let application_is_http2 = inbound_cluster.is_some_and(|cluster| match cluster.protocol {
+            UpstreamProtocol::Http1 => false,
+            UpstreamProtocol::Http2 => true,
+            UpstreamProtocol::UseDownstream => upgrades,
+        });
         Ok(Self {
             authority: if port == HTTP_PORT { service.host() } else { format!("{}:{port}", service.host()) },
             route_name: route.and_then(|route| route.name.clone()),
             outbound_cluster: cluster.map(|cluster| cluster.name.clone()),
             inbound_cluster: inbound_cluster.map(|cluster| cluster.name.clone()),
-            upgrades: cluster.is_some_and(|cluster| cluster.protocol == UpstreamProtocol::Http2),
+            upgrades,
+            application_is_http2,
             outbound,
             inbound,
             places,

@@ -170,7 +170,11 @@ fn with_own_documents(scenario: &Scenario, targets: &Targets) -> Result<PlannedS
 /// that was named is run all the same, to show where the documents differ from it, and one that was
 /// not named is left out.
 fn with_documents(scenario: &Scenario, pair: &PairConfig, named: bool) -> Option<PlannedScenario> {
-    let policy = if pair.upgrades { Policy::Upgrade } else { Policy::DoNotUpgrade };
+    let policy = match (pair.upgrades, pair.application_is_http2) {
+        (true, true) => Policy::Http2Application,
+        (true, false) => Policy::Upgrade,
+        (false, _) => Policy::DoNotUpgrade,
+    };
     let cases = scenario.cases();
     let standing = cases.iter().find(|case| case.stands_for == Some(policy));
     let case = standing.or_else(|| cases.first().filter(|_| named))?.clone();

@@ -466,3 +466,32 @@ fn a_scenario_whose_own_documents_say_more_than_is_played_is_not_judged_and_the_
     let line = before.lines().count() + 5;
     assert_eq!(why["line"], line, "{why}");
 }
+
+#[test]
+fn an_application_behind_an_http2_port_is_spoken_to_in_http2_as_the_sidecars_do() {
+    let manifests = std::path::Path::new(MANIFESTS);
+    let read = |name: &str| std::fs::read_to_string(manifests.join(name)).expect("a document");
+    let (service, filter) = (read("websockets-server.yaml"), read("envoy-filter.yaml"));
+    let rule = read("destination-rule.yaml");
+    let named = "name: http-websocket";
+    assert!(service.contains(named));
+    for (port, rule) in [
+        ("name: http2-websocket", ""),
+        ("name: grpc-websocket", ""),
+        ("name: websocket\n      appProtocol: kubernetes.io/h2c", ""),
+        // Whose protocol is not said: what comes from the client's sidecar goes on as it comes.
+        ("name: websocket", rule.as_str()),
+    ] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let text = [&service.replace(named, port), &filter, rule].join("\n---\n");
+        let path = folder.path().join("documents.yaml");
+        std::fs::write(&path, text).expect("written");
+        let output = verify(&["-f", path.to_str().expect("UTF-8")]);
+        let stdout = crate::support::text(&output.stdout);
+        assert!(stdout.contains("\n3 scenarios: 3 ok in "), "{port}: {stdout}");
+        assert!(
+            stdout.starts_with("ok    http2\n        client  HTTP/1.1  GET  101  -\n"),
+            "{port}: {stdout}"
+        );
+    }
+}

@@ -14,7 +14,8 @@ pub(super) struct Args {
     /// input; repeatable.
     ///
     /// Without --scenario, what the documents stand for is run: http2 if they upgrade, else http1,
-    /// and the scenarios that do not depend on it. A Service or Deployment that they lack is the
+    /// and the scenarios that do not depend on it. Behind a port that is HTTP/2 to Istio the
+    /// application speaks HTTP/2 here, as it has to there. A Service or Deployment that they lack is the
     /// built-in one; a DestinationRule and an EnvoyFilter never are.
     #[arg(short, long, value_name = "PATH", num_args = 1.., group = "documents")]
     filename: Vec<PathBuf>,

@@ -126,14 +126,17 @@ pub struct Variant {
     pub expect: Expectations,
 }
 
-/// What the client's sidecar speaks to the server's, as the documents decide it.
+/// What is spoken on the way to the application, as the documents decide it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Policy {
-    /// `h2UpgradePolicy: UPGRADE`, or a port that is HTTP/2 by its protocol.
+    /// HTTP/2 between the sidecars, HTTP/1.1 with the application: `h2UpgradePolicy: UPGRADE`.
     Upgrade,
     /// HTTP/1.1.
     DoNotUpgrade,
+    /// HTTP/2 all the way from the client's sidecar: a port that is HTTP/2 by its name or
+    /// appProtocol, or one without either under `h2UpgradePolicy: UPGRADE`.
+    Http2Application,
 }
 
 /// The application behind the server's sidecar.

@@ -1,25 +1,36 @@
-//! An application that is slow on demand: an echo whose sessions with the path `/held` are answered
-//! only once it is released. What `--delay` does by the clock, this does by an event, so that
-//! nothing depends on how fast a machine is.
+//! An application that is slow on demand: an echo, over HTTP/1.1 and HTTP/2, whose sessions with the
+//! path `/held` are answered only once it is released. What `--delay` does by the clock, this does
+//! by an event, so that nothing depends on how fast a machine is.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 
 use bytes::BytesMut;
 use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_util::sync::CancellationToken;
 use tungstenite::protocol::Role;
 
 use crate::drain::Drain;
-use crate::http1::parse_request;
-use crate::net;
+use crate::http1::{RequestHead, ResponseHead, parse_request};
+use crate::net::{self, Budget, Duplex};
+use crate::tunnel::{self, ByteStream, Server, Settings};
+use crate::websocket::extended_connect::response_to_http2;
 use crate::websocket::opening::server as opening;
 
 /// The path whose sessions are held.
 const HELD: &str = "/held";
+
+/// Room for all sessions of a scenario and their few bytes.
+const SETTINGS: Settings = Settings {
+    allow_connect: true,
+    max_concurrent_streams: 1024,
+    initial_stream_window_size: 65_535,
+    initial_connection_window_size: 65_535,
+};
 
 /// The application, bound and not yet serving.
 #[derive(Debug)]
@@ -45,46 +56,86 @@ impl HeldEcho {
 
     /// Serves until the drain, which it obeys at once.
     pub(super) async fn serve(self, drain: Drain) -> io::Result<()> {
-        let listener = TcpListener::from_std(self.listener)?;
-        let accepting = net::accept_each(listener, |stream, _| {
-            let session = session(stream, self.released.clone());
-            tokio::spawn(drain.forced.clone().run_until_cancelled_owned(session));
-        });
-        drain.graceful.run_until_cancelled(accepting).await;
-        Ok(())
+        let Self { listener, released, .. } = self;
+        let serving = move || {
+            net::serve_local(listener, async |listener| {
+                let accepting = net::accept_each(listener, |stream, _| {
+                    tokio::task::spawn_local(connection(stream, released.clone()));
+                });
+                drain.graceful.run_until_cancelled(accepting).await;
+            })
+        };
+        // The streams of an HTTP/2 connection stay on its thread.
+        tokio::task::spawn_blocking(serving).await.map_err(io::Error::other)?
     }
 }
 
-/// One session. Whatever goes wrong with it ends it; the client sees that.
-async fn session(mut stream: TcpStream, released: CancellationToken) {
-    let mut buffer = BytesMut::new();
-    let request = loop {
-        if !matches!(stream.read_buf(&mut buffer).await, Ok(1..)) {
+/// One connection, in the version of HTTP that its client speaks. Whatever goes wrong with it ends
+/// it; the client sees that.
+async fn connection(mut stream: TcpStream, released: CancellationToken) {
+    let mut read = BytesMut::new();
+    loop {
+        if !matches!(stream.read_buf(&mut read).await, Ok(1..)) {
             return;
         }
-        match parse_request(&mut buffer) {
-            Ok(Some(request)) => break request,
+        match tunnel::is_http2(&read) {
+            Some(true) => return http2(stream, read, released).await,
+            None => continue,
+            Some(false) => {}
+        }
+        match parse_request(&mut read) {
+            Ok(Some(request)) => return http1(stream, read, &request, &released).await,
             Ok(None) => {}
             Err(_) => return,
         }
-    };
-    let Ok(mut accepted) = opening::check(&request) else { return };
+    }
+}
+
+/// The one session of a connection.
+async fn http1(mut stream: TcpStream, read: BytesMut, request: &RequestHead, released: &CancellationToken) {
+    let Ok(mut accepted) = opening::check(request) else { return };
     accepted.deflate = None;
-    let held = request.target_str() == HELD;
     let mut response = BytesMut::new();
     accepted.response().write(&mut response);
-    if stream.write_all(&response).await.is_err() {
-        return;
+    if stream.write_all(&response).await.is_ok() {
+        session(stream, read.to_vec(), request.target_str(), released).await;
     }
-    let mut session = WebSocketStream::from_partially_read(stream, buffer.to_vec(), Role::Server, None).await;
+}
+
+/// A session for each stream of a connection (RFC 8441).
+async fn http2(stream: TcpStream, read: BytesMut, released: CancellationToken) {
+    let Ok(mut server) = Server::handshake(stream, read, &SETTINGS, Budget::unlimited()).await else {
+        return;
+    };
+    while let Some(Ok((request, mut stream, mut respond))) = poll_fn(|cx| server.poll_accept(cx)).await {
+        let released = released.clone();
+        tokio::task::spawn_local(async move {
+            let Ok(mut accepted) = opening::check_extended_connect(&request) else { return };
+            accepted.deflate = None;
+            let ResponseHead { status, fields, .. } = accepted.response();
+            if respond.head(&mut stream, response_to_http2(status, &fields), false).is_ok() {
+                session(ByteStream::new(stream), Vec::new(), request.uri().path(), &released).await;
+            }
+        });
+    }
+}
+
+/// One session, of which `read` was read already.
+async fn session(io: impl Duplex, read: Vec<u8>, path: &str, released: &CancellationToken) {
+    let mut session = WebSocketStream::from_partially_read(io, read, Role::Server, None).await;
     while let Some(Ok(message)) = session.next().await {
         if message.is_text() || message.is_binary() {
-            if held {
+            if path == HELD {
                 released.cancelled().await;
             }
             if session.send(message).await.is_err() {
                 return;
             }
         }
+    }
+    // Both directions come to their end: what is dropped before is reset.
+    let io = session.get_mut();
+    if io.shutdown().await.is_ok() {
+        let _ = tokio::io::copy(io, &mut tokio::io::sink()).await;
     }
 }
