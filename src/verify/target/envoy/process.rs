@@ -36,7 +36,7 @@ const LOG_TAIL: usize = 2000;
 pub(super) struct Process {
     child: Child,
     /// Holds the other end of its standard input.
-    _watchdog: Option<Child>,
+    watchdog: Option<Child>,
     listener: SocketAddr,
 }
 
@@ -71,6 +71,9 @@ impl Process {
             .map_err(|source| EnvoyError::Write { path: files.bootstrap.clone(), source })?;
         validate(program, &files.bootstrap, places).await?;
         let unstartable = |source| EnvoyError::Program { path: program.to_owned(), source };
+        // Before the Envoy: it is to find one that has only just started, too.
+        let watchdog = watchdog();
+        let group = watchdog.as_ref().and_then(process_id);
         let child = Command::new(program)
             .arg("-c")
             .arg(&files.bootstrap)
@@ -85,11 +88,10 @@ impl Process {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
-            .process_group(0)
+            .process_group(group.unwrap_or(0))
             .spawn()
             .map_err(unstartable)?;
-        let watchdog = watchdog(&child);
-        let mut process = Self { child, _watchdog: watchdog, listener: SocketAddr::from(([0, 0, 0, 0], 0)) };
+        let mut process = Self { child, watchdog, listener: SocketAddr::from(([0, 0, 0, 0], 0)) };
         process.listener = process.ready(&files).await?;
         Ok(process)
     }
@@ -134,8 +136,10 @@ impl Process {
     }
 
     fn signal(&self, signal: Signal) {
-        // One that has ended, and been waited for, has no id any more.
-        if let Some(id) = self.child.id().and_then(|id| i32::try_from(id).ok()) {
+        // One that has ended, and been waited for, has no id any more. The watchdog, which leads the
+        // group, is never waited for.
+        let group = self.watchdog.as_ref().and_then(process_id);
+        if let Some(id) = group.or_else(|| process_id(&self.child)) {
             let _ = killpg(Pid::from_raw(id), signal);
         }
     }
@@ -147,13 +151,16 @@ impl Drop for Process {
     }
 }
 
-/// Kills an Envoy's process group once this process is no more, however it ended: SIGKILL leaves no
-/// time to do so. Where there is no shell it has to do without.
-fn watchdog(envoy: &Child) -> Option<Child> {
-    let group = i32::try_from(envoy.id()?).ok()?;
+/// Kills the process group that it leads, an Envoy's, once this process is no more, however it
+/// ended: SIGKILL leaves no time to do so. Where there is no shell it has to do without.
+fn watchdog() -> Option<Child> {
     let mut command = Command::new("sh");
-    command.args(["-c", "read -r _; kill -s KILL 0"]).process_group(group);
+    command.args(["-c", "read -r _; kill -s KILL 0"]).process_group(0);
     command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().ok()
+}
+
+fn process_id(child: &Child) -> Option<i32> {
+    child.id().and_then(|id| i32::try_from(id).ok())
 }
 
 /// `envoy --mode validate`.
