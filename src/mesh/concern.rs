@@ -80,12 +80,36 @@ impl Documents {
             ("networking.istio.io", "Sidecar") => [client, server]
                 .into_iter()
                 .any(|workload| selects(manifest, "workloadSelector.labels", workload)),
+            // Between two sidecars mutual TLS is agreed on (auto mTLS); who does not take part in it
+            // says so in a DestinationRule. A port may differ.
+            ("security.istio.io", "PeerAuthentication")
+                if manifest.document.at("spec.portLevelMtls").is_none() =>
+            {
+                false
+            }
             ("security.istio.io", _) => selects(manifest, "selector.matchLabels", server),
             ("", "Service") => is_this(&service.metadata.manifest),
-            // They are not on the way between two sidecars.
+            ("networking.istio.io", "ServiceEntry") => {
+                let hosts = manifest.document.at("spec.hosts").into_iter().flat_map(NodeRef::items);
+                hosts.filter_map(NodeRef::text).any(|named| named == host || named.starts_with('*'))
+            }
+            // Routes of the sidecars have a Service as their parent.
+            ("gateway.networking.k8s.io", "HTTPRoute" | "GRPCRoute") => {
+                let parents = manifest.document.at("spec.parentRefs").into_iter().flat_map(NodeRef::items);
+                let mut parents =
+                    parents.filter(|it| it.at("kind").and_then(NodeRef::text) == Some("Service"));
+                parents.any(|it| it.at("name").and_then(NodeRef::text) == Some(service.name()))
+            }
+            // They are not on the way between two sidecars, or say what the pair has anyhow: pods
+            // that are there, and who wrote what of them.
             ("networking.istio.io" | "gateway.networking.k8s.io", "Gateway")
-            | ("gateway.networking.k8s.io", "GatewayClass")
-            | ("networking.k8s.io", "Ingress" | "IngressClass") => false,
+            | ("networking.istio.io", "ProxyConfig" | "WorkloadEntry" | "WorkloadGroup")
+            | ("gateway.networking.k8s.io", "GatewayClass" | "ReferenceGrant")
+            | ("networking.k8s.io", "Ingress" | "IngressClass")
+            | ("telemetry.istio.io" | "install.istio.io" | "sailoperator.io" | "batch", _)
+            | ("", "Endpoints" | "Pod" | "ReplicationController")
+            | ("apps", "ReplicaSet")
+            | ("discovery.k8s.io", "EndpointSlice") => false,
             _ => true,
         }
     }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use super::lint::Rule;
 use crate::yaml::{self, Place};
 
 /// A document or a field that is valid, but that this program cannot honour.
@@ -12,11 +13,14 @@ pub struct Warning {
     pub place: Place,
     /// What cannot be honoured there, and what that means.
     pub text: String,
+    /// The rule by which `lint` says the same.
+    pub rule: &'static Rule,
 }
 
 impl fmt::Display for Warning {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}:{}: {}", self.place.file, self.place.line, self.text)
+        let Self { place, text, rule } = self;
+        write!(formatter, "{}:{}: {text} [{}]", place.file, place.line, rule.code)
     }
 }
 

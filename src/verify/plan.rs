@@ -14,7 +14,7 @@ use super::target::envoy::Envoy;
 #[cfg(feature = "kubernetes")]
 use super::target::kubernetes::LiveMesh;
 use crate::mesh::lint::{Circumstances, Finding, lint};
-use crate::mesh::{Documents, ISTIO_VERSION, MeshDefaults, Source};
+use crate::mesh::{Documents, ISTIO_VERSION, MeshDefaults, Source, Warning};
 use crate::nearest::nearest;
 
 /// What the user asks for.
@@ -30,6 +30,8 @@ pub struct PlanRequest {
     pub findings: Vec<Finding>,
     /// What the mesh does where these documents are silent.
     pub mesh: MeshDefaults,
+    /// What is left out of the mesh's configuration.
+    pub mesh_warnings: Vec<Warning>,
     /// The Service that sessions go to, where it is not the default one.
     pub service: Option<String>,
     /// The client's Deployment, where it is not the default one.
@@ -118,7 +120,13 @@ impl Plan {
                     request.client_workload.as_deref(),
                     &request.mesh,
                 )?;
-                let reservations = reservations::of(&request.findings, documents, &pair, &request.targets);
+                let reservations = reservations::of(
+                    &request.findings,
+                    documents,
+                    &request.mesh_warnings,
+                    &pair,
+                    &request.targets,
+                );
                 let named = !request.scenarios.is_empty();
                 let cases = scenarios.iter().filter_map(|scenario| {
                     let case = with_documents(scenario, &pair, named)?;
@@ -156,7 +164,7 @@ fn with_own_documents(scenario: &Scenario, targets: &Targets) -> Result<PlannedS
             }
             // What cannot be judged at all has nothing that could be found in it.
             let findings = lint(&texts, &Circumstances { mesh: &mesh, istio_version: ISTIO_VERSION });
-            let found = reservations::of(&findings.unwrap_or_default(), &documents, &pair, targets);
+            let found = reservations::of(&findings.unwrap_or_default(), &documents, &[], &pair, targets);
             let new: Vec<_> = found.into_iter().filter(|found| !reservations.contains(found)).collect();
             reservations.extend(new);
         }

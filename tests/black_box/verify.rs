@@ -495,3 +495,37 @@ fn an_application_behind_an_http2_port_is_spoken_to_in_http2_as_the_sidecars_do(
         );
     }
 }
+
+#[test]
+fn what_the_sidecars_leave_out_of_documents_is_a_finding_and_keeps_scenarios_from_being_judged() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("more.yaml");
+    let more = path.to_str().expect("UTF-8");
+    for (document, code) in [
+        (
+            "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: v}\nspec: {hosts: \
+             [websockets-server], http: [{fault: {abort: {httpStatus: 503}}, route: [{destination: {host: \
+             websockets-server}}]}]}\n",
+            "not-played",
+        ),
+        (
+            "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: a}\nspec: {action: \
+             DENY, rules: [{}]}\n",
+            "not-judged",
+        ),
+    ] {
+        std::fs::write(&path, document).expect("written");
+        let output = verify(&["-f", MANIFESTS, "-f", more, "--scenario", "http2"]);
+        let (stdout, stderr) = (crate::support::text(&output.stdout), crate::support::text(&output.stderr));
+        assert_eq!(output.status.code(), Some(5), "{stdout}{stderr}");
+        assert!(stdout.contains(&format!("not judged: {code} ({more}:")), "{stdout}");
+        // Once: as a finding, not as a warning of the sidecars beside it.
+        assert!(stderr.contains(&format!("note[{code}]: ")) && !stderr.contains("WARN"), "{stderr}");
+    }
+    // What two sidecars agree on, and what does not choose among one endpoint, leaves nothing open.
+    let taken = "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: p}\nspec: {mtls: \
+                 {mode: STRICT}}\n";
+    std::fs::write(&path, taken).expect("written");
+    let output = verify(&["-f", MANIFESTS, "-f", more, "--scenario", "http2"]);
+    assert_eq!(output.status.code(), Some(0), "{}", crate::support::text(&output.stdout));
+}

@@ -245,9 +245,10 @@ fn what_the_pair_cannot_honour_in_a_scenarios_documents_is_named() {
     let output = verify(&["--scenario", path.to_str().expect("text")]);
     let stderr = text(&output.stderr);
     assert!(
-        stderr.contains("a route without a destination or a directResponse is not implemented here"),
+        stderr.contains("spec.http[0].redirect is not implemented here and has no effect [not-played]"),
         "{stderr}"
     );
+    assert_eq!(output.status.code(), Some(5), "{}", text(&output.stdout));
 }
 
 #[test]

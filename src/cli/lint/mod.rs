@@ -15,7 +15,7 @@ use dumps::{DumpArg, Dumps};
 use human::Human;
 
 use super::{exit, mesh_config};
-use crate::mesh::lint::{Circumstances, Finding, Severity, lint, rules};
+use crate::mesh::lint::{Circumstances, Finding, Severity, lint, of_mesh_config, rules};
 use crate::mesh::{ISTIO_VERSION, MeshDefaults, MeshError, Source};
 use crate::yaml::Text;
 
@@ -100,10 +100,10 @@ fn find(args: &Args) -> Result<Linted, MeshError> {
     let sources: Vec<Source> = args.filename.iter().cloned().map(Source::from).collect();
     let mut texts = Source::read_all(&sources)?;
     let dumps = Dumps::read(&args.config_dump)?;
-    let mesh = mesh_config::load(args.mesh_config.as_deref())?;
-    let mut findings = Vec::new();
+    let (mesh, warnings) = mesh_config::load(args.mesh_config.as_deref())?;
+    let mut findings = of_mesh_config(&warnings);
     if !texts.is_empty() {
-        findings = lint(&texts, &Circumstances { mesh: &mesh, istio_version: &args.istio_version })?;
+        findings.extend(lint(&texts, &Circumstances { mesh: &mesh, istio_version: &args.istio_version })?);
     }
     findings.extend(dumps.findings());
     texts.extend(dumps.shown.iter().cloned());

@@ -203,7 +203,11 @@ impl CommonArgs {
         }
         let workload = self.workload.as_deref().map(|name| documents.workload(name)).transpose()?;
         // In a server's sidecar nothing comes of it, but a wrong file is as wrong there.
-        Ok(Found { documents, mesh: mesh_config::load(self.mesh_config.as_deref())?, workload })
+        let (mesh, warnings) = mesh_config::load(self.mesh_config.as_deref())?;
+        for warning in warnings {
+            tracing::warn!("{warning}");
+        }
+        Ok(Found { documents, mesh, workload })
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::{lint, mesh_config};
 use crate::mesh::lint::Finding;
-use crate::mesh::{Documents, MeshDefaults, Source};
+use crate::mesh::{Documents, MeshDefaults, Source, Warning};
 use crate::verify::VerifyError;
 
 #[derive(Debug, clap::Args)]
@@ -37,13 +37,13 @@ pub(super) struct Args {
 }
 
 impl Args {
-    /// What the mesh does where the documents are silent.
-    pub(super) fn mesh(&self) -> Result<MeshDefaults, VerifyError> {
+    /// What the mesh does where the documents are silent, and what is left out of it.
+    pub(super) fn mesh(&self) -> Result<(MeshDefaults, Vec<Warning>), VerifyError> {
         Ok(mesh_config::load(self.mesh_config.as_deref())?)
     }
 
-    /// The documents, if any are named. What will go wrong with them is shown first, then a warning
-    /// for each thing in them that cannot be honoured here; neither is an end. With them comes
+    /// The documents, if any are named. What will go wrong with them and what of them is left out
+    /// here is shown first, which is no end. With them comes
     /// what was found in them.
     pub(super) fn load(&self, mesh: &MeshDefaults) -> Result<(Option<Documents>, Vec<Finding>), VerifyError> {
         if self.filename.is_empty() {
@@ -53,9 +53,6 @@ impl Args {
         let texts = Source::read_all(&sources)?;
         let findings = lint::show(&texts, mesh);
         let documents = Documents::of(&texts)?;
-        for warning in documents.warnings() {
-            tracing::warn!("{warning}");
-        }
         Ok((Some(documents), findings))
     }
 }

@@ -143,7 +143,10 @@ fn job(args: Args) -> Result<Job, NoVerdict> {
     if args.kubernetes.is_asked_for() {
         return Err(NoVerdict::WithoutKubernetes);
     }
-    let mesh = args.documents.mesh()?;
+    let (mesh, mesh_warnings) = args.documents.mesh()?;
+    for warning in &mesh_warnings {
+        tracing::warn!("{warning}");
+    }
     let (documents, findings) = args.documents.load(&mesh)?;
     let request = PlanRequest {
         scenarios: args.scenarios.scenarios,
@@ -151,6 +154,7 @@ fn job(args: Args) -> Result<Job, NoVerdict> {
         documents,
         findings,
         mesh,
+        mesh_warnings,
         service: args.documents.service,
         client_workload: args.documents.client_workload,
         keep: args.keep,

@@ -1,5 +1,6 @@
 //! Istio's `DestinationRule`: how a client's sidecar connects to a host.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
@@ -10,7 +11,8 @@ use super::{INT32_MAX, PortSelector};
 use crate::mesh::duration;
 use crate::mesh::error::MeshError;
 use crate::mesh::host::Visibility;
-use crate::yaml::Within;
+use crate::mesh::lint::rules::NOT_PLAYED;
+use crate::yaml::{Placed, Skip, Within};
 
 /// A `DestinationRule`.
 #[derive(Debug, Clone)]
@@ -50,6 +52,9 @@ struct ClientSelector {
 pub(in crate::mesh) struct TrafficPolicy {
     pub(in crate::mesh) connection_pool: Option<ConnectionPool>,
     pub(in crate::mesh) port_level_settings: Vec<PortLevelSettings>,
+    /// Of one endpoint nothing is chosen.
+    load_balancer: Option<Skip>,
+    tls: Option<Placed<ClientTlsSettings>>,
 }
 
 /// What takes the policy's place for one port.
@@ -60,6 +65,17 @@ pub(in crate::mesh) struct PortLevelSettings {
     #[serde(deserialize_with = "number")]
     pub(in crate::mesh) port: u16,
     pub(in crate::mesh) connection_pool: Option<ConnectionPool>,
+    load_balancer: Option<Skip>,
+    tls: Option<Placed<ClientTlsSettings>>,
+}
+
+/// Istio's `ClientTLSSettings`. Between two sidecars there is mutual TLS or none, which sessions do
+/// not notice; whatever else is asked for is not done here.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+struct ClientTlsSettings {
+    mode: Option<String>,
+    #[serde(flatten)]
+    others: BTreeMap<String, serde_json::Value>,
 }
 
 /// The number in a `PortSelector`.
@@ -156,6 +172,11 @@ impl DestinationRule {
             export_to: spec.export_to,
             workload_selector: spec.workload_selector.map(|selector| selector.match_labels),
         };
+        for tls in rule.tls_settings() {
+            if !matches!(tls.mode.as_deref(), None | Some("DISABLE" | "ISTIO_MUTUAL")) {
+                warnings.warn(&NOT_PLAYED, tls, "only DISABLE and ISTIO_MUTUAL are played here");
+            }
+        }
         for (path, pool) in rule.connection_pools() {
             if pool.use_client_protocol && pool.h2_upgrade_policy == H2UpgradePolicy::Upgrade {
                 let field = format!("{path}.http.useClientProtocol");
@@ -164,6 +185,13 @@ impl DestinationRule {
             }
         }
         Ok(rule)
+    }
+
+    fn tls_settings(&self) -> impl Iterator<Item = &Placed<ClientTlsSettings>> {
+        let of_subsets = self.subsets.iter().filter_map(|subset| subset.traffic_policy.as_ref());
+        self.traffic_policy.iter().chain(of_subsets).flat_map(|policy| {
+            policy.tls.iter().chain(policy.port_level_settings.iter().filter_map(|port| port.tls.as_ref()))
+        })
     }
 
     /// Every connection pool, with its path in the document.

@@ -26,7 +26,7 @@ pub(crate) use metadata::ROOT_NAMESPACE;
 pub(super) use metadata::{DEFAULT_NAMESPACE, Metadata, selects};
 pub(super) use read::WarningCollector;
 pub use service::Service;
-pub(super) use service::{PortProtocol, ServicePort, TargetPort};
+pub(super) use service::{PortProtocol, ServicePort, TargetPort, is_never_http};
 pub(super) use virtual_service::{Destination, HttpAction, VirtualService};
 
 use serde::Deserialize;

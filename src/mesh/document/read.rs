@@ -14,6 +14,8 @@ use super::metadata::Metadata;
 use super::service::Service;
 use super::virtual_service::VirtualService;
 use crate::mesh::error::{MeshError, Warning};
+use crate::mesh::lint::rules::NOT_PLAYED;
+use crate::mesh::lint::{Rule, kinds};
 use crate::yaml::{self, Dialect, Document, NodeRef, Placed, Skip, Text, Unread};
 
 /// What reading finds in a document that cannot be honoured.
@@ -23,10 +25,10 @@ pub(in crate::mesh) struct WarningCollector {
 }
 
 impl WarningCollector {
-    /// Warns of a value.
-    pub(in crate::mesh) fn warn<T>(&mut self, value: &Placed<T>, text: &str) {
+    /// Warns of a value by the rule with which `lint` says the same.
+    pub(in crate::mesh) fn warn<T>(&mut self, rule: &'static Rule, value: &Placed<T>, text: &str) {
         let text = format!("{}: {text}", value.path);
-        self.collected.extend(value.place.clone().map(|place| Warning { place, text }));
+        self.collected.extend(value.place.clone().map(|place| Warning { place, text, rule }));
     }
 
     /// Warns of fields that no type took.
@@ -34,6 +36,7 @@ impl WarningCollector {
         self.collected.extend(unread.into_iter().map(|Unread { path, place }| Warning {
             place,
             text: format!("{path} is not implemented here and has no effect"),
+            rule: &NOT_PLAYED,
         }));
     }
 
@@ -149,12 +152,12 @@ impl Documents {
             ("EnvoyFilter", "networking.istio.io/v1alpha3") => {
                 self.add_envoy_filter(EnvoyFilter::read(metadata()?, warnings)?)
             }
-            // They say nothing about how a proxy behaves.
-            ("Namespace" | "ServiceAccount", "v1") => Ok(()),
             (name, _) => {
-                let text = format!("{name} ({api_version}) is not read here and has no effect");
-                let place = kind.place.clone();
-                warnings.collected.extend(place.map(|place| Warning { place, text }));
+                if let Some(rule) = kinds::left_out(manifest) {
+                    let text = format!("{name} ({api_version}) is not read here and has no effect");
+                    let place = kind.place.clone();
+                    warnings.collected.extend(place.map(|place| Warning { place, text, rule }));
+                }
                 Ok(())
             }
         }

@@ -12,6 +12,7 @@ use super::read::{Body, WarningCollector};
 use crate::mesh::config::Workload;
 use crate::mesh::error::MeshError;
 use crate::mesh::host::service_host;
+use crate::mesh::lint::rules::{NOT_PLAYED, TCP_PORT};
 use crate::yaml::{Dialect, Placed};
 
 /// A Service.
@@ -144,7 +145,11 @@ impl Service {
         let Body { spec, .. } = metadata.manifest.document.root().read(Dialect::Kubernetes)?;
         let ServiceSpec { r#type, selector, ports, cluster_ip } = spec;
         if let Some(kind) = r#type.filter(|kind| kind.value == "ExternalName") {
-            warnings.warn(&kind, "an ExternalName Service is not implemented here and has no effect");
+            warnings.warn(
+                &NOT_PLAYED,
+                &kind,
+                "an ExternalName Service is not implemented here and has no effect",
+            );
             return Ok(Self { metadata, selector: Labels::new(), ports: Vec::new(), cluster_ip: None });
         }
         Ok(Self {
@@ -163,9 +168,10 @@ impl ServicePort {
         let number = port.0;
         let protocol =
             PortProtocol::of(number, protocol.as_deref(), app_protocol.as_deref(), name.as_deref());
-        if protocol == PortProtocol::Opaque {
+        let declared = app_protocol.as_deref().or(name.as_deref());
+        if protocol == PortProtocol::Opaque && !is_never_http(number, written.protocol.as_deref(), declared) {
             let text = "not an HTTP port by its name or appProtocol, so no proxy here serves it";
-            warnings.warn(&written, text);
+            warnings.warn(&TCP_PORT, &written, text);
         }
         let target = written.value.target_port.unwrap_or(TargetPort::Number(number));
         Self { number, target, protocol }
@@ -202,6 +208,24 @@ impl Visitor<'_> for TargetPortVisitor {
         let expected = "a number without quotes, or the name of a container's port, which has a letter";
         Err(E::invalid_value(Unexpected::Str(name), &expected))
     }
+}
+
+/// Protocols that nobody speaks WebSocket over; a port that says one of these is meant to be no
+/// HTTP port.
+const NEVER_HTTP: [&str; 4] = ["udp", "mongo", "mysql", "redis"];
+
+/// Ports of SSH, mail, DNS, `etcd`, databases, caches and message brokers: where one of these is
+/// TCP it is meant to be.
+const NEVER_HTTP_PORTS: [u16; 15] =
+    [22, 25, 53, 1433, 1521, 2181, 2379, 3306, 5432, 5672, 6379, 9042, 9092, 11211, 27017];
+
+/// Whether a port that is no HTTP port is meant to be none: by its transport, by what its
+/// `appProtocol` or name declares, or by its number.
+pub(in crate::mesh) fn is_never_http(number: u16, transport: Option<&str>, declared: Option<&str>) -> bool {
+    let declared = declared.unwrap_or_default().to_ascii_lowercase();
+    transport.is_some_and(|transport| transport != "TCP")
+        || NEVER_HTTP.iter().any(|protocol| declared.starts_with(protocol))
+        || NEVER_HTTP_PORTS.contains(&number)
 }
 
 impl PortProtocol {

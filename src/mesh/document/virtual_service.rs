@@ -11,6 +11,7 @@ use super::{INT32_MAX, PortSelector};
 use crate::mesh::duration;
 use crate::mesh::error::MeshError;
 use crate::mesh::host::Visibility;
+use crate::mesh::lint::rules::NOT_PLAYED;
 use crate::mesh::virtual_host::{RetryOn, RetryPolicy};
 use crate::yaml::{Dialect, NodeRef, Placed, Skip, Within};
 
@@ -155,7 +156,11 @@ impl HttpRoute {
     ) -> Result<Option<Self>, MeshError> {
         let Conditional { r#match } = route.read_at(&place.path, Dialect::Kubernetes, None)?;
         if !r#match.is_empty() && !r#match.iter().any(HttpMatchRequest::is_every_path) {
-            warnings.warn(place, "a route with conditions (match) is not implemented here and is left out");
+            warnings.warn(
+                &NOT_PLAYED,
+                place,
+                "a route with conditions (match) is not implemented here and is left out",
+            );
             return Ok(None);
         }
         let written: HttpRouteSpec = warnings.read(route, &place.path, Dialect::Kubernetes)?;
@@ -175,11 +180,16 @@ impl HttpRoute {
                 // It answers the paths that the conditions before it leave, and a session's path is
                 // hardly one of them.
                 let text = "a directResponse behind other routes is not implemented here and is left out";
-                warnings.warn(place, text);
+                warnings.warn(&NOT_PLAYED, place, text);
+                return Ok(None);
+            }
+            // Of these fields a warning says already that they are left out.
+            (None, None) if ["redirect", "delegate"].iter().any(|it| route.at(it).is_some()) => {
                 return Ok(None);
             }
             (None, None) => {
                 warnings.warn(
+                    &NOT_PLAYED,
                     place,
                     "a route without a destination or a directResponse is not implemented here and is left out",
                 );
@@ -206,7 +216,7 @@ impl Destination {
         let HttpRouteDestination { destination, .. } = weighted.next()?.value;
         if let Some(another) = weighted.next() {
             let text = "several destinations are not implemented here: all requests go to the first";
-            warnings.warn(&another, text);
+            warnings.warn(&NOT_PLAYED, &another, text);
         }
         let DestinationSpec { host, subset, port } = destination;
         Some(Self { host, subset, port: port.map(|port| port.number.0) })
@@ -237,7 +247,7 @@ fn conditions(written: &Placed<String>, warnings: &mut WarningCollector) -> Opti
     let mut retry_on = RetryOn::default();
     for condition in written.split(',').map(str::trim).filter(|condition| !condition.is_empty()) {
         if !retry_on.add(condition) {
-            warnings.warn(written, "not all of these conditions are implemented here");
+            warnings.warn(&NOT_PLAYED, written, "not all of these conditions are implemented here");
         }
     }
     Some(retry_on)

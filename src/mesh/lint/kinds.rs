@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::finding::Finding;
+use super::finding::{Finding, Rule};
 use super::rules::{NOT_JUDGED, NOTHING_JUDGED, UNKNOWN_KIND};
 use super::set::Set;
 use crate::mesh::document::Manifest;
@@ -121,6 +121,16 @@ const GROUPS_WITHOUT_PART: [&str; 8] = [
 /// The group and the version of an `apiVersion`; the core group is empty.
 fn group_and_version(api_version: &str) -> (&str, &str) {
     api_version.split_once('/').unwrap_or(("", api_version))
+}
+
+/// Why a document that is not typed is worth a warning: by its kind, which no cluster knows or
+/// nobody here reads. None if it has no part in what becomes of a session.
+pub(in crate::mesh) fn left_out(manifest: &Manifest) -> Option<&'static Rule> {
+    if unknown(manifest).is_some() {
+        Some(&UNKNOWN_KIND)
+    } else {
+        (!is_judged(manifest)).then_some(&NOT_JUDGED)
+    }
 }
 
 pub(super) fn check(set: &Set, findings: &mut Vec<Finding>) {

@@ -16,7 +16,7 @@ mod filters;
 mod finding;
 mod hop;
 mod hosts;
-mod kinds;
+pub(super) mod kinds;
 mod policies;
 mod proxies;
 mod refused;
@@ -26,6 +26,7 @@ mod schema;
 mod service;
 mod set;
 mod timeouts;
+mod unplayed;
 mod upgrade;
 
 #[cfg(test)]
@@ -33,6 +34,7 @@ mod tests;
 
 pub use config_dump::lint_dumps;
 pub use finding::{Finding, Rule, Severity};
+pub use unplayed::{Judged, of_mesh_config};
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -72,6 +74,7 @@ pub fn lint(texts: &[Arc<Text>], circumstances: &Circumstances<'_>) -> Result<Ve
     timeouts::check(&set, &mut findings);
     filters::check(&set, &mut findings);
     policies::check(&set, &mut findings);
+    unplayed::check(&set, &mut findings);
     let texts = texts.iter().enumerate().rev();
     let positions: HashMap<&str, usize> = texts.map(|(position, text)| (&*text.name, position)).collect();
     let position = |finding: &Finding| positions.get(&*finding.place.file).copied();

@@ -54,14 +54,16 @@ pub const ALL: &[&Rule] = &[
     &SESSION_LIMIT,
     &UNKNOWN_KIND,
     &NOT_JUDGED,
+    &NOT_PLAYED,
     &NOTHING_JUDGED,
     &INVALID_DOCUMENT,
     &DUPLICATE_DOCUMENT,
 ];
 
 /// Those of what the bundled sidecars do not play: sessions that pass through them say nothing of
-/// it.
-pub const NOT_PLAYED: &[&Rule] = &[
+/// it. What they leave out document by document ([`NOT_JUDGED`], [`NOT_PLAYED`]) is not among them.
+pub const NOT_MET: &[&Rule] = &[
+    &ENVOY_FILTER_OPERATION,
     &UPGRADE_WITHOUT_SIDECAR,
     &REDIRECT,
     &UPGRADE_REMOVED,
@@ -455,6 +457,14 @@ pub const NOT_JUDGED: Rule = Rule {
     severity: Note,
     why: "What is not read cannot be said to be right: whether it helps or hinders sessions was not looked at.",
     fix: "Look at it yourself, or at what the proxies were told (istioctl proxy-config).",
+};
+
+/// What the sidecars of this program leave out.
+pub const NOT_PLAYED: Rule = Rule {
+    code: "not-played",
+    severity: Note,
+    why: "A mesh does what this says; the sidecars of this program leave it out, and so nothing is known here of what it does to sessions. A scenario of verify whose sessions it is about is not judged to be right (5).",
+    fix: "Nothing has to change. verify --kubernetes plays sessions in the mesh itself.",
 };
 
 /// Nothing was there to be judged.

@@ -8,21 +8,12 @@ use super::rules::{
     UNDECLARED_PORT, UNDECLARED_PROTOCOL,
 };
 use super::set::Set;
-use crate::mesh::document::{Deployment, PortProtocol, Service, ServicePort, TargetPort};
+use crate::mesh::document::{Deployment, PortProtocol, Service, ServicePort, TargetPort, is_never_http};
 use crate::mesh::host::resolve;
 use crate::mesh::inbound::target_port;
 use crate::mesh::scalar::scalar;
 use crate::nearest::nearest;
 use crate::yaml::{Document, NodeRef};
-
-/// Protocols that nobody speaks WebSocket over; a port that says one of these is meant to be no
-/// HTTP port.
-const NEVER_HTTP: [&str; 4] = ["udp", "mongo", "mysql", "redis"];
-
-/// Ports of SSH, mail, DNS, `etcd`, databases, caches and message brokers: where one of these is
-/// TCP it is meant to be.
-const NEVER_HTTP_PORTS: [u16; 15] =
-    [22, 25, 53, 1433, 1521, 2181, 2379, 3306, 5432, 5672, 6379, 9042, 9092, 11211, 27017];
 
 pub(super) fn check(set: &Set, findings: &mut Vec<Finding>) {
     for service in set.documents.services() {
@@ -99,7 +90,6 @@ fn check_conflict(
 fn check_protocol(written: &Document, index: usize, port: &ServicePort, findings: &mut Vec<Finding>) {
     let text = |field: &str| written.at(&format!("spec.ports[{index}].{field}")).and_then(NodeRef::text);
     let (app_protocol, name) = (text("appProtocol"), text("name"));
-    let declared = app_protocol.or(name).unwrap_or_default().to_ascii_lowercase();
     let (path, said) = match (app_protocol, name) {
         (Some(protocol), _) => ("appProtocol", format!("the appProtocol {protocol}")),
         (None, Some(name)) => ("name", format!("the name {name}")),
@@ -116,9 +106,7 @@ fn check_protocol(written: &Document, index: usize, port: &ServicePort, findings
     };
     let number = port.number;
     match port.protocol {
-        PortProtocol::Opaque if text("protocol").is_some_and(|transport| transport != "TCP") => {}
-        PortProtocol::Opaque if NEVER_HTTP.iter().any(|protocol| declared.starts_with(protocol)) => {}
-        PortProtocol::Opaque if NEVER_HTTP_PORTS.contains(&number) => {}
+        PortProtocol::Opaque if is_never_http(number, text("protocol"), app_protocol.or(name)) => {}
         PortProtocol::Opaque => {
             findings.push(TCP_PORT.at(place(), format!("{said} makes port {number} TCP"), yaml));
         }

@@ -134,63 +134,68 @@ fn what_cannot_be_honoured_is_a_warning_with_its_line() {
     for (from, to, expected) in [
         (
             "  trafficPolicy:\n",
-            "  trafficPolicy:\n    tls: {mode: DISABLE}\n",
-            "81: spec.trafficPolicy.tls is not implemented here and has no effect",
+            "  trafficPolicy:\n    outlierDetection: {}\n",
+            "81: spec.trafficPolicy.outlierDetection is not implemented here and has no effect [not-played]",
+        ),
+        (
+            "  trafficPolicy:\n",
+            "  trafficPolicy:\n    tls: {mode: SIMPLE}\n",
+            "81: spec.trafficPolicy.tls: only DISABLE and ISTIO_MUTUAL are played here [not-played]",
         ),
         (
             "h2UpgradePolicy: UPGRADE",
             "http2MaxRequests: 1",
-            "83: spec.trafficPolicy.connectionPool.http.http2MaxRequests is not implemented here and has no effect",
+            "83: spec.trafficPolicy.connectionPool.http.http2MaxRequests is not implemented here and has no effect [not-played]",
         ),
         (
             "kind: DestinationRule",
             "kind: Sidecar",
-            "73: Sidecar (networking.istio.io/v1beta1) is not read here and has no effect",
+            "73: Sidecar (networking.istio.io/v1beta1) is not read here and has no effect [not-judged]",
         ),
         (
             "applyTo: NETWORK_FILTER",
             "applyTo: CLUSTER",
-            "97: spec.configPatches[0].applyTo: only NETWORK_FILTER is implemented here; the patch has no effect",
+            "97: spec.configPatches[0].applyTo: only NETWORK_FILTER is implemented here; the patch has no effect [not-played]",
         ),
         (
             "operation: MERGE",
             "operation: ADD",
-            "107: spec.configPatches[0].patch.operation: only MERGE is implemented here; the patch has no effect",
+            "107: spec.configPatches[0].patch.operation: only MERGE is implemented here; the patch has no effect [not-played]",
         ),
         (
             "\"envoy.filters.network.http_connection_manager\"",
             "envoy.http_connection_manager",
-            "105: spec.configPatches[0].match.listener.filterChain.filter.name: not the HTTP connection manager; the patch has no effect here",
+            "105: spec.configPatches[0].match.listener.filterChain.filter.name: not the HTTP connection manager; the patch has no effect here [not-played]",
         ),
         (
             "v3.HttpConnectionManager",
             "v2.HttpConnectionManager",
-            "110: spec.configPatches[0].patch.value.typed_config.@type: not type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager, so the patch has no effect",
+            "110: spec.configPatches[0].patch.value.typed_config.@type: not type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager, so the patch has no effect [envoy-filter-type]",
         ),
         (
             "http2_protocol_options:\n            allow_connect: true",
             "merge_slashes: true",
-            "111: spec.configPatches[0].patch.value.typed_config.merge_slashes is not implemented here and has no effect",
+            "111: spec.configPatches[0].patch.value.typed_config.merge_slashes is not implemented here and has no effect [not-played]",
         ),
         (
             "http2_protocol_options:\n            allow_connect: true",
             "request_timeout: 5s",
-            "111: spec.configPatches[0].patch.value.typed_config.request_timeout is not implemented here and has no effect",
+            "111: spec.configPatches[0].patch.value.typed_config.request_timeout is not implemented here and has no effect [not-played]",
         ),
         (
             "http2_protocol_options:\n            allow_connect: true",
             "upgrade_configs: [{upgrade_type: websocket}]",
-            "111: spec.configPatches[0].patch.value.typed_config.upgrade_configs[0]: websocket is there already, and Envoy refuses an upgrade type that is there twice",
+            "111: spec.configPatches[0].patch.value.typed_config.upgrade_configs[0]: websocket is there already, and Envoy refuses an upgrade type that is there twice [duplicate-upgrade-type]",
         ),
         (
             "  workloadSelector:",
             "  targetRefs: []\n  workloadSelector:",
-            "93: spec.targetRefs: targetRefs are not implemented here, so the filter applies to nothing",
+            "93: spec.targetRefs: targetRefs are not implemented here, so the filter applies to nothing [not-played]",
         ),
         (
             "name: http-websocket\n",
             "name: tcp-websocket\n",
-            "10: spec.ports[0]: not an HTTP port by its name or appProtocol, so no proxy here serves it",
+            "10: spec.ports[0]: not an HTTP port by its name or appProtocol, so no proxy here serves it [tcp-port]",
         ),
     ] {
         assert!(GUIDE.contains(from), "{from}");

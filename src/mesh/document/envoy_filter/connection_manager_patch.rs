@@ -11,6 +11,7 @@ use serde::Deserialize;
 use crate::mesh::config::HttpConnectionManager;
 use crate::mesh::document::WarningCollector;
 use crate::mesh::error::MeshError;
+use crate::mesh::lint::rules::{DUPLICATE_UPGRADE_TYPE, ENVOY_FILTER_TYPE, NOT_PLAYED};
 use crate::mesh::{duration, snake_case};
 use crate::yaml::{Dialect, NodeRef, Placed, Skip, Within};
 
@@ -100,13 +101,15 @@ impl ConnectionManagerPatch {
         let (Some(place), Some(config)) = (typed_config, filter.at("typedConfig")) else { return Ok(None) };
         let AnyMessage { type_url } = config.read_at(&place.path, Dialect::Protobuf, None)?;
         let Some(type_url) = type_url else {
-            warnings.warn(&place, "@type is missing, so the patch has no effect");
+            warnings.warn(&ENVOY_FILTER_TYPE, &place, "@type is missing, so the patch has no effect");
             return Ok(None);
         };
         if type_url.rsplit('/').next() != Some(HTTP_CONNECTION_MANAGER_TYPE) {
             let text =
                 format!("not type.googleapis.com/{HTTP_CONNECTION_MANAGER_TYPE}, so the patch has no effect");
-            warnings.warn(&type_url, &text);
+            // Of another filter nobody says that its value is wrong.
+            let is_manager = type_url.ends_with(".HttpConnectionManager");
+            warnings.warn(if is_manager { &ENVOY_FILTER_TYPE } else { &NOT_PLAYED }, &type_url, &text);
             return Ok(None);
         }
         let fields: HttpConnectionManagerFields = warnings.read(config, &place.path, Dialect::Protobuf)?;
@@ -129,7 +132,7 @@ impl ConnectionManagerPatch {
             if config.upgrade_type.eq_ignore_ascii_case("websocket") {
                 let text =
                     "websocket is there already, and Envoy refuses an upgrade type that is there twice";
-                warnings.warn(&config, text);
+                warnings.warn(&DUPLICATE_UPGRADE_TYPE, &config, text);
             } else if config.enabled.unwrap_or(true) {
                 upgrade_types.push(config.value.upgrade_type);
             }

@@ -15,6 +15,7 @@ use super::Port;
 use super::metadata::{Labels, Metadata};
 use super::read::WarningCollector;
 use crate::mesh::error::MeshError;
+use crate::mesh::lint::rules::NOT_PLAYED;
 use crate::yaml::{Dialect, NodeRef, Placed, Skip};
 
 /// The one network filter that can be patched here (Istio's `wellknown.HTTPConnectionManager`).
@@ -223,7 +224,11 @@ impl EnvoyFilter {
             patches.extend(ConfigPatch::read(position, patch, &place.path, warnings)?);
         }
         if let Some(targets) = spec.target_refs {
-            warnings.warn(&targets, "targetRefs are not implemented here, so the filter applies to nothing");
+            warnings.warn(
+                &NOT_PLAYED,
+                &targets,
+                "targetRefs are not implemented here, so the filter applies to nothing",
+            );
             patches.clear();
         }
         Ok(Self {
@@ -257,13 +262,17 @@ impl ConfigPatch {
             return Ok(None);
         }
         if *apply_to != ApplyTo::NetworkFilter {
-            warnings.warn(&apply_to, "only NETWORK_FILTER is implemented here; the patch has no effect");
+            warnings.warn(
+                &NOT_PLAYED,
+                &apply_to,
+                "only NETWORK_FILTER is implemented here; the patch has no effect",
+            );
             return Ok(None);
         }
         let PatchOperation { patch: OperationOf { operation } } =
             written.read_at(path, Dialect::Kubernetes, None)?;
         if *operation != Operation::Merge {
-            warnings.warn(&operation, "only MERGE is implemented here; the patch has no effect");
+            warnings.warn(&NOT_PLAYED, &operation, "only MERGE is implemented here; the patch has no effect");
             return Ok(None);
         }
         let mut unread = Vec::new();
@@ -271,7 +280,7 @@ impl ConfigPatch {
             written.read_at(path, Dialect::Kubernetes, Some(&mut unread))?;
         let ObjectMatch { proxy, listener, .. } = filter_patch.r#match;
         if let Some(metadata) = proxy.metadata {
-            warnings.warn(&metadata, "proxies have no metadata here; the patch has no effect");
+            warnings.warn(&NOT_PLAYED, &metadata, "proxies have no metadata here; the patch has no effect");
             return Ok(None);
         }
         let Some(listener) = listener.of_connection_manager(warnings) else { return Ok(None) };
@@ -291,11 +300,19 @@ impl ListenerObjectMatch {
         let chain = self.filter_chain;
         let conditions = [chain.sni, chain.transport_protocol, chain.application_protocols];
         if let Some(condition) = conditions.into_iter().flatten().next() {
-            warnings.warn(&condition, "this condition is not implemented here; the patch has no effect");
+            warnings.warn(
+                &NOT_PLAYED,
+                &condition,
+                "this condition is not implemented here; the patch has no effect",
+            );
             return None;
         }
         if let Some(name) = chain.filter.name.filter(|name| name.value != HTTP_CONNECTION_MANAGER) {
-            warnings.warn(&name, "not the HTTP connection manager; the patch has no effect here");
+            warnings.warn(
+                &NOT_PLAYED,
+                &name,
+                "not the HTTP connection manager; the patch has no effect here",
+            );
             return None;
         }
         Some(ListenerMatch {
