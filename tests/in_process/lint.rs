@@ -196,7 +196,7 @@ fn refused() -> Vec<(&'static str, String, &'static str)> {
 }
 
 /// The rules of which the pair can show nothing, and why.
-const NOT_ON_THE_WIRE: [(&str, &str); 22] = [
+const NOT_ON_THE_WIRE: [(&str, &str); 23] = [
     ("not-judged", "is about documents that are not read"),
     ("not-played", "is about what the pair leaves out"),
     ("nothing-judged", "is about documents of which none is read"),
@@ -218,6 +218,7 @@ const NOT_ON_THE_WIRE: [(&str, &str); 22] = [
     ("no-websocket-taken", "is about dumps; the pair always takes WebSockets somewhere"),
     ("websocket-not-taken", "is about dumps; the pair always takes WebSockets somewhere"),
     ("unknown-cluster", "is about dumps; the pair has the clusters of its routes"),
+    ("hop-mismatch", "is about dumps; the two of the pair speak the same"),
     ("session-limit", "is about circuit breakers of dumps, which the pair does not have"),
 ];
 

@@ -1,6 +1,6 @@
 //! `--config-dump`: the dumps that are named, and the side that each is of.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -28,10 +28,15 @@ impl FromStr for DumpArg {
     type Err = String;
 
     fn from_str(word: &str) -> Result<Self, String> {
-        let named = SIDES.iter().find_map(|(prefix, side)| Some((*side, word.strip_prefix(prefix)?)));
+        let named: Option<(Side, &str)> =
+            SIDES.iter().find_map(|(prefix, side)| Some((*side, word.strip_prefix(prefix)?)));
         let (side, path) = named.map_or((None, word), |(side, path)| (Some(side), path));
         if path.is_empty() {
             return Err("expected a file, or a side and a file such as client=dump.json".to_owned());
+        }
+        if let Some((side, _)) = word.split_once('=').filter(|_| named.is_none() && !Path::new(word).exists())
+        {
+            return Err(format!("{side} is no side: expected client, server, gateway or waypoint"));
         }
         Ok(Self { side, path: path.into() })
     }

@@ -43,8 +43,7 @@ impl Args {
     }
 
     /// The documents, if any are named. What will go wrong with them and what of them is left out
-    /// here is shown first, which is no end. With them comes
-    /// what was found in them.
+    /// here is shown first, which is no end. With them comes what was found in them.
     pub(super) fn load(&self, mesh: &MeshDefaults) -> Result<(Option<Documents>, Vec<Finding>), VerifyError> {
         if self.filename.is_empty() {
             return Ok((None, Vec::new()));

@@ -67,7 +67,8 @@ pub(super) fn read(document: &Document, config: NodeRef<'_>, side: Option<Side>)
             place: manager.place(),
             chain: String::new(),
             destination_port: None,
-            has_tls: false,
+            // Its files for TLS are no part of the dump.
+            has_tls: None,
             upgrade_types,
             taken,
             takes_http1: true,

@@ -147,7 +147,8 @@ fn max_sessions(cluster: NodeRef<'_>, protocol: DumpedProtocol) -> (u64, Place) 
     if connections.0 < requests.0 { connections } else { requests }
 }
 
-fn is_tls(socket: NodeRef<'_>) -> bool {
+/// Whether a transport socket is TLS.
+pub(super) fn is_tls(socket: NodeRef<'_>) -> bool {
     let url = text_at(socket, "typedConfig.@type").unwrap_or_default();
     url.contains("TlsContext") || url.contains(".quic.")
 }

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::cluster::is_tls;
 use super::filter::{self, DumpedFilter};
 use super::route::{self, DumpedRoute, Inherited, UpgradeTaken};
 use super::sections::Sections;
@@ -60,15 +61,15 @@ pub struct DumpedManager {
     pub chain: String,
     /// The port that its filter chain is for, if it is for one.
     pub destination_port: Option<u64>,
-    /// Whether its filter chain takes TLS.
-    pub has_tls: bool,
+    /// Whether its filter chain takes TLS, if the dump says so.
+    pub has_tls: Option<bool>,
     /// The upgrade types that it takes.
     pub upgrade_types: Vec<String>,
     /// Whether it takes WebSockets where no route says otherwise.
     pub taken: UpgradeTaken,
     /// Whether it takes HTTP/1.1.
     pub takes_http1: bool,
-    /// `http2_protocol_options.allow_connect`.
+    /// Whether it takes extended CONNECT: HTTP/2, with `http2_protocol_options.allow_connect`.
     pub allow_connect: bool,
     /// Where that is said, or would be.
     pub allow_connect_place: Place,
@@ -227,11 +228,11 @@ fn manager(
     DumpedManager {
         chain: chain_name(chain),
         destination_port: number_at(chain, "filterChainMatch.destinationPort"),
-        has_tls: tls.is_some(),
+        has_tls: Some(tls.is_some_and(is_tls)),
         upgrade_types: upgrades.map(str::to_owned).collect(),
         taken,
         takes_http1: codec == "HTTP1" || (codec == "AUTO" && !(alpn.len() == 1 && alpn[0] == "h2")),
-        allow_connect: http2.is_some_and(|http2| is_true(http2, "allowConnect")),
+        allow_connect: codec != "HTTP1" && http2.is_some_and(|http2| is_true(http2, "allowConnect")),
         allow_connect_place: http2.map_or_else(|| place.clone(), NodeRef::place),
         idle_timeout,
         place,

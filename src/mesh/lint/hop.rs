@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::config_dump::{judged, taking};
 use super::finding::Finding;
-use super::rules::{NOT_JUDGED, STRICT_WITHOUT_TLS, UPGRADE_WITHOUT_ALLOW_CONNECT};
+use super::rules::{HOP_MISMATCH, NOT_JUDGED, STRICT_WITHOUT_TLS, UPGRADE_WITHOUT_ALLOW_CONNECT};
 use crate::mesh::config_dump::{
     DumpedCluster, DumpedListener, DumpedManager, DumpedProtocol, DumpedProxy, RouteTarget, Side,
 };
@@ -67,7 +67,7 @@ fn check_cluster(
             |(_, manager): &&(&DumpedListener, &DumpedManager)| is_connect && !manager.allow_connect;
         if let Some((listener, _)) = ends.iter().find(refusing) {
             let message = format!(
-                "the cluster {} speaks {}, and the listener {} of {} has no allow_connect",
+                "the cluster {} speaks {}, which the listener {} of {} does not take",
                 cluster.name, cluster.protocol, listener.name, server.place.file
             );
             findings.push(UPGRADE_WITHOUT_ALLOW_CONNECT.at(
@@ -76,13 +76,27 @@ fn check_cluster(
                 "http2_protocol_options: {allow_connect: true}",
             ));
         }
-        let is_tls = |(_, manager): &(&DumpedListener, &DumpedManager)| manager.has_tls;
+        let takes_http2_alone = |(_, manager): &&(&DumpedListener, &DumpedManager)| !manager.takes_http1;
+        if let Some((listener, _)) = ends.iter().find(takes_http2_alone).filter(|_| !is_connect) {
+            let message = format!(
+                "the cluster {} speaks {}, and the listener {} of {} takes HTTP/2 alone",
+                cluster.name, cluster.protocol, listener.name, server.place.file
+            );
+            findings.push(HOP_MISMATCH.at(cluster.protocol_place.clone(), message, ""));
+        }
+        let is_tls = |(_, manager): &(&DumpedListener, &DumpedManager)| manager.has_tls == Some(true);
         if cluster.has_tls == Some(false) && !ends.is_empty() && ends.iter().all(is_tls) {
             let message = format!(
                 "the cluster {} sends without TLS, and {} takes TLS alone there",
                 cluster.name, server.place.file
             );
             findings.push(STRICT_WITHOUT_TLS.at(cluster.place.clone(), message, ""));
+        }
+        let is_plain = |(_, manager): &(&DumpedListener, &DumpedManager)| manager.has_tls == Some(false);
+        if cluster.has_tls == Some(true) && !ends.is_empty() && ends.iter().all(is_plain) {
+            let message =
+                format!("the cluster {} sends TLS, and {} takes none there", cluster.name, server.place.file);
+            findings.push(HOP_MISMATCH.at(cluster.place.clone(), message, ""));
         }
     }
     if is_connect && !judged_one {

@@ -52,6 +52,7 @@ pub const ALL: &[&Rule] = &[
     &WEBSOCKET_NOT_TAKEN,
     &UNKNOWN_CLUSTER,
     &SESSION_LIMIT,
+    &HOP_MISMATCH,
     &UNKNOWN_KIND,
     &NOT_JUDGED,
     &NOT_PLAYED,
@@ -441,6 +442,14 @@ pub const SESSION_LIMIT: Rule = Rule {
     severity: Note,
     why: "An open session is a request, and over HTTP/1.1 a connection, for as long as it lasts. Beyond the circuit breaker's max_requests and max_connections (1024 each, if nothing is set) new sessions get 503 (UO).",
     fix: "Set max_requests and max_connections of the cluster to more than the sessions that are open at a time.",
+};
+
+/// Two proxies that do not speak the same.
+pub const HOP_MISMATCH: Rule = Rule {
+    code: "hop-mismatch",
+    severity: Error,
+    why: "What one proxy sends, HTTP/1.1 or TLS, the other does not take: no session begins.",
+    fix: "Have both speak the same: the protocol and the transport socket of the cluster, and codec_type, ALPN and the transport socket of the listener.",
 };
 
 /// A kind, or a version of it, that no cluster has.

@@ -164,6 +164,37 @@ fn a_hop_over_http2_needs_allow_connect_at_its_other_end() {
 }
 
 #[test]
+fn what_one_proxy_sends_and_the_other_does_not_take_is_an_error() {
+    let tls = |side: &str| {
+        format!(
+            r#""transport_socket": {{"name": "tls", "typed_config": {{"@type":
+            "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.{side}TlsContext"}}}}"#
+        )
+    };
+    let client =
+        |more: &str| proxy(&dump(WEBSOCKET, ROUTE, &format!("{BREAKERS}, {PEER}{more}")), Side::Client);
+    let server = |manager: &str, tls: &str| {
+        let text = dump(manager, ROUTE, BREAKERS);
+        proxy(&text.replacen(r#"{"filters""#, &format!(r#"{{{tls}"filters""#), 1), Side::Server)
+    };
+    let allowing = r#""http2_protocol_options": {"allow_connect": true}"#;
+    let http2_alone = format!(r#"{WEBSOCKET}, {allowing}, "codec_type": "HTTP2""#);
+    let http1_alone = format!(r#"{WEBSOCKET}, {allowing}, "codec_type": "HTTP1""#);
+    let upstream = format!(", {}", tls("Upstream"));
+    let downstream = format!("{}, ", tls("Downstream"));
+    for (client, server, found) in [
+        (client(""), server(&http2_alone, ""), &["hop-mismatch"][..]),
+        (client(&format!(", {HTTP2}")), server(&http2_alone, ""), &[]),
+        (client(&format!(", {HTTP2}")), server(&http1_alone, ""), &["upgrade-without-allow-connect"]),
+        (client(&upstream), server(WEBSOCKET, ""), &["hop-mismatch"]),
+        (client(&upstream), server(WEBSOCKET, &downstream), &[]),
+        (client(""), server(WEBSOCKET, &downstream), &["strict-without-tls"]),
+    ] {
+        assert_eq!(codes(&[client, server]), found);
+    }
+}
+
+#[test]
 fn a_dump_without_a_listener_is_not_judged_at_all() {
     let text = format!(r#"{{"configs": [{{"@type": "{ADMIN}.ClustersConfigDump"}}]}}"#);
     assert_eq!(codes(&[proxy(&text, Side::Unknown)]), ["nothing-judged"]);
