@@ -74,10 +74,7 @@ impl Documents {
                 // A delegate has no hosts, and is a part of one that has.
                 found.any(|(_, found)| is_this(&found.metadata.manifest)) || is_delegate(manifest)
             }
-            ("networking.istio.io", "EnvoyFilter") => [client, server]
-                .into_iter()
-                .any(|workload| selects(manifest, "workloadSelector.labels", workload)),
-            ("networking.istio.io", "Sidecar") => [client, server]
+            ("networking.istio.io", "EnvoyFilter" | "Sidecar") => [client, server]
                 .into_iter()
                 .any(|workload| selects(manifest, "workloadSelector.labels", workload)),
             // Between two sidecars mutual TLS is agreed on (auto mTLS); who does not take part in it
