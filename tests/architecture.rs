@@ -151,6 +151,16 @@ fn a_module_imports_from_lower_layers_and_from_its_own_folder() {
 }
 
 #[test]
+fn lint_is_above_all_else_in_mesh() {
+    let below = sources().into_iter().filter(|source| source.folder() == "mesh");
+    let below =
+        below.filter(|source| !matches!(&*source.module(), "mesh") && !source.path.starts_with("mesh/lint"));
+    let upward =
+        below.filter(|source| ["mesh::lint", "super::lint"].iter().any(|path| source.text.contains(path)));
+    assert_eq!(upward.map(|source| source.module()).collect::<Vec<_>>(), [""; 0]);
+}
+
+#[test]
 fn a_crate_is_used_where_the_table_of_crates_says_and_nowhere_else() {
     let sources = sources();
     let is_within = |module: &str, home: &str| {

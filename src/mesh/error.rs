@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use super::lint::Rule;
+use super::rule::Rule;
 use crate::yaml::{self, Place};
 
 /// A document or a field that is valid, but that this program cannot honour.

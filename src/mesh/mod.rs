@@ -18,10 +18,13 @@ mod error;
 mod host;
 mod inbound;
 mod index;
+mod kinds;
 pub mod lint;
 mod mesh_config;
 mod outbound;
 mod patches;
+mod rule;
+pub mod rules;
 mod scalar;
 mod source;
 mod traffic_policy;
@@ -43,6 +46,7 @@ pub use error::{Duplicate, MeshError, Warning};
 pub use inbound::{InboundQuery, inbound};
 pub use mesh_config::MeshDefaults;
 pub use outbound::{OutboundQuery, outbound};
+pub use rule::{Rule, Severity};
 pub use source::Source;
 
 /// The Istio release that a proxy says it is of if nothing else is asked for; each `proxyVersion`

@@ -4,8 +4,8 @@
 use super::judge::Reservation;
 use super::pair::PairConfig;
 use super::plan::Targets;
-use crate::mesh::lint::{Finding, Judged, Rule, rules};
-use crate::mesh::{Documents, Sessions, Warning};
+use crate::mesh::lint::{Finding, Judged};
+use crate::mesh::{Documents, Rule, Sessions, Warning, rules};
 use crate::yaml::Place;
 
 /// Those of the findings that no session between the pair meets, and what the sidecars leave out of

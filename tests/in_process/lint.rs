@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tokio::io::AsyncWriteExt;
-use websockets_cli::mesh::lint::{Circumstances, lint, rules};
+use websockets_cli::mesh::lint::{Circumstances, lint};
 use websockets_cli::mesh::{
     self, Documents, H2UpgradePolicy, ISTIO_VERSION, InboundQuery, MeshDefaults, MeshError, OutboundQuery,
-    OutboundTrafficPolicy,
+    OutboundTrafficPolicy, rules,
 };
 use websockets_cli::yaml::Text;
 

@@ -3,7 +3,8 @@
 use std::io::{self, Write};
 
 use crate::escape::WorkflowCommand;
-use crate::mesh::lint::{Finding, Severity};
+use crate::mesh::Severity;
+use crate::mesh::lint::Finding;
 
 pub(super) fn write(out: &mut impl Write, findings: &[Finding]) -> io::Result<()> {
     for Finding { rule, place, message, yaml } in findings {

@@ -13,7 +13,8 @@ use annotate_snippets::{AnnotationKind, Level, Origin, Renderer, Snippet};
 use terminal_size::{Width, terminal_size_of};
 
 use crate::escape::{Excerpt, escape, escape_line};
-use crate::mesh::lint::{Finding, Severity};
+use crate::mesh::Severity;
+use crate::mesh::lint::Finding;
 use crate::telemetry::may_colour;
 use crate::yaml::Text;
 

@@ -6,7 +6,8 @@ use serde::Serialize;
 
 use super::count;
 use crate::escape::to_json_pretty;
-use crate::mesh::lint::{Finding, Severity};
+use crate::mesh::Severity;
+use crate::mesh::lint::Finding;
 
 /// Raised when a field goes or changes its meaning; a new one does not raise it.
 const VERSION: u32 = 1;

@@ -15,8 +15,8 @@ use dumps::{DumpArg, Dumps};
 use human::Human;
 
 use super::{exit, mesh_config};
-use crate::mesh::lint::{Circumstances, Finding, Severity, lint, of_mesh_config, rules};
-use crate::mesh::{ISTIO_VERSION, MeshDefaults, MeshError, Source};
+use crate::mesh::lint::{Circumstances, Finding, lint, of_mesh_config};
+use crate::mesh::{ISTIO_VERSION, MeshDefaults, MeshError, Severity, Source, rules};
 use crate::yaml::Text;
 
 /// Says what in Kubernetes and Istio documents will go wrong for WebSockets.

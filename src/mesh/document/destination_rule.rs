@@ -11,7 +11,7 @@ use super::{INT32_MAX, PortSelector};
 use crate::mesh::duration;
 use crate::mesh::error::MeshError;
 use crate::mesh::host::Visibility;
-use crate::mesh::lint::rules::NOT_PLAYED;
+use crate::mesh::rules::NOT_PLAYED;
 use crate::yaml::{Placed, Skip, Within};
 
 /// A `DestinationRule`.

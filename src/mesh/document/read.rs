@@ -14,8 +14,9 @@ use super::metadata::Metadata;
 use super::service::Service;
 use super::virtual_service::VirtualService;
 use crate::mesh::error::{MeshError, Warning};
-use crate::mesh::lint::rules::NOT_PLAYED;
-use crate::mesh::lint::{Rule, kinds};
+use crate::mesh::kinds;
+use crate::mesh::rule::Rule;
+use crate::mesh::rules::NOT_PLAYED;
 use crate::yaml::{self, Dialect, Document, NodeRef, Placed, Skip, Text, Unread};
 
 /// What reading finds in a document that cannot be honoured.

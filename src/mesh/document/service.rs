@@ -12,7 +12,7 @@ use super::read::{Body, WarningCollector};
 use crate::mesh::config::Workload;
 use crate::mesh::error::MeshError;
 use crate::mesh::host::service_host;
-use crate::mesh::lint::rules::{NOT_PLAYED, TCP_PORT};
+use crate::mesh::rules::{NOT_PLAYED, TCP_PORT};
 use crate::yaml::{Dialect, Placed};
 
 /// A Service.

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::finding::{Finding, Rule};
+use super::finding::Finding;
 use super::rules::{
     ALLOWS_NOBODY, BUFFER_FILTER, MAX_CONNECTION_DURATION, MAX_STREAM_DURATION, NO_WEBSOCKET_TAKEN,
     NOT_IN_FORCE, NOT_JUDGED, NOTHING_JUDGED, REJECTED_UPDATE, SESSION_LIMIT, STREAM_IDLE_TIMEOUT,
@@ -14,6 +14,7 @@ use crate::mesh::config_dump::{
     UpgradeTaken,
 };
 use crate::mesh::format_duration;
+use crate::mesh::rule::Rule;
 use crate::yaml::Place;
 
 /// No more sessions than this is worth saying: Istio sets the most that a number can be.

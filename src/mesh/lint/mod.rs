@@ -16,12 +16,11 @@ mod filters;
 mod finding;
 mod hop;
 mod hosts;
-pub(super) mod kinds;
+mod kinds;
 mod policies;
 mod proxies;
 mod refused;
 mod routes;
-pub mod rules;
 mod schema;
 mod service;
 mod set;
@@ -33,7 +32,7 @@ mod upgrade;
 mod tests;
 
 pub use config_dump::lint_dumps;
-pub use finding::{Finding, Rule, Severity};
+pub use finding::Finding;
 pub use unplayed::{Judged, of_mesh_config};
 
 use std::collections::HashMap;
@@ -42,6 +41,7 @@ use std::sync::Arc;
 use self::set::Set;
 use super::error::MeshError;
 use super::mesh_config::MeshDefaults;
+use super::rules;
 use crate::yaml::Text;
 
 /// What the documents are judged against.

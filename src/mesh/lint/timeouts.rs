@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::finding::{Finding, Rule};
+use super::finding::Finding;
 use super::rules::{
     MAX_CONNECTION_DURATION, MAX_STREAM_DURATION, STREAM_IDLE_TIMEOUT, TCP_IDLE_TIMEOUT,
     VIRTUAL_SERVICE_TIMEOUT,
@@ -12,6 +12,7 @@ use crate::mesh::document::{DestinationRule, PortProtocol};
 use crate::mesh::duration::GoDuration;
 use crate::mesh::format_duration;
 use crate::mesh::host::resolve;
+use crate::mesh::rule::Rule;
 use crate::yaml::{Dialect, Document, NodeRef};
 
 pub(super) fn check(set: &Set, findings: &mut Vec<Finding>) {

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use crate::mesh::config::HttpConnectionManager;
 use crate::mesh::document::WarningCollector;
 use crate::mesh::error::MeshError;
-use crate::mesh::lint::rules::{DUPLICATE_UPGRADE_TYPE, ENVOY_FILTER_TYPE, NOT_PLAYED};
+use crate::mesh::rules::{DUPLICATE_UPGRADE_TYPE, ENVOY_FILTER_TYPE, NOT_PLAYED};
 use crate::mesh::{duration, snake_case};
 use crate::yaml::{Dialect, NodeRef, Placed, Skip, Within};
 

@@ -15,7 +15,7 @@ use super::Port;
 use super::metadata::{Labels, Metadata};
 use super::read::WarningCollector;
 use crate::mesh::error::MeshError;
-use crate::mesh::lint::rules::NOT_PLAYED;
+use crate::mesh::rules::NOT_PLAYED;
 use crate::yaml::{Dialect, NodeRef, Placed, Skip};
 
 /// The one network filter that can be patched here (Istio's `wellknown.HTTPConnectionManager`).

@@ -7,7 +7,7 @@ mod unplayed;
 mod whole;
 
 use super::*;
-use crate::mesh::{Documents, H2UpgradePolicy, ISTIO_VERSION, Source};
+use crate::mesh::{Documents, H2UpgradePolicy, ISTIO_VERSION, Rule, Severity, Source};
 
 const SERVICE: &str = "
 apiVersion: v1

@@ -1,8 +1,9 @@
-//! Every rule: its code, how bad it is, why it matters and what to do. `docs/lint.md` says the
-//! same.
+//! Every rule by which documents and proxies are judged: its code, how bad it is, why it matters and
+//! what to do. `docs/lint.md` says the same. What looks for them is in `document`, which warns by
+//! them, and in `lint`.
 
-use super::finding::Rule;
-use super::finding::Severity::{Error, Note, Warning};
+use super::rule::Rule;
+use super::rule::Severity::{Error, Note, Warning};
 
 /// All of them, as they are documented.
 pub const ALL: &[&Rule] = &[
