@@ -19,6 +19,8 @@ pub mod client;
 pub mod drain;
 pub mod escape;
 pub mod http1;
+#[cfg(feature = "kubernetes")]
+pub mod kubernetes;
 pub mod mesh;
 pub mod nearest;
 pub mod net;

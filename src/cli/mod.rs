@@ -5,6 +5,7 @@
 mod allocator;
 mod arguments;
 mod client;
+mod cluster;
 mod connection;
 mod duration;
 mod exit;

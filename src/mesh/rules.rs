@@ -58,6 +58,7 @@ pub const ALL: &[&Rule] = &[
     &NOT_JUDGED,
     &NOT_PLAYED,
     &NOTHING_JUDGED,
+    &NOT_READ,
     &INVALID_DOCUMENT,
     &DUPLICATE_DOCUMENT,
 ];
@@ -483,6 +484,14 @@ pub const NOTHING_JUDGED: Rule = Rule {
     severity: Note,
     why: "Without a Service or a rule for one, or in a dump without a listener for HTTP, nothing can be said of sessions, neither good nor bad. lint then ends with 2, unless there is an error.",
     fix: "Give it the Services, Deployments and Istio's documents that belong together, of a proxy its whole config_dump.",
+};
+
+/// A part of a cluster that could not be read.
+pub const NOT_READ: Rule = Rule {
+    code: "not-read",
+    severity: Warning,
+    why: "What could not be read may say anything of sessions, so that nothing is said to be right: lint then ends with 2, unless there is an error.",
+    fix: "Grant the right (manifests/lint-kubernetes has a ClusterRole with all that is needed), or have the proxy answer.",
 };
 
 /// A document that Istio or Kubernetes refuses.

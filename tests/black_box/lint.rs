@@ -193,3 +193,25 @@ fn what_is_no_dump_ends_with_2() {
     }
     assert_eq!(lint(&["--config-dump", "client="], "").status.code(), Some(2));
 }
+
+#[test]
+fn without_any_input_all_kinds_of_input_are_named() {
+    let output = lint(&[], "");
+    assert_eq!(output.status.code(), Some(2));
+    let said = text(&output.stderr);
+    for input in ["--filename", "--config-dump", "--kubernetes"] {
+        assert!(said.contains(input), "{said}");
+    }
+}
+
+#[cfg(not(feature = "kubernetes"))]
+#[test]
+fn without_the_feature_a_cluster_is_refused_with_what_is_missing() {
+    let output = lint(&["--kubernetes"], "");
+    assert_eq!(output.status.code(), Some(2));
+    let said = text(&output.stderr);
+    assert!(
+        said.contains("lint --kubernetes: this program was built without the feature kubernetes"),
+        "{said}"
+    );
+}

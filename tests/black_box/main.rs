@@ -6,6 +6,8 @@ mod descriptors;
 mod explain;
 mod json_schema;
 mod lint;
+#[cfg(feature = "kubernetes")]
+mod lint_kubernetes;
 mod mtls;
 mod probe;
 mod server;

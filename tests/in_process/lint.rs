@@ -196,10 +196,11 @@ fn refused() -> Vec<(&'static str, String, &'static str)> {
 }
 
 /// The rules of which the pair can show nothing, and why.
-const NOT_ON_THE_WIRE: [(&str, &str); 23] = [
+const NOT_ON_THE_WIRE: [(&str, &str); 24] = [
     ("not-judged", "is about documents that are not read"),
     ("not-played", "is about what the pair leaves out"),
     ("nothing-judged", "is about documents of which none is read"),
+    ("not-read", "is about a cluster that could not be read whole"),
     ("upgrade-without-sidecar", "is about pods without the sidecar that the pair has"),
     ("port-protocol-conflict", "is about two Services, and the pair has one"),
     ("subset-without-pods", "is about pods that are chosen by label, and the pair has one address"),

@@ -55,11 +55,17 @@ impl Dumps {
         let mut dumps = Self::default();
         for DumpArg { side, path } in named {
             for text in Source::read_all(&[Source::from(path.clone())])? {
-                dumps.proxies.push(DumpedProxy::read(&text, *side)?);
-                dumps.shown.push(masked(&text));
+                dumps.add(&text, *side)?;
             }
         }
         Ok(dumps)
+    }
+
+    /// Adds what a proxy printed.
+    pub(super) fn add(&mut self, text: &Arc<Text>, side: Option<Side>) -> Result<(), MeshError> {
+        self.proxies.push(DumpedProxy::read(text, side)?);
+        self.shown.push(masked(text));
+        Ok(())
     }
 
     /// What is wrong in them, in the order of the files and places.

@@ -1,10 +1,12 @@
 //! `websockets-cli lint`.
 
 mod dumps;
+mod error;
 mod github;
 mod human;
 mod in_force;
 mod json;
+mod kubernetes;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -12,11 +14,13 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use dumps::{DumpArg, Dumps};
+use error::LintError;
 use human::Human;
 
 use super::{exit, mesh_config};
+use crate::escape::escape_line;
 use crate::mesh::lint::{Circumstances, Finding, lint, of_mesh_config};
-use crate::mesh::{ISTIO_VERSION, MeshDefaults, MeshError, Severity, Source, rules};
+use crate::mesh::{ISTIO_VERSION, MeshDefaults, Severity, Source, rules};
 use crate::yaml::Text;
 
 /// Says what in Kubernetes and Istio documents will go wrong for WebSockets.
@@ -25,22 +29,25 @@ use crate::yaml::Text;
 /// refuses the document), a warning (something has no effect, or will cut sessions), or a note.
 /// Give it all documents that belong together.
 #[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("input").multiple(true).required(true))]
 #[command(after_help = "\
 Examples:
   websockets-cli lint -f manifests
   kubectl get svc,deploy,dr,vs,envoyfilter -A -o yaml | websockets-cli lint -f -
   websockets-cli lint --config-dump client=client.json server=server.json
+  websockets-cli lint --kubernetes -A --proxies
 
 Exit status:
   0    no error; there may be warnings and notes
   1    at least one error
-  2    wrong usage, or the input cannot be read: no such file, not YAML, no document in it; or it has
-       nothing that can be judged, and no error")]
+  2    wrong usage, or the input cannot be read: no such file, not YAML, no document in it, no such
+       cluster; or it has nothing that can be judged, or a part of the cluster could not be read,
+       and no error")]
 pub(super) struct Args {
     /// Documents: YAML or JSON files or folders of them (not recursively), - for standard input;
     /// repeatable. A file has at most 256 MiB; of a longer one nothing is judged, and the exit
     /// status is 2.
-    #[arg(short, long, value_name = "PATH", num_args = 1.., required_unless_present = "config_dump")]
+    #[arg(short, long, value_name = "PATH", num_args = 1.., group = "input")]
     filename: Vec<PathBuf>,
 
     /// What Envoy's `/config_dump` printed, of a proxy that runs; repeatable. With both sides of a hop
@@ -50,8 +57,11 @@ pub(super) struct Args {
     /// with `?include_eds` it has the endpoints, too, by which a cluster is known to lead to the other
     /// proxy. The side is client, server, gateway or waypoint; left out, it is taken from the node's
     /// id (sidecar~, router~, waypoint~).
-    #[arg(long, value_name = "[SIDE=]FILE", num_args = 1..)]
+    #[arg(long, value_name = "[SIDE=]FILE", num_args = 1.., group = "input")]
     config_dump: Vec<DumpArg>,
+
+    #[command(flatten)]
+    kubernetes: kubernetes::Args,
 
     /// The mesh's own configuration: Istio's `MeshConfig`, or the `ConfigMap` that holds it.
     #[arg(long, value_name = "FILE")]
@@ -85,7 +95,7 @@ pub(super) fn run(args: &Args) -> ExitCode {
             }
             _ => status(&found.findings),
         },
-        Err(error) => exit::report(&error, None, exit::USAGE),
+        Err(error) => exit::report(&error, error.hint(), exit::USAGE),
     }
 }
 
@@ -94,28 +104,56 @@ struct Linted {
     texts: Vec<Arc<Text>>,
     dumps: Dumps,
     findings: Vec<Finding>,
+    /// What was read of a cluster, in words.
+    covered: Option<String>,
 }
 
-fn find(args: &Args) -> Result<Linted, MeshError> {
-    let sources: Vec<Source> = args.filename.iter().cloned().map(Source::from).collect();
-    let mut texts = Source::read_all(&sources)?;
-    let dumps = Dumps::read(&args.config_dump)?;
+/// What is judged.
+#[derive(Default)]
+struct Input {
+    texts: Vec<Arc<Text>>,
+    dumps: Dumps,
+    /// What of it could not be read.
+    unread: Vec<Finding>,
+    covered: Option<String>,
+}
+
+impl Input {
+    fn read(args: &Args) -> Result<Self, LintError> {
+        if args.kubernetes.is_asked_for() {
+            #[cfg(feature = "kubernetes")]
+            return Ok(Self::of_cluster(args.kubernetes.read()?));
+            #[cfg(not(feature = "kubernetes"))]
+            return Err(LintError::WithoutKubernetes);
+        }
+        let sources: Vec<Source> = args.filename.iter().cloned().map(Source::from).collect();
+        let texts = Source::read_all(&sources)?;
+        Ok(Self { texts, dumps: Dumps::read(&args.config_dump)?, ..Self::default() })
+    }
+}
+
+fn find(args: &Args) -> Result<Linted, LintError> {
+    let Input { mut texts, dumps, unread, covered } = Input::read(args)?;
     let (mesh, warnings) = mesh_config::load(args.mesh_config.as_deref())?;
     let mut findings = of_mesh_config(&warnings);
     if !texts.is_empty() {
         findings.extend(lint(&texts, &Circumstances { mesh: &mesh, istio_version: &args.istio_version })?);
     }
     findings.extend(dumps.findings());
+    findings.extend(unread);
     texts.extend(dumps.shown.iter().cloned());
-    Ok(Linted { texts, dumps, findings })
+    Ok(Linted { texts, dumps, findings, covered })
 }
 
-fn write(output: OutputArg, Linted { texts, dumps, findings }: &Linted) -> io::Result<()> {
+fn write(output: OutputArg, Linted { texts, dumps, findings, covered }: &Linted) -> io::Result<()> {
     let mut out = io::stdout().lock();
     match output {
         OutputArg::Text => {
             out.write_all(in_force::overview(&dumps.proxies).as_bytes())?;
             out.write_all(Human::for_stream(&io::stdout()).render(texts, findings).as_bytes())?;
+            if let Some(covered) = covered {
+                writeln!(io::stderr(), "{}", escape_line(covered))?;
+            }
             writeln!(io::stderr(), "{}", summary(findings))?;
         }
         OutputArg::Json => json::write(&mut out, findings)?,
@@ -136,7 +174,8 @@ pub(super) fn show(texts: &[Arc<Text>], mesh: &MeshDefaults) -> Vec<Finding> {
 
 fn status(findings: &[Finding]) -> ExitCode {
     let failed = findings.iter().any(|finding| finding.rule.severity == Severity::Error);
-    let nothing = findings.iter().any(|finding| *finding.rule == rules::NOTHING_JUDGED);
+    let without_judgement = [&rules::NOTHING_JUDGED, &rules::NOT_READ];
+    let nothing = findings.iter().any(|finding| without_judgement.contains(&finding.rule));
     ExitCode::from(match (failed, nothing) {
         (true, _) => exit::FAILED,
         (false, true) => exit::USAGE,

@@ -55,8 +55,7 @@ impl LiveCluster {
     /// Finds the cluster, for these documents of the user's.
     async fn connect(args: kubernetes::Args, brought: Option<Documents>) -> Result<Self, VerifyError> {
         let config = KubernetesConfig {
-            context: args.context.clone(),
-            kubeconfig: args.kubeconfig.clone(),
+            cluster: args.cluster.choice(),
             namespace: args.namespace.clone(),
             timeout: Duration::from_secs(args.timeout),
         };

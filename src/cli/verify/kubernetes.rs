@@ -1,7 +1,7 @@
 //! The options of `websockets-cli verify --kubernetes`, which a program without the feature
 //! `kubernetes` has too, so that it can say what is missing. The module `cluster` acts on them.
 
-use std::path::PathBuf;
+use crate::cli::cluster;
 
 /// The options, and what they are for.
 #[derive(Debug, clap::Args)]
@@ -19,13 +19,8 @@ pub(super) struct Args {
     #[arg(long, group = "documents", conflicts_with_all = ["envoy", "compare", "mesh_config"])]
     kubernetes: bool,
 
-    /// The context in the kubeconfig.
-    #[arg(long, value_name = "NAME", requires = "kubernetes")]
-    pub(super) context: Option<String>,
-
-    /// The kubeconfig. [default: $KUBECONFIG, else ~/.kube/config, in a pod its service account]
-    #[arg(long, value_name = "FILE", requires = "kubernetes")]
-    pub(super) kubeconfig: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) cluster: cluster::Args,
 
     /// The namespace of what names none. [default: the context's]
     #[arg(short, long, value_name = "NAME", requires = "kubernetes")]

@@ -6,6 +6,8 @@ use std::process::ExitCode;
 use super::exit;
 use super::files::WriteError;
 use super::reports::ReportError;
+#[cfg(not(feature = "kubernetes"))]
+use crate::cli::cluster;
 use crate::verify::{EnvoyError, LogsError, ScenarioError, VerifyError};
 
 /// Why there is no verdict.
@@ -35,7 +37,7 @@ pub(super) enum NoVerdict {
     SessionsMissed,
     /// The program cannot ask a cluster anything.
     #[cfg(not(feature = "kubernetes"))]
-    #[error("verify --kubernetes: this program was built without the feature kubernetes")]
+    #[error("verify --kubernetes: {}", cluster::NOT_BUILT_IN)]
     WithoutKubernetes,
     /// A file cannot be written.
     #[error(transparent)]
@@ -76,9 +78,7 @@ impl NoVerdict {
             Self::NothingExpected => "say --expect 'client.response_code == 101', or --scenario NAME",
             Self::SessionsMissed => "give logs of the same time, in files whose lines are in its order",
             #[cfg(not(feature = "kubernetes"))]
-            Self::WithoutKubernetes => {
-                "build it with its default features: cargo build --release, without --no-default-features"
-            }
+            Self::WithoutKubernetes => cluster::BUILD_IT_IN,
             Self::Write(error) if error.exists() => "name a file that does not exist yet",
             _ => return None,
         };

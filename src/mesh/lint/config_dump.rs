@@ -1,7 +1,7 @@
 //! What is wrong in a proxy that runs, by its `config_dump`; what two of them make of each other is
 //! [`super::hop`]'s.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use super::finding::Finding;
 use super::rules::{
@@ -30,7 +30,35 @@ pub fn lint_dumps(proxies: &[DumpedProxy]) -> Vec<Finding> {
         findings.append(&mut found.findings);
     }
     super::hop::check(proxies, &mut findings);
-    findings
+    told_once(findings)
+}
+
+/// What is found in more proxies than this in the same words is one finding.
+const EACH: usize = 2;
+
+/// Of findings in the same words the first stands for all: in a mesh hundreds of sidecars have the
+/// same clusters.
+fn told_once(findings: Vec<Finding>) -> Vec<Finding> {
+    let mut alike: HashMap<(&str, String), usize> = HashMap::new();
+    for finding in &findings {
+        *alike.entry((finding.rule.code, finding.message.clone())).or_default() += 1;
+    }
+    alike.retain(|_, count| *count > EACH);
+    let mut told = Vec::new();
+    for mut finding in findings {
+        let key = (finding.rule.code, finding.message.clone());
+        match alike.get_mut(&key) {
+            None => told.push(finding),
+            // Told already.
+            Some(0) => {}
+            Some(count) => {
+                let more = std::mem::take(count) - 1;
+                finding.message = format!("{} (and in {more} more proxies)", finding.message);
+                told.push(finding);
+            }
+        }
+    }
+    told
 }
 
 /// Findings of one proxy, each said once: a hundred filter chains may have one configuration.

@@ -1,6 +1,6 @@
 //! Whether the proxies of two dumps fit together: what one sends and the other takes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use super::config_dump::{judged, taking};
 use super::finding::Finding;
@@ -10,15 +10,57 @@ use crate::mesh::config_dump::{
 };
 
 pub(super) fn check(proxies: &[DumpedProxy], findings: &mut Vec<Finding>) {
+    let others = Others::of(proxies);
     for client in proxies.iter().filter(|proxy| proxy.side.sends()) {
-        let servers: Vec<&DumpedProxy> = proxies
-            .iter()
-            .filter(|proxy| proxy.side.takes() && !std::ptr::eq(*proxy, client))
-            .filter(|server| client.side != Side::Sidecar || server.side != Side::Client)
-            .collect();
         for cluster in clusters_of_sessions(client) {
-            check_cluster(client, cluster, &servers, findings);
+            check_cluster(client, cluster, &others, findings);
         }
+    }
+}
+
+/// The proxies that sessions are sent to, by the addresses of their pods: a cluster has hundreds,
+/// each with a cluster for every Service.
+struct Others<'d> {
+    all: Vec<&'d DumpedProxy>,
+    by_address: HashMap<&'d str, Vec<&'d DumpedProxy>>,
+    /// Those whose dump does not say where they are.
+    anywhere: Vec<&'d DumpedProxy>,
+}
+
+impl<'d> Others<'d> {
+    fn of(proxies: &'d [DumpedProxy]) -> Self {
+        let all: Vec<_> = proxies.iter().filter(|proxy| proxy.side.takes()).collect();
+        let mut by_address: HashMap<&str, Vec<&DumpedProxy>> = HashMap::new();
+        for proxy in &all {
+            for address in &proxy.addresses {
+                by_address.entry(address).or_default().push(proxy);
+            }
+        }
+        let anywhere = all.iter().copied().filter(|proxy| proxy.addresses.is_empty()).collect();
+        Self { all, by_address, anywhere }
+    }
+
+    /// Those that a client's cluster may lead to, each once. Without endpoints that is the only
+    /// server there is, if the two are known to belong together.
+    fn behind(&self, client: &DumpedProxy, cluster: &DumpedCluster) -> Vec<&'d DumpedProxy> {
+        let is_other = |server: &&&DumpedProxy| {
+            !std::ptr::eq(**server, client) && (client.side != Side::Sidecar || server.side != Side::Client)
+        };
+        if cluster.endpoints.is_empty() {
+            let others: Vec<_> = self.all.iter().filter(is_other).copied().collect();
+            let is_pair = client.side == Side::Client && others.len() == 1 && others[0].side == Side::Server;
+            return if is_pair { others } else { Vec::new() };
+        }
+        let addresses: BTreeSet<&str> =
+            cluster.endpoints.iter().map(|(address, _)| address.as_str()).collect();
+        let at = addresses.into_iter().filter_map(|address| self.by_address.get(address)).flatten();
+        let mut found: Vec<&DumpedProxy> = Vec::new();
+        for server in at.chain(&self.anywhere).filter(is_other) {
+            if !found.iter().any(|known| std::ptr::eq(*known, *server)) {
+                found.push(server);
+            }
+        }
+        found
     }
 }
 
@@ -43,7 +85,7 @@ fn clusters_of_sessions(proxy: &DumpedProxy) -> impl Iterator<Item = &DumpedClus
 fn check_cluster(
     client: &DumpedProxy,
     cluster: &DumpedCluster,
-    servers: &[&DumpedProxy],
+    others: &Others<'_>,
     findings: &mut Vec<Finding>,
 ) {
     let is_connect = match cluster.protocol {
@@ -60,8 +102,8 @@ fn check_cluster(
         }
     };
     let mut judged_one = false;
-    for server in servers {
-        let ends = ends(client, cluster, server, servers.len() == 1);
+    for server in others.behind(client, cluster) {
+        let ends = ends(cluster, server);
         judged_one |= !ends.is_empty();
         let refusing =
             |(_, manager): &&(&DumpedListener, &DumpedManager)| is_connect && !manager.allow_connect;
@@ -108,13 +150,11 @@ fn check_cluster(
     }
 }
 
-/// The connection managers of a server that a cluster leads to, by its endpoints. Where the dump
-/// has no endpoints all of them may be, if the two proxies are known to belong together.
+/// The connection managers of a server that a cluster leads to, by its endpoints; without any, all
+/// of them may be.
 fn ends<'d>(
-    client: &DumpedProxy,
     cluster: &DumpedCluster,
     server: &'d DumpedProxy,
-    is_only: bool,
 ) -> Vec<(&'d DumpedListener, &'d DumpedManager)> {
     let listeners: Vec<&DumpedListener> = judged(server)
         .filter(|listener| {
@@ -123,8 +163,7 @@ fn ends<'d>(
         .collect();
     let of = |listener: &'d DumpedListener| listener.managers.iter().map(move |manager| (listener, manager));
     if cluster.endpoints.is_empty() {
-        let belongs = client.side == Side::Client && server.side == Side::Server && is_only;
-        return if belongs { listeners.into_iter().flat_map(of).collect() } else { Vec::new() };
+        return listeners.into_iter().flat_map(of).collect();
     }
     let mut found = Vec::new();
     for (address, port) in &cluster.endpoints {

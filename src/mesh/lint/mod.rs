@@ -26,6 +26,7 @@ mod service;
 mod set;
 mod timeouts;
 mod unplayed;
+mod unread;
 mod upgrade;
 
 #[cfg(test)]
@@ -34,6 +35,7 @@ mod tests;
 pub use config_dump::lint_dumps;
 pub use finding::Finding;
 pub use unplayed::{Judged, of_mesh_config};
+pub use unread::of_unread;
 
 use std::collections::HashMap;
 use std::sync::Arc;

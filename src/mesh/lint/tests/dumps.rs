@@ -199,3 +199,14 @@ fn a_dump_without_a_listener_is_not_judged_at_all() {
     let text = format!(r#"{{"configs": [{{"@type": "{ADMIN}.ClustersConfigDump"}}]}}"#);
     assert_eq!(codes(&[proxy(&text, Side::Unknown)]), ["nothing-judged"]);
 }
+
+#[test]
+fn what_many_proxies_have_in_the_same_words_is_one_finding() {
+    let limited = |side| proxy(&dump(WEBSOCKET, ROUTE, r#""type": "STATIC""#), side);
+    let of = |count: usize| codes(&(0..count).map(|_| limited(Side::Server)).collect::<Vec<_>>());
+    assert_eq!(of(2), ["session-limit", "session-limit"]);
+    let many: Vec<_> = (0..5).map(|_| limited(Side::Server)).collect();
+    let findings = lint_dumps(&many);
+    assert_eq!(findings.len(), 1, "{findings:?}");
+    assert!(findings[0].message.ends_with("(and in 4 more proxies)"), "{}", findings[0].message);
+}

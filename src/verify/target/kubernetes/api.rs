@@ -7,12 +7,12 @@ use kube::api::{
     LogParams, Patch, PatchParams,
 };
 use kube::client::UpgradeConnectionError;
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Api, Client, Config};
+use kube::{Api, Client};
 use serde_json::Value;
 
 use super::pods::ApiPod;
 use super::{KubernetesConfig, KubernetesError};
+use crate::kubernetes::connect;
 use crate::telemetry::with_causes;
 
 /// The field manager of server-side apply.
@@ -41,26 +41,10 @@ pub(super) struct Right<'a> {
 }
 
 impl Kubernetes {
-    /// Finds the cluster as kubectl does: by the kubeconfig that is named, by `KUBECONFIG` or
-    /// `~/.kube/config`, and inside of a pod by its service account.
+    /// Finds the cluster.
     pub(super) async fn connect(config: &KubernetesConfig) -> Result<Self, KubernetesError> {
-        let options = KubeConfigOptions { context: config.context.clone(), ..KubeConfigOptions::default() };
-        let found = match &config.kubeconfig {
-            Some(path) => match Kubeconfig::read_from(path) {
-                Ok(kubeconfig) => Config::from_custom_kubeconfig(kubeconfig, &options)
-                    .await
-                    .map_err(|error| error.to_string()),
-                Err(error) => Err(error.to_string()),
-            },
-            None if config.context.is_some() => {
-                Config::from_kubeconfig(&options).await.map_err(|error| error.to_string())
-            }
-            None => Config::infer().await.map_err(|error| error.to_string()),
-        };
-        let found = found.map_err(KubernetesError::Config)?;
-        let namespace = config.namespace.clone().unwrap_or_else(|| found.default_namespace.clone());
-        let client = Client::try_from(found).map_err(|error| KubernetesError::Config(with_causes(&error)))?;
-        Ok(Self { client, namespace })
+        let (client, default) = connect(&config.cluster).await?;
+        Ok(Self { client, namespace: config.namespace.clone().unwrap_or(default) })
     }
 
     fn objects(&self, resource: &ApiResource, namespace: &str) -> Api<DynamicObject> {

@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
+use crate::kubernetes::ConnectError;
 use crate::yaml::Place;
 
 /// Why a live mesh could not be verified.
 #[derive(Debug, thiserror::Error)]
 pub enum KubernetesError {
     /// No cluster is configured.
-    #[error("find the cluster: {0}")]
-    Config(String),
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
     /// The API server cannot be reached, or does not answer as one.
     #[error("ask the API server: {0}")]
     Unreachable(String),
@@ -113,7 +114,7 @@ impl KubernetesError {
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::Config(_) => Some("--kubeconfig and --context name a cluster, as kubectl takes them"),
+            Self::Connect(error) => Some(error.hint()),
             Self::Forbidden { .. } => Some("manifests/verify-job has a Role with all that is needed"),
             Self::Conflict { .. } => Some("--force-conflicts takes the fields over"),
             Self::NotPresent { .. } => Some("--apply applies the documents"),

@@ -15,7 +15,6 @@ mod session;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -27,19 +26,18 @@ pub use self::apply::{Change, ChangeKind};
 use self::documents::WantedDocument;
 pub use self::error::KubernetesError;
 use self::pods::Pod;
+use crate::kubernetes::ClusterChoice;
 use crate::mesh::Documents;
 use crate::verify::pair::PairConfig;
 
 /// How often the cluster is asked whether it has come to where it is awaited.
 const INTERVAL: Duration = Duration::from_millis(500);
 
-/// Which cluster, as kubectl is told.
+/// Which cluster, and how long it is waited for.
 #[derive(Debug, Clone)]
 pub struct KubernetesConfig {
-    /// The context in the kubeconfig; the current one if none is named.
-    pub context: Option<String>,
-    /// The kubeconfig; as kubectl finds it if none is named, and in a pod the service account's.
-    pub kubeconfig: Option<PathBuf>,
+    /// The cluster.
+    pub cluster: ClusterChoice,
     /// The namespace of what names none; the context's if none is named.
     pub namespace: Option<String>,
     /// How long pods and the policy are awaited.

@@ -99,8 +99,7 @@ impl Script {
         let kubeconfig = folder.path().join("config");
         std::fs::write(&kubeconfig, kubeconfig_for(address)).expect("a file");
         let config = KubernetesConfig {
-            context: None,
-            kubeconfig: Some(kubeconfig),
+            cluster: ClusterChoice { kubeconfig: Some(kubeconfig), ..ClusterChoice::default() },
             namespace: None,
             timeout: Duration::from_secs(1),
         };

@@ -1,0 +1,36 @@
+//! Why `lint` judges nothing, with what may be done about it.
+
+#[cfg(not(feature = "kubernetes"))]
+use crate::cli::cluster;
+#[cfg(feature = "kubernetes")]
+use crate::kubernetes::ReadError;
+use crate::mesh::MeshError;
+
+/// Why nothing was judged.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LintError {
+    /// The documents or dumps cannot be read.
+    #[error(transparent)]
+    Mesh(#[from] MeshError),
+    /// The cluster cannot be read.
+    #[cfg(feature = "kubernetes")]
+    #[error(transparent)]
+    Cluster(#[from] ReadError),
+    /// The program cannot ask a cluster anything.
+    #[cfg(not(feature = "kubernetes"))]
+    #[error("lint --kubernetes: {}", cluster::NOT_BUILT_IN)]
+    WithoutKubernetes,
+}
+
+impl LintError {
+    /// What may be done about it.
+    pub(super) fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Mesh(_) => None,
+            #[cfg(feature = "kubernetes")]
+            Self::Cluster(error) => error.hint(),
+            #[cfg(not(feature = "kubernetes"))]
+            Self::WithoutKubernetes => Some(cluster::BUILD_IT_IN),
+        }
+    }
+}
