@@ -21,5 +21,5 @@ mod tests;
 
 pub use self::connect::{ClusterChoice, ConnectError, connect};
 pub use self::list::ReadError;
-pub use self::read::{Covered, InForce, ReadConfig, read};
+pub use self::read::{Covered, InForce, PodDump, ReadConfig, read};
 pub use self::unread::Unread;

@@ -22,6 +22,9 @@ pub(super) struct SeenPod {
     /// What keeps it, kind and name.
     keeper: Option<(String, String)>,
     has_proxy: bool,
+    /// Whether the proxy is all that it has, as in a gateway or a waypoint.
+    pub(super) is_proxy_alone: bool,
+    pub(super) addresses: Vec<String>,
     is_ready: bool,
     /// The pod as a document, if nothing else that is read stands for it.
     pub(super) text: Option<Arc<Text>>,
@@ -50,10 +53,13 @@ pub(super) fn seen(pod: Value, resource: &Resource, keepers: &Keepers) -> Option
     // A native sidecar is an init container.
     let mut containers = list("/spec/containers").chain(list("/spec/initContainers"));
     let has_proxy = containers.any(|container| container["name"] == PROXY);
+    let is_proxy_alone = list("/spec/containers").all(|container| container["name"] == PROXY);
+    let addresses = list("/status/podIPs").filter_map(|address| address["ip"].as_str());
+    let addresses = addresses.map(str::to_owned).collect();
     let ready = list("/status/conditions").any(|it| it["type"] == "Ready" && it["status"] == "True");
     let is_ready = ready && text("/metadata/deletionTimestamp").is_none();
     let text = (!is_kept).then(|| tidy::document(pod, resource));
-    Some(SeenPod { name, namespace, keeper, has_proxy, is_ready, text })
+    Some(SeenPod { name, namespace, keeper, has_proxy, is_proxy_alone, addresses, is_ready, text })
 }
 
 /// One pod of each that keeps pods with proxies, a ready one if there is any: all of them are told

@@ -42,11 +42,22 @@ pub struct InForce {
     /// Its documents, a text each, named by kind, name and namespace.
     pub documents: Vec<Arc<Text>>,
     /// The dumps of its proxies, one of each workload.
-    pub dumps: Vec<Arc<Text>>,
+    pub dumps: Vec<PodDump>,
     /// What could not be read.
     pub unread: Vec<Unread>,
     /// What was meant to be read.
     pub covered: Covered,
+}
+
+/// The dump of a pod's proxy, and what the cluster says of the pod.
+#[derive(Debug)]
+pub struct PodDump {
+    /// The dump, named by the pod.
+    pub text: Arc<Text>,
+    /// The addresses of the pod.
+    pub addresses: Vec<String>,
+    /// Whether the proxy is beside an application, and no gateway or waypoint.
+    pub is_sidecar: bool,
 }
 
 /// What was meant to be read.
@@ -93,7 +104,7 @@ pub(super) async fn read_now(config: &ReadConfig) -> Result<InForce, ReadError> 
 }
 
 /// The dumps of the proxies, in the order of the pods that were chosen.
-async fn dumps(reader: &Reader, pods: &[SeenPod], unread: &mut Vec<Unread>) -> Vec<Arc<Text>> {
+async fn dumps(reader: &Reader, pods: &[SeenPod], unread: &mut Vec<Unread>) -> Vec<PodDump> {
     let asked = with_proxies(pods).into_iter().map(async |pod| {
         let name = format!("Pod/{} in {}", pod.name, pod.namespace);
         (pod, name, reader.dump(&pod.name, &pod.namespace).await)
@@ -102,7 +113,11 @@ async fn dumps(reader: &Reader, pods: &[SeenPod], unread: &mut Vec<Unread>) -> V
     let mut dumps = Vec::new();
     for (pod, name, dump) in answers {
         match dump {
-            Ok(dump) => dumps.push(Text::new(&name, dump)),
+            Ok(dump) => dumps.push(PodDump {
+                text: Text::new(&name, dump),
+                addresses: pod.addresses.clone(),
+                is_sidecar: !pod.is_proxy_alone,
+            }),
             Err(NoDump::Failed(reason)) => unread.push(Unread::Proxy { pod: name, reason }),
             Err(NoDump::Forbidden(reason)) => {
                 let missing = Unread::Right {

@@ -335,7 +335,7 @@ fn pod(name: &str, keeper: (&str, &str), phase: &str) -> Value {
     json!({"metadata": {"name": name, "namespace": "chat", "labels": {"pod-template-hash": "5f9"},
         "ownerReferences": [{"controller": true, "kind": keeper.0, "name": keeper.1}]},
         "spec": {"containers": [{"name": "app"}, {"name": "istio-proxy"}]},
-        "status": {"phase": phase, "conditions": [{"type": "Ready", "status": "True"}]}})
+        "status": {"phase": phase, "podIPs": [{"ip": "10.0.0.1"}], "conditions": [{"type": "Ready", "status": "True"}]}})
 }
 
 #[tokio::test]
@@ -365,8 +365,11 @@ async fn one_proxy_of_each_workload_is_asked_through_a_forwarded_port() {
     let script = Script { admin: Some(DUMP), ..Script::with_istio().with(PODS, list(&pods)) };
     let in_force = script.read(|config| config.proxies = true).await.expect("read");
     assert_eq!(in_force.unread, []);
-    let dumps: Vec<_> = in_force.dumps.iter().map(|text| (&*text.name, &*text.text)).collect();
-    assert_eq!(dumps, [("Pod/web-5f9-a in chat", DUMP)]);
+    let [PodDump { text, addresses, is_sidecar: true }] = &in_force.dumps[..] else {
+        panic!("{:?}", in_force.dumps)
+    };
+    assert_eq!((&*text.name, &*text.text), ("Pod/web-5f9-a in chat", DUMP));
+    assert_eq!(addresses[..], ["10.0.0.1"]);
     assert!(script.asked().contains(&format!("{FORWARD}?ports=15000")), "{:?}", script.asked());
 }
 

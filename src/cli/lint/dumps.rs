@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
+#[cfg(feature = "kubernetes")]
+use crate::kubernetes::PodDump;
 use crate::mesh::config_dump::{DumpedProxy, Side, masked};
 use crate::mesh::lint::{Finding, lint_dumps};
 use crate::mesh::{MeshError, Source};
@@ -65,6 +67,22 @@ impl Dumps {
     pub(super) fn add(&mut self, text: &Arc<Text>, side: Option<Side>) -> Result<(), MeshError> {
         self.proxies.push(DumpedProxy::read(text, side)?);
         self.shown.push(masked(text));
+        Ok(())
+    }
+
+    /// Adds what the proxy of a pod in a cluster printed; what it does not say of itself the cluster
+    /// knows.
+    #[cfg(feature = "kubernetes")]
+    pub(super) fn add_of_pod(&mut self, dump: &PodDump) -> Result<(), MeshError> {
+        self.add(&dump.text, None)?;
+        if let Some(proxy) = self.proxies.last_mut() {
+            if proxy.addresses.is_empty() {
+                proxy.addresses.clone_from(&dump.addresses);
+            }
+            if proxy.side == Side::Unknown {
+                proxy.side = if dump.is_sidecar { Side::Sidecar } else { Side::Gateway };
+            }
+        }
         Ok(())
     }
 

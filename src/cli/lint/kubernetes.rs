@@ -71,8 +71,8 @@ impl Input {
     pub(super) fn of_cluster(InForce { documents, dumps, unread, covered }: InForce) -> Self {
         let mut input = Self { texts: documents, ..Self::default() };
         for dump in &dumps {
-            if let Err(error) = input.dumps.add(dump, None) {
-                input.unread.push(of_unread(&dump.name, error.to_string(), String::new()));
+            if let Err(error) = input.dumps.add_of_pod(dump) {
+                input.unread.push(of_unread(&dump.text.name, error.to_string(), String::new()));
             }
         }
         input.unread.extend(
