@@ -2,13 +2,17 @@
 """What `lint --config-dump` says of running Envoys, beside what a handshake through them meets: dumps.py BINARY ENVOY
 
 Each case starts a pair of real Envoys with an echo server behind it, opens a WebSocket through both, takes both dumps, and
-compares: a handshake that fails has to be an error, one that succeeds none, and the codes are those of the case.
+compares: a handshake that fails has to be an error, one that succeeds none, and the codes are those of the case. Then one
+Envoy whose configuration comes by xDS, with what is refused and what waits; and one with a listener for each HTTP filter
+that is said to let WebSockets pass.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -18,7 +22,8 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 from websockets.sync.server import serve
 
-from envoy_pair import EnvoyPair
+from discovered import ROUTER, DiscoveredEnvoy
+from envoy_pair import EnvoyPair, typed
 from pair import HOST, SIDES, Options, claim_network, moved
 
 # Options, what the handshake is answered with, and the codes beyond the notes.
@@ -33,49 +38,184 @@ CASES = [
 ]
 
 
+# HTTP filters that let a handshake pass, each with what it needs to be one.
+GZIP = "envoy.extensions.compression.gzip"
+FILTERS = {
+    "alternate_protocols_cache.v3.FilterConfig": {},
+    "bandwidth_limit.v3.BandwidthLimit": {"stat_prefix": "b", "enable_mode": "REQUEST_AND_RESPONSE", "limit_kbps": 1000},
+    "compressor.v3.Compressor": {"compressor_library": typed("gzip", f"{GZIP}.compressor.v3.Gzip")},
+    "connect_grpc_bridge.v3.FilterConfig": {},
+    "cors.v3.Cors": {},
+    "csrf.v3.CsrfPolicy": {"filter_enabled": {"default_value": {"numerator": 100}}},
+    "custom_response.v3.CustomResponse": {},
+    "decompressor.v3.Decompressor": {"decompressor_library": typed("gzip", f"{GZIP}.decompressor.v3.Gzip")},
+    "dynamic_forward_proxy.v3.FilterConfig": {"dns_cache_config": {"name": "d"}},
+    "fault.v3.HTTPFault": {},
+    "grpc_http1_bridge.v3.Config": {},
+    "grpc_http1_reverse_bridge.v3.FilterConfig": {"content_type": "application/grpc"},
+    "grpc_stats.v3.FilterConfig": {},
+    "grpc_web.v3.GrpcWeb": {},
+    "header_mutation.v3.HeaderMutation": {"mutations": {"request_mutations": [{"remove": "x-a"}]}},
+    "header_to_metadata.v3.Config": {"request_rules": [{"header": "x-a", "on_header_present": {"key": "a", "type": "STRING"}}]},
+    "health_check.v3.HealthCheck": {"pass_through_mode": False, "headers": [{"name": ":path", "string_match": {"exact": "/h"}}]},
+    "ip_tagging.v3.IPTagging": {"ip_tags": [{"ip_tag_name": "a", "ip_list": [{"address_prefix": "127.0.0.0", "prefix_len": 8}]}]},
+    "jwt_authn.v3.JwtAuthentication": {},
+    "local_ratelimit.v3.LocalRateLimit": {"stat_prefix": "l"},
+    "lua.v3.Lua": {"default_source_code": {"inline_string": "-- for routes to say more"}},
+    "on_demand.v3.OnDemand": {},
+    "original_src.v3.OriginalSrc": {},
+    "rbac.v3.RBAC": {},
+    "set_metadata.v3.Config": {"metadata": [{"metadata_namespace": "a", "value": {"b": "c"}}]},
+    "stateful_session.v3.StatefulSession": {},
+    "tap.v3.Tap": {"common_config": {"admin_config": {"config_id": "t"}}},
+}
+
+
 def handshake(address):
-    """The status that a handshake through the pair is answered with."""
+    """The status that a handshake is answered with; nothing if there is no answer."""
     try:
         host, port = address.rsplit(":", 1)
         connection = socket.create_connection((host, int(port)), timeout=10)
-        with connect(f"ws://{HOST}:8080/", sock=connection, open_timeout=10, proxy=None) as session:
+        with connect(f"ws://{HOST}:8080/", sock=connection, open_timeout=5, proxy=None) as session:
             session.send("hello")
             assert session.recv(timeout=10) == "hello"
             return 101
     except InvalidStatus as refused:
         return refused.response.status_code
+    except TimeoutError:
+        return None
 
 
 def judged(binary, pair):
-    """The exit status and the findings on both dumps."""
+    """The exit status and the findings on both dumps of a pair."""
+    dumps = {side: pair.admin(side, "/config_dump?include_eds") for side in SIDES}
+    return lint(binary, {pair.path(f"{side}-dump.json"): (f"{side}=", dump) for side, dump in dumps.items()})
+
+
+def lint(binary, dumps):
+    """The exit status and the findings on dumps, which are left in files of these names."""
     named = []
-    for side in SIDES:
-        path = pair.path(f"{side}-dump.json")
+    for path, (side, dump) in dumps.items():
         with open(path, "w", encoding="utf-8") as file:
-            file.write(pair.admin(side, "/config_dump?include_eds"))
-        named.append(f"{side}={path}")
+            file.write(dump)
+        named.append(side + path)
     done = subprocess.run([binary, "lint", "--output", "json", "--config-dump", *named], capture_output=True, check=False)
     if not done.stdout:
         raise RuntimeError(done.stderr.decode())
     return done.returncode, json.loads(done.stdout)["findings"]
 
 
-def main(binary, envoy):
-    network, failed = claim_network(), 0
+class Outcomes:
+    """What was compared, line by line."""
+
+    def __init__(self):
+        self.cases = self.failed = 0
+
+    def compare(self, what, found, expected):
+        self.cases += 1
+        self.failed += found != expected
+        print(f"{'ok' if found == expected else 'FAILED'}: {what}: {found}" + ("" if found == expected else f", not {expected}"))
+
+
+def beyond_notes(findings):
+    return {finding["code"] for finding in findings if finding["severity"] != "note"}
+
+
+def pairs(binary, envoy, network, outcomes):
     for changed, expected_status, expected_codes in CASES:
         options = dataclasses.replace(moved(Options(), network), **changed)
-        host, port = options.app.rsplit(":", 1)
-        with serve(lambda session: [session.send(message) for message in session], host, int(port)) as server:
-            threading.Thread(target=server.serve_forever, daemon=True).start()
-            with EnvoyPair(options, envoy) as pair:
-                status = handshake(options.outbound)
-                code, findings = judged(binary, pair)
-        codes = {finding["code"] for finding in findings if finding["severity"] != "note"}
-        fits = (status, codes, code) == (expected_status, expected_codes, 0 if expected_status == 101 else 1)
-        failed += not fits
-        print(f"{'ok' if fits else 'FAILED'}: {changed or 'as Istio has it'}: handshake {status}, lint {code} {sorted(codes)}")
-    print(f"{len(CASES)} pairs, {failed} failed")
-    return 1 if failed else 0
+        with echo(options.app), EnvoyPair(options, envoy) as pair:
+            status = handshake(options.outbound)
+            code, findings = judged(binary, pair)
+        found = (status, sorted(beyond_notes(findings)), code)
+        outcomes.compare(changed or "as Istio has it", found, (expected_status, sorted(expected_codes), 0 if expected_status == 101 else 1))
+
+
+@contextlib.contextmanager
+def echo(address):
+    host, port = address.rsplit(":", 1)
+    with serve(lambda session: [session.send(message) for message in session], host, int(port)) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield
+
+
+def by_xds(binary, envoy, network, outcomes):
+    """What one Envoy was told by xDS, step by step."""
+    discovered = DiscoveredEnvoy(envoy, network, f"{network}9:9000")
+    path = os.path.join(discovered.folder, "dump.json")
+
+    def compare(what, address, expected_status, *expected_codes):
+        status = handshake(address)
+        _, findings = lint(binary, {path: ("", discovered.dump())})
+        outcomes.compare(what, (status, sorted(beyond_notes(findings))), (expected_status, sorted(expected_codes)))
+
+    def has(text):
+        discovered.until(lambda: text in discovered.dump(), f"told of {text}")
+
+    filters = discovered.discovered_filter("f")
+    listeners = [discovered.listener(filters=filters), discovered.listener("scoped", 8081, discovered.scoped())]
+    host = discovered.address.rsplit(":", 1)[0]
+    discovered.tell("cds", discovered.cluster())
+    discovered.tell("rds", discovered.routes())
+    key = {"fragments": [{"string_key": "GET"}]}
+    discovered.tell("srds", {"name": "of-get", "route_configuration_name": "r", "key": key})
+    discovered.tell("ecds", typed("f", "envoy.extensions.filters.http.cors.v3.Cors"))
+    discovered.tell("lds", *listeners)
+    with echo(discovered.application), discovered:
+        has('"scoped_route_configs"')
+        compare("listener, routes, filter and cluster by xDS", discovered.address, 101)
+        compare("routes by SRDS", f"{host}:8081", 101)
+
+        nameless = typed("none", "google.protobuf.Struct", value={})
+        discovered.tell("lds", *listeners, discovered.listener("refused", 8082, filters=[nameless]))
+        has('"error_state"')
+        compare("a listener that is refused", discovered.address, 101, "rejected-update")
+        waiting = {"rds": {"route_config_name": "never", "config_source": discovered.awaited()}}
+        discovered.tell("lds", *listeners, discovered.listener("waiting", 8083, waiting))
+        has('"warming_state"')
+        compare("a listener that waits for its routes", discovered.address, 101, "not-in-force")
+        # Its routes come from a file that does not have them: it takes connections, and answers 404.
+        without = {"rds": {"route_config_name": "none", "config_source": discovered.source("rds")}}
+        discovered.tell("lds", *listeners, discovered.listener("without", 8084, without))
+        has('"without"')
+        compare("a listener without its routes", f"{host}:8084", 404, "not-in-force")
+        discovered.tell("lds", *listeners)
+        eds = {"eds_config": discovered.awaited(), "service_name": "never"}
+        discovered.tell("cds", discovered.cluster(), discovered.cluster("waiting", type="EDS", eds_cluster_config=eds))
+        has('"dynamic_warming_clusters"')
+        compare("a cluster that waits for its endpoints", discovered.address, 101, "not-in-force")
+        discovered.tell("cds", discovered.cluster())
+        discovered.until(lambda: "dynamic_warming_clusters" not in discovered.dump(), "without the cluster")
+        discovered.tell("ecds", typed("f", "envoy.extensions.filters.http.buffer.v3.Buffer", max_request_bytes=1024))
+        has("max_request_bytes")
+        compare("a filter by ECDS that waits for bodies", discovered.address, None, "buffer-filter")
+
+
+def filters(binary, envoy, network, outcomes):
+    """Each filter that is said to let WebSockets pass, before a router."""
+    discovered = DiscoveredEnvoy(envoy, network, f"{network}9:9000")
+    host = discovered.address.rsplit(":", 1)[0]
+    listeners = {}
+    for number, (message, fields) in enumerate(FILTERS.items()):
+        one = typed(message.split(".")[0], f"envoy.extensions.filters.http.{message}", **fields)
+        listeners[message] = (f"{host}:{20000 + number}", discovered.listener(message, 20000 + number, filters=[one, ROUTER]))
+    discovered.tell("cds", discovered.cluster())
+    discovered.tell("rds", discovered.routes())
+    discovered.tell("lds", *(listener for _, listener in listeners.values()))
+    with echo(discovered.application), discovered:
+        for message, (address, _) in listeners.items():
+            outcomes.compare(message, handshake(address), 101)
+        code, findings = lint(binary, {os.path.join(discovered.folder, "dump.json"): ("", discovered.dump())})
+    outcomes.compare("no filter is a finding", (code, [finding["message"] for finding in findings]), (0, []))
+
+
+def main(binary, envoy):
+    network, outcomes = claim_network(), Outcomes()
+    pairs(binary, envoy, network, outcomes)
+    by_xds(binary, envoy, network, outcomes)
+    filters(binary, envoy, network, outcomes)
+    print(f"{outcomes.cases} cases, {outcomes.failed} failed")
+    return 1 if outcomes.failed else 0
 
 
 if __name__ == "__main__":

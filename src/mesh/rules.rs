@@ -410,7 +410,7 @@ pub const REJECTED_UPDATE: Rule = Rule {
 pub const NOT_IN_FORCE: Rule = Rule {
     code: "not-in-force",
     severity: Warning,
-    why: "A listener or cluster that is warming waits for something (a secret, routes, endpoints) and takes no sessions; of a listener the one before it still does.",
+    why: "A listener or cluster that is warming waits for something (a secret, routes, endpoints) and takes no sessions; of a listener the one before it still does. A listener without its routes answers 404.",
     fix: "Wait and take the dump again; if it stays so, look for what it waits for (SDS, RDS, EDS).",
 };
 

@@ -37,12 +37,15 @@ pub(super) fn read(document: &Document, config: NodeRef<'_>, side: Option<Side>)
                 place: route.place_of_value(),
                 virtual_host: text_at(host, "name").unwrap_or_default().to_owned(),
                 name: text_at(route, "name").unwrap_or_default().to_owned(),
+                is_for_handshakes: true,
                 taken: taken.clone(),
                 target,
                 timeout: forward.and_then(|forward| Timer::set(forward, "timeout").on()),
                 idle_timeout: idle_timeout.clone(),
                 max_stream_duration: Timer::set(manager, "maxStreamDuration").on(),
                 filters: Vec::new(),
+                removed: Vec::new(),
+                requires_tls: None,
             });
             clusters
                 .extend(cluster.filter(|cluster| clusters.iter().all(|known| known.name != cluster.name)));
@@ -75,6 +78,7 @@ pub(super) fn read(document: &Document, config: NodeRef<'_>, side: Option<Side>)
             allow_connect: is_true(manager, "allowConnect"),
             allow_connect_place: manager.at("allowConnect").unwrap_or(manager).place(),
             idle_timeout,
+            max_connection_duration: None,
             filters: Vec::new(),
             routes: Some(routes),
         }],

@@ -7,7 +7,7 @@ use super::cluster::is_tls;
 use super::filter::{self, DumpedFilter};
 use super::route::{self, DumpedRoute, Inherited, UpgradeTaken};
 use super::sections::Sections;
-use super::{Noted, Timer, is_true, items_at, number_at, text_at, typed_config};
+use super::{Noted, Notes, Timer, is_true, items_at, number_at, text_at, typed_config};
 use crate::yaml::{NodeRef, Place};
 
 /// Envoy's default of `stream_idle_timeout`.
@@ -18,6 +18,20 @@ const ISTIO_INBOUND: u64 = 15006;
 
 /// Istio's own listeners, for statistics and health: no sessions go there.
 const ISTIO_OWN: [u64; 3] = [15020, 15021, 15090];
+
+/// Such listeners of Consul and of Contour.
+const OTHERS_OWN: [&str; 7] = [
+    "envoy_metrics_listener",
+    "envoy_prometheus_metrics_listener",
+    "envoy_ready_listener",
+    "envoy-admin",
+    "health",
+    "stats",
+    "stats-health",
+];
+
+/// What those of Envoy Gateway and of Kuma begin with.
+const OTHERS_OWN_PREFIXES: [&str; 3] = ["envoy-gateway-proxy-", "kuma:", "_kuma:"];
 
 /// A listener.
 #[derive(Debug)]
@@ -42,7 +56,16 @@ impl DumpedListener {
     /// Whether sessions of users go here at all.
     #[must_use]
     pub fn is_for_sessions(&self) -> bool {
-        self.state != "draining" && !self.address.as_ref().is_some_and(|(_, port)| ISTIO_OWN.contains(port))
+        let is_istios = self.address.as_ref().is_some_and(|(_, port)| ISTIO_OWN.contains(port));
+        self.state != "draining" && !is_istios && !self.is_of_other_mesh()
+    }
+
+    /// Whether it is one that another mesh has for statistics, health and the like: it has the name,
+    /// and takes no WebSockets.
+    fn is_of_other_mesh(&self) -> bool {
+        let has_name = OTHERS_OWN.contains(&&*self.name)
+            || OTHERS_OWN_PREFIXES.iter().any(|prefix| self.name.starts_with(prefix));
+        has_name && self.managers.iter().all(|manager| manager.taken != UpgradeTaken::Yes)
     }
 
     /// Whether connections to this port come here, and to which of its filter chains.
@@ -69,12 +92,15 @@ pub struct DumpedManager {
     pub taken: UpgradeTaken,
     /// Whether it takes HTTP/1.1.
     pub takes_http1: bool,
-    /// Whether it takes extended CONNECT: HTTP/2, with `http2_protocol_options.allow_connect`.
+    /// Whether it takes extended CONNECT: HTTP/2 with `http2_protocol_options.allow_connect`, or HTTP/3
+    /// with `http3_protocol_options.allow_extended_connect`.
     pub allow_connect: bool,
     /// Where that is said, or would be.
     pub allow_connect_place: Place,
     /// What ends an idle stream.
     pub idle_timeout: Option<Timer>,
+    /// What ends each connection, once its streams have ended.
+    pub max_connection_duration: Option<Timer>,
     /// Its filters.
     pub filters: Vec<DumpedFilter>,
     /// Its routes; `None` if they are not in the dump.
@@ -92,16 +118,22 @@ pub struct DumpedTcpProxy {
     pub max_duration: Option<Timer>,
 }
 
-pub(super) fn read(sections: &Sections<'_>, unread: &mut Vec<Noted>) -> Vec<DumpedListener> {
-    let listeners = sections.listeners.iter();
-    listeners.map(|(listener, state)| of(*listener, state, sections, unread)).collect()
+pub(super) fn read(sections: &Sections<'_>, notes: &mut Notes) -> Vec<DumpedListener> {
+    let read = |&(listener, state): &(NodeRef<'_>, &'static str)| {
+        if state == "draining" {
+            // What it lacks concerns nobody any more.
+            return of(listener, state, sections, &mut Notes::default());
+        }
+        of(listener, state, sections, notes)
+    };
+    sections.listeners.iter().map(read).collect()
 }
 
 fn of(
     listener: NodeRef<'_>,
     state: &'static str,
     sections: &Sections<'_>,
-    unread: &mut Vec<Noted>,
+    notes: &mut Notes,
 ) -> DumpedListener {
     let socket = listener.at("address.socketAddress");
     let address = socket
@@ -125,7 +157,7 @@ fn of(
         for filter in items_at(chain, "filters") {
             match typed_config(filter) {
                 Some((message, config)) if message.ends_with(".HttpConnectionManager") => {
-                    found.managers.push(manager(chain, config, sections, unread));
+                    found.managers.push(manager(chain, config, sections, notes));
                 }
                 Some((message, config)) if message.ends_with(".TcpProxy") => {
                     found.tcp_proxies.push(DumpedTcpProxy {
@@ -135,12 +167,19 @@ fn of(
                     });
                 }
                 Some((message, _)) if passes(message) => {}
+                Some((message, _)) if refuses(message) => {
+                    let what = format!(
+                        "the network filter {message} of the listener {} refuses some connections: which was not judged",
+                        found.name
+                    );
+                    notes.unread.push(Noted::new(filter.place(), what));
+                }
                 Some((message, _)) => {
                     let what = format!(
                         "the network filter {message} of the listener {} is not known here: what it does to sessions was not judged",
                         found.name
                     );
-                    unread.push(Noted::new(filter.place(), what));
+                    notes.unread.push(Noted::new(filter.place(), what));
                 }
                 None => {
                     let what = format!(
@@ -148,7 +187,7 @@ fn of(
                         text_at(filter, "name").unwrap_or("without a name"),
                         found.name
                     );
-                    unread.push(Noted::new(filter.place(), what));
+                    notes.unread.push(Noted::new(filter.place(), what));
                 }
             }
         }
@@ -156,24 +195,26 @@ fn of(
     found
 }
 
-/// Network filters that let a connection pass, or end it on purpose (a limit), by the package of
-/// their configuration.
-const HARMLESS: [&str; 7] = [
-    "connection_limit",
-    "ext_authz",
-    "local_ratelimit",
-    "ratelimit",
-    "sni_cluster",
-    "sni_dynamic_forward_proxy",
-    "set_filter_state",
-];
+/// Network filters that let a connection pass, by the package of their configuration.
+const HARMLESS: [&str; 3] = ["sni_cluster", "sni_dynamic_forward_proxy", "set_filter_state"];
+
+/// Those that refuse some connections on purpose.
+const REFUSING: [&str; 5] = ["connection_limit", "ext_authz", "local_ratelimit", "ratelimit", "rbac"];
 
 fn passes(message: &str) -> bool {
-    let is_istios = ["istio", "metadata_exchange", "MetadataExchange", "peer_metadata", "tcp.stats"];
-    let package = message.strip_prefix("envoy.extensions.filters.network.");
+    let is_istios = ["metadata_exchange", "MetadataExchange", "peer_metadata", "tcp.stats"];
     is_istios.iter().any(|part| message.contains(part))
         || message.starts_with("stats.")
-        || package.and_then(|rest| rest.split('.').next()).is_some_and(|known| HARMLESS.contains(&known))
+        || package(message).is_some_and(|known| HARMLESS.contains(&known))
+}
+
+fn refuses(message: &str) -> bool {
+    package(message).is_some_and(|known| REFUSING.contains(&known))
+}
+
+/// Which of Envoy's own network filters a message configures.
+fn package(message: &str) -> Option<&str> {
+    message.strip_prefix("envoy.extensions.filters.network.")?.split('.').next()
 }
 
 fn chain_name(chain: NodeRef<'_>) -> String {
@@ -184,7 +225,7 @@ fn manager(
     chain: NodeRef<'_>,
     config: NodeRef<'_>,
     sections: &Sections<'_>,
-    unread: &mut Vec<Noted>,
+    notes: &mut Notes,
 ) -> DumpedManager {
     let place = config.at("statPrefix").unwrap_or(config).place();
     let taken = route::websocket(config).unwrap_or(UpgradeTaken::NotEnabled);
@@ -210,13 +251,23 @@ fn manager(
     };
     let found = route_configs(config, sections);
     if let Err(missing) = &found {
-        unread.push(Noted::new(place.clone(), missing.clone()));
+        let missing = Noted::new(place.clone(), missing.clone());
+        // A whole dump shows that the proxy does not have them.
+        if sections.has_routes && config.at("rds").is_some() {
+            notes.warming.push(missing);
+        } else {
+            notes.unread.push(missing);
+        }
     }
-    let routes = found
-        .ok()
-        .map(|found| found.into_iter().flat_map(|config| route::read(config, &inherited, unread)).collect());
+    let routes = found.ok().map(|found| {
+        found.into_iter().flat_map(|config| route::read(config, &inherited, &mut notes.unread)).collect()
+    });
     let upgrades = items_at(config, "upgradeConfigs").filter_map(|upgrade| text_at(upgrade, "upgradeType"));
-    let http2 = config.at("http2ProtocolOptions");
+    let codec = text_at(config, "codecType").unwrap_or("AUTO");
+    let (connect, allowing) = match codec {
+        "HTTP3" => (config.at("http3ProtocolOptions"), "allowExtendedConnect"),
+        _ => (config.at("http2ProtocolOptions"), "allowConnect"),
+    };
     let tls = chain.at("transportSocket");
     let alpn: Vec<&str> = tls
         .and_then(|tls| tls.at("typedConfig.commonTlsContext.alpnProtocols"))
@@ -224,7 +275,6 @@ fn manager(
         .flat_map(NodeRef::items)
         .filter_map(NodeRef::text)
         .collect();
-    let codec = text_at(config, "codecType").unwrap_or("AUTO");
     DumpedManager {
         chain: chain_name(chain),
         destination_port: number_at(chain, "filterChainMatch.destinationPort"),
@@ -232,9 +282,10 @@ fn manager(
         upgrade_types: upgrades.map(str::to_owned).collect(),
         taken,
         takes_http1: codec == "HTTP1" || (codec == "AUTO" && !(alpn.len() == 1 && alpn[0] == "h2")),
-        allow_connect: codec != "HTTP1" && http2.is_some_and(|http2| is_true(http2, "allowConnect")),
-        allow_connect_place: http2.map_or_else(|| place.clone(), NodeRef::place),
+        allow_connect: codec != "HTTP1" && connect.is_some_and(|options| is_true(options, allowing)),
+        allow_connect_place: connect.map_or_else(|| place.clone(), NodeRef::place),
         idle_timeout,
+        max_connection_duration: Timer::set(config, "commonHttpProtocolOptions.maxConnectionDuration").on(),
         place,
         filters,
         routes,

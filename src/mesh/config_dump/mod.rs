@@ -117,6 +117,13 @@ impl Noted {
     }
 }
 
+/// What is noted while listeners are read.
+#[derive(Default)]
+struct Notes {
+    unread: Vec<Noted>,
+    warming: Vec<Noted>,
+}
+
 /// A timer that is on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Timer {
@@ -201,8 +208,8 @@ impl DumpedProxy {
             return Err(foreign());
         }
         let node = sections.node().and_then(|node| node.at("id")).and_then(NodeRef::text);
-        let mut unread = sections.unread.clone();
-        let listeners = listener::read(&sections, &mut unread);
+        let mut notes = Notes { unread: sections.unread.clone(), warming: sections.warming.clone() };
+        let listeners = listener::read(&sections, &mut notes);
         Ok(Self {
             place: document.place(),
             side: side.unwrap_or_else(|| side_of(node)),
@@ -212,8 +219,8 @@ impl DumpedProxy {
             clusters: cluster::read(&sections),
             has_clusters: sections.has_clusters,
             rejected: sections.rejected.clone(),
-            warming: sections.warming.clone(),
-            unread,
+            warming: notes.warming,
+            unread: notes.unread,
         })
     }
 

@@ -1,7 +1,7 @@
 //! Route configurations of a dump: which routes take WebSockets, where these lead, and what ends
 //! them there.
 
-use super::filter::{self, DumpedFilter, FilterEffect};
+use super::filter::{self, DumpedFilter, FilterEffect, is_of_handshakes};
 use super::{Noted, Timer, is_true, items_at, text_at};
 use crate::yaml::{NodeRef, Place};
 
@@ -36,6 +36,8 @@ pub struct DumpedRoute {
     pub virtual_host: String,
     /// Its name, or what it matches.
     pub name: String,
+    /// Whether handshakes may come to it at all: it asks for no other method, no gRPC and no CONNECT.
+    pub is_for_handshakes: bool,
     /// Whether it takes WebSockets.
     pub taken: UpgradeTaken,
     /// Where it leads.
@@ -48,6 +50,10 @@ pub struct DumpedRoute {
     pub max_stream_duration: Option<Timer>,
     /// The filters that are on for it and not known to let WebSockets pass.
     pub filters: Vec<(String, FilterEffect)>,
+    /// Where header fields are taken away that make a handshake one, and which.
+    pub removed: Vec<(String, Place)>,
+    /// Where its virtual host wants TLS (`require_tls`), and of whom.
+    pub requires_tls: Option<(String, Place)>,
 }
 
 /// What the connection manager says where a route does not.
@@ -94,13 +100,33 @@ fn of([config, host, route]: [NodeRef<'_>; 3], inherited: &Inherited<'_>) -> Dum
     let taken = action.and_then(websocket).unwrap_or_else(|| inherited.takes.clone());
     // What has no action has no timers.
     let set = |path: &str| Timer::set(action.unwrap_or(route), path);
-    let effect = |filter: &DumpedFilter| {
-        let said = [route, host, config].into_iter().find_map(|level| filter::overridden(level, filter));
-        let unsaid = if filter.is_disabled { FilterEffect::Passes } else { filter.effect.clone() };
-        said.unwrap_or(unsaid)
+    // The most specific says it: a cluster of several, the route, its virtual host, all of them.
+    let weighted: Vec<_> =
+        action.into_iter().flat_map(|it| items_at(it, "weightedClusters.clusters")).collect();
+    let paths: Vec<Vec<NodeRef<'_>>> = match &weighted[..] {
+        [] => vec![vec![route, host, config]],
+        clusters => clusters.iter().map(|cluster| vec![*cluster, route, host, config]).collect(),
     };
-    let filters = inherited.filters.iter().map(|filter| (filter.name.clone(), effect(filter)));
-    let filters = filters.filter(|(_, effect)| *effect != FilterEffect::Passes).collect();
+    let effects = |filter: &DumpedFilter| {
+        let unsaid = if filter.is_disabled { FilterEffect::Passes } else { filter.effect.clone() };
+        let effect = |levels: &Vec<NodeRef<'_>>| {
+            let said = levels.iter().find_map(|level| filter::overridden(*level, filter));
+            said.unwrap_or_else(|| unsaid.clone())
+        };
+        let mut effects: Vec<_> = paths.iter().map(effect).collect();
+        effects.retain(|effect| *effect != FilterEffect::Passes);
+        effects.dedup();
+        let name = filter.name.clone();
+        effects.into_iter().map(move |effect| (name.clone(), effect)).collect::<Vec<_>>()
+    };
+    let filters = inherited.filters.iter().flat_map(effects).collect();
+    let levels = weighted.iter().copied().chain([route, host, config]);
+    let removed = levels.flat_map(|level| items_at(level, "requestHeadersToRemove")).filter_map(|field| {
+        let name = field.text()?.to_ascii_lowercase();
+        is_of_handshakes(&name).then(|| (name, field.place()))
+    });
+    let requires_tls =
+        host.at("requireTls").and_then(|field| Some((field.text()?.to_owned(), field.place())));
     let place = route.at("name").or_else(|| route.at("match")).unwrap_or(route).place();
     // Envoy's default, which nobody wrote.
     let timeout = set("timeout")
@@ -110,6 +136,7 @@ fn of([config, host, route]: [NodeRef<'_>; 3], inherited: &Inherited<'_>) -> Dum
         name: text_at(route, "name")
             .filter(|name| !name.is_empty())
             .map_or_else(|| matched(route), str::to_owned),
+        is_for_handshakes: is_for_handshakes(route),
         taken,
         target: target(route, action),
         timeout,
@@ -117,8 +144,35 @@ fn of([config, host, route]: [NodeRef<'_>; 3], inherited: &Inherited<'_>) -> Dum
         max_stream_duration: set("maxStreamDuration.maxStreamDuration")
             .or_else(|| inherited.max_stream_duration.clone()),
         filters,
+        removed: removed.collect(),
+        requires_tls: requires_tls.filter(|(of, _)| of != "NONE"),
         place,
     }
+}
+
+/// Whether a handshake may match a route, which Envoy's codecs make a GET with `Upgrade: websocket`.
+fn is_for_handshakes(route: NodeRef<'_>) -> bool {
+    let Some(matching) = route.at("match") else { return true };
+    if matching.at("grpc").is_some() || matching.at("connectMatcher").is_some() {
+        return false;
+    }
+    items_at(matching, "headers").all(|header| {
+        let name = text_at(header, "name").unwrap_or_default().to_ascii_lowercase();
+        let value = match &*name {
+            ":method" => "GET",
+            "upgrade" => "websocket",
+            // Of the others anything may come.
+            _ => return true,
+        };
+        let exact = text_at(header, "stringMatch.exact").or_else(|| text_at(header, "exactMatch"));
+        let is_inverted = is_true(header, "invertMatch");
+        let present = header.at("presentMatch").map(|_| is_true(header, "presentMatch"));
+        match (exact, present) {
+            (Some(exact), _) => exact.eq_ignore_ascii_case(value) != is_inverted,
+            (None, Some(present)) => present != is_inverted,
+            (None, None) => true,
+        }
+    })
 }
 
 /// What a route matches, in words.

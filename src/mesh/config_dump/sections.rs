@@ -17,6 +17,9 @@ pub(super) struct Sections<'d> {
     /// HTTP filters by ECDS.
     pub(super) extensions: Vec<NodeRef<'d>>,
     pub(super) has_clusters: bool,
+    /// Whether the dump has all route configurations, so that one that is missing is missing in the
+    /// proxy.
+    pub(super) has_routes: bool,
     pub(super) rejected: Vec<Noted>,
     pub(super) warming: Vec<Noted>,
     pub(super) unread: Vec<Noted>,
@@ -92,6 +95,7 @@ impl<'d> Sections<'d> {
             }
             "ClustersConfigDump.StaticCluster" | "ClustersConfigDump.DynamicCluster" => self.cluster(config),
             "RoutesConfigDump" => {
+                self.has_routes = true;
                 for list in ["staticRouteConfigs", "dynamicRouteConfigs"] {
                     for item in items_at(config, list) {
                         self.route(item);
@@ -164,7 +168,9 @@ impl<'d> Sections<'d> {
     /// Notes an update that was refused.
     fn errors(&mut self, what: &str, item: NodeRef<'d>, named: Option<NodeRef<'d>>) {
         let Some(error) = item.at("errorState") else { return };
-        let name = named.and_then(name_of).unwrap_or("without a name");
+        // Of what was refused whole the name is in what was refused alone.
+        let refused = error.at("failedConfiguration").and_then(name_of);
+        let name = named.and_then(name_of).or(refused).unwrap_or("without a name");
         let details = text_at(error, "details").unwrap_or("Envoy says no reason");
         let what = format!("an update of the {what} {name} was refused: {details}");
         self.rejected.push(Noted::new(error.place(), what));

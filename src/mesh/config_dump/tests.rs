@@ -61,6 +61,29 @@ fn routes_by_rds_are_those_of_the_dump_and_missing_ones_are_named() {
     let proxy = read(&by_rds);
     assert!(proxy.listeners[0].managers[0].routes.is_none());
     assert_eq!(proxy.unread[0].what, "the dump does not have the route configuration r");
+    // With all routes in the dump the proxy does not have them.
+    let others = routes.replace(r#""name": "r""#, r#""name": "other""#);
+    let proxy = read(&format!("{by_rds}, {others}"));
+    assert_eq!((proxy.unread.len(), proxy.warming.len()), (0, 1));
+    // Of a listener that takes no connections any more nothing is missed.
+    let draining = by_rds.replace("active_state", "draining_state");
+    let proxy = read(&format!("{draining}, {others}"));
+    assert_eq!((proxy.unread.len(), proxy.warming.len()), (0, 0));
+}
+
+#[test]
+fn what_was_refused_is_named_also_where_the_whole_update_was() {
+    let refused = |name: &str| {
+        format!(
+            r#"{{{name}"error_state": {{"failed_configuration": {{"name": "l"}}, "details": "no such filter"}}}}"#
+        )
+    };
+    let (alone, whole) = (refused(r#""name": "l", "#), refused(""));
+    let proxy = read(&format!(
+        r#"{{"@type": "type.googleapis.com/envoy.admin.v3.ListenersConfigDump", "dynamic_listeners": [{alone}, {whole}]}}"#
+    ));
+    let said: Vec<_> = proxy.rejected.iter().map(|rejected| &*rejected.what).collect();
+    assert_eq!(said, ["an update of the listener l was refused: no such filter"; 2]);
 }
 
 #[test]

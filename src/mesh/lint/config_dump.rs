@@ -7,7 +7,8 @@ use super::finding::Finding;
 use super::rules::{
     ALLOWS_NOBODY, BUFFER_FILTER, MAX_CONNECTION_DURATION, MAX_STREAM_DURATION, NO_WEBSOCKET_TAKEN,
     NOT_IN_FORCE, NOT_JUDGED, NOTHING_JUDGED, REJECTED_UPDATE, SESSION_LIMIT, STREAM_IDLE_TIMEOUT,
-    TCP_IDLE_TIMEOUT, UNKNOWN_CLUSTER, UPGRADE_DISABLED, VIRTUAL_SERVICE_TIMEOUT, WEBSOCKET_NOT_TAKEN,
+    TCP_IDLE_TIMEOUT, UNKNOWN_CLUSTER, UPGRADE_DISABLED, UPGRADE_REMOVED, VIRTUAL_SERVICE_TIMEOUT,
+    WEBSOCKET_NOT_TAKEN,
 };
 use crate::mesh::config_dump::{
     DumpedListener, DumpedManager, DumpedProxy, DumpedRoute, FilterEffect, RouteTarget, Side, Timer,
@@ -97,7 +98,8 @@ pub(super) fn judged(proxy: &DumpedProxy) -> impl Iterator<Item = &DumpedListene
 
 /// The routes of a connection manager that take WebSockets.
 pub(super) fn taking(manager: &DumpedManager) -> impl Iterator<Item = &DumpedRoute> {
-    manager.routes.iter().flatten().filter(|route| route.taken == UpgradeTaken::Yes)
+    let routes = manager.routes.iter().flatten();
+    routes.filter(|route| route.taken == UpgradeTaken::Yes && route.is_for_handshakes)
 }
 
 /// Whether a connection manager takes WebSockets at all; what has its routes elsewhere may.
@@ -105,7 +107,7 @@ fn takes_any(manager: &DumpedManager) -> bool {
     let versions = manager.takes_http1 || manager.allow_connect;
     versions
         && match &manager.routes {
-            Some(routes) => routes.iter().any(|route| route.taken == UpgradeTaken::Yes),
+            Some(_) => taking(manager).next().is_some(),
             None => manager.taken == UpgradeTaken::Yes,
         }
 }
@@ -179,9 +181,14 @@ fn check_manager(
     found: &mut Findings,
 ) {
     let of = format!("in the listener {}", listener.name);
+    if takes_any(manager) {
+        let duration = manager.max_connection_duration.as_ref();
+        found.timer(&MAX_CONNECTION_DURATION, duration, "max_connection_duration", &of);
+    }
     for route in manager.routes.iter().flatten() {
         if let UpgradeTaken::SwitchedOff(place) = &route.taken
             && !matches!(route.target, RouteTarget::Answer(_))
+            && route.is_for_handshakes
         {
             let message =
                 format!("websocket is switched off for the route {} of {}", route.name, route.virtual_host);
@@ -199,12 +206,25 @@ fn check_manager(
             let (rule, what) = match effect {
                 FilterEffect::Buffers => (&BUFFER_FILTER, "waits for the end of a body"),
                 FilterEffect::DeniesAll => (&ALLOWS_NOBODY, "allows no request"),
+                FilterEffect::RemovesUpgrade => (&UPGRADE_REMOVED, "removes header fields of handshakes"),
                 FilterEffect::Passes => continue,
+                FilterEffect::Depends(what) => (&NOT_JUDGED, *what),
                 FilterEffect::Unknown => {
                     (&NOT_JUDGED, "is not known here: whether it lets WebSockets pass was not judged")
                 }
             };
             found.add(rule, &filter.place, format!("the filter {name} {of} {what}"));
+        }
+        for (name, place) in &route.removed {
+            found.add(&UPGRADE_REMOVED, place, format!("{name} is removed from requests {to}"));
+        }
+        if let Some((of, place)) = route.requires_tls.as_ref().filter(|_| manager.has_tls != Some(true)) {
+            let message = format!(
+                "the virtual host {} requires TLS ({of}): a handshake that comes here without, and without \
+                 x-forwarded-proto: https from a proxy in front, is redirected (301)",
+                route.virtual_host
+            );
+            found.add(&NOT_JUDGED, place, message);
         }
         match &route.target {
             RouteTarget::Clusters(clusters) => {

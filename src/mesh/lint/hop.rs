@@ -168,10 +168,14 @@ fn ends<'d>(
     let mut found = Vec::new();
     for (address, port) in &cluster.endpoints {
         for listener in &listeners {
-            let here = |own: &str| own == address || own == "0.0.0.0" || own == "::";
-            let is_pod = server.addresses.is_empty() || server.addresses.contains(address);
-            let is_address = listener.address.as_ref().is_none_or(|(own, _)| here(own));
-            if !is_address || !is_pod || !listener.takes_port(*port) {
+            let own = listener.address.as_ref().map(|(own, _)| own.as_str());
+            let is_address = match own.filter(|own| !["0.0.0.0", "::"].contains(own)) {
+                Some(own) => own == address,
+                // Of a proxy that does not say where it is, who names its side says that it is meant.
+                None if server.addresses.is_empty() => server.side == Side::Server,
+                None => server.addresses.contains(address),
+            };
+            if !is_address || !listener.takes_port(*port) {
                 continue;
             }
             // Of the chains for a port those are taken, if there are any, and else those for all.

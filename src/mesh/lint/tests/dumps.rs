@@ -78,8 +78,7 @@ fn each_fault_of_one_proxy_has_its_code() {
         assert_eq!(of_server(manager, route, cluster), [code], "{manager} {route} {cluster}");
     }
     // What lets WebSockets pass is no finding, nor what is off where they are.
-    for manager in [http("router", "Router", ""), http("ext_authz", "ExtAuthz", ""), http("rbac", "RBAC", "")]
-    {
+    for manager in [http("router", "Router", ""), http("cors", "Cors", ""), http("rbac", "RBAC", "")] {
         assert_eq!(of_server(&manager, ROUTE, BREAKERS), Vec::<&str>::new(), "{manager}");
     }
     let off =
@@ -113,6 +112,8 @@ fn a_route_has_the_rules_of_its_own_where_it_says_any() {
         (manager(nobody), own(&all), &[]),
         (manager(nobody), route(""), &[]),
         (manager(r#", "matcher": {}"#), ROUTE.to_owned(), &["not-judged"]),
+        (manager(r#", "rules": {"policies": {"p": {}}}"#), ROUTE.to_owned(), &["not-judged"]),
+        (manager(r#", "rules": {"action": "LOG", "policies": {"p": {}}}"#), ROUTE.to_owned(), &[]),
     ] {
         assert_eq!(of_server(&manager, &route, BREAKERS), codes, "{manager} {route}");
     }
@@ -127,7 +128,8 @@ fn a_network_filter_that_nobody_knows_is_named_as_not_judged() {
     for (message, found) in [
         ("envoy.extensions.filters.network.rbac.v3.RBAC", &["not-judged"][..]),
         ("envoy.extensions.filters.network.wasm.v3.Wasm", &["not-judged"]),
-        ("envoy.extensions.filters.network.connection_limit.v3.ConnectionLimit", &[]),
+        ("envoy.extensions.filters.network.connection_limit.v3.ConnectionLimit", &["not-judged"]),
+        ("envoy.extensions.filters.network.sni_cluster.v3.SniCluster", &[]),
         ("envoy.tcp.metadataexchange.config.MetadataExchange", &[]),
     ] {
         assert_eq!(codes(&[proxy(&with(message), Side::Server)]), found, "{message}");
@@ -209,4 +211,201 @@ fn what_many_proxies_have_in_the_same_words_is_one_finding() {
     let findings = lint_dumps(&many);
     assert_eq!(findings.len(), 1, "{findings:?}");
     assert!(findings[0].message.ends_with("(and in 4 more proxies)"), "{}", findings[0].message);
+}
+
+/// A connection manager with one HTTP filter, of this package and message, with these fields.
+fn with_filter(package: &str, message: &str, fields: &str) -> String {
+    format!(
+        r#"{WEBSOCKET}, "http_filters": [{{"name": "f", "typed_config": {{"@type":
+        "type.googleapis.com/{package}.{message}"{fields}}}}}]"#
+    )
+}
+
+#[test]
+fn what_a_filter_does_to_handshakes_is_decided_by_its_configuration() {
+    let http = "envoy.extensions.filters.http";
+    let lua = |code: &str| format!(r#", "default_source_code": {{"inline_string": "{code}"}}"#);
+    let mutation = |what: &str| format!(r#", "mutations": {{"request_mutations": [{{{what}}}]}}"#);
+    for (package, message, fields, found) in [
+        ("fault.v3", "HTTPFault", String::new(), None),
+        ("fault.v3", "HTTPFault", r#", "abort": {"http_status": 503}"#.to_owned(), Some("not-judged")),
+        ("lua.v3", "Lua", lua("-- for routes to say more\\n"), None),
+        ("lua.v3", "Lua", lua("--[[ a ]] request_handle:respond()"), Some("not-judged")),
+        ("lua.v3", "Lua", lua("-- a\\nfunction envoy_on_request() end"), Some("not-judged")),
+        ("header_mutation.v3", "HeaderMutation", mutation(r#""remove": "x-a""#), None),
+        ("header_mutation.v3", "HeaderMutation", mutation(r#""remove": "Upgrade""#), Some("upgrade-removed")),
+        ("aws_request_signing.v3", "AwsRequestSigning", String::new(), Some("buffer-filter")),
+        ("aws_request_signing.v3", "AwsRequestSigning", r#", "use_unsigned_payload": true"#.to_owned(), None),
+        ("csrf.v3", "CsrfPolicy", String::new(), None),
+        ("grpc_json_transcoder.v3", "GrpcJsonTranscoder", String::new(), Some("not-judged")),
+        ("ext_authz.v3", "ExtAuthz", String::new(), Some("not-judged")),
+        ("kill_request.v3", "KillRequest", String::new(), Some("not-judged")),
+        ("jwt_authn.v3", "JwtAuthentication", String::new(), None),
+        ("jwt_authn.v3", "JwtAuthentication", r#", "rules": [{}]"#.to_owned(), Some("not-judged")),
+        ("oauth2.v3", "OAuth2", String::new(), None),
+        ("oauth2.v3", "OAuth2", r#", "config": {}"#.to_owned(), Some("not-judged")),
+        ("local_ratelimit.v3", "LocalRateLimit", String::new(), None),
+        ("local_ratelimit.v3", "LocalRateLimit", r#", "token_bucket": {}"#.to_owned(), Some("not-judged")),
+        ("ratelimit.v3", "RateLimit", String::new(), Some("not-judged")),
+        ("cache.v3", "CacheConfig", String::new(), Some("not-judged")),
+        ("wasm.v3", "Wasm", String::new(), Some("not-judged")),
+        ("health_check.v3", "HealthCheck", r#", "headers": [{"name": ":path"}]"#.to_owned(), None),
+        ("health_check.v3", "HealthCheck", String::new(), Some("not-judged")),
+        ("ext_proc.v3", "ExternalProcessor", String::new(), Some("not-judged")),
+        (
+            "header_to_metadata.v3",
+            "Config",
+            r#", "request_rules": [{"header": "Upgrade", "remove": true}]"#.to_owned(),
+            Some("upgrade-removed"),
+        ),
+    ] {
+        let manager = with_filter(&format!("{http}.{package}"), message, &fields);
+        assert_eq!(of_server(&manager, ROUTE, BREAKERS), Vec::from_iter(found), "{message} {fields}");
+    }
+}
+
+#[test]
+fn filters_of_older_envoys_are_known_by_their_old_messages_and_by_their_name_alone() {
+    let old = with_filter("envoy.config.filter.http.buffer.v2", "Buffer", "");
+    assert_eq!(of_server(&old, ROUTE, BREAKERS), ["buffer-filter"]);
+    for (name, found) in [
+        ("envoy.filters.http.router", None),
+        ("envoy.cors", None),
+        ("envoy.filters.http.buffer", Some("not-judged")),
+        ("own", Some("not-judged")),
+    ] {
+        let manager = format!(r#"{WEBSOCKET}, "http_filters": [{{"name": "{name}"}}]"#);
+        assert_eq!(of_server(&manager, ROUTE, BREAKERS), Vec::from_iter(found), "{name}");
+    }
+    // What comes by ECDS and is not in the dump may be anything, whatever it is called.
+    let discovered = format!(
+        r#"{WEBSOCKET}, "http_filters": [{{"name": "envoy.filters.http.router", "config_discovery": {{}}}}]"#
+    );
+    assert_eq!(of_server(&discovered, ROUTE, BREAKERS), ["not-judged"]);
+}
+
+#[test]
+fn a_cluster_of_several_has_filters_of_its_own() {
+    let buffer = with_filter("envoy.extensions.filters.http.buffer.v3", "Buffer", "");
+    let off = r#""typed_per_filter_config": {"f": {"@type": "x", "disabled": true}}"#;
+    let route = |one: &str, other: &str| {
+        format!(
+            r#"{{"route": {{"weighted_clusters": {{"clusters": [{{"name": "c", "weight": 1{one}}},
+            {{"name": "c", "weight": 1{other}}}]}}}}}}"#
+        )
+    };
+    let off = format!(", {off}");
+    assert_eq!(of_server(&buffer, &route(&off, &off), BREAKERS), Vec::<&str>::new());
+    assert_eq!(of_server(&buffer, &route(&off, ""), BREAKERS), ["buffer-filter"]);
+}
+
+#[test]
+fn a_route_that_no_handshake_matches_takes_none() {
+    let route = |matching: &str| {
+        format!(
+            r#"{{"match": {{"prefix": "/", {matching}}}, "route": {{"cluster": "c", "timeout": "5s"}}}}, {ROUTE}"#
+        )
+    };
+    let timed = |matching: &str| of_server(WEBSOCKET, &route(matching), BREAKERS);
+    let header = |name: &str, said: &str| format!(r#""headers": [{{"name": "{name}", {said}}}]"#);
+    for matching in [
+        header(":method", r#""string_match": {"exact": "POST"}"#),
+        header(":method", r#""exact_match": "GET", "invert_match": true"#),
+        header("upgrade", r#""present_match": true, "invert_match": true"#),
+        header("Upgrade", r#""present_match": false"#),
+        r#""grpc": {}"#.to_owned(),
+        r#""connect_matcher": {}"#.to_owned(),
+    ] {
+        assert_eq!(timed(&matching), Vec::<&str>::new(), "{matching}");
+    }
+    for matching in [
+        header(":method", r#""string_match": {"exact": "GET"}"#),
+        header("upgrade", r#""string_match": {"exact": "WebSocket"}"#),
+        header("x-canary", r#""string_match": {"exact": "a"}"#),
+        header(":method", r#""string_match": {"prefix": "G"}"#),
+    ] {
+        assert_eq!(timed(&matching), ["virtual-service-timeout"], "{matching}");
+    }
+    let none = r#"{"match": {"prefix": "/", "grpc": {}}, "route": {"cluster": "c"}}"#;
+    assert_eq!(of_server(WEBSOCKET, none, BREAKERS), ["no-websocket-taken"]);
+}
+
+#[test]
+fn what_a_handshake_needs_is_not_to_be_removed_on_any_level() {
+    let removed = r#""request_headers_to_remove": ["X-A", "Connection"]"#;
+    let route = format!(r#"{{"route": {{"cluster": "c"}}, {removed}}}"#);
+    assert_eq!(of_server(WEBSOCKET, &route, BREAKERS), ["upgrade-removed"]);
+    let host = dump(WEBSOCKET, ROUTE, BREAKERS).replacen(
+        r#"{"name": "v""#,
+        &format!(r#"{{"name": "v", {removed}"#),
+        1,
+    );
+    assert_eq!(codes(&[proxy(&host, Side::Server)]), ["upgrade-removed"]);
+    let harmless = r#"{"route": {"cluster": "c"}, "request_headers_to_remove": ["X-A"]}"#;
+    assert_eq!(of_server(WEBSOCKET, harmless, BREAKERS), Vec::<&str>::new());
+}
+
+#[test]
+fn a_virtual_host_that_wants_tls_is_named_where_there_is_none() {
+    let host = |of: &str, chain: &str| {
+        let text = dump(WEBSOCKET, ROUTE, BREAKERS);
+        let text = text.replacen(r#"{"name": "v""#, &format!(r#"{{"name": "v", "require_tls": "{of}""#), 1);
+        codes(&[proxy(&text.replacen(r#"{"filters""#, &format!(r#"{{{chain}"filters""#), 1), Side::Gateway)])
+    };
+    let tls = r#""transport_socket": {"name": "tls", "typed_config": {"@type":
+        "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext"}}, "#;
+    assert_eq!(host("ALL", ""), ["not-judged"]);
+    assert_eq!(host("EXTERNAL_ONLY", ""), ["not-judged"]);
+    assert_eq!(host("NONE", ""), Vec::<&str>::new());
+    assert_eq!(host("ALL", tls), Vec::<&str>::new());
+}
+
+#[test]
+fn connections_from_clients_are_bounded_too_and_http3_has_an_option_of_its_own() {
+    let bounded =
+        format!(r#"{WEBSOCKET}, "common_http_protocol_options": {{"max_connection_duration": "60s"}}"#);
+    assert_eq!(of_server(&bounded, ROUTE, BREAKERS), ["max-connection-duration"]);
+    let http3 = |options: &str| {
+        of_server(&format!(r#"{WEBSOCKET}, "codec_type": "HTTP3"{options}"#), ROUTE, BREAKERS)
+    };
+    assert_eq!(http3(""), ["no-websocket-taken"]);
+    assert_eq!(http3(r#", "http2_protocol_options": {"allow_connect": true}"#), ["no-websocket-taken"]);
+    assert_eq!(http3(r#", "http3_protocol_options": {"allow_extended_connect": true}"#), Vec::<&str>::new());
+}
+
+#[test]
+fn listeners_that_other_meshes_have_for_themselves_are_no_place_for_sessions() {
+    let named = |name: &str, manager: &str| {
+        let text =
+            dump(manager, ROUTE, BREAKERS).replacen(r#"{"name": "l""#, &format!(r#"{{"name": "{name}""#), 1);
+        codes(&[proxy(&text, Side::Unknown)])
+    };
+    let plain = r#""stream_idle_timeout": "0s""#;
+    for name in [
+        "envoy_ready_listener",
+        "stats-health",
+        "envoy-gateway-proxy-ready-0.0.0.0-19003",
+        "kuma:metrics:prometheus",
+    ] {
+        assert_eq!(named(name, plain), ["nothing-judged"], "{name}");
+    }
+    assert_eq!(named("public_listener:10.0.0.1:20000", plain), ["no-websocket-taken"]);
+    // Whoever calls a listener so and takes WebSockets there means it.
+    let timed = r#""upgrade_configs": [{"upgrade_type": "websocket"}]"#;
+    assert_eq!(named("stats", timed), ["stream-idle-timeout"]);
+}
+
+#[test]
+fn a_proxy_that_does_not_say_where_it_is_is_no_end_of_a_hop_by_its_port_alone() {
+    let sending = dump(WEBSOCKET, ROUTE, &format!("{BREAKERS}, {HTTP2}, {PEER}"));
+    let anywhere = dump(WEBSOCKET, ROUTE, BREAKERS).replace("127.0.0.1", "0.0.0.0");
+    let of = |side: Side, addresses: &[&str]| {
+        let mut server = proxy(&anywhere, side);
+        server.addresses = addresses.iter().copied().map(str::to_owned).collect();
+        codes(&[proxy(&sending, Side::Client), server])
+    };
+    assert_eq!(of(Side::Sidecar, &[]), ["not-judged"]);
+    assert_eq!(of(Side::Sidecar, &["10.0.0.1"]), ["not-judged"]);
+    assert_eq!(of(Side::Sidecar, &["127.0.0.1"]), ["upgrade-without-allow-connect"]);
+    assert_eq!(of(Side::Server, &[]), ["upgrade-without-allow-connect"]);
 }
