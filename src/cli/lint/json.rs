@@ -5,8 +5,10 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use super::count;
+use super::proxies::JsonProxy;
 use crate::escape::to_json_pretty;
 use crate::mesh::Severity;
+use crate::mesh::config_dump::DumpedProxy;
 use crate::mesh::lint::Finding;
 
 /// Raised when a field goes or changes its meaning; a new one does not raise it.
@@ -17,6 +19,9 @@ struct FindingsReport<'f> {
     version: u32,
     findings: Vec<JsonFinding<'f>>,
     summary: FindingCounts,
+    /// What is in force in proxies whose dumps were given.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    proxies: Vec<JsonProxy<'f>>,
 }
 
 #[derive(Serialize)]
@@ -52,7 +57,7 @@ struct FindingCounts {
     notes: usize,
 }
 
-pub(super) fn write(out: &mut impl Write, findings: &[Finding]) -> io::Result<()> {
+pub(super) fn write(out: &mut impl Write, proxies: &[DumpedProxy], findings: &[Finding]) -> io::Result<()> {
     let report = FindingsReport {
         version: VERSION,
         findings: findings.iter().map(entry).collect(),
@@ -61,6 +66,7 @@ pub(super) fn write(out: &mut impl Write, findings: &[Finding]) -> io::Result<()
             warnings: count(findings, Severity::Warning),
             notes: count(findings, Severity::Note),
         },
+        proxies: proxies.iter().map(JsonProxy::of).collect(),
     };
     writeln!(out, "{}", to_json_pretty(&report)?)
 }
