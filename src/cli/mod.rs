@@ -6,10 +6,12 @@ mod allocator;
 mod arguments;
 mod client;
 mod cluster;
+mod configuration;
 mod connection;
 mod duration;
 mod exit;
 mod explain;
+mod levels;
 mod lint;
 mod mesh_config;
 mod probe;
@@ -17,8 +19,6 @@ mod server;
 mod sidecar;
 mod standard_output;
 mod verify;
-
-pub use lint::draw as draw_findings;
 
 use std::process::ExitCode;
 

@@ -51,10 +51,14 @@ impl DocumentsByPlace<'_> {
     /// is not known here it can, and so can a place that is in none of these documents.
     #[must_use]
     pub fn concerns(&self, place: &Place, sessions: &Sessions<'_>) -> bool {
-        let Some(manifests) = self.files.get(&place.file) else { return true };
+        self.manifest(place).is_none_or(|found| self.documents.is_about(found, sessions))
+    }
+
+    /// The document that has this place in it.
+    pub(super) fn manifest(&self, place: &Place) -> Option<&Manifest> {
+        let manifests = self.files.get(&place.file)?;
         let behind = manifests.partition_point(|(begins, _)| *begins <= (place.line, place.column));
-        let found = behind.checked_sub(1).map(|position| manifests[position].1);
-        found.is_none_or(|found| self.documents.is_about(found, sessions))
+        behind.checked_sub(1).map(|position| manifests[position].1)
     }
 }
 

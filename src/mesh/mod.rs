@@ -47,7 +47,7 @@ pub use inbound::{InboundQuery, inbound};
 pub use mesh_config::MeshDefaults;
 pub use outbound::{OutboundQuery, outbound};
 pub use rule::{Rule, Severity};
-pub use source::Source;
+pub use source::{CONFIGURATION_FILE, Source};
 
 /// The Istio release that a proxy says it is of if nothing else is asked for; each `proxyVersion`
 /// of today's documents matches it.

@@ -4,6 +4,7 @@
 
 use super::rule::Rule;
 use super::rule::Severity::{Error, Note, Warning};
+use crate::nearest::nearest;
 
 /// All of them, as they are documented.
 pub const ALL: &[&Rule] = &[
@@ -61,6 +62,49 @@ pub const ALL: &[&Rule] = &[
     &NOT_READ,
     &INVALID_DOCUMENT,
     &DUPLICATE_DOCUMENT,
+    &UNKNOWN_CODE,
+];
+
+/// A code that no rule has.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("no finding has the code {code:?}{}", in_words(*.nearest))]
+pub struct UnknownCode {
+    code: String,
+    nearest: Option<&'static str>,
+}
+
+fn in_words(nearest: Option<&str>) -> String {
+    match nearest {
+        Some(nearest) => format!(": the nearest is {nearest}"),
+        None => ": docs/lint.md has all codes".to_owned(),
+    }
+}
+
+/// The rule that has a code.
+///
+/// # Errors
+/// None has it.
+pub fn of_code(code: &str) -> Result<&'static Rule, UnknownCode> {
+    let found = ALL.iter().find(|rule| rule.code == code).copied();
+    found.ok_or_else(|| UnknownCode {
+        code: code.to_owned(),
+        nearest: nearest(code, ALL.iter().map(|rule| rule.code), SIMILAR),
+    })
+}
+
+/// How similar a name has to be to a code to be taken for it.
+const SIMILAR: f64 = 0.75;
+
+/// Those that mean that documents, or a part of a cluster, were not judged: who allows them knows
+/// that, and still nothing is said to be right. The notes on what is left out of single documents
+/// are not among them.
+pub const NOTHING_SAID: &[&Rule] = &[
+    &NOTHING_JUDGED,
+    &NOT_READ,
+    &UNKNOWN_KIND,
+    &INVALID_DOCUMENT,
+    &DUPLICATE_DOCUMENT,
+    &CLIENT_PROTOCOL_WITH_UPGRADE,
 ];
 
 /// Those of what the bundled sidecars do not play: sessions that pass through them say nothing of
@@ -508,4 +552,12 @@ pub const DUPLICATE_DOCUMENT: Rule = Rule {
     severity: Error,
     why: "Two documents with the same kind, namespace and name are one to the cluster: the one that is applied last replaces the other. The first one was judged here.",
     fix: "Remove one of the two, or give it another name.",
+};
+
+/// A finding that cannot be allowed, since there is no such.
+pub const UNKNOWN_CODE: Rule = Rule {
+    code: "unknown-code",
+    severity: Error,
+    why: "A comment or annotation that is to allow findings names a code that none has, and so allows nothing.",
+    fix: "Write # websockets-cli: allow CODE[, CODE…] or the annotation websockets-cli/allow: CODE[,CODE…] with codes of docs/lint.md.",
 };

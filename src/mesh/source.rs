@@ -139,12 +139,16 @@ fn read(path: &Path) -> Result<Arc<Text>, MeshError> {
     Ok(Text::new(&path.display().to_string(), text))
 }
 
+/// What a project says of the findings in its documents, which is none of them.
+pub const CONFIGURATION_FILE: &str = ".websockets-cli.yaml";
+
 /// The documents' files directly in a folder, by name.
 fn files_of(folder: &Path) -> Result<Vec<PathBuf>, MeshError> {
     let is_document = |entry: &DirEntry| {
         let path = entry.path();
         let extension = path.extension().and_then(|extension| extension.to_str());
-        let is_named_so = extension.is_some_and(|extension| ["yaml", "yml", "json"].contains(&extension));
+        let is_named_so = extension.is_some_and(|extension| ["yaml", "yml", "json"].contains(&extension))
+            && entry.file_name() != CONFIGURATION_FILE;
         // Where a link leads is asked of links alone.
         let is_file = |kind: FileType| kind.is_file() || (kind.is_symlink() && path.is_file());
         is_named_so && entry.file_type().is_ok_and(is_file)

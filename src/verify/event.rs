@@ -29,6 +29,8 @@ pub struct Summary {
     pub failed: usize,
     /// How many hold as far as they were looked at, which is not all that decides.
     pub not_judged: usize,
+    /// How many findings in the documents are allowed.
+    pub allowed_findings: usize,
     /// How long it took.
     pub elapsed: Duration,
 }
@@ -54,12 +56,18 @@ impl Summary {
         }
     }
 
-    /// `2 ok, 1 failed, 1 not judged`: the last two only where there are any.
+    /// `2 ok, 1 failed, 1 not judged, 3 findings allowed`: all but the first only where there are
+    /// any.
     #[must_use]
     pub fn in_words(&self) -> String {
         let counted = |count: usize, outcome: Outcome| (count > 0).then(|| format!(", {count} {outcome}"));
         let [failed, not_judged] = [(self.failed, Outcome::Failed), (self.not_judged, Outcome::NotJudged)]
             .map(|(count, outcome)| counted(count, outcome).unwrap_or_default());
-        format!("{} {}{failed}{not_judged}", self.held, Outcome::Ok)
+        let allowed = match self.allowed_findings {
+            0 => String::new(),
+            1 => ", 1 finding allowed".to_owned(),
+            many => format!(", {many} findings allowed"),
+        };
+        format!("{} {}{failed}{not_judged}{allowed}", self.held, Outcome::Ok)
     }
 }

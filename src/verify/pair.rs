@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use crate::mesh::{
-    self, ConnectionManagerFilter, Documents, ISTIO_VERSION, Inbound, InboundQuery, MeshDefaults, MeshError,
-    Outbound, OutboundQuery, OutboundTrafficPolicy, Places, ROOT_NAMESPACE, Service, UpstreamProtocol,
-    Workload, match_virtual_host,
+    self, ConnectionManagerFilter, Documents, Inbound, InboundQuery, MeshDefaults, MeshError, Outbound,
+    OutboundQuery, OutboundTrafficPolicy, Places, ROOT_NAMESPACE, Service, UpstreamProtocol, Workload,
+    match_virtual_host,
 };
 
 /// The Service that sessions go to if nothing names another: the guide's.
@@ -74,6 +74,7 @@ impl PairConfig {
         service: Option<&str>,
         client_workload: Option<&str>,
         defaults: &MeshDefaults,
+        istio_version: &str,
     ) -> Result<Self, MeshError> {
         let places = documents.places();
         documents.merge(delayed_close()?)?;
@@ -98,14 +99,12 @@ impl PairConfig {
                 workload: Some(&client),
                 listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port),
                 policy: OutboundTrafficPolicy::default(),
-                istio_version: ISTIO_VERSION,
+                istio_version,
                 mesh: defaults,
             },
         )?;
-        let inbound = mesh::inbound(
-            &documents,
-            &InboundQuery { workload: Some(&server), istio_version: ISTIO_VERSION },
-        )?;
+        let query = InboundQuery { workload: Some(&server), istio_version };
+        let inbound = mesh::inbound(&documents, &query)?;
         let virtual_host = match_virtual_host(&outbound.virtual_hosts, &service.host());
         let route = virtual_host.and_then(|host| host.routes.first());
         let cluster = route.and_then(|route| route.action.cluster());

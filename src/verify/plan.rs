@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::VerifyError;
-use super::judge::Reservation;
+use super::judge::{Check, Reservation, denied};
 use super::pair::PairConfig;
 use super::reservations;
 use super::scenario::{Case, Policy, SIMILAR, Scenario, built_in, load};
 use super::target::envoy::Envoy;
 #[cfg(feature = "kubernetes")]
 use super::target::kubernetes::LiveMesh;
-use crate::mesh::lint::{Circumstances, Finding, lint};
+use crate::mesh::lint::{Circumstances, Finding, Levels, lint};
 use crate::mesh::{Documents, ISTIO_VERSION, MeshDefaults, Source, Warning};
 use crate::nearest::nearest;
 
@@ -26,8 +26,12 @@ pub struct PlanRequest {
     pub scenario_root: Option<PathBuf>,
     /// Mesh documents instead of those of the scenarios.
     pub documents: Option<Documents>,
-    /// What was found in these documents.
+    /// What was found in these documents, with the levels that count.
     pub findings: Vec<Finding>,
+    /// The levels of what is found in documents that scenarios bring.
+    pub levels: Levels,
+    /// The Istio release that the sidecars say they are of; without it the default one.
+    pub istio_version: Option<String>,
     /// What the mesh does where these documents are silent.
     pub mesh: MeshDefaults,
     /// What is left out of the mesh's configuration.
@@ -77,6 +81,8 @@ pub struct Plan {
     pub keep: Option<PathBuf>,
     /// What sessions are driven through.
     pub targets: Targets,
+    /// How many findings in the documents are allowed.
+    pub allowed_findings: usize,
 }
 
 /// A scenario with those of its cases that will be run.
@@ -90,6 +96,8 @@ pub struct PlannedScenario {
     pub cases: Vec<PlannedCase>,
     /// What their documents say and no session of them meets.
     pub reservations: Vec<Reservation>,
+    /// What was found in their documents and is denied: a failed check of each.
+    pub denied: Vec<Check>,
 }
 
 /// A case with what the documents make of it.
@@ -108,10 +116,17 @@ impl Plan {
     /// A scenario does not exist or is malformed, or the documents do not say what is needed.
     pub fn new(request: PlanRequest) -> Result<Self, VerifyError> {
         let scenarios = select(&request.scenarios, request.scenario_root.as_deref())?;
+        let istio_version = request.istio_version.as_deref().unwrap_or(ISTIO_VERSION);
+        let mut allowed_findings = count_allowed(&request.findings);
         let scenarios = match &request.documents {
             None => {
-                let planned = |scenario| with_own_documents(scenario, &request.targets);
-                scenarios.iter().map(planned).collect::<Result<_, _>>()?
+                let mut planned = Vec::new();
+                for scenario in &scenarios {
+                    let found = with_own_documents(scenario, &request, istio_version)?;
+                    allowed_findings += found.1;
+                    planned.push(found.0);
+                }
+                planned
             }
             Some(documents) => {
                 let pair = PairConfig::new(
@@ -119,6 +134,7 @@ impl Plan {
                     request.service.as_deref(),
                     request.client_workload.as_deref(),
                     &request.mesh,
+                    istio_version,
                 )?;
                 let reservations = reservations::of(
                     &request.findings,
@@ -127,21 +143,36 @@ impl Plan {
                     &pair,
                     &request.targets,
                 );
+                let denied: Vec<Check> = request.findings.iter().filter_map(denied).collect();
                 let named = !request.scenarios.is_empty();
                 let cases = scenarios.iter().filter_map(|scenario| {
                     let case = with_documents(scenario, &pair, named)?;
-                    Some(PlannedScenario { reservations: reservations.clone(), ..case })
+                    Some(PlannedScenario {
+                        reservations: reservations.clone(),
+                        denied: denied.clone(),
+                        ..case
+                    })
                 });
                 cases.collect()
             }
         };
-        Ok(Self { scenarios, keep: request.keep, targets: request.targets })
+        Ok(Self { scenarios, keep: request.keep, targets: request.targets, allowed_findings })
     }
 }
 
-/// All cases of a scenario, each with the documents that it brings.
-fn with_own_documents(scenario: &Scenario, targets: &Targets) -> Result<PlannedScenario, VerifyError> {
+fn count_allowed(findings: &[Finding]) -> usize {
+    findings.iter().filter(|finding| finding.allowance().is_some()).count()
+}
+
+/// All cases of a scenario, each with the documents that it brings, and how many findings in them
+/// are allowed.
+fn with_own_documents(
+    scenario: &Scenario,
+    PlanRequest { targets, levels, .. }: &PlanRequest,
+    istio_version: &str,
+) -> Result<(PlannedScenario, usize), VerifyError> {
     let mut reservations: Vec<Reservation> = Vec::new();
+    let mut found: Vec<Finding> = Vec::new();
     let mut planned = |case: Case| {
         let name = match &scenario.file {
             Some(path) => path.display().to_string(),
@@ -156,22 +187,34 @@ fn with_own_documents(scenario: &Scenario, targets: &Targets) -> Result<PlannedS
             texts.extend(files);
         }
         let mesh = MeshDefaults::default();
-        let pair = PairConfig::new(documents.clone(), None, None, &mesh)?;
+        let pair = PairConfig::new(documents.clone(), None, None, &mesh, istio_version)?;
         // The user cannot change a built-in one.
         if scenario.file.is_some() {
             for warning in documents.warnings() {
                 tracing::warn!("{warning}");
             }
             // What cannot be judged at all has nothing that could be found in it.
-            let findings = lint(&texts, &Circumstances { mesh: &mesh, istio_version: ISTIO_VERSION });
-            let found = reservations::of(&findings.unwrap_or_default(), &documents, &[], &pair, targets);
-            let new: Vec<_> = found.into_iter().filter(|found| !reservations.contains(found)).collect();
+            let findings = lint(&texts, &Circumstances { mesh: &mesh, istio_version });
+            let mut findings = findings.unwrap_or_default();
+            levels.apply(&mut findings);
+            // Cases have most documents in common.
+            let left_out = reservations::of(&findings, &documents, &[], &pair, targets).into_iter();
+            let new: Vec<_> = left_out.filter(|it| !reservations.contains(it)).collect();
             reservations.extend(new);
+            let new: Vec<_> = findings.into_iter().filter(|it| !found.contains(it)).collect();
+            found.extend(new);
         }
         Ok::<_, VerifyError>(PlannedCase { case, pair })
     };
     let cases = scenario.cases().into_iter().map(&mut planned).collect::<Result<_, _>>()?;
-    Ok(PlannedScenario { name: scenario.name.clone(), file: scenario.file.clone(), cases, reservations })
+    let planned = PlannedScenario {
+        name: scenario.name.clone(),
+        file: scenario.file.clone(),
+        cases,
+        reservations,
+        denied: found.iter().filter_map(denied).collect(),
+    };
+    Ok((planned, count_allowed(&found)))
 }
 
 /// The one case of a scenario that stands for the user's documents. Where none does, a scenario
@@ -190,7 +233,7 @@ fn with_documents(scenario: &Scenario, pair: &PairConfig, named: bool) -> Option
     let case = Case { label: None, folder: scenario.name.clone(), ..case };
     let cases = vec![PlannedCase { case, pair: pair.clone() }];
     let (name, file) = (scenario.name.clone(), scenario.file.clone());
-    Some(PlannedScenario { name, file, cases, reservations: Vec::new() })
+    Some(PlannedScenario { name, file, cases, reservations: Vec::new(), denied: Vec::new() })
 }
 
 /// The scenarios that are asked for, each once: the built-in ones in the order of their list, then

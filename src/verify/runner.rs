@@ -90,7 +90,7 @@ pub async fn run(plan: Plan, events: UnboundedSender<VerifyEvent>) -> Result<Sum
     emit(VerifyEvent::Started { cases: plan.scenarios.iter().map(|scenario| scenario.cases.len()).sum() });
     let mut verdicts: FuturesOrdered<_> =
         plan.scenarios.iter().map(|scenario| run_scenario(scenario, &plan.targets, &folder, &emit)).collect();
-    let mut summary = Summary::default();
+    let mut summary = Summary { allowed_findings: plan.allowed_findings, ..Summary::default() };
     while let Some(verdict) = verdicts.next().await {
         let verdict = verdict?;
         summary.count(&verdict);
@@ -114,11 +114,16 @@ async fn run_scenario(
     };
     let started = Instant::now();
     let cases = try_join_all(scenario.cases.iter().map(run)).await?;
+    let mut cases: Vec<CaseVerdict> = cases.into_iter().flatten().collect();
+    // What is wrong with the documents is said once.
+    if let Some(first) = cases.first_mut() {
+        first.checks.splice(0..0, scenario.denied.iter().cloned());
+    }
     Ok(Verdict {
         scenario: scenario.name.clone(),
         file: scenario.file.clone(),
         elapsed: started.elapsed(),
-        cases: cases.into_iter().flatten().collect(),
+        cases,
         reservations: scenario.reservations.clone(),
     })
 }

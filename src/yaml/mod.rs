@@ -13,6 +13,7 @@
 //! it: [`MAX_DEPTH`], [`MAX_REPEATED_NODES`] and [`MAX_REPEATED_BYTES`] bound what a short text can
 //! ask for.
 
+mod comment;
 mod de;
 mod error;
 mod events;
@@ -28,6 +29,7 @@ mod tests;
 
 use std::sync::Arc;
 
+pub use self::comment::{Comment, comments};
 pub use self::de::{Dialect, Unread};
 pub use self::error::{Error, Problem};
 pub use self::number::Within;

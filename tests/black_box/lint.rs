@@ -5,9 +5,10 @@ use std::fs;
 use std::path::Path;
 use std::process::Output;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use crate::support::{run, text};
+use crate::json_schema::violations;
+use crate::support::{run, run_in, text};
 
 /// A subset that loses the policy, on lines that the report shows.
 const LOST: &str = "\
@@ -33,6 +34,11 @@ spec:
 fn manifest(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("manifests").join(name);
     path.to_str().expect("text").to_owned()
+}
+
+/// The published schema of `--output json`.
+fn schema() -> Value {
+    serde_json::from_str(include_str!("../../schemas/lint.schema.json")).expect("JSON")
 }
 
 fn lint(args: &[&str], input: &str) -> Output {
@@ -92,7 +98,9 @@ fn json_has_a_version_and_all_of_a_finding() {
     assert_eq!(text(&output.stderr), "");
     let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_eq!(report["version"], 1);
-    assert_eq!(report["summary"], serde_json::json!({"errors": 0, "warnings": 1, "notes": 1}));
+    assert_eq!(report["summary"], serde_json::json!({"errors": 0, "warnings": 1, "notes": 1, "allowed": 0}));
+    assert_eq!(report["allowed"], serde_json::json!([]));
+    assert_eq!(violations(&schema(), &report), [""; 0]);
     let finding = &report["findings"][1];
     let span = LOST.find("connectionPool:\n        http:\n          max").expect("there");
     assert_eq!(finding["code"], "upgrade-policy-lost");
@@ -178,24 +186,6 @@ fn a_dump_is_shown_as_it_is_in_force_and_its_faults_decide_over_the_status() {
     assert_eq!(failing.status.code(), Some(1));
     let report: Value = serde_json::from_slice(&failing.stdout).expect("JSON");
     assert_eq!(report["findings"][0]["code"], "no-websocket-taken");
-    let proxy = &report["proxies"][0];
-    assert_eq!((&proxy["side"], &proxy["file"]), (&json!("server"), &json!("-")));
-    let http = &proxy["listeners"][0]["http"][0];
-    assert_eq!(http["extended_connect"], true);
-    let route = &http["routes"][0];
-    assert_eq!((&route["name"], &route["websockets"]), (&json!("r"), &json!("not-enabled")));
-    assert_eq!(route["clusters"], json!([{"name": "c\u{1b}", "protocol": "HTTP/1.1"}]));
-}
-
-#[test]
-fn documents_and_dumps_are_judged_together_and_each_has_to_have_something() {
-    let dump = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/seeds/config_dump/contour.json");
-    let together = lint(&["-f", &manifest(""), "--config-dump", dump], "");
-    assert_eq!(together.status.code(), Some(0), "{}", text(&together.stderr));
-    assert!(text(&together.stdout).starts_with("in force in "), "{}", text(&together.stdout));
-    let alone = "{apiVersion: v1, kind: ConfigMap, metadata: {name: a}}";
-    let output = lint(&["-f", "-", "--config-dump", dump], alone);
-    assert_eq!(output.status.code(), Some(2), "{}", text(&output.stdout));
 }
 
 #[test]
@@ -231,5 +221,134 @@ fn without_the_feature_a_cluster_is_refused_with_what_is_missing() {
     assert!(
         said.contains("lint --kubernetes: this program was built without the feature kubernetes"),
         "{said}"
+    );
+}
+
+/// A Service whose port is TCP to Istio, a warning.
+const TCP: &str = "\
+apiVersion: v1
+kind: Service
+metadata: {name: a}
+spec:
+  ports: [{name: tcp, port: 1}]
+";
+
+#[test]
+fn what_is_allowed_is_no_error_and_counted_in_every_report_and_what_is_denied_is_one() {
+    let allowed = lint(&["-f", "-", "--allow", "tcp-port"], TCP);
+    assert_eq!((allowed.status.code(), text(&allowed.stdout)), (Some(0), String::new()));
+    assert_eq!(text(&allowed.stderr), "no errors, no warnings, no notes, 1 allowed (1 tcp-port)\n");
+    let json = lint(&["-f", "-", "--output", "json", "--allow", "unseen-host,tcp-port"], TCP);
+    let report: Value = serde_json::from_slice(&json.stdout).expect("JSON");
+    assert_eq!(violations(&schema(), &report), [""; 0]);
+    assert_eq!(report["findings"], serde_json::json!([]));
+    assert_eq!(report["summary"]["allowed"], 1);
+    let finding = &report["allowed"][0];
+    assert_eq!(
+        (&finding["code"], &finding["severity"], &finding["allowed_by"]),
+        (&"tcp-port".into(), &"warning".into(), &"command_line".into())
+    );
+    let github = lint(&["-f", "-", "--output", "github", "--allow", "tcp-port"], TCP);
+    assert_eq!(text(&github.stdout), "::notice title=allowed findings::1 allowed (1 tcp-port)\n");
+    let denied = lint(&["-f", "-", "--deny", "tcp-port"], TCP);
+    assert_eq!(denied.status.code(), Some(1));
+    assert!(text(&denied.stdout).starts_with("error[tcp-port]: "), "{}", text(&denied.stdout));
+}
+
+#[test]
+fn the_working_folder_says_it_for_all_documents_and_the_command_line_over_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let configuration = folder.path().join(".websockets-cli.yaml");
+    fs::write(folder.path().join("a.yaml"), TCP).expect("written");
+    fs::write(&configuration, "deny: [tcp-port]\n").expect("written");
+    let status =
+        |args: &[&str]| run_in(folder.path(), &[&["lint", "-f", "."], args].concat(), "").status.code();
+    assert_eq!(status(&[]), Some(1));
+    assert_eq!(status(&["--allow", "tcp-port"]), Some(0));
+    fs::write(&configuration, "allow: [tcp-port]\n").expect("written");
+    assert_eq!(status(&[]), Some(0));
+    assert_eq!(status(&["--deny", "tcp-port"]), Some(1));
+    fs::write(&configuration, "allow:\n- tcp-port\n- tcp-prt\n").expect("written");
+    let refused = run_in(folder.path(), &["lint", "-f", "a.yaml"], "");
+    let expected = "error: .websockets-cli.yaml:3:3: allow[1]: no finding has the code \"tcp-prt\": the nearest is \
+                    tcp-port\n";
+    assert_eq!((refused.status.code(), text(&refused.stderr)), (Some(2), expected.to_owned()));
+    let refused = run_in(folder.path(), &["verify", "-f", "a.yaml"], "");
+    assert_eq!((refused.status.code(), text(&refused.stderr)), (Some(2), expected.to_owned()));
+}
+
+#[test]
+fn a_code_that_does_not_exist_is_refused_with_the_nearest_one() {
+    for args in [&["lint", "-f", "-", "--allow", "tcp-prt"][..], &["verify", "--deny", "tcp-prt"]] {
+        let refused = run(args, TCP);
+        assert_eq!(refused.status.code(), Some(2));
+        let said = text(&refused.stderr);
+        assert!(said.contains("no finding has the code \"tcp-prt\": the nearest is tcp-port"), "{said}");
+    }
+    let both = lint(&["-f", "-", "--allow", "tcp-port", "--deny", "tcp-port"], TCP);
+    assert_eq!(both.status.code(), Some(2));
+    let said = text(&both.stderr);
+    assert_eq!(
+        said,
+        "error: --allow and --deny: tcp-port is both allowed and denied: leave out one of the two\n"
+    );
+}
+
+#[test]
+fn what_was_not_judged_is_not_right_because_it_is_allowed() {
+    for (input, code) in [
+        ("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n", "nothing-judged"),
+        (
+            "apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {ports: [{port: x}]}\n",
+            "invalid-document",
+        ),
+        ("apiVersion: v1\nkind: Servise\nmetadata: {name: a}\n", "unknown-kind"),
+        (&format!("{TCP}---\n{TCP}"), "duplicate-document"),
+    ] {
+        let all = ["--allow", code, "--allow", "nothing-judged"];
+        let output = lint(&[&["-f", "-"], &all[..]].concat(), input);
+        assert_eq!(output.status.code(), Some(2), "{code}: {}", text(&output.stderr));
+        assert!(text(&output.stderr).contains(&format!("1 {code}")), "{}", text(&output.stderr));
+    }
+}
+
+#[test]
+fn verify_stays_without_judgement_of_what_is_allowed_and_fails_for_what_is_denied() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("a.yaml");
+    let rule = fs::read_to_string(manifest("http1/destination-rule.yaml")).expect("the manifest");
+    let redirect = "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: a}\n\
+                    spec: {hosts: [websockets-server], http: [{redirect: {uri: /}}]}\n";
+    fs::write(&path, format!("{rule}---\n{redirect}")).expect("written");
+    let json = folder.path().join("report.json");
+    let xml = folder.path().join("report.xml");
+    let [json_to, xml_to] =
+        [("json", &json), ("junit", &xml)].map(|(form, to)| format!("{form}={}", to.display()));
+    let verify = |args: &[&str]| {
+        let common = ["verify", "--scenario", "http1", "--report", &json_to, "--report", &xml_to, "-f"];
+        run(&[&common[..], &[path.to_str().expect("text")], args].concat(), "")
+    };
+    let report =
+        || serde_json::from_str::<Value>(&fs::read_to_string(&json).expect("a report")).expect("JSON");
+
+    let allowed = verify(&["--allow", "redirect"]);
+    assert_eq!(allowed.status.code(), Some(5), "{}", text(&allowed.stdout));
+    assert!(text(&allowed.stderr).contains("1 allowed (1 redirect)"), "{}", text(&allowed.stderr));
+    assert!(!text(&allowed.stderr).contains("error[redirect]"), "{}", text(&allowed.stderr));
+    assert!(
+        text(&allowed.stdout).contains("1 not judged, 1 finding allowed in "),
+        "{}",
+        text(&allowed.stdout)
+    );
+    assert_eq!(report()["allowed_findings"], 1);
+    let junit = fs::read_to_string(&xml).expect("a report");
+    assert!(junit.contains("<property name=\"allowed_findings\" value=\"1\"/>"), "{junit}");
+
+    let denied = verify(&["--deny", "redirect"]);
+    assert_eq!(denied.status.code(), Some(1), "{}", text(&denied.stdout));
+    let check = &report()["scenarios"][0]["cases"][0]["checks"][0];
+    assert_eq!(
+        (&check["subject"], &check["field"], &check["holds"]),
+        (&"documents".into(), &"redirect".into(), &false.into())
     );
 }

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
@@ -24,7 +25,13 @@ pub(crate) fn websockets_cli() -> Command {
 
 /// Runs the binary to its end with standard input `input`.
 pub(crate) fn run(args: &[&str], input: &str) -> Output {
+    run_in(Path::new(env!("CARGO_MANIFEST_DIR")), args, input)
+}
+
+/// As [`run`], with `folder` as its working folder.
+pub(crate) fn run_in(folder: &Path, args: &[&str], input: &str) -> Output {
     let mut child = websockets_cli()
+        .current_dir(folder)
         .args(args)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

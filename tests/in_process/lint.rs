@@ -196,7 +196,8 @@ fn refused() -> Vec<(&'static str, String, &'static str)> {
 }
 
 /// The rules of which the pair can show nothing, and why.
-const NOT_ON_THE_WIRE: [(&str, &str); 24] = [
+const NOT_ON_THE_WIRE: [(&str, &str); 25] = [
+    ("unknown-code", "is about what is said of findings"),
     ("not-judged", "is about documents that are not read"),
     ("not-played", "is about what the pair leaves out"),
     ("nothing-judged", "is about documents of which none is read"),

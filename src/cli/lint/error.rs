@@ -2,6 +2,7 @@
 
 #[cfg(not(feature = "kubernetes"))]
 use crate::cli::cluster;
+use crate::cli::levels::LevelsError;
 #[cfg(feature = "kubernetes")]
 use crate::kubernetes::ReadError;
 use crate::mesh::MeshError;
@@ -12,6 +13,9 @@ pub(super) enum LintError {
     /// The documents or dumps cannot be read.
     #[error(transparent)]
     Mesh(#[from] MeshError),
+    /// The levels of findings cannot be told.
+    #[error(transparent)]
+    Levels(#[from] LevelsError),
     /// The cluster cannot be read.
     #[cfg(feature = "kubernetes")]
     #[error(transparent)]
@@ -26,7 +30,7 @@ impl LintError {
     /// What may be done about it.
     pub(super) fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::Mesh(_) => None,
+            Self::Mesh(_) | Self::Levels(_) => None,
             #[cfg(feature = "kubernetes")]
             Self::Cluster(error) => error.hint(),
             #[cfg(not(feature = "kubernetes"))]

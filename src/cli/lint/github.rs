@@ -1,14 +1,18 @@
-//! `--output github`: a workflow command a finding, which GitHub Actions shows at its line.
+//! `--output github`: a workflow command a finding, which GitHub Actions shows at its line, and one
+//! for all that are allowed.
 
 use std::io::{self, Write};
 
+use super::summary::allowed;
 use crate::escape::WorkflowCommand;
 use crate::mesh::Severity;
 use crate::mesh::lint::Finding;
 
 pub(super) fn write(out: &mut impl Write, findings: &[Finding]) -> io::Result<()> {
-    for Finding { rule, place, message, yaml } in findings {
-        let name = match rule.severity {
+    for finding in findings {
+        let Finding { rule, place, message, yaml, .. } = finding;
+        let Some(severity) = finding.severity() else { continue };
+        let name = match severity {
             Severity::Error => "error",
             Severity::Warning => "warning",
             Severity::Note => "notice",
@@ -22,6 +26,10 @@ pub(super) fn write(out: &mut impl Write, findings: &[Finding]) -> io::Result<()
             .line(&format!("why: {}", rule.why))
             .line(&format!("fix: {}", rule.fix));
         let command = yaml.lines().fold(command, WorkflowCommand::line);
+        writeln!(out, "{command}")?;
+    }
+    if let Some(allowed) = allowed(findings) {
+        let command = WorkflowCommand::new("notice").property("title", "allowed findings").line(&allowed);
         writeln!(out, "{command}")?;
     }
     Ok(())

@@ -49,15 +49,17 @@ impl Human {
         Self { renderer: renderer.decor_style(decor).term_width(width), width }
     }
 
-    /// All findings, an empty line after each.
+    /// All findings that are not allowed, an empty line after each.
     pub(in crate::cli) fn render(&self, texts: &[Arc<Text>], findings: &[Finding]) -> String {
         let texts: HashMap<&str, &str> = texts.iter().map(|text| (&*text.name, &*text.text)).collect();
         let text_of = |finding: &Finding| texts.get(&*finding.place.file).copied().unwrap_or_default();
-        findings.iter().map(|finding| self.report(finding, text_of(finding)) + "\n\n").collect()
+        let shown = findings.iter().filter_map(|finding| Some((finding, finding.severity()?)));
+        shown.map(|(finding, severity)| self.report(finding, severity, text_of(finding)) + "\n\n").collect()
     }
 
-    fn report(&self, Finding { rule, place, message, yaml }: &Finding, text: &str) -> String {
-        let level = match rule.severity {
+    fn report(&self, finding: &Finding, severity: Severity, text: &str) -> String {
+        let Finding { rule, place, message, yaml, .. } = finding;
+        let level = match severity {
             Severity::Error => Level::ERROR,
             Severity::Warning => Level::WARNING,
             Severity::Note => Level::NOTE,
@@ -70,7 +72,7 @@ impl Human {
             .line_start(line.saturating_sub(window.lines_before))
             .fold(false)
             .annotation(AnnotationKind::Primary.span(excerpt.range(&window.span)));
-        let label = format!("{}[{}]: ", rule.severity, rule.code);
+        let label = format!("{severity}[{}]: ", rule.code);
         let margin = line.to_string().len() + "  = why: ".len();
         let mut fix = self.broken(rule.fix, margin);
         yaml.lines().for_each(|line| fix.extend(["\n", YAML_MARGIN, &escape_line(line)]));

@@ -7,7 +7,7 @@ mod human;
 mod in_force;
 mod json;
 mod kubernetes;
-mod proxies;
+mod summary;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -17,12 +17,12 @@ use std::sync::Arc;
 use dumps::{DumpArg, Dumps};
 use error::LintError;
 use human::Human;
+use summary::summary;
 
-use super::{exit, mesh_config};
+use super::{exit, levels, mesh_config};
 use crate::escape::escape_line;
-use crate::mesh::config_dump::DumpedProxy;
-use crate::mesh::lint::{Circumstances, Finding, lint, of_mesh_config};
-use crate::mesh::{ISTIO_VERSION, MeshDefaults, Severity, Source, rules};
+use crate::mesh::lint::{Circumstances, Finding, Levels, lint, of_mesh_config};
+use crate::mesh::{ISTIO_VERSION, Severity, Source, rules};
 use crate::yaml::Text;
 
 /// Says what in Kubernetes and Istio documents will go wrong for WebSockets.
@@ -43,8 +43,8 @@ Exit status:
   0    no error; there may be warnings and notes
   1    at least one error
   2    wrong usage, or the input cannot be read: no such file, not YAML, no document in it, no such
-       cluster; or it has nothing that can be judged, or a part of the cluster could not be read,
-       and no error")]
+       cluster; or it has nothing that can be judged, or a document or a part of the cluster could
+       not be, and no error (also if all of these findings are allowed)")]
 pub(super) struct Args {
     /// Documents: YAML or JSON files or folders of them (not recursively), - for standard input;
     /// repeatable. A file has at most 256 MiB; of a longer one nothing is judged, and the exit
@@ -72,6 +72,9 @@ pub(super) struct Args {
     /// The Istio version that an `EnvoyFilter`'s `proxyVersion` is matched against.
     #[arg(long, value_name = "VERSION", default_value = ISTIO_VERSION)]
     istio_version: String,
+
+    #[command(flatten)]
+    levels: levels::Args,
 
     /// How the findings are written.
     #[arg(long, value_name = "FORMAT", default_value = "text")]
@@ -135,6 +138,7 @@ impl Input {
 }
 
 fn find(args: &Args) -> Result<Linted, LintError> {
+    let levels = args.levels.levels()?;
     let Input { mut texts, dumps, unread, covered } = Input::read(args)?;
     let (mesh, warnings) = mesh_config::load(args.mesh_config.as_deref())?;
     let mut findings = of_mesh_config(&warnings);
@@ -143,6 +147,7 @@ fn find(args: &Args) -> Result<Linted, LintError> {
     }
     findings.extend(dumps.findings());
     findings.extend(unread);
+    levels.apply(&mut findings);
     texts.extend(dumps.shown.iter().cloned());
     Ok(Linted { texts, dumps, findings, covered })
 }
@@ -158,59 +163,31 @@ fn write(output: OutputArg, Linted { texts, dumps, findings, covered }: &Linted)
             }
             writeln!(io::stderr(), "{}", summary(findings))?;
         }
-        OutputArg::Json => json::write(&mut out, &dumps.proxies, findings)?,
+        OutputArg::Json => json::write(&mut out, findings)?,
         OutputArg::Github => github::write(&mut out, findings)?,
     }
     out.flush()
 }
 
-/// Findings in each form that they are written in, for who wants to know that all of them can be:
-/// whatever a text holds, drawing a finding in it does not fail.
-///
-/// # Errors
-/// None: nothing is written but to memory.
-pub fn draw(texts: &[Arc<Text>], proxies: &[DumpedProxy], findings: &[Finding]) -> io::Result<Vec<u8>> {
-    let mut out = in_force::overview(proxies).into_bytes();
-    out.extend(Human::for_stream(&io::stdout()).render(texts, findings).into_bytes());
-    json::write(&mut out, proxies, findings)?;
-    github::write(&mut out, findings)?;
-    Ok(out)
-}
-
 /// Shows on standard error what will go wrong with documents that something else is done with; what
 /// cannot be read is for that to say. Returns the findings.
-pub(super) fn show(texts: &[Arc<Text>], mesh: &MeshDefaults) -> Vec<Finding> {
-    let circumstances = Circumstances { mesh, istio_version: ISTIO_VERSION };
-    let Ok(findings) = lint(texts, &circumstances) else { return Vec::new() };
+pub(super) fn show(texts: &[Arc<Text>], circumstances: &Circumstances<'_>, levels: &Levels) -> Vec<Finding> {
+    let Ok(mut findings) = lint(texts, circumstances) else { return Vec::new() };
+    levels.apply(&mut findings);
+    let mut shown = Human::for_stream(&io::stderr()).render(texts, &findings);
+    shown.extend(summary::allowed(&findings).map(|allowed| format!("{allowed}\n\n")));
     // Nothing is lost with these lines but the lines.
-    let _ = io::stderr().write_all(Human::for_stream(&io::stderr()).render(texts, &findings).as_bytes());
+    let _ = io::stderr().write_all(shown.as_bytes());
     findings
 }
 
 fn status(findings: &[Finding]) -> ExitCode {
-    let failed = findings.iter().any(|finding| finding.rule.severity == Severity::Error);
-    let without_judgement = [&rules::NOTHING_JUDGED, &rules::NOT_READ];
-    let nothing = findings.iter().any(|finding| without_judgement.contains(&finding.rule));
+    let failed = findings.iter().any(|finding| finding.severity() == Some(Severity::Error));
+    // Allowed or not.
+    let nothing = findings.iter().any(|finding| rules::NOTHING_SAID.contains(&finding.rule));
     ExitCode::from(match (failed, nothing) {
         (true, _) => exit::FAILED,
         (false, true) => exit::USAGE,
         (false, false) => exit::OK,
     })
-}
-
-/// How many findings of a severity there are.
-fn count(findings: &[Finding], severity: Severity) -> usize {
-    findings.iter().filter(|finding| finding.rule.severity == severity).count()
-}
-
-/// `1 error, 2 warnings, no notes`.
-fn summary(findings: &[Finding]) -> String {
-    let counted = [Severity::Error, Severity::Warning, Severity::Note].map(|severity| {
-        match count(findings, severity) {
-            0 => format!("no {severity}s"),
-            1 => format!("1 {severity}"),
-            many => format!("{many} {severity}s"),
-        }
-    });
-    counted.join(", ")
 }

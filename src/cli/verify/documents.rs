@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use super::{lint, mesh_config};
-use crate::mesh::lint::Finding;
-use crate::mesh::{Documents, MeshDefaults, Source, Warning};
+use crate::mesh::lint::{Circumstances, Finding, Levels};
+use crate::mesh::{Documents, ISTIO_VERSION, MeshDefaults, Source, Warning};
 use crate::verify::VerifyError;
 
 #[derive(Debug, clap::Args)]
@@ -26,6 +26,11 @@ pub(super) struct Args {
     #[arg(long, value_name = "FILE", requires = "filename")]
     mesh_config: Option<PathBuf>,
 
+    /// The Istio version that an `EnvoyFilter`'s `proxyVersion` is matched against, in what is found
+    /// in documents as in what is played.
+    #[arg(long, value_name = "VERSION", default_value = ISTIO_VERSION)]
+    pub(super) istio_version: String,
+
     /// The Service that the sessions go to.
     /// [default: the one that the DestinationRule's host names, else websockets-server]
     #[arg(long, value_name = "NAME", requires = "documents")]
@@ -44,13 +49,18 @@ impl Args {
 
     /// The documents, if any are named. What will go wrong with them and what of them is left out
     /// here is shown first, which is no end. With them comes what was found in them.
-    pub(super) fn load(&self, mesh: &MeshDefaults) -> Result<(Option<Documents>, Vec<Finding>), VerifyError> {
+    pub(super) fn load(
+        &self,
+        mesh: &MeshDefaults,
+        levels: &Levels,
+    ) -> Result<(Option<Documents>, Vec<Finding>), VerifyError> {
         if self.filename.is_empty() {
             return Ok((None, Vec::new()));
         }
         let sources: Vec<Source> = self.filename.iter().cloned().map(Source::from).collect();
         let texts = Source::read_all(&sources)?;
-        let findings = lint::show(&texts, mesh);
+        let circumstances = Circumstances { mesh, istio_version: &self.istio_version };
+        let findings = lint::show(&texts, &circumstances, levels);
         let documents = Documents::of(&texts)?;
         Ok((Some(documents), findings))
     }

@@ -21,7 +21,7 @@ use std::process::ExitCode;
 use self::cluster::ClusterJob;
 use self::no_verdict::NoVerdict;
 use self::reports::ReportArg;
-use super::{exit, lint, mesh_config};
+use super::{exit, levels, lint, mesh_config};
 use crate::verify::{LogsConfig, Plan, PlanRequest, Scenario, VerifyError, select};
 
 /// Drives sessions through a pair of sidecars and judges their access logs.
@@ -55,6 +55,9 @@ pub(super) struct Args {
 
     #[command(flatten)]
     documents: documents::Args,
+
+    #[command(flatten)]
+    levels: levels::Args,
 
     #[command(flatten)]
     play: play::Args,
@@ -147,12 +150,15 @@ fn job(args: Args) -> Result<Job, NoVerdict> {
     for warning in &mesh_warnings {
         tracing::warn!("{warning}");
     }
-    let (documents, findings) = args.documents.load(&mesh)?;
+    let levels = args.levels.levels()?;
+    let (documents, findings) = args.documents.load(&mesh, &levels)?;
     let request = PlanRequest {
         scenarios: args.scenarios.scenarios,
         scenario_root: args.scenarios.scenario_root,
         documents,
         findings,
+        levels,
+        istio_version: Some(args.documents.istio_version),
         mesh,
         mesh_warnings,
         service: args.documents.service,

@@ -8,6 +8,7 @@ use super::files::WriteError;
 use super::reports::ReportError;
 #[cfg(not(feature = "kubernetes"))]
 use crate::cli::cluster;
+use crate::cli::levels::LevelsError;
 use crate::verify::{EnvoyError, LogsError, ScenarioError, VerifyError};
 
 /// Why there is no verdict.
@@ -16,6 +17,9 @@ pub(super) enum NoVerdict {
     /// The input is wrong, or this machine does not let the programs run.
     #[error(transparent)]
     Verify(#[from] VerifyError),
+    /// The levels of findings cannot be told.
+    #[error(transparent)]
+    Levels(#[from] LevelsError),
     /// A log cannot be judged.
     #[error(transparent)]
     Logs(#[from] LogsError),

@@ -9,6 +9,7 @@
 //! and so cannot disagree with it. What the rules are, why and what to do is one table, [`rules`];
 //! `docs/lint.md` is that table for people.
 
+mod allowances;
 mod config_dump;
 mod envoy_filter;
 mod fields;
@@ -17,6 +18,7 @@ mod finding;
 mod hop;
 mod hosts;
 mod kinds;
+mod levels;
 mod policies;
 mod proxies;
 mod refused;
@@ -33,7 +35,8 @@ mod upgrade;
 mod tests;
 
 pub use config_dump::lint_dumps;
-pub use finding::Finding;
+pub use finding::{Allowance, Finding, Level};
+pub use levels::{CodeLevels, Contradiction, Levels};
 pub use unplayed::{Judged, of_mesh_config};
 pub use unread::of_unread;
 
@@ -56,7 +59,7 @@ pub struct Circumstances<'a> {
 }
 
 /// Finds what will go wrong, by file and place. A document that Istio would refuse is a finding,
-/// and the others are judged without it.
+/// and the others are judged without it. What the documents themselves allow is marked as such.
 ///
 /// # Errors
 /// A text is not YAML, what is in it is no document of Kubernetes' form, or there is none.
@@ -77,6 +80,7 @@ pub fn lint(texts: &[Arc<Text>], circumstances: &Circumstances<'_>) -> Result<Ve
     filters::check(&set, &mut findings);
     policies::check(&set, &mut findings);
     unplayed::check(&set, &mut findings);
+    allowances::apply(&set, texts, &mut findings);
     let texts = texts.iter().enumerate().rev();
     let positions: HashMap<&str, usize> = texts.map(|(position, text)| (&*text.name, position)).collect();
     let position = |finding: &Finding| positions.get(&*finding.place.file).copied();

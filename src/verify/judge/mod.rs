@@ -21,6 +21,7 @@ use super::played::{Joined, Played, Unreadable};
 use super::scenario::Case;
 use super::template::Facts;
 use crate::access_log::explain::explain;
+use crate::mesh::lint::{Finding, Level};
 use crate::yaml::Placed;
 
 /// For what there is a check.
@@ -185,6 +186,12 @@ fn missing_line(session: &Joined, side: Side) -> Option<Check> {
         explanation: Some(explain(there).to_string()),
         ..check(Subject::Log(side), "request_id", expected, "none".to_owned(), false)
     })
+}
+
+/// The failed check of a finding in the documents that is denied.
+pub(super) fn denied(Finding { rule, place, message, level, .. }: &Finding) -> Option<Check> {
+    let (expected, actual) = ("nothing found, since it is denied".to_owned(), format!("{message} ({place})"));
+    (*level == Level::Denied).then(|| check(Subject::Documents, rule.code, expected, actual, false))
 }
 
 /// A check that is about no line, of which it is not known what expects it.

@@ -117,6 +117,8 @@ pub struct Check {
 pub enum Subject {
     /// What the client saw.
     Session,
+    /// What was found in the documents of the sessions.
+    Documents,
     /// What a sidecar wrote.
     Log(Side),
 }
@@ -125,6 +127,7 @@ impl fmt::Display for Subject {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Session => formatter.write_str("session"),
+            Self::Documents => formatter.write_str("documents"),
             Self::Log(side) => side.fmt(formatter),
         }
     }

@@ -38,6 +38,8 @@ struct Document<'a> {
     failed: usize,
     /// How many hold as far as they were looked at, which is not all that decides.
     not_judged: usize,
+    /// How many findings in the documents are allowed, and so not shown.
+    allowed_findings: usize,
     /// How long the run took, in seconds.
     seconds: f64,
     /// In the order in which they were asked for.
@@ -169,6 +171,8 @@ struct CheckReport {
 enum SubjectReport {
     /// What the client saw.
     Session,
+    /// What was found in the documents of the sessions, and is denied.
+    Documents,
     /// What the client's sidecar wrote.
     Client,
     /// What the server's sidecar wrote.
@@ -211,6 +215,7 @@ impl From<&Check> for CheckReport {
         Self {
             subject: match check.subject {
                 Subject::Session => SubjectReport::Session,
+                Subject::Documents => SubjectReport::Documents,
                 Subject::Log(Side::Client) => SubjectReport::Client,
                 Subject::Log(Side::Server) => SubjectReport::Server,
             },
@@ -239,6 +244,7 @@ impl<W: Write> Json<W> {
             held: summary.held,
             failed: summary.failed,
             not_judged: summary.not_judged,
+            allowed_findings: summary.allowed_findings,
             seconds: summary.elapsed.as_secs_f64(),
             scenarios: &self.scenarios,
         };

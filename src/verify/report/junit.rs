@@ -35,6 +35,12 @@ impl<W: Write> Reporter for Junit<W> {
             }
             VerifyEvent::Finished(summary) => {
                 self.report.set_time(summary.elapsed);
+                if summary.allowed_findings > 0 {
+                    let allowed = summary.allowed_findings.to_string();
+                    for suite in &mut self.report.test_suites {
+                        suite.add_property(("allowed_findings", allowed.as_str()));
+                    }
+                }
                 let text = self.report.to_string().map_err(io::Error::other)?;
                 self.out.write_all(text.as_bytes())?;
                 self.out.flush()

@@ -1,7 +1,7 @@
 //! For each rule the smallest documents that trigger it, and the smallest that do not.
 
 mod dumps;
-mod meshes;
+mod levels;
 mod pods;
 mod reading;
 mod unplayed;

@@ -115,13 +115,14 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::mesh::{Documents, MeshDefaults};
+    use crate::mesh::{Documents, ISTIO_VERSION, MeshDefaults};
 
     const CLUSTER: &str = "outbound|8080||websockets-server.default.svc.cluster.local";
 
     /// The guide's end state.
     fn pair() -> PairConfig {
-        PairConfig::new(Documents::builtin(), None, None, &MeshDefaults::default()).expect("a pair")
+        PairConfig::new(Documents::builtin(), None, None, &MeshDefaults::default(), ISTIO_VERSION)
+            .expect("a pair")
     }
 
     fn client(options: &Value, pods: &[&str]) -> Value {

@@ -18,6 +18,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Barrier;
 
 use super::*;
+use crate::mesh;
 
 const RULE: &str =
     "{apiVersion: networking.istio.io/v1beta1, kind: DestinationRule, metadata: {name: a}, spec: {host: a}}";
@@ -259,7 +260,13 @@ async fn cleaning_up_waits_for_an_apply_that_was_given_up() {
 #[tokio::test]
 async fn what_the_built_in_documents_would_complete_is_missing_in_a_cluster() {
     let mesh = Script::default().mesh().await;
-    let pair = PairConfig::new(Documents::default(), None, None, &crate::mesh::MeshDefaults::default());
+    let pair = PairConfig::new(
+        Documents::default(),
+        None,
+        None,
+        &mesh::MeshDefaults::default(),
+        mesh::ISTIO_VERSION,
+    );
     let error = mesh.ready(&pair.expect("a pair")).await.expect_err("nothing is there");
     assert_eq!(error.to_string(), "no Service default/websockets-server in the cluster");
 }

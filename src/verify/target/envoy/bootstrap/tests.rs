@@ -1,13 +1,13 @@
 //! What the documents make of the two bootstraps.
 
 use super::*;
-use crate::mesh::{Documents, MeshDefaults};
+use crate::mesh::{Documents, ISTIO_VERSION, MeshDefaults};
 use crate::verify::pair::PairConfig;
 
 const UPSTREAM: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 0, 10, 2)), 8000);
 
 fn pair(documents: Documents) -> PairConfig {
-    PairConfig::new(documents, None, None, &MeshDefaults::default()).expect("a pair")
+    PairConfig::new(documents, None, None, &MeshDefaults::default(), ISTIO_VERSION).expect("a pair")
 }
 
 fn outbound_of(documents: Documents) -> Value {
