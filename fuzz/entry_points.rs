@@ -6,7 +6,9 @@
 //! folder for each.
 
 use std::io;
+use std::ops::RangeInclusive;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -17,10 +19,12 @@ use tokio_tungstenite::WebSocketStream;
 use tungstenite::Message;
 use tungstenite::protocol::Role;
 use websockets_cli::access_log::{LineFormat, ParsedLine};
+use websockets_cli::cli::draw_findings;
 use websockets_cli::http1::{
     BodyDecoder, Decoded, Fields, Framing, parse_folded_request, parse_request, parse_response,
 };
-use websockets_cli::mesh::lint::{Circumstances, lint};
+use websockets_cli::mesh::config_dump::{DumpedProxy, Side, masked};
+use websockets_cli::mesh::lint::{Circumstances, Finding, lint, lint_dumps};
 use websockets_cli::mesh::{Documents, ISTIO_VERSION, InboundQuery, MeshDefaults, inbound};
 use websockets_cli::websocket::deflate::{Agreement, Sending};
 use websockets_cli::websocket::extended_connect::{
@@ -34,13 +38,14 @@ use websockets_cli::yaml::Text;
 pub(crate) type EntryPoint = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub(crate) const ENTRY_POINTS: [EntryPoint; 6] = [
+pub(crate) const ENTRY_POINTS: [EntryPoint; 7] = [
     ("opening_handshake", opening_handshake),
     ("body", body),
     ("frames", frames),
     ("extended_connect", extended_connect),
     ("access_log", access_log),
     ("documents", documents),
+    ("config_dump", config_dump),
 ];
 
 /// The head of an opening handshake and the answer to it, at either end and at the sidecar's
@@ -282,12 +287,10 @@ fn read_line(format: &LineFormat, text: &str) {
 }
 
 /// Kubernetes and Istio documents: what they say, what a sidecar makes of them, and what `lint`
-/// finds.
+/// finds and draws.
 pub(crate) fn documents(input: &[u8]) {
     let text = String::from_utf8_lossy(input);
-    // A carriage return alone breaks a line, too (YAML 1.2.2 section 5.4).
-    let broken = text.replace("\r\n", "\n").matches(['\r', '\n']).count();
-    let lines = 1..=broken as u64 + 1;
+    let lines = lines_of(&text);
     if let Ok(documents) = Documents::parse("fuzz.yaml", &text) {
         assert!(documents.warnings().iter().all(|warning| lines.contains(&warning.place.line)));
         let _ = inbound(&documents, &InboundQuery { workload: None, istio_version: ISTIO_VERSION });
@@ -295,6 +298,35 @@ pub(crate) fn documents(input: &[u8]) {
     let texts = [Text::new("fuzz.yaml", text.into_owned())];
     let circumstances = Circumstances { mesh: &MeshDefaults::default(), istio_version: ISTIO_VERSION };
     if let Ok(findings) = lint(&texts, &circumstances) {
-        assert!(findings.iter().all(|finding| lines.contains(&finding.place.line)));
+        drawn(&texts, &[], &findings, &lines);
     }
+}
+
+/// What a proxy has in force, alone and as both sides of a hop: what `lint` finds and draws.
+pub(crate) fn config_dump(input: &[u8]) {
+    let text = String::from_utf8_lossy(input);
+    let lines = lines_of(&text);
+    let text = Text::new("fuzz.json", text.into_owned());
+    let read = |side| DumpedProxy::read(&text, side);
+    let (Ok(one), Ok(client), Ok(server)) = (read(None), read(Some(Side::Client)), read(Some(Side::Server)))
+    else {
+        return;
+    };
+    let shown = [masked(&text)];
+    assert_eq!(shown[0].text.len(), text.text.len());
+    for proxies in [vec![one], vec![client, server]] {
+        let findings = lint_dumps(&proxies);
+        drawn(&shown, &proxies, &findings, &lines);
+    }
+}
+
+/// The numbers of a text's lines. A carriage return alone breaks one, too (YAML 1.2.2 section 5.4).
+fn lines_of(text: &str) -> RangeInclusive<u64> {
+    1..=text.replace("\r\n", "\n").matches(['\r', '\n']).count() as u64 + 1
+}
+
+/// Findings are in the text, and can be drawn in it.
+fn drawn(texts: &[Arc<Text>], proxies: &[DumpedProxy], findings: &[Finding], lines: &RangeInclusive<u64>) {
+    assert!(findings.iter().all(|finding| lines.contains(&finding.place.line)));
+    draw_findings(texts, proxies, findings).expect("memory takes all");
 }

@@ -20,6 +20,8 @@ mod sidecar;
 mod standard_output;
 mod verify;
 
+pub use lint::draw as draw_findings;
+
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};

@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::Reason;
 use super::settings::{Settings, builder};
 use super::stream::{Stream, StreamError};
-use super::wire::{Payload, ReceiveBuffers, Wire};
+use super::wire::{Payload, ReceiveBuffers, SendBuffers, Wire};
 use crate::net::Budget;
 
 /// How many streams the peer may open and reset before they are accepted; `h2`'s own bound (20)
@@ -31,6 +31,7 @@ pub struct Server<T> {
     /// A malformed request ends the connection.
     is_strict: bool,
     buffers: Rc<ReceiveBuffers>,
+    send_buffers: Rc<SendBuffers>,
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Server<T> {
@@ -53,7 +54,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Server<T> {
             .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
             .handshake(wire.clone())
             .await?;
-        Ok(Self { connection, wire, last_accepted: 0, is_strict: true, buffers })
+        Ok(Self { connection, wire, last_accepted: 0, is_strict: true, buffers, send_buffers: Rc::default() })
     }
 
     /// Leaves malformed requests to `h2`, which resets their streams: the others live on. Otherwise
@@ -105,7 +106,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Server<T> {
                 let is_tunnel = parts.extensions.get::<Protocol>().is_some()
                     && !parts.headers.contains_key(CONTENT_LENGTH);
                 let id = receive.stream_id().as_u32();
-                let mut stream = Stream::new(None, Some(receive), &self.buffers);
+                let mut stream = Stream::new(None, Some(receive), &self.buffers, &self.send_buffers);
                 if is_tunnel {
                     stream.bypass_h2(id);
                 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::{Reason, RecvStream, SendStream};
 
-use super::wire::{HIGH_WATERMARK, Payload, ReceiveBuffer, ReceiveBuffers, STRAINED_WATERMARK, SendBuffer};
+use super::wire::{Payload, ReceiveBuffer, ReceiveBuffers, SendBuffer, SendBuffers};
 use crate::net::{Account, CoalescingBuffer};
 
 /// Why a stream ended before its end.
@@ -84,11 +84,12 @@ impl Stream {
         send: Option<SendStream<Payload>>,
         receive: Option<RecvStream>,
         connection: &Rc<ReceiveBuffers>,
+        send_buffers: &Rc<SendBuffers>,
     ) -> Self {
         let window = connection.stream_window();
         Self {
             send,
-            send_buffer: Rc::new(SendBuffer::new(window.budget().open())),
+            send_buffer: Rc::new(SendBuffer::new(window.budget().open(), send_buffers)),
             head_followed: false,
             receive,
             unread: CoalescingBuffer::default(),
@@ -270,9 +271,7 @@ impl Stream {
 
     /// Ready when the stream takes more data. Errors show when it is used.
     pub fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let is_strained = self.account().budget().is_strained();
-        let limit = if is_strained { STRAINED_WATERMARK } else { HIGH_WATERMARK };
-        self.send_buffer.poll_below(limit, cx)
+        self.send_buffer.poll_ready(cx)
     }
 
     /// Whether all data that was sent has left `h2`.

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Output;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::json_schema::violations;
 use crate::support::{run, run_in, text};
@@ -186,6 +186,24 @@ fn a_dump_is_shown_as_it_is_in_force_and_its_faults_decide_over_the_status() {
     assert_eq!(failing.status.code(), Some(1));
     let report: Value = serde_json::from_slice(&failing.stdout).expect("JSON");
     assert_eq!(report["findings"][0]["code"], "no-websocket-taken");
+    let proxy = &report["proxies"][0];
+    assert_eq!((&proxy["side"], &proxy["file"]), (&json!("server"), &json!("-")));
+    let http = &proxy["listeners"][0]["http"][0];
+    assert_eq!(http["extended_connect"], true);
+    let route = &http["routes"][0];
+    assert_eq!((&route["name"], &route["websockets"]), (&json!("r"), &json!("not-enabled")));
+    assert_eq!(route["clusters"], json!([{"name": "c\u{1b}", "protocol": "HTTP/1.1"}]));
+}
+
+#[test]
+fn documents_and_dumps_are_judged_together_and_each_has_to_have_something() {
+    let dump = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/seeds/config_dump/contour.json");
+    let together = lint(&["-f", &manifest(""), "--config-dump", dump], "");
+    assert_eq!(together.status.code(), Some(0), "{}", text(&together.stderr));
+    assert!(text(&together.stdout).starts_with("in force in "), "{}", text(&together.stdout));
+    let alone = "{apiVersion: v1, kind: ConfigMap, metadata: {name: a}}";
+    let output = lint(&["-f", "-", "--config-dump", dump], alone);
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output.stdout));
 }
 
 #[test]

@@ -5,9 +5,11 @@ use std::io::{self, Write};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::proxies::JsonProxy;
 use super::summary::count;
 use crate::escape::to_json_pretty;
 use crate::mesh::Severity;
+use crate::mesh::config_dump::DumpedProxy;
 use crate::mesh::lint::{Allowance, Finding};
 
 /// Raised when a field goes or changes its meaning; a new one does not raise it.
@@ -26,6 +28,9 @@ struct FindingsReport<'f> {
     allowed: Vec<JsonAllowedFinding<'f>>,
     /// How many there are.
     summary: FindingCounts,
+    /// What is in force in proxies whose dumps were given.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    proxies: Vec<JsonProxy<'f>>,
 }
 
 /// Something that was found.
@@ -120,7 +125,7 @@ struct FindingCounts {
     allowed: usize,
 }
 
-pub(super) fn write(out: &mut impl Write, findings: &[Finding]) -> io::Result<()> {
+pub(super) fn write(out: &mut impl Write, proxies: &[DumpedProxy], findings: &[Finding]) -> io::Result<()> {
     let shown = findings.iter().filter_map(|finding| Some(entry(finding, finding.severity()?)));
     let allowed: Vec<_> = findings.iter().filter_map(allowed).collect();
     let report = FindingsReport {
@@ -132,6 +137,7 @@ pub(super) fn write(out: &mut impl Write, findings: &[Finding]) -> io::Result<()
             notes: count(findings, Severity::Note),
             allowed: allowed.len(),
         },
+        proxies: proxies.iter().map(JsonProxy::of).collect(),
         allowed,
     };
     writeln!(out, "{}", to_json_pretty(&report)?)
@@ -171,7 +177,8 @@ mod tests {
 
     #[test]
     fn the_published_schema_is_that_of_the_report() {
-        let schema = schemars::schema_for!(FindingsReport<'_>);
+        let settings = schemars::generate::SchemaSettings::draft2020_12().for_serialize();
+        let schema = settings.into_generator().into_root_schema_for::<FindingsReport<'_>>();
         let made = serde_json::to_string_pretty(&schema).expect("JSON");
         let published = include_str!("../../../schemas/lint.schema.json");
         assert_eq!(published.trim_end(), made, "schemas/lint.schema.json");

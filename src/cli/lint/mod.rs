@@ -7,6 +7,7 @@ mod human;
 mod in_force;
 mod json;
 mod kubernetes;
+mod proxies;
 mod summary;
 
 use std::io::{self, Write};
@@ -21,6 +22,7 @@ use summary::summary;
 
 use super::{exit, levels, mesh_config};
 use crate::escape::escape_line;
+use crate::mesh::config_dump::DumpedProxy;
 use crate::mesh::lint::{Circumstances, Finding, Levels, lint, of_mesh_config};
 use crate::mesh::{ISTIO_VERSION, Severity, Source, rules};
 use crate::yaml::Text;
@@ -163,10 +165,23 @@ fn write(output: OutputArg, Linted { texts, dumps, findings, covered }: &Linted)
             }
             writeln!(io::stderr(), "{}", summary(findings))?;
         }
-        OutputArg::Json => json::write(&mut out, findings)?,
+        OutputArg::Json => json::write(&mut out, &dumps.proxies, findings)?,
         OutputArg::Github => github::write(&mut out, findings)?,
     }
     out.flush()
+}
+
+/// Findings in each form that they are written in, for who wants to know that all of them can be:
+/// whatever a text holds, drawing a finding in it does not fail.
+///
+/// # Errors
+/// None: nothing is written but to memory.
+pub fn draw(texts: &[Arc<Text>], proxies: &[DumpedProxy], findings: &[Finding]) -> io::Result<Vec<u8>> {
+    let mut out = in_force::overview(proxies).into_bytes();
+    out.extend(Human::for_stream(&io::stdout()).render(texts, findings).into_bytes());
+    json::write(&mut out, proxies, findings)?;
+    github::write(&mut out, findings)?;
+    Ok(out)
 }
 
 /// Shows on standard error what will go wrong with documents that something else is done with; what

@@ -153,7 +153,8 @@ fn effect(message: &str, config: NodeRef<'_>) -> FilterEffect {
         "health_check" => health_check(config),
         "lua" => lua(config.at("defaultSourceCode").or_else(|| config.at("inlineCode"))),
         "custom_response" => only_with(config, "customResponseMatcher", "answers in the place of others"),
-        "jwt_authn" if config.at("requirementMap").is_none() => only_with(config, "rules", OF_IDENTITY),
+        // What `requirement_map` says is for routes to name.
+        "jwt_authn" if config.at("filterStateRules").is_none() => only_with(config, "rules", OF_IDENTITY),
         "local_ratelimit" => only_with(config, "tokenBucket", OF_LIMITS),
         "oauth2" => only_with(config, "config", OF_IDENTITY),
         "stateful_session" => only_with(config, "strict", "refuses a session whose host is gone"),

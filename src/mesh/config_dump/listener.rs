@@ -56,22 +56,24 @@ impl DumpedListener {
     /// Whether sessions of users go here at all.
     #[must_use]
     pub fn is_for_sessions(&self) -> bool {
-        let is_istios = self.address.as_ref().is_some_and(|(_, port)| ISTIO_OWN.contains(port));
-        self.state != "draining" && !is_istios && !self.is_of_other_mesh()
+        self.state != "draining" && !self.is_of_mesh()
     }
 
-    /// Whether it is one that another mesh has for statistics, health and the like: it has the name,
-    /// and takes no WebSockets.
-    fn is_of_other_mesh(&self) -> bool {
+    /// Whether it is one that a mesh has for statistics, health and the like: it has the port or the
+    /// name, and takes no WebSockets.
+    fn is_of_mesh(&self) -> bool {
+        let has_port = self.address.as_ref().is_some_and(|(_, port)| ISTIO_OWN.contains(port));
         let has_name = OTHERS_OWN.contains(&&*self.name)
             || OTHERS_OWN_PREFIXES.iter().any(|prefix| self.name.starts_with(prefix));
-        has_name && self.managers.iter().all(|manager| manager.taken != UpgradeTaken::Yes)
+        (has_port || has_name) && self.managers.iter().all(|manager| manager.taken != UpgradeTaken::Yes)
     }
 
-    /// Whether connections to this port come here, and to which of its filter chains.
+    /// Whether connections to this port come here: it listens there, or what comes to the pod is
+    /// redirected to it, as Istio does to one port and App Mesh by the port of the filter chain.
     #[must_use]
     pub fn takes_port(&self, port: u64) -> bool {
         self.address.as_ref().is_none_or(|(_, own)| *own == port || *own == ISTIO_INBOUND)
+            || self.managers.iter().any(|manager| manager.destination_port == Some(port))
     }
 }
 

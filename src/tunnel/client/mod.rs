@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::settings::{Settings, builder};
 use super::stream::{Stream, StreamError};
-use super::wire::{Payload, ReceiveBuffers, Wire};
+use super::wire::{Payload, ReceiveBuffers, SendBuffers, Wire};
 use crate::net::Budget;
 
 /// A connection that streams can be opened on. Cheap to clone.
@@ -21,6 +21,7 @@ use crate::net::Budget;
 pub struct Client {
     requests: SendRequest<Payload>,
     buffers: Rc<ReceiveBuffers>,
+    send_buffers: Rc<SendBuffers>,
 }
 
 /// Opens the connection: the preface and SETTINGS go out with the first turn of the returned
@@ -45,7 +46,7 @@ where
         .initial_max_send_streams(settings.max_concurrent_streams as usize)
         .handshake(wire.clone())
         .await?;
-    let client = Client { requests, buffers: Rc::clone(&buffers) };
+    let client = Client { requests, buffers: Rc::clone(&buffers), send_buffers: Rc::default() };
     let driver = std::future::poll_fn(move |cx| {
         buffers.begin_turn(&mut connection, cx);
         let ended = Pin::new(&mut connection).poll(cx);
@@ -92,7 +93,8 @@ impl Client {
     ) -> Result<(Stream, AwaitedResponse), StreamError> {
         let is_session = request.extensions().get::<Protocol>().is_some();
         let (response, send) = self.requests.send_request(request, end)?;
-        Ok((Stream::new(Some(send), None, &self.buffers), AwaitedResponse { response, is_session }))
+        let stream = Stream::new(Some(send), None, &self.buffers, &self.send_buffers);
+        Ok((stream, AwaitedResponse { response, is_session }))
     }
 }
 

@@ -368,7 +368,7 @@ mod tests {
         let (near, mut far) = tokio::io::duplex(64 * 1024);
         let mut wire = Wire::client(near, Bytes::new(), buffers());
         wire.write_all(&[PREFACE, FRAME].concat()).await.unwrap();
-        let send_buffer = Rc::new(SendBuffer::new(Budget::unlimited().open()));
+        let send_buffer = Rc::new(SendBuffer::new(Budget::unlimited().open(), &Rc::default()));
         let payload = |byte, length| send_buffer.payload(Bytes::from(vec![byte; length]));
         let (large, small, last) = (payload(b'l', 16 * 1024), payload(b's', 10), payload(b'e', 9 * 1024));
         let mut sent = PREFACE.to_vec();

@@ -69,7 +69,7 @@ mod trailers;
 pub(super) use io::Wire;
 pub use peer_settings::{PeekedSettings, PeerSettings, peek_settings};
 pub(super) use receive_buffer::{ReceiveBuffer, ReceiveBuffers};
-pub(super) use send_buffer::{HIGH_WATERMARK, Payload, STRAINED_WATERMARK, SendBuffer};
+pub(super) use send_buffer::{HIGH_WATERMARK, Payload, SendBuffer, SendBuffers};
 
 /// What both of `h2`'s connections, a client's and a server's, are told of their windows.
 pub(super) trait WindowSettings {

@@ -2,6 +2,7 @@
 
 mod dumps;
 mod levels;
+mod meshes;
 mod pods;
 mod reading;
 mod unplayed;
