@@ -5,7 +5,9 @@
 //! Only the lines that have not met their other side yet are kept, as text, and of each side no
 //! more than so many.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::mem;
 use std::sync::Arc;
 
 use super::{BySide, ParsedLine, Side};
@@ -23,11 +25,47 @@ pub struct WaitingLine<P> {
     pub place: P,
 }
 
+/// What a line is joined by.
+#[derive(Debug, Clone, Copy)]
+pub struct JoinKeys<'line> {
+    /// Whose line it is.
+    pub side: Side,
+    /// The request id.
+    pub id: Option<&'line str>,
+    /// Of the connection between the sidecars, as this side has it.
+    pub address: Option<&'line str>,
+}
+
+impl<'line> JoinKeys<'line> {
+    /// Those of a line of `side`.
+    #[must_use]
+    pub fn of(side: Side, line: &'line ParsedLine) -> Self {
+        let address = match side {
+            Side::Client => "upstream_local_address",
+            Side::Server => "downstream_remote_address",
+        };
+        Self { side, id: line.text_of("request_id"), address: line.text_of(address) }
+    }
+}
+
 /// The lines of one side that wait, by number in the order of arrival.
 #[derive(Debug)]
 struct Unmatched<P> {
     lines: BTreeMap<u64, Line<P>>,
-    by_id: HashMap<Arc<str>, VecDeque<u64>>,
+    /// Which of them have an id; made once a line of the other side asks, which in the log of one
+    /// sidecar none does.
+    by_id: Option<ById>,
+}
+
+/// The numbers of lines, by request id.
+#[derive(Debug, Default)]
+struct ById(HashMap<Arc<str>, Numbers>);
+
+/// The lines of one request id in their order; mostly there is one.
+#[derive(Debug)]
+struct Numbers {
+    first: u64,
+    others: VecDeque<u64>,
 }
 
 #[derive(Debug)]
@@ -45,6 +83,8 @@ pub struct Joiner<P> {
     next: u64,
     max_waiting: usize,
     given_up: BySide<usize>,
+    /// Below it are the numbers of the lines that were there at the last [`Joiner::settle`].
+    settled: u64,
 }
 
 impl<P> Default for Joiner<P> {
@@ -58,8 +98,8 @@ impl<P> Joiner<P> {
     /// Keeps at most so many lines of each side; then the one that has waited longest is given up.
     #[must_use]
     pub fn keeping(max_waiting: usize) -> Self {
-        let unmatched = BySide::from_fn(|_| Unmatched { lines: BTreeMap::new(), by_id: HashMap::new() });
-        Self { unmatched, next: 0, max_waiting, given_up: BySide::default() }
+        let unmatched = BySide::from_fn(|_| Unmatched { lines: BTreeMap::new(), by_id: None });
+        Self { unmatched, next: 0, max_waiting, given_up: BySide::default(), settled: 0 }
     }
 
     /// How many lines of each side were given up before they met their other side.
@@ -71,16 +111,21 @@ impl<P> Joiner<P> {
     /// Takes a line of one side's sidecar; gives the other side's line of the same session if it
     /// was there before.
     pub fn line(&mut self, side: Side, line: &ParsedLine, place: P) -> Option<WaitingLine<P>> {
-        let id = line.text_of("request_id");
+        let waiting = || WaitingLine { text: line.text().into(), place };
+        self.join(JoinKeys::of(side, line), waiting)
+    }
+
+    /// The same of a line of which the caller knows its keys.
+    pub fn join(
+        &mut self,
+        JoinKeys { side, id, address }: JoinKeys<'_>,
+        waiting: impl FnOnce() -> WaitingLine<P>,
+    ) -> Option<WaitingLine<P>> {
         let met = id.and_then(|id| self.unmatched[side.other()].take(id));
         if met.is_none() {
             self.next += 1;
-            // The key of the connection between the sidecars.
-            let address = match side {
-                Side::Client => "upstream_local_address",
-                Side::Server => "downstream_remote_address",
-            };
-            self.unmatched[side].wait(self.next, line, place, address);
+            let (id, address) = (id.map(Into::into), address.map(Into::into));
+            self.unmatched[side].wait(self.next, Line { waiting: waiting(), id, address });
             self.given_up[side] += self.unmatched[side].give_up(self.max_waiting);
         }
         met
@@ -89,34 +134,49 @@ impl<P> Joiner<P> {
     /// At the end of both logs: joins by connection what has no request id at the server's side,
     /// then gives what stays unmatched. An address says less than an id, so it comes last.
     #[must_use]
-    pub fn finish(self) -> Rest<P> {
-        let mut clients = self.unmatched.client.lines;
+    pub fn finish(mut self) -> Rest<P> {
+        let by_connection = self.join_by_connection(u64::MAX);
+        let BySide { client, server } = self.unmatched;
+        let lines = |side: Unmatched<P>| side.lines.into_values().map(|line| line.waiting).collect();
+        Rest { by_connection, unmatched: BySide { client: lines(client), server: lines(server) } }
+    }
+
+    /// Of logs that go on: joins by connection what was there when this was called last. A line
+    /// whose other side has the same id has had so long to meet it.
+    #[must_use]
+    pub fn settle(&mut self) -> Vec<BySide<WaitingLine<P>>> {
+        let before = mem::replace(&mut self.settled, self.next + 1);
+        self.join_by_connection(before)
+    }
+
+    /// Joins by connection the lines with a number below `before`.
+    fn join_by_connection(&mut self, before: u64) -> Vec<BySide<WaitingLine<P>>> {
+        let BySide { client, server } = &mut self.unmatched;
+        let without_id: Vec<u64> = server
+            .lines
+            .range(..before)
+            .filter(|(_, line)| line.id.is_none() && line.address.is_some())
+            .map(|(number, _)| *number)
+            .collect();
+        if without_id.is_empty() {
+            return Vec::new();
+        }
         let mut by_port: HashMap<Box<str>, Vec<u64>> = HashMap::new();
-        for (number, line) in &clients {
+        for (number, line) in client.lines.range(..before) {
             if let Some(address) = &line.address {
                 by_port.entry(port(address).into()).or_default().push(*number);
             }
         }
-        let mut found = Rest { by_connection: Vec::new(), unmatched: BySide::default() };
-        for line in self.unmatched.server.lines.into_values() {
-            let address = line.address.as_deref().filter(|_| line.id.is_none());
-            let met = address.and_then(|address| {
-                let numbers = by_port.get_mut(port(address))?;
-                let is_it = |number: &u64| {
-                    clients[number].address.as_deref().is_some_and(|it| same_address(it, address))
-                };
-                let at = numbers.iter().position(is_it)?;
-                clients.remove(&numbers.remove(at))
-            });
-            match met {
-                Some(client) => {
-                    found.by_connection.push(BySide { client: client.waiting, server: line.waiting });
-                }
-                None => found.unmatched.server.push(line.waiting),
-            }
-        }
-        found.unmatched.client.extend(clients.into_values().map(|line| line.waiting));
-        found
+        let meets = |number: u64| {
+            let address = server.lines[&number].address.as_deref()?;
+            let numbers = by_port.get_mut(port(address))?;
+            let is_it = |number: &u64| {
+                client.lines[number].address.as_deref().is_some_and(|it| same_address(it, address))
+            };
+            let at = numbers.iter().position(is_it)?;
+            Some(BySide { client: client.remove(numbers.remove(at))?, server: server.remove(number)? })
+        };
+        without_id.into_iter().filter_map(meets).collect()
     }
 }
 
@@ -130,30 +190,33 @@ pub struct Rest<P> {
 }
 
 impl<P> Unmatched<P> {
-    /// `address` is the key of the connection between the sidecars.
-    fn wait(&mut self, number: u64, line: &ParsedLine, place: P, address: &str) {
-        let id: Option<Arc<str>> = line.text_of("request_id").map(Into::into);
-        if let Some(id) = &id {
-            self.by_id.entry(Arc::clone(id)).or_default().push_back(number);
+    fn wait(&mut self, number: u64, line: Line<P>) {
+        if let (Some(by_id), Some(id)) = (&mut self.by_id, &line.id) {
+            by_id.add(id, number);
         }
-        let waiting = WaitingLine { text: line.text().into(), place };
-        let address = line.text_of(address).map(Into::into);
-        self.lines.insert(number, Line { waiting, id, address });
+        self.lines.insert(number, line);
     }
 
+    /// Takes the first line with this id.
     fn take(&mut self, id: &str) -> Option<WaitingLine<P>> {
-        let number = self.first_of(id)?;
+        let by_id = self.by_id.get_or_insert_with(|| {
+            let mut by_id = ById::default();
+            for (number, line) in &self.lines {
+                line.id.iter().for_each(|id| by_id.add(id, *number));
+            }
+            by_id
+        });
+        let number = by_id.take_first(id)?;
         self.lines.remove(&number).map(|line| line.waiting)
     }
 
-    /// Takes the first line with this id from the index of ids.
-    fn first_of(&mut self, id: &str) -> Option<u64> {
-        let numbers = self.by_id.get_mut(id)?;
-        let number = numbers.pop_front();
-        if numbers.is_empty() {
-            self.by_id.remove(id);
+    /// Takes the line of a number.
+    fn remove(&mut self, number: u64) -> Option<WaitingLine<P>> {
+        let line = self.lines.remove(&number)?;
+        if let (Some(by_id), Some(id)) = (&mut self.by_id, &line.id) {
+            by_id.remove(id, number);
         }
-        number
+        Some(line.waiting)
     }
 
     /// Forgets the first lines until no more than `max` are left; how many that were.
@@ -163,12 +226,45 @@ impl<P> Unmatched<P> {
             && let Some((_, line)) = self.lines.pop_first()
         {
             // Lines with one id wait in the order in which they came, so it is its first.
-            if let Some(id) = line.id {
-                self.first_of(&id);
+            if let (Some(by_id), Some(id)) = (&mut self.by_id, line.id) {
+                by_id.take_first(&id);
             }
             given_up += 1;
         }
         given_up
+    }
+}
+
+impl ById {
+    /// Adds a line, which came after all others with this id.
+    fn add(&mut self, id: &Arc<str>, number: u64) {
+        match self.0.entry(Arc::clone(id)) {
+            Entry::Vacant(none) => {
+                none.insert(Numbers { first: number, others: VecDeque::new() });
+            }
+            Entry::Occupied(some) => some.into_mut().others.push_back(number),
+        }
+    }
+
+    fn remove(&mut self, id: &str, number: u64) {
+        match self.0.get_mut(id) {
+            Some(numbers) if numbers.first != number => numbers.others.retain(|other| *other != number),
+            _ => {
+                self.take_first(id);
+            }
+        }
+    }
+
+    fn take_first(&mut self, id: &str) -> Option<u64> {
+        let numbers = self.0.get_mut(id)?;
+        let first = numbers.first;
+        match numbers.others.pop_front() {
+            Some(next) => numbers.first = next,
+            None => {
+                self.0.remove(id);
+            }
+        }
+        Some(first)
     }
 }
 
@@ -225,6 +321,25 @@ mod tests {
             assert_eq!(pairs, [(3, 1)], "{client} {server}");
             assert_eq!(rest.unmatched.client.iter().map(|line| line.place).collect::<Vec<_>>(), [2]);
         }
+    }
+
+    #[test]
+    fn of_logs_that_go_on_what_has_waited_joins_by_the_connection_and_leaves_the_index_whole() {
+        let mut joiner = Joiner::default();
+        joiner.line(Side::Client, &line(Some("a"), "upstream_local_address", "c:1"), 1);
+        joiner.line(Side::Client, &line(Some("a"), "upstream_local_address", "c:2"), 2);
+        joiner.line(Side::Server, &line(Some("b"), "downstream_remote_address", "c:9"), 3);
+        joiner.line(Side::Server, &line(None, "downstream_remote_address", "c:1"), 4);
+        assert!(joiner.settle().is_empty(), "they have just come");
+        joiner.line(Side::Server, &line(None, "downstream_remote_address", "c:2"), 5);
+        let places = |joined: Vec<BySide<WaitingLine<i32>>>| {
+            joined.iter().map(|lines| (lines.client.place, lines.server.place)).collect::<Vec<_>>()
+        };
+        assert_eq!(places(joiner.settle()), [(1, 4)]);
+        let met = joiner.line(Side::Server, &line(Some("a"), "downstream_remote_address", "c:9"), 6);
+        assert_eq!(met.map(|line| line.place), Some(2));
+        assert!(joiner.settle().is_empty(), "its client's line has met another");
+        assert_eq!(joiner.finish().unmatched.server.len(), 2);
     }
 
     #[test]

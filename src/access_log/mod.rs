@@ -7,9 +7,11 @@
 //! by a [`LineFormat`]; a [`Joiner`] finds the line of the other [`Side`], and [`explain`] says
 //! what it means.
 
+mod chunks;
 mod entry;
 pub mod explain;
 mod format;
+mod istio_keys;
 mod join;
 mod line_format;
 mod lines;
@@ -21,15 +23,16 @@ mod response_flags;
 mod side;
 mod sink;
 
+pub use chunks::{CHUNK_BYTES, Chunk, Chunks, is_too_long};
 pub use entry::{Entry, Protocol};
 pub use format::Format;
-pub use join::{Joiner, MAX_WAITING, Rest, WaitingLine};
+pub use join::{JoinKeys, Joiner, MAX_WAITING, Rest, WaitingLine};
 pub use line_format::{LineFormat, LineFormatError};
 pub use lines::{Lines, MAX_LINE_BYTES};
 pub use output::{SinkError, Target};
-pub use parse::{Field, ParseError, ParsedLine};
+pub use parse::{Field, LinePart, ParseError, ParsedLine};
 pub use record::Record;
-pub use records::{Records, Unread};
+pub use records::{Finder, Records, Unread};
 pub use response_flags::{ResponseFlag, ResponseFlags};
 pub use side::{BySide, Side};
 pub use sink::{Reopen, Sink, Writer};

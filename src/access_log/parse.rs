@@ -10,12 +10,15 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::num::NonZeroU16;
 use std::ops::Range;
 use std::sync::Arc;
 
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
+
+use super::istio_keys::{self, istio_key};
 
 /// Envoy's placeholder for a value that is not there (its formatter's default value).
 const UNSET: &str = "-";
@@ -37,6 +40,8 @@ pub struct ParseError {
 pub struct ParsedLine {
     text: Box<str>,
     fields: Vec<(LinePart, FieldNotation<LinePart>)>,
+    /// Which of the fields has a key of Istio's, by the number of the key.
+    of_istio: [Option<NonZeroU16>; istio_keys::COUNT],
 }
 
 /// What a line says for one key.
@@ -96,14 +101,17 @@ impl Object<'_> {
 
 /// A part of a line's text, or what is not in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum LinePart {
+pub enum LinePart {
+    /// Where it is in the text.
     In(Range<usize>),
+    /// What is written there in another way.
     Apart(Arc<str>),
 }
 
 impl LinePart {
     /// `part`, which is in `text` or is not.
-    pub(super) fn new(text: &str, part: &str) -> Self {
+    #[must_use]
+    pub fn new(text: &str, part: &str) -> Self {
         let start = (part.as_ptr() as usize).wrapping_sub(text.as_ptr() as usize);
         let range = start..start.saturating_add(part.len());
         match text.get(range.clone()) {
@@ -112,7 +120,9 @@ impl LinePart {
         }
     }
 
-    fn of<'line>(&'line self, text: &'line str) -> &'line str {
+    /// The part, of the text that it was made of.
+    #[must_use]
+    pub fn of<'line>(&'line self, text: &'line str) -> &'line str {
         match self {
             Self::In(range) => &text[range.clone()],
             Self::Apart(part) => part,
@@ -138,7 +148,13 @@ impl ParsedLine {
 
     /// A line of another format, read into the same fields.
     pub(super) fn new(text: &str, fields: Vec<(LinePart, FieldNotation<LinePart>)>) -> Self {
-        Self { text: text.into(), fields }
+        let mut of_istio = [None; istio_keys::COUNT];
+        for (place, (key, _)) in (1..=u16::MAX).zip(&fields) {
+            if let Some((_, number)) = istio_key(key.of(text)) {
+                of_istio[number] = NonZeroU16::new(place);
+            }
+        }
+        Self { text: text.into(), fields, of_istio }
     }
 
     /// The line as it was written.
@@ -154,11 +170,20 @@ impl ParsedLine {
 
     /// What the line says for `key`; of a key that is there twice, the second time.
     #[must_use]
+    #[inline]
     pub fn field(&self, key: &str) -> Field<'_> {
-        let Some((_, value)) = self.fields.iter().rfind(|(it, _)| it.of(&self.text) == key) else {
-            return Field::Absent;
+        let place = match istio_key(key) {
+            Some((_, number)) => self.of_istio[number].map(|place| usize::from(place.get()) - 1),
+            None => self.fields.iter().rposition(|(it, _)| it.of(&self.text) == key),
         };
-        match value {
+        match place {
+            Some(place) => self.value(place, key),
+            None => Field::Absent,
+        }
+    }
+
+    fn value(&self, place: usize, key: &str) -> Field<'_> {
+        match &self.fields[place].1 {
             FieldNotation::Null => Field::Null,
             FieldNotation::Text(piece) => match piece.of(&self.text) {
                 UNSET if key != RESPONSE_FLAGS => Field::Null,
@@ -171,6 +196,7 @@ impl ParsedLine {
 
     /// The value of `key` if it has one and that is a string.
     #[must_use]
+    #[inline]
     pub fn text_of(&self, key: &str) -> Option<&str> {
         match self.field(key) {
             Field::Text(text) => Some(text),
@@ -181,6 +207,7 @@ impl ParsedLine {
     /// The value of `key` if it is a whole number, also one that is written as a text: Envoy's JSON
     /// may be all strings.
     #[must_use]
+    #[inline]
     pub fn number_of(&self, key: &str) -> Option<u64> {
         match self.field(key) {
             Field::Text(text) => text.parse().ok(),

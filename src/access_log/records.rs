@@ -10,6 +10,7 @@
 //! What looks like a line of an access log and could not be read is counted, since nothing said of
 //! a log holds for what was not read of it. Meaning is not looked at.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::LazyLock;
@@ -58,6 +59,12 @@ pub struct Records {
     /// The number of the line that was read last.
     number: usize,
     buffer: Vec<u8>,
+    finder: Finder,
+}
+
+/// Finds access-log lines in the lines of a log, which it is given one after the other.
+#[derive(Debug, Default)]
+pub struct Finder {
     /// What was found and not yet handed out.
     found: VecDeque<ParsedLine>,
     /// The beginning of a line that CRI cut.
@@ -68,7 +75,7 @@ pub struct Records {
 }
 
 /// A JSON object of which some lines are there.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct OpenObject {
     text: String,
     depth: usize,
@@ -80,16 +87,7 @@ impl Records {
     /// Those of `lines`.
     #[must_use]
     pub fn new(lines: Lines) -> Self {
-        let found = VecDeque::new();
-        Self {
-            lines,
-            number: 0,
-            buffer: Vec::new(),
-            found,
-            cut: String::new(),
-            object: None,
-            unread: Unread::default(),
-        }
+        Self { lines, number: 0, buffer: Vec::new(), finder: Finder::default() }
     }
 
     /// The next access-log line, with the number of the line, from 1, on which it ends; `None` at
@@ -99,20 +97,15 @@ impl Records {
     /// What the system says.
     pub fn next(&mut self, format: &LineFormat) -> io::Result<Option<(usize, ParsedLine)>> {
         loop {
-            if let Some(line) = self.found.pop_front() {
+            if let Some(line) = self.finder.found() {
                 return Ok(Some((self.number, line)));
             }
-            let mut buffer = std::mem::take(&mut self.buffer);
-            let read = self.lines.next(&mut buffer)?;
-            let Some(number) = read else {
-                if let Some(object) = self.object.take() {
-                    self.unread.note(&object.text);
-                }
+            let Some(number) = self.lines.next(&mut self.buffer)? else {
+                self.finder.end();
                 return Ok(None);
             };
             self.number = number;
-            self.take(&String::from_utf8_lossy(&buffer), format);
-            self.buffer = buffer;
+            self.finder.take(&self.buffer, format);
         }
     }
 
@@ -131,11 +124,44 @@ impl Records {
     /// What looked like a line of an access log and was none of the format.
     #[must_use]
     pub fn unread(&self) -> &Unread {
-        &self.unread
+        &self.finder.unread
+    }
+}
+
+impl Finder {
+    /// The next access-log line that was found.
+    pub fn found(&mut self) -> Option<ParsedLine> {
+        self.found.pop_front()
+    }
+
+    /// Whether something goes on in the next line of the log.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.object.is_some() || !self.cut.is_empty()
+    }
+
+    /// At the end of the log: what goes on does not.
+    pub fn end(&mut self) {
+        if let Some(object) = self.object.take() {
+            self.unread.note(&object.text);
+        }
+    }
+
+    /// The first line that looks like one of an access log and was not understood.
+    #[must_use]
+    pub fn first_unread(&self) -> Option<&str> {
+        self.unread.first.as_deref()
+    }
+
+    /// Hands out what was counted so far, and counts from nothing.
+    pub fn take_unread(&mut self) -> Unread {
+        std::mem::take(&mut self.unread)
     }
 
     /// Takes the next line of the log.
-    fn take(&mut self, line: &str, format: &LineFormat) {
+    pub fn take(&mut self, line: &[u8], format: &LineFormat) {
+        // Most lines are UTF-8, which is seen sooner than it is mended.
+        let line = str::from_utf8(line).map_or_else(|_| String::from_utf8_lossy(line), Cow::Borrowed);
         let line = line.trim_end_matches(['\n', '\r']);
         if let Some((is_whole, part)) = of_cri(line) {
             self.cut.push_str(part);
@@ -272,9 +298,13 @@ fn search(value: &Value, format: &LineFormat, depth: usize, found: &mut VecDeque
 /// The text of a line in the format of the container runtime interface, `TIME stdout F TEXT`, and
 /// whether it is the end of it (`F`) or a part (`P`).
 fn of_cri(line: &str) -> Option<(bool, &str)> {
+    // A date; most lines show at once that they have none.
+    if line.as_bytes().get(4) != Some(&b'-') {
+        return None;
+    }
     let mut parts = line.splitn(4, ' ');
     let (time, stream, tag) = (parts.next()?, parts.next()?, parts.next()?);
-    let is_time = time.len() >= 20 && time.as_bytes()[4] == b'-' && time.contains('T');
+    let is_time = time.len() >= 20 && time.contains('T');
     if !is_time || !["stdout", "stderr"].contains(&stream) || !["F", "P"].contains(&tag) {
         return None;
     }

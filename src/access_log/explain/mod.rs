@@ -16,14 +16,14 @@ use std::fmt;
 use std::sync::LazyLock;
 
 pub use flags::{FlagMeaning, flag_meaning};
-pub use session::{explain_session, session_particulars};
+pub use session::{Teller, Testimony, explain_session, session_particulars};
 
 use super::{LineFormat, ParsedLine};
 use cause::cause;
 use seen::Seen;
 
 /// Which proxy wrote a line, as far as the line shows it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Proxy {
     /// The client's sidecar, the outbound one.
@@ -156,6 +156,29 @@ pub fn explain(line: &ParsedLine) -> Explanation {
         origin: cause.origin,
         health: cause.health,
         change: cause.change,
+    }
+}
+
+/// How the stream of one line ended, without what was asked for: what is counted of very many
+/// lines.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ending {
+    /// As in the line's [`Explanation`].
+    pub ended: Cow<'static, str>,
+    /// As in the line's [`Explanation`].
+    pub health: Health,
+    /// Who says so, and what it is to a session of two lines.
+    pub testimony: Testimony,
+}
+
+impl Ending {
+    /// That of a line.
+    #[must_use]
+    pub fn of(line: &ParsedLine) -> Self {
+        let seen = Seen::of(line);
+        let cause = cause(&seen);
+        let testimony = Testimony::of(&seen, cause.origin);
+        Self { ended: cause.ended, health: cause.health, testimony }
     }
 }
 

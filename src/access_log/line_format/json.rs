@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use super::LineFormatError;
 use super::operators::{self, is_number, key_of, operator_end};
+use crate::access_log::istio_keys::istio_key;
 use crate::access_log::parse::{FieldNotation, Object};
 
 /// The keys of a JSON format, each with what it has.
@@ -142,38 +143,10 @@ const ALIASES: [(&str, &str); 12] = [
     ("@timestamp", "start_time"),
 ];
 
-/// The keys of Istio's JSON (`EnvoyJSONLogFormatIstio`).
-const ISTIO_KEYS: [&str; 24] = [
-    "authority",
-    "bytes_received",
-    "bytes_sent",
-    "connection_termination_details",
-    "downstream_local_address",
-    "downstream_remote_address",
-    "duration",
-    "method",
-    "path",
-    "protocol",
-    "request_id",
-    "requested_server_name",
-    "response_code",
-    "response_code_details",
-    "response_flags",
-    "route_name",
-    "start_time",
-    "upstream_cluster",
-    "upstream_host",
-    "upstream_local_address",
-    "upstream_service_time",
-    "upstream_transport_failure_reason",
-    "user_agent",
-    "x_forwarded_for",
-];
-
 /// Gives the fields of a proxy's JSON Istio's keys; none if the object is no access-log line.
 pub(super) fn known_fields(Object(mut fields): Object<'_>) -> Option<Object<'_>> {
     for (key, _) in &mut fields {
-        if let Some(known) = istio_key(key) {
+        if let Some(known) = renamed(key) {
             *key = Cow::Borrowed(known);
         }
     }
@@ -187,8 +160,8 @@ pub(super) fn known_fields(Object(mut fields): Object<'_>) -> Option<Object<'_>>
 }
 
 /// Istio's key for what another program calls `key`: `userAgent`, `user-agent`, `:authority`.
-fn istio_key(key: &str) -> Option<&'static str> {
-    if ISTIO_KEYS.binary_search(&key).is_ok() {
+fn renamed(key: &str) -> Option<&'static str> {
+    if istio_key(key).is_some() {
         return None;
     }
     let mut plain = String::with_capacity(key.len() + 4);
@@ -204,8 +177,8 @@ fn istio_key(key: &str) -> Option<&'static str> {
             other => plain.push(other),
         }
     }
-    if let Ok(index) = ISTIO_KEYS.binary_search(&plain.as_str()) {
-        return Some(ISTIO_KEYS[index]);
+    if let Some((known, _)) = istio_key(&plain) {
+        return Some(known);
     }
     ALIASES.iter().find(|(alias, _)| *alias == plain).map(|(_, key)| *key)
 }
