@@ -31,6 +31,28 @@ impl HeldBack {
     }
 }
 
+/// SIGINT and SIGTERM wait for a thread that asks for them ([`hold_back_end`]).
+#[derive(Debug)]
+#[must_use]
+pub struct EndHeldBack(SigSet);
+
+/// Holds SIGINT and SIGTERM back from the calling thread and those that it starts, for a program
+/// that has something to say at its end and no runtime. Where the system refuses, they keep their
+/// defaults.
+pub fn hold_back_end() -> EndHeldBack {
+    let set: SigSet = [Signal::SIGINT, Signal::SIGTERM].into_iter().collect();
+    let _ = set.thread_block();
+    EndHeldBack(set)
+}
+
+impl EndHeldBack {
+    /// Waits for one of them. The next comes to this thread, and ends the program.
+    pub fn wait(self) {
+        let _ = self.0.wait();
+        let _ = self.0.thread_unblock();
+    }
+}
+
 fn set() -> SigSet {
     [Signal::SIGHUP, Signal::SIGUSR1].into_iter().collect()
 }

@@ -4,6 +4,7 @@
 mod client;
 mod descriptors;
 mod explain;
+mod explain_follow;
 mod json_schema;
 mod lint;
 #[cfg(feature = "kubernetes")]

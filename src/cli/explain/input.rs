@@ -1,8 +1,9 @@
 //! What `explain` reads: files, standard input and lines themselves, a line of each in turn, so
 //! that the two lines of a session in two logs are never far apart.
 
-use std::io;
-use std::path::Path;
+use std::fs::File;
+use std::io::{self, BufReader, Read};
+use std::path::{Path, PathBuf};
 
 use super::ExplainError;
 use crate::access_log::{LineFormat, Lines, ParsedLine, Records, Unread};
@@ -10,16 +11,19 @@ use crate::access_log::{LineFormat, Lines, ParsedLine, Records, Unread};
 /// The name that stands for standard input.
 const STANDARD_INPUT: &str = "-";
 
+/// Room for a few hundred lines.
+const BUFFER_BYTES: usize = 256 * 1024;
+
 /// What is still to be read.
 pub(super) struct Inputs {
     open: Vec<(String, Records)>,
     turn: usize,
-    read: Read,
+    read: WasRead,
 }
 
 /// What was read of the inputs that came to their end.
 #[derive(Debug, Default)]
-pub(super) struct Read {
+pub(super) struct WasRead {
     /// How many lines there were, those that were skipped included.
     pub(super) lines: usize,
     /// How many of them were skipped: too long to be one of an access log.
@@ -28,23 +32,101 @@ pub(super) struct Read {
     pub(super) unread: Unread,
 }
 
-impl Inputs {
-    /// Opens them: `-` is standard input, which is also read where nothing is named.
-    pub(super) fn open(named: &[String], format: &LineFormat) -> Result<Self, ExplainError> {
+impl WasRead {
+    /// Adds what was read of another input.
+    pub(super) fn add(&mut self, other: Self) {
+        self.lines += other.lines;
+        self.too_long += other.too_long;
+        self.unread.add(other.unread);
+    }
+}
+
+/// An input that is open.
+pub(super) struct NamedLog {
+    pub(super) name: String,
+    pub(super) bytes: LogBytes,
+}
+
+/// Where the bytes of an input are.
+pub(super) enum LogBytes {
+    StandardInput,
+    File(PathBuf, File),
+    /// A line that was given itself.
+    Line(String),
+}
+
+impl LogBytes {
+    /// All of them.
+    pub(super) fn whole(self) -> Box<dyn Read> {
+        match self {
+            Self::StandardInput => Box::new(io::stdin().lock()),
+            Self::File(_, file) => Box::new(file),
+            Self::Line(line) => Box::new(io::Cursor::new(line)),
+        }
+    }
+}
+
+/// What comes of a source.
+pub(super) enum Came {
+    /// A line of the format.
+    Line(ParsedLine),
+    /// So much time has passed that what came before the last time is no longer waited for.
+    TimePassed,
+}
+
+/// Where lines come from.
+pub(super) trait Source {
+    /// What comes next; nothing at the end of all inputs.
+    fn next(&mut self, format: &LineFormat) -> Result<Option<Came>, ExplainError>;
+
+    /// What was read, once all inputs have come to their end.
+    fn read(self) -> WasRead;
+}
+
+impl NamedLog {
+    /// Opens what is named: `-` is standard input, which is also read where nothing is.
+    pub(super) fn open_all(named: &[String], format: &LineFormat) -> Result<Vec<Self>, ExplainError> {
         // A second lock of it would wait for the first.
         if named.iter().filter(|name| *name == STANDARD_INPUT).count() > 1 {
             return Err(ExplainError::StandardInputTwice);
         }
-        let open = |name: &String| Ok((name.clone(), open(name, format)?));
-        let mut open = named.iter().map(open).collect::<Result<Vec<_>, ExplainError>>()?;
-        if open.is_empty() {
-            open.push((STANDARD_INPUT.to_owned(), Records::new(Lines::standard_input())));
+        if named.is_empty() {
+            return Self::open(STANDARD_INPUT, format).map(|input| vec![input]);
         }
-        Ok(Self { open, turn: 0, read: Read::default() })
+        named.iter().map(|name| Self::open(name, format)).collect()
     }
 
-    /// The next line of the format; none at the end of all inputs.
-    pub(super) fn next(&mut self, format: &LineFormat) -> Result<Option<ParsedLine>, ExplainError> {
+    fn open(name: &str, format: &LineFormat) -> Result<Self, ExplainError> {
+        let of = |bytes| Ok(Self { name: name.to_owned(), bytes });
+        if name == STANDARD_INPUT {
+            return of(LogBytes::StandardInput);
+        }
+        let path = Path::new(name);
+        if path.exists() {
+            let file = File::open(path);
+            let file = file.map_err(|source| ExplainError::Read { name: name.to_owned(), source })?;
+            return of(LogBytes::File(path.to_owned(), file));
+        }
+        let line = format!("{name}\n");
+        match Records::new(Lines::new(io::Cursor::new(line.clone()))).next(format) {
+            Ok(Some(_)) => of(LogBytes::Line(line)),
+            _ => Err(ExplainError::Neither { name: name.to_owned() }),
+        }
+    }
+}
+
+impl Inputs {
+    /// Those of bytes.
+    pub(super) fn new(inputs: Vec<NamedLog>) -> Self {
+        let records = |NamedLog { name, bytes }| {
+            (name, Records::new(Lines::new(BufReader::with_capacity(BUFFER_BYTES, bytes.whole()))))
+        };
+        Self { open: inputs.into_iter().map(records).collect(), turn: 0, read: WasRead::default() }
+    }
+}
+
+impl Source for Inputs {
+    fn next(&mut self, format: &LineFormat) -> Result<Option<Came>, ExplainError> {
         while !self.open.is_empty() {
             self.turn %= self.open.len();
             let (name, input) = &mut self.open[self.turn];
@@ -53,36 +135,19 @@ impl Inputs {
                 read.map_err(|source| ExplainError::Read { name: name.clone(), source })?
             {
                 self.turn += 1;
-                return Ok(Some(line));
+                return Ok(Some(Came::Line(line)));
             }
-            self.read.lines += input.lines();
-            self.read.too_long += input.too_long();
-            self.read.unread.add(input.unread().clone());
+            self.read.add(WasRead {
+                lines: input.lines(),
+                too_long: input.too_long(),
+                unread: input.unread().clone(),
+            });
             self.open.remove(self.turn);
         }
         Ok(None)
     }
 
-    /// What was read, once all inputs have come to their end.
-    pub(super) fn read(self) -> Read {
+    fn read(self) -> WasRead {
         self.read
     }
-}
-
-fn open(name: &str, format: &LineFormat) -> Result<Records, ExplainError> {
-    if name == STANDARD_INPUT {
-        Ok(Records::new(Lines::standard_input()))
-    } else if Path::new(name).exists() {
-        let read = |source| ExplainError::Read { name: name.to_owned(), source };
-        Lines::open(Path::new(name)).map(Records::new).map_err(read)
-    } else if line(name).next(format).is_ok_and(|found| found.is_some()) {
-        Ok(line(name))
-    } else {
-        Err(ExplainError::Neither { name: name.to_owned() })
-    }
-}
-
-/// A line that was given itself.
-fn line(text: &str) -> Records {
-    Records::new(Lines::new(io::Cursor::new(format!("{text}\n"))))
 }

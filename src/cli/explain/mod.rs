@@ -1,7 +1,10 @@
 //! `websockets-cli explain`.
 
+mod all_cores;
+mod follow;
 mod input;
 mod summary;
+mod tally;
 mod wrap;
 
 use std::io::{self, BufWriter, Write};
@@ -13,9 +16,11 @@ use super::exit;
 use crate::access_log::explain::{
     Explanation, Proxy, explain, explain_session, particulars, session_particulars,
 };
-use crate::access_log::{BySide, Joiner, LineFormat, MAX_WAITING, ParsedLine, Side};
+use crate::access_log::{BySide, Joiner, LineFormat, MAX_WAITING, ParsedLine, Side, WaitingLine};
 use crate::escape::{escape_line, to_json};
-use input::Inputs;
+use all_cores::{Parting, summarise};
+use follow::Following;
+use input::{Came, Inputs, NamedLog, Source, WasRead};
 use summary::LogSummary;
 use wrap::wrapped;
 
@@ -44,6 +49,11 @@ pub(super) struct Args {
     /// The whole log instead: counts by protocol, code and flag, and the sessions worth a look.
     #[arg(long, conflicts_with = "verbose")]
     summary: bool,
+
+    /// Reads on as logs are written, files by name as tail -F does, rotated ones too, and standard
+    /// input to its end; Ctrl-C ends it, with the summary if that is asked for.
+    #[arg(short, long)]
+    follow: bool,
 
     /// How the answer is written.
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t = ExplainFormat::Text)]
@@ -98,7 +108,7 @@ pub(super) fn run(args: Args) -> ExitCode {
     let out = io::stdout().lock();
     let width = terminal_size_of(&out).map(|(Width(width), _)| width.into());
     // Lines from a pipe may come slowly, so each is explained at once.
-    let live = args.inputs.is_empty() || args.inputs.iter().any(|input| input == "-");
+    let live = args.follow || args.inputs.is_empty() || args.inputs.iter().any(|input| input == "-");
     let explained =
         if live { explained(args, out, width) } else { explained(args, BufWriter::new(out), width) };
     match explained {
@@ -119,49 +129,94 @@ fn explained(args: Args, mut out: impl Write, width: Option<usize>) -> Result<()
         None => text,
     };
     let format = args.log_format.unwrap_or_default();
-    let input = Inputs::open(&args.inputs, &format)?;
+    let inputs = NamedLog::open_all(&args.inputs, &format)?;
     if args.summary {
-        let mut summary = LogSummary::default();
-        summary.too_long = each(input, &format, |found| {
-            summary.count(&found);
-            Ok(())
-        })?;
+        let summary = if args.follow {
+            followed(Following::new(inputs), &format)?
+        } else {
+            whole(inputs, &format, Parting::default())?
+        };
         match args.output {
             ExplainFormat::Text => write!(out, "{}", fitting(summary.to_string()))?,
             ExplainFormat::Json => {
                 writeln!(out, "{}", to_json(&summary.json(VERSION)).map_err(io::Error::from)?)?;
             }
         }
-    } else if args.output == ExplainFormat::Json {
+        return Ok(out.flush()?);
+    }
+    let each = |tell: &mut dyn FnMut(LineOrSession<'_>) -> io::Result<()>| {
+        if args.follow {
+            each(Following::new(inputs), &format, tell)
+        } else {
+            each(Inputs::new(inputs), &format, tell)
+        }
+    };
+    if args.output == ExplainFormat::Json {
         let mut before = format!("{{\"version\":{VERSION},\"explanations\":[\n");
-        let too_long = each(input, &format, |found| {
+        let too_long = each(&mut |found| {
             write!(out, "{before}{}", to_json(&json(&found))?)?;
             ",\n".clone_into(&mut before);
-            Ok(())
+            // It has no line feed yet, and whoever follows logs is to see it now.
+            if args.follow { out.flush() } else { Ok(()) }
         })?;
         writeln!(out, "\n],\"lines_too_long\":{too_long}}}")?;
     } else if args.verbose {
         // An empty line between paragraphs.
-        each(input, &format, |found| writeln!(out, "{}\n", fitting(words(&found, true))))?;
+        each(&mut |found| writeln!(out, "{}\n", fitting(words(&found, true))))?;
     } else {
-        each(input, &format, |found| writeln!(out, "{}", words(&found, false)))?;
+        each(&mut |found| writeln!(out, "{}", words(&found, false)))?;
     }
     Ok(out.flush()?)
+}
+
+/// The summary of whole logs.
+fn whole(inputs: Vec<NamedLog>, format: &LineFormat, parting: Parting) -> Result<LogSummary, ExplainError> {
+    let mut summary = LogSummary::default();
+    let read = summarise(inputs, format, parting, &mut summary)?;
+    finished(summary, &read, format)
+}
+
+/// The summary of logs that are written meanwhile.
+fn followed(mut logs: Following, format: &LineFormat) -> Result<LogSummary, ExplainError> {
+    let mut summary = LogSummary::default();
+    while let Some(came) = logs.next(format)? {
+        if let Came::Line(line) = came {
+            summary.add(&line, format);
+        }
+    }
+    finished(summary, &logs.read(), format)
+}
+
+fn finished(
+    mut summary: LogSummary,
+    read: &WasRead,
+    format: &LineFormat,
+) -> Result<LogSummary, ExplainError> {
+    say_unread(read, summary.counts.lines)?;
+    let given_up = summary.given_up();
+    summary.finish(format);
+    summary.too_long = read.too_long;
+    say_skipped(read, given_up, summary.sessions());
+    Ok(summary)
 }
 
 /// Calls `tell` with each line, and with both lines of a session once the second is there. How many
 /// lines were skipped.
 fn each(
-    mut inputs: Inputs,
+    mut inputs: impl Source,
     format: &LineFormat,
-    mut tell: impl FnMut(LineOrSession<'_>) -> io::Result<()>,
+    tell: &mut dyn FnMut(LineOrSession<'_>) -> io::Result<()>,
 ) -> Result<usize, ExplainError> {
     let (mut told, mut sessions) = (0_usize, 0_usize);
     let mut joiner = Joiner::default();
-    while let Some(line) = inputs.next(format)? {
+    while let Some(came) = inputs.next(format)? {
+        let Came::Line(line) = came else {
+            sessions += tell_joined(joiner.settle(), format, tell)?;
+            continue;
+        };
         told += 1;
         tell(LineOrSession::Line(&line))?;
-        let Some(side) = side(&line) else { continue };
+        let Some(side) = side(Proxy::of(&line), &line) else { continue };
         let met = joiner.line(side, &line, ());
         if let Some(other) = met.and_then(|met| format.read(&met.text)) {
             sessions += 1;
@@ -170,8 +225,33 @@ fn each(
         }
     }
     let read = inputs.read();
+    say_unread(&read, told)?;
+    let given_up = joiner.given_up().client + joiner.given_up().server;
+    sessions += tell_joined(joiner.finish().by_connection, format, tell)?;
+    say_skipped(&read, given_up, sessions);
+    Ok(read.too_long)
+}
+
+/// Calls `tell` with sessions that were joined by their connection; how many they are.
+fn tell_joined(
+    joined: Vec<BySide<WaitingLine<()>>>,
+    format: &LineFormat,
+    tell: &mut dyn FnMut(LineOrSession<'_>) -> io::Result<()>,
+) -> io::Result<usize> {
+    let mut sessions = 0;
+    for BySide { client, server } in joined {
+        if let (Some(client), Some(server)) = (format.read(&client.text), format.read(&server.text)) {
+            sessions += 1;
+            tell(LineOrSession::Session(&client, &server))?;
+        }
+    }
+    Ok(sessions)
+}
+
+/// Warns of lines that were not understood; that there is none that was is an error.
+fn say_unread(read: &WasRead, told: usize) -> Result<(), ExplainError> {
     if told == 0 {
-        return Err(match read.unread.first {
+        return Err(match read.unread.first.clone() {
             Some(line) => ExplainError::OtherFormat { lines: read.unread.alike, line },
             None => ExplainError::NoLine { lines: read.lines, too_long: read.too_long },
         });
@@ -183,13 +263,11 @@ fn each(
             read.unread.alike
         );
     }
-    let given_up = joiner.given_up().client + joiner.given_up().server;
-    for BySide { client, server } in joiner.finish().by_connection {
-        if let (Some(client), Some(server)) = (format.read(&client.text), format.read(&server.text)) {
-            sessions += 1;
-            tell(LineOrSession::Session(&client, &server))?;
-        }
-    }
+    Ok(())
+}
+
+/// Warns of lines that nothing, or not all, is said of.
+fn say_skipped(read: &WasRead, given_up: usize, sessions: usize) {
     if read.too_long > 0 {
         tracing::warn!("skipped what is longer than 1 MiB: {} lines", read.too_long);
     }
@@ -199,13 +277,12 @@ fn each(
             "{given_up} lines found no other side among the {MAX_WAITING} after them and are explained alone: name each side's log by itself"
         );
     }
-    Ok(read.too_long)
 }
 
 /// Whose line it is, as far as the line shows it. That of a request that could not be decoded does
 /// not, but what it is of interest for is the client's line that it joins.
-fn side(line: &ParsedLine) -> Option<Side> {
-    match Proxy::of(line) {
+fn side(sidecar: Proxy, line: &ParsedLine) -> Option<Side> {
+    match sidecar {
         // A gateway is where the way to the server begins.
         Proxy::Client | Proxy::Gateway => Some(Side::Client),
         Proxy::Server => Some(Side::Server),
@@ -266,4 +343,38 @@ fn json(found: &LineOrSession<'_>) -> serde_json::Value {
         "text": explanation.to_string(),
         "lines": lines,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What comes of a source that was made up.
+    struct MadeUp(std::vec::IntoIter<Came>);
+
+    impl Source for MadeUp {
+        fn next(&mut self, _: &LineFormat) -> Result<Option<Came>, ExplainError> {
+            Ok(self.0.next())
+        }
+
+        fn read(self) -> WasRead {
+            WasRead::default()
+        }
+    }
+
+    #[test]
+    fn a_session_without_a_request_id_is_told_once_its_lines_have_waited() {
+        let line = |text: &str| Came::Line(ParsedLine::parse(text).expect("a line"));
+        let client = r#"{"upstream_cluster":"outbound|80||a","request_id":"1","response_code":503,"upstream_local_address":"10.0.0.1:5"}"#;
+        let server = r#"{"upstream_cluster":"inbound|80||","response_code":0,"response_flags":"DPE","downstream_remote_address":"10.0.0.1:5"}"#;
+        let last = r#"{"response_code":200,"request_id":"2"}"#;
+        let came = vec![line(client), line(server), Came::TimePassed, Came::TimePassed, line(last)];
+        let mut told = Vec::new();
+        let skipped = each(MadeUp(came.into_iter()), &LineFormat::default(), &mut |found| {
+            told.push(matches!(found, LineOrSession::Session(..)));
+            Ok(())
+        });
+        assert_eq!(skipped.expect("written"), 0);
+        assert_eq!(told, [false, false, true, false]);
+    }
 }

@@ -1,149 +1,244 @@
 //! A whole log in numbers: how many lines of each protocol, code and flag, and which ways of ending
 //! are worth a look.
 
-use std::collections::BTreeMap;
-use std::fmt;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap};
+use std::{fmt, mem};
 
-use super::{LineOrSession, explanation};
-use crate::access_log::ParsedLine;
-use crate::access_log::explain::{Explanation, Health, explain, flag_meaning};
+use super::tally::{Counts, Joins, Tally, WorthALook};
+use crate::access_log::explain::{Explanation, Proxy, Teller, Testimony, explain, explain_session};
+use crate::access_log::{BySide, Joiner, LineFormat, ParsedLine, WaitingLine};
 use crate::escape::{Escaped, escape_line};
 
 /// The width of the longest bar, in columns.
 const BAR: usize = 40;
 
+/// The lines that were added, in the order in which they were.
 #[derive(Debug, Default)]
 pub(super) struct LogSummary {
-    lines: usize,
+    pub(super) counts: Counts,
     /// Lines that were skipped.
     pub(super) too_long: usize,
-    protocols: BTreeMap<String, usize>,
-    codes: BTreeMap<String, usize>,
-    flags: BTreeMap<String, usize>,
-    health: BTreeMap<Health, usize>,
-    /// By what is said of them; lines that say the same differ in their request only.
-    worth_a_look: BTreeMap<String, Worth>,
+    /// Lines that say the same differ in their request only.
+    worth_a_look: Vec<Worth>,
+    slots: HashMap<WorthALook, usize>,
+    /// Where sessions are counted, by who tells it and by what of the client's line.
+    session_slots: HashMap<(Teller, Proxy, Option<usize>), usize>,
+    joiner: Joiner<Waiting>,
+    sessions: usize,
+}
+
+/// What is to be known of a line once its other side is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Waiting {
+    slot: Option<usize>,
+    testimony: Testimony,
 }
 
 /// A way of ending that is worth a look.
 #[derive(Debug)]
 struct Worth {
+    /// What is said of it, by whom.
+    told: String,
     times: usize,
-    first: Explanation,
-    request_id: Option<String>,
+    /// The first of those that count, if one does.
+    first: Option<(Explanation, Option<String>)>,
+}
+
+impl Worth {
+    fn new(told: String) -> Self {
+        Self { told, times: 0, first: None }
+    }
+
+    fn count(&mut self, first: impl FnOnce() -> (Explanation, Option<String>)) {
+        self.times += 1;
+        self.first.get_or_insert_with(first);
+    }
+
+    /// One that was counted is so no longer.
+    fn take_back(&mut self) {
+        self.times -= 1;
+        if self.times == 0 {
+            self.first = None;
+        }
+    }
 }
 
 impl LogSummary {
-    pub(super) fn count(&mut self, found: &LineOrSession<'_>) {
-        let explanation = explanation(found);
-        let line = match found {
-            LineOrSession::Line(line) => line,
-            LineOrSession::Session(client, server) => {
-                // The session stands for its two lines.
-                self.take_back(client);
-                self.take_back(server);
-                let who = format!("a session, both sides, told by the {}", explanation.sidecar);
-                self.worth(&who, explanation, client);
-                return;
-            }
+    /// Where a way of ending is counted.
+    pub(super) fn slot(&mut self, ending: WorthALook) -> usize {
+        let worth_a_look = &mut self.worth_a_look;
+        *self.slots.entry(ending).or_insert_with_key(|(sidecar, ended)| {
+            worth_a_look.push(Worth::new(format!("{sidecar}: {ended}")));
+            worth_a_look.len() - 1
+        })
+    }
+
+    /// Adds a line by itself.
+    pub(super) fn add(&mut self, line: &ParsedLine, format: &LineFormat) {
+        let tally = Tally::of(line);
+        self.counts.merge(&tally.counts);
+        let slots: Vec<_> = tally.worth_a_look.into_iter().map(|ending| self.slot(ending)).collect();
+        for counted in tally.lines {
+            let slot = counted.worth_a_look.map(|number| slots[number]);
+            self.line(line.text(), counted.joins.as_ref(), slot, format);
+        }
+    }
+
+    /// Adds a line that was counted, worth a look in `slot` if it is, and the session once both of
+    /// its lines are there.
+    pub(super) fn line(
+        &mut self,
+        text: &str,
+        joins: Option<&Joins>,
+        slot: Option<usize>,
+        format: &LineFormat,
+    ) {
+        if let Some(slot) = slot {
+            self.worth_a_look[slot].count(|| {
+                let line = read_again(text, format);
+                (explain(&line), request_id(&line))
+            });
+        }
+        let Some(joins) = joins else { return };
+        let place = Waiting { slot, testimony: joins.testimony };
+        let waiting = || WaitingLine { text: text.into(), place };
+        let keys = joins.keys(text);
+        if let Some(met) = self.joiner.join(keys, waiting) {
+            self.session(&BySide::with(keys.side, waiting(), met), format);
+        }
+    }
+
+    /// A session stands for its two lines.
+    fn session(&mut self, lines: &BySide<WaitingLine<Waiting>>, format: &LineFormat) {
+        self.sessions += 1;
+        let BySide { client, server } = lines;
+        for slot in [client.place.slot, server.place.slot].into_iter().flatten() {
+            self.worth_a_look[slot].take_back();
+        }
+        let teller = Teller::of(client.place.testimony, server.place.testimony);
+        let told = match teller {
+            Teller::Client | Teller::LostConnection => client.place.slot,
+            Teller::Server | Teller::Refusal => server.place.slot,
         };
-        self.lines += 1;
-        add(&mut self.protocols, line.text_of("protocol").unwrap_or("none"));
-        let code = line.number_of("response_code").map(|code| code.to_string());
-        add(&mut self.codes, code.as_deref().unwrap_or("none"));
-        for flag in line.text_of("response_flags").unwrap_or("-").split(',') {
-            add(&mut self.flags, flag_meaning(flag).map_or(flag, |known| known.short));
-        }
-        *self.health.entry(explanation.health).or_default() += 1;
-        self.worth(&explanation.sidecar.to_string(), explanation, line);
-    }
-
-    /// A line that was counted among those that are worth a look is no longer.
-    fn take_back(&mut self, line: &ParsedLine) {
-        let explanation = explain(line);
-        let key = format!("{}: {}", explanation.sidecar, explanation.ended);
-        if let Some(worth) = self.worth_a_look.get_mut(&key) {
-            worth.times -= 1;
-            if worth.times == 0 {
-                self.worth_a_look.remove(&key);
-            }
-        }
-    }
-
-    fn worth(&mut self, who: &str, explanation: Explanation, line: &ParsedLine) {
-        if explanation.health == Health::Normal {
+        if told.is_none() && matches!(teller, Teller::Client | Teller::Server) {
             return;
         }
-        let key = format!("{who}: {}", explanation.ended);
-        let request_id = line.text_of("request_id").map(str::to_owned);
-        self.worth_a_look.entry(key).or_insert(Worth { times: 0, first: explanation, request_id }).times += 1;
+        let explained = || {
+            let read = |line: &WaitingLine<_>| read_again(&line.text, format);
+            let (client, server) = (read(client), read(server));
+            (explain_session(&client, &server), request_id(&client))
+        };
+        let worth_a_look = &mut self.worth_a_look;
+        let slot =
+            *self.session_slots.entry((teller, client.place.testimony.sidecar, told)).or_insert_with(|| {
+                let (explanation, _) = explained();
+                let told = format!(
+                    "a session, both sides, told by the {}: {}",
+                    explanation.sidecar, explanation.ended
+                );
+                worth_a_look.iter().position(|worth| worth.told == told).unwrap_or_else(|| {
+                    worth_a_look.push(Worth::new(told));
+                    worth_a_look.len() - 1
+                })
+            });
+        worth_a_look[slot].count(explained);
     }
 
-    /// Those that are worth a look, the most frequent first.
-    fn by_frequency(&self) -> Vec<(&String, &Worth)> {
-        let mut all: Vec<_> = self.worth_a_look.iter().collect();
-        all.sort_by_key(|(_, worth)| std::cmp::Reverse(worth.times));
+    /// Joins what is left at the end of all logs by the connection.
+    pub(super) fn finish(&mut self, format: &LineFormat) {
+        for lines in mem::take(&mut self.joiner).finish().by_connection {
+            self.session(&lines, format);
+        }
+    }
+
+    /// How many lines of both sides were given up.
+    pub(super) fn given_up(&self) -> usize {
+        let BySide { client, server } = self.joiner.given_up();
+        client + server
+    }
+
+    /// How many sessions there were with the lines of both sides.
+    pub(super) fn sessions(&self) -> usize {
+        self.sessions
+    }
+
+    fn codes(&self) -> BTreeMap<String, usize> {
+        let name = |code: &Option<u64>| code.map_or_else(|| "none".to_owned(), |code| code.to_string());
+        self.counts.codes.iter().map(|(code, count)| (name(code), *count)).collect()
+    }
+
+    fn health(&self) -> BTreeMap<String, usize> {
+        self.counts.health.iter().map(|(health, count)| (health.to_string(), *count)).collect()
+    }
+
+    /// Those that are worth a look, the most frequent first, with the first of each.
+    fn by_frequency(&self) -> Vec<(&Worth, &Explanation, Option<&str>)> {
+        let mut all = Vec::new();
+        for worth in &self.worth_a_look {
+            all.extend(worth.first.as_ref().map(|(first, id)| (worth, first, id.as_deref())));
+        }
+        all.sort_by_key(|(worth, ..)| (Reverse(worth.times), &worth.told));
         all
     }
 
     pub(super) fn json(&self, version: u32) -> serde_json::Value {
-        let worth = |(ended, worth): (&String, &Worth)| {
+        let worth = |(worth, first, request_id): (&Worth, &Explanation, Option<&str>)| {
             serde_json::json!({
                 "count": worth.times,
-                "ended": ended,
-                "request_id": worth.request_id,
-                "explanation": worth.first,
+                "ended": worth.told,
+                "request_id": request_id,
+                "explanation": first,
             })
         };
         serde_json::json!({
             "version": version,
-            "lines": self.lines,
+            "lines": self.counts.lines,
             "lines_too_long": self.too_long,
-            "protocols": self.protocols,
-            "codes": self.codes,
-            "flags": self.flags,
-            "health": self.health.iter().map(|(health, count)| (health.to_string(), *count)).collect::<BTreeMap<_, _>>(),
+            "protocols": self.counts.protocols,
+            "codes": self.codes(),
+            "flags": self.counts.flags,
+            "health": self.health(),
             "worth_a_look": self.by_frequency().into_iter().map(worth).collect::<Vec<_>>(),
         })
     }
 }
 
-/// Counts `what`, of which mostly some were counted before.
-fn add(counts: &mut BTreeMap<String, usize>, what: &str) {
-    match counts.get_mut(what) {
-        Some(count) => *count += 1,
-        None => {
-            counts.insert(what.to_owned(), 1);
-        }
-    }
+/// A line that was read before.
+fn read_again(text: &str, format: &LineFormat) -> ParsedLine {
+    format.read(text).expect("what was read once is so again")
+}
+
+fn request_id(line: &ParsedLine) -> Option<String> {
+    line.text_of("request_id").map(str::to_owned)
 }
 
 impl fmt::Display for LogSummary {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(out, "{} {}", self.lines, if self.lines == 1 { "line" } else { "lines" })?;
+        let lines = self.counts.lines;
+        writeln!(out, "{lines} {}", if lines == 1 { "line" } else { "lines" })?;
         if self.too_long > 0 {
             writeln!(out, "skipped, since it is longer than 1 MiB: {}", self.too_long)?;
         }
-        let health: BTreeMap<_, _> =
-            self.health.iter().map(|(health, count)| (health.to_string(), *count)).collect();
         for (title, counts) in [
-            ("protocol", &self.protocols),
-            ("code", &self.codes),
-            ("flag", &self.flags),
-            ("outcome", &health),
+            ("protocol", &self.counts.protocols),
+            ("code", &self.codes()),
+            ("flag", &self.counts.flags),
+            ("outcome", &self.health()),
         ] {
             writeln!(out, "\n{title}")?;
             chart(out, counts)?;
         }
-        if self.worth_a_look.is_empty() {
+        let worth_a_look = self.by_frequency();
+        if worth_a_look.is_empty() {
             return writeln!(out, "\nnothing is worth a look");
         }
         writeln!(out, "\nworth a look")?;
-        for (ended, worth) in self.by_frequency() {
-            let id = worth.request_id.as_deref().map(|id| format!(", first {id}")).unwrap_or_default();
-            let times = if worth.times == 1 { "once".to_owned() } else { format!("{} times", worth.times) };
-            writeln!(out, "  {}", Escaped(format_args!("{times}{id}: {ended}")))?;
-            if let Some(change) = &worth.first.change {
+        for (Worth { told, times, .. }, first, id) in worth_a_look {
+            let id = id.map(|id| format!(", first {id}")).unwrap_or_default();
+            let times = if *times == 1 { "once".to_owned() } else { format!("{times} times") };
+            writeln!(out, "  {}", Escaped(format_args!("{times}{id}: {told}")))?;
+            if let Some(change) = &first.change {
                 writeln!(out, "    {}", escape_line(change))?;
             }
         }
