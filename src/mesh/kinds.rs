@@ -166,7 +166,10 @@ pub(super) fn is_judged(manifest: &Manifest) -> bool {
     match (group, manifest.kind.as_str()) {
         ("", kind) => kind == "Service" || NO_PART.contains(&kind),
         ("apps", kind) => ["DaemonSet", "Deployment", "StatefulSet", "ControllerRevision"].contains(&kind),
-        ("networking.istio.io", "DestinationRule" | "VirtualService" | "EnvoyFilter") => true,
+        ("networking.istio.io", "DestinationRule" | "VirtualService" | "EnvoyFilter")
+        | ("telemetry.istio.io", "Telemetry") => true,
+        // What the proxies take from their environment may be anything.
+        ("networking.istio.io", "ProxyConfig") => manifest.document.at("spec.environmentVariables").is_none(),
         (group, _) => GROUPS_WITHOUT_PART.contains(&group),
     }
 }

@@ -48,6 +48,9 @@ pub const ALL: &[&Rule] = &[
     &DUPLICATE_UPGRADE_TYPE,
     &ALLOWS_NOBODY,
     &STRICT_WITHOUT_TLS,
+    &TOKEN_FROM_HEADER,
+    &NOT_IMPORTED,
+    &NO_ACCESS_LOG,
     &REJECTED_UPDATE,
     &NOT_IN_FORCE,
     &NO_WEBSOCKET_TAKEN,
@@ -120,6 +123,8 @@ pub const NOT_MET: &[&Rule] = &[
     &DUPLICATE_UPGRADE_TYPE,
     &ALLOWS_NOBODY,
     &STRICT_WITHOUT_TLS,
+    &TOKEN_FROM_HEADER,
+    &NOT_IMPORTED,
 ];
 
 /// HTTP/2 between the sidecars, and the server's does not take WebSockets over it.
@@ -278,7 +283,7 @@ pub const UNSEEN_HOST: Rule = Rule {
 pub const UNKNOWN_DESTINATION: Rule = Rule {
     code: "unknown-destination",
     severity: Error,
-    why: "The route leads to a cluster that does not exist: a session gets 503 (NC, cluster not found).",
+    why: "The route leads to a cluster that does not exist: a session gets 503 (NC, cluster not found), by an HTTPRoute 500.",
     fix: "Route to a host, port and subset that a Service and a DestinationRule define.",
 };
 
@@ -440,6 +445,30 @@ pub const STRICT_WITHOUT_TLS: Rule = Rule {
     severity: Error,
     why: "PeerAuthentication STRICT makes the server's sidecar refuse what comes without mTLS, and tls mode DISABLE makes the client's send just that: the connection is reset, and the client gets 503 (UC or UF).",
     fix: "Set the mode to ISTIO_MUTUAL, or leave tls out, so that auto mTLS decides.",
+};
+
+/// A token that browsers cannot send.
+pub const TOKEN_FROM_HEADER: Rule = Rule {
+    code: "token-from-header",
+    severity: Note,
+    why: "A browser sets no header field of its own in a WebSocket's handshake, Authorization among them: what a policy lets pass only with a token is refused (403, RBAC) for pages, whereas other clients may send it.",
+    fix: "If browsers are to connect, take the token from the query or a cookie too (fromParams, fromCookies).",
+};
+
+/// Services that clients are not told of.
+pub const NOT_IMPORTED: Rule = Rule {
+    code: "not-imported",
+    severity: Warning,
+    why: "A Sidecar's egress hosts are all that its proxies know. To every other host they have no route: with REGISTRY_ONLY a session gets 502 (BlackHoleCluster), else it passes unchanged to where the client dialled (PassthroughCluster), without the rules for the host and without mTLS, which a STRICT server refuses.",
+    fix: "Add the host to egress, as NAMESPACE/HOST, for the clients that use it.",
+};
+
+/// Sessions without a line.
+pub const NO_ACCESS_LOG: Rule = Rule {
+    code: "no-access-log",
+    severity: Note,
+    why: "explain and verify --kubernetes go by the access log. Of a session without a line nothing can be told afterwards; the session itself is as good.",
+    fix: "As long as something is looked for, log all requests of both sides with the provider envoy.",
 };
 
 /// An update that Envoy refuses.

@@ -1,6 +1,7 @@
 //! `websockets-cli lint`: what it prints in each format, how it ends, and that `verify` shows the
 //! same.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::Output;
@@ -240,6 +241,54 @@ fn without_the_feature_a_cluster_is_refused_with_what_is_missing() {
         said.contains("lint --kubernetes: this program was built without the feature kubernetes"),
         "{said}"
     );
+}
+
+#[test]
+fn sarif_has_all_rules_and_a_result_for_each_finding_also_for_those_that_are_allowed() {
+    let commented = LOST.replace("  - name: v1", "  - name: v1 # websockets-cli: allow unseen-host").replace(
+        "      connectionPool:\n        http:\n          max",
+        "      # websockets-cli: allow upgrade-policy-lost\n\
+                  \x20     connectionPool:\n        http:\n          max",
+    );
+    let output = lint(&["-f", "-", "--output", "sarif", "--deny", "unseen-host"], &commented);
+    assert_eq!((output.status.code(), text(&output.stderr)), (Some(1), String::new()));
+    let log: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let schema = include_str!("../fixtures/sarif.schema.json");
+    assert_eq!(violations(&serde_json::from_str(schema).expect("JSON"), &log), [""; 0]);
+    let run = &log["runs"][0];
+    let rules = run["tool"]["driver"]["rules"].as_array().expect("rules");
+    let ids: BTreeSet<&str> = rules.iter().map(|rule| rule["id"].as_str().expect("an id")).collect();
+    assert_eq!(ids.len(), rules.len());
+    let results = run["results"].as_array().expect("results");
+    for result in results {
+        let index = usize::try_from(result["ruleIndex"].as_u64().expect("an index")).expect("small");
+        assert_eq!(rules[index]["id"], result["ruleId"]);
+    }
+    let [denied, allowed] = results.as_slice() else { panic!("{results:?}") };
+    assert_eq!(
+        (&denied["ruleId"], &denied["level"], &denied["suppressions"]),
+        (&"unseen-host".into(), &"error".into(), &serde_json::json!([]))
+    );
+    let region = serde_json::json!({"startLine": 6, "startColumn": 9, "endLine": 6, "endColumn": 26});
+    let location = serde_json::json!({"artifactLocation": {"uri": "-"}, "region": region});
+    assert_eq!(denied["locations"], serde_json::json!([{"physicalLocation": location}]));
+    assert_eq!((&allowed["ruleId"], &allowed["level"]), (&"upgrade-policy-lost".into(), &"warning".into()));
+    let suppression = &allowed["suppressions"][0];
+    assert_eq!(suppression["kind"], "inSource");
+    assert_eq!(suppression["location"]["physicalLocation"]["region"]["startLine"], 14);
+    assert!(allowed["properties"]["yaml"].is_string());
+}
+
+#[test]
+fn sarif_of_what_has_no_finding_has_no_result_and_all_rules() {
+    let output = lint(&["--output", "sarif", "-f", &manifest(""), "--allow", "undeclared-port"], "");
+    let log: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let run = &log["runs"][0];
+    assert_eq!(run["results"][0]["suppressions"][0]["justification"], "--allow");
+    let output = lint(&["--output", "sarif", "-f", &manifest("websockets-server.yaml")], "");
+    let log: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(log["runs"][0]["results"], serde_json::json!([]));
+    assert_eq!(log["runs"][0]["tool"], run["tool"]);
 }
 
 /// A Service whose port is TCP to Istio, a warning.

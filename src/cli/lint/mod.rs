@@ -8,6 +8,7 @@ mod in_force;
 mod json;
 mod kubernetes;
 mod proxies;
+mod sarif;
 mod summary;
 
 use std::io::{self, Write};
@@ -40,6 +41,7 @@ Examples:
   kubectl get svc,deploy,dr,vs,envoyfilter -A -o yaml | websockets-cli lint -f -
   websockets-cli lint --config-dump client=client.json server=server.json
   websockets-cli lint --kubernetes -A --proxies
+  websockets-cli lint -f deploy --output sarif > lint.sarif
 
 Exit status:
   0    no error; there may be warnings and notes
@@ -91,6 +93,8 @@ enum OutputArg {
     Json,
     /// GitHub Actions' workflow commands, which annotate the lines of a pull request
     Github,
+    /// SARIF 2.1.0, for code scanning
+    Sarif,
 }
 
 pub(super) fn run(args: &Args) -> ExitCode {
@@ -167,6 +171,7 @@ fn write(output: OutputArg, Linted { texts, dumps, findings, covered }: &Linted)
         }
         OutputArg::Json => json::write(&mut out, &dumps.proxies, findings)?,
         OutputArg::Github => github::write(&mut out, findings)?,
+        OutputArg::Sarif => sarif::write(&mut out, texts, findings)?,
     }
     out.flush()
 }
@@ -181,6 +186,7 @@ pub fn draw(texts: &[Arc<Text>], proxies: &[DumpedProxy], findings: &[Finding]) 
     out.extend(Human::for_stream(&io::stdout()).render(texts, findings).into_bytes());
     json::write(&mut out, proxies, findings)?;
     github::write(&mut out, findings)?;
+    sarif::write(&mut out, texts, findings)?;
     Ok(out)
 }
 

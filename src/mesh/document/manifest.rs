@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use super::metadata::DEFAULT_NAMESPACE;
 use crate::mesh::snake_case;
-use crate::yaml::{Document, Place};
+use crate::yaml::{Document, NodeRef, Place};
 
 /// A document as it was written, of whatever kind.
 #[derive(Debug)]
@@ -18,6 +19,11 @@ impl Manifest {
     #[must_use]
     pub fn json(&self) -> serde_json::Value {
         self.document.root().to_json(str::to_owned)
+    }
+
+    /// Its namespace, or Kubernetes' default.
+    pub(in crate::mesh) fn namespace(&self) -> &str {
+        self.document.at("metadata.namespace").and_then(NodeRef::text).unwrap_or(DEFAULT_NAMESPACE)
     }
 
     /// Where the document begins.

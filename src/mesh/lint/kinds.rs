@@ -10,11 +10,15 @@ use crate::mesh::document::Manifest;
 use crate::mesh::kinds::{UnknownKind, group_and_version, is_judged, unknown};
 
 /// Kinds of which a part is judged, and which.
-const PARTLY: [(&str, &str, &str); 4] = [
+const PARTLY: [(&str, &str, &str); 8] = [
+    ("networking.istio.io", "ProxyConfig", "what is not in its environmentVariables"),
     ("networking.istio.io", "ServiceEntry", "whether HTTP/2 is spoken to its hosts"),
+    ("networking.istio.io", "Sidecar", "which Services its proxies do not know"),
+    ("networking.k8s.io", "Ingress", "the Services that it leads to"),
     ("security.istio.io", "AuthorizationPolicy", "whether it allows nobody"),
     ("security.istio.io", "PeerAuthentication", "whether a DestinationRule contradicts it"),
-    ("gateway.networking.k8s.io", "HTTPRoute", "its timeouts"),
+    ("security.istio.io", "RequestAuthentication", "whether browsers can send its tokens"),
+    ("gateway.networking.k8s.io", "HTTPRoute", "its timeouts, redirects, paths, removed fields and Services"),
 ];
 
 pub(super) fn check(set: &Set, findings: &mut Vec<Finding>) {

@@ -10,13 +10,16 @@
 //! `docs/lint.md` is that table for people.
 
 mod allowances;
+mod backends;
 mod config_dump;
 mod envoy_filter;
 mod fields;
 mod filters;
 mod finding;
+mod gateway_api;
 mod hop;
 mod hosts;
+mod imports;
 mod kinds;
 mod levels;
 mod policies;
@@ -26,6 +29,7 @@ mod routes;
 mod schema;
 mod service;
 mod set;
+mod telemetry;
 mod timeouts;
 mod unplayed;
 mod unread;
@@ -79,6 +83,10 @@ pub fn lint(texts: &[Arc<Text>], circumstances: &Circumstances<'_>) -> Result<Ve
     timeouts::check(&set, &mut findings);
     filters::check(&set, &mut findings);
     policies::check(&set, &mut findings);
+    gateway_api::check(&set, &mut findings);
+    backends::check(&set, &mut findings);
+    imports::check(&set, &mut findings);
+    telemetry::check(&set, &mut findings);
     unplayed::check(&set, &mut findings);
     allowances::apply(&set, texts, &mut findings);
     let texts = texts.iter().enumerate().rev();

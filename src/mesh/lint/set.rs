@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::proxies::labelled;
-use crate::mesh::document::{Deployment, Documents, EnvoyFilter, ROOT_NAMESPACE, Service};
+use crate::mesh::document::{Deployment, Documents, EnvoyFilter, Manifest, ROOT_NAMESPACE, Service};
 use crate::mesh::error::MeshError;
+use crate::mesh::kinds::group_and_version;
 use crate::mesh::mesh_config::MeshDefaults;
 use crate::yaml::{Document, Text};
 
@@ -114,6 +115,12 @@ impl Set {
             self.comparisons.set(left.saturating_sub(1));
             left > 0
         })
+    }
+
+    /// The documents of a kind that is not typed, in any version.
+    pub(super) fn of_kind(&self, group: &'static str, kind: &'static str) -> impl Iterator<Item = &Manifest> {
+        let manifests = self.documents.manifests().iter().map(|manifest| &**manifest);
+        manifests.filter(move |it| it.kind == kind && group_and_version(&it.api_version).0 == group)
     }
 
     /// The `EnvoyFilter`s, typed and as they were written.

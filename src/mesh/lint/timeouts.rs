@@ -22,20 +22,6 @@ pub(super) fn check(set: &Set, findings: &mut Vec<Finding>) {
             findings.extend(set_to(route, "timeout", &VIRTUAL_SERVICE_TIMEOUT, "timeout: 0s"));
         }
     }
-    for manifest in set.documents.manifests() {
-        if manifest.kind != "HTTPRoute" || !manifest.api_version.starts_with("gateway.networking.k8s.io/") {
-            continue;
-        }
-        for rule in manifest.document.at("spec.rules").into_iter().flat_map(NodeRef::items) {
-            for timer in ["timeouts.request", "timeouts.backendRequest"] {
-                let found = set_to(rule, timer, &VIRTUAL_SERVICE_TIMEOUT, "timeouts:\n  request: 0s");
-                findings.extend(found.map(|mut finding| {
-                    finding.message = format!("of an HTTPRoute's timeouts {}", finding.message);
-                    finding
-                }));
-            }
-        }
-    }
     for rule in set.documents.destination_rules() {
         check_rule(set, rule, rule.metadata.document(), findings);
     }

@@ -50,6 +50,13 @@ fn documents() -> Vec<(&'static str, String)> {
                  match: {{context: SIDECAR_INBOUND}}\n    patch: {{operation: MERGE, value: {{{hostile}: 1}}}}\n"
             ),
         ),
+        (
+            "codes that it means to allow",
+            format!(
+                "# websockets-cli: allow {hostile}\napiVersion: v1\nkind: Service\nmetadata:\n  name: a\n  \
+                 annotations: {{websockets-cli/allow: {hostile}}}\n"
+            ),
+        ),
         ("another kind", format!("apiVersion: a\nkind: {hostile}\nmetadata: {{name: a}}\n")),
         ("no YAML", format!("a: [\n{hostile}: {hostile}\n")),
         ("an anchor", "a: *forged\u{9b}31m\u{202e}\n".to_owned()),
@@ -66,6 +73,7 @@ fn what_a_document_says_is_found_fault_with_and_not_obeyed() {
             "lint -f",
             "lint --output json -f",
             "lint --output github -f",
+            "lint --output sarif -f",
             "sidecar outbound --listen 127.0.0.1:0 --endpoint 127.0.0.1:1 --workload none -f",
             "sidecar inbound --listen 127.0.0.1:0 --endpoint 127.0.0.1:1 --workload none -f",
             "verify --service none -f",
