@@ -13,7 +13,6 @@ use super::expect::Side;
 use super::judge::{Check, Subject};
 use super::played::{Played, RunLogs};
 use super::template::Facts;
-use crate::access_log::explain::explain_text;
 use crate::access_log::{Field, ParsedLine};
 
 /// Fields that hold an address.
@@ -54,8 +53,10 @@ fn check(side: Side, field: &str, expected: String, actual: String, line: Option
         expected,
         actual,
         holds,
+        request_id: None,
         line: line.map(str::to_owned),
-        explanation: line.and_then(explain_text).map(|explanation| explanation.to_string()),
+        // What it means is no reason why it is another one.
+        explanation: None,
         at: None,
     }
 }

@@ -21,9 +21,13 @@ fn file(text: &str) -> NamedTempFile {
 
 /// Judges the client's line from a file and the server's from a pipe.
 fn judged(expectations: &[&str], server: &str) -> Output {
+    judged_with(&[], expectations, server)
+}
+
+fn judged_with(options: &[&str], expectations: &[&str], server: &str) -> Output {
     let client = file(CLIENT);
     let client = format!("client={}", client.path().display());
-    let mut args = vec!["verify", "--log", &client, "--log", "server=-"];
+    let mut args = [&["verify", "--log", &client, "--log", "server=-"], options].concat();
     args.extend(expectations.iter().flat_map(|expectation| ["--expect", expectation]));
     run(&args, server)
 }
@@ -51,6 +55,9 @@ fn a_session_that_is_otherwise_ends_with_1_and_shows_field_line_and_explanation(
     let output = judged(&["server.protocol == HTTP/1.1"], SERVER);
     assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
     let stdout = text(&output.stdout);
+    let why = "FAIL  logs: server: protocol: expected HTTP/1.1, was HTTP/2\n        request id a (-v";
+    assert!(stdout.starts_with(why), "{stdout}");
+    let stdout = text(&judged_with(&["-v"], &["server.protocol == HTTP/1.1"], SERVER).stdout);
     for words in
         ["server: protocol", "expected HTTP/1.1, was HTTP/2", "\"request_id\":\"a\"", "UC", "(normal)"]
     {

@@ -13,12 +13,11 @@ mod session;
 
 use std::borrow::Cow;
 use std::fmt;
-use std::sync::LazyLock;
 
 pub use flags::{FlagMeaning, flag_meaning};
 pub use session::{Teller, Testimony, explain_session, session_particulars};
 
-use super::{LineFormat, ParsedLine};
+use super::ParsedLine;
 use cause::cause;
 use seen::Seen;
 
@@ -186,13 +185,6 @@ impl Ending {
 #[must_use]
 pub fn particulars(line: &ParsedLine) -> Vec<String> {
     Seen::of(line).particulars()
-}
-
-/// Explains a line of Istio's JSON or TEXT format; none of any other text.
-#[must_use]
-pub fn explain_text(text: &str) -> Option<Explanation> {
-    static ISTIO: LazyLock<LineFormat> = LazyLock::new(LineFormat::default);
-    ISTIO.read(text).map(|line| explain(&line))
 }
 
 fn capitalised(text: &str) -> String {

@@ -49,6 +49,11 @@ pub(super) struct Args {
     #[arg(long = "report", value_name = "FORMAT=PATH")]
     reports: Vec<ReportArg>,
 
+    /// Of what failed show everything: also the fields that only follow from the cause, and the
+    /// access-log lines.
+    #[arg(short, long)]
+    verbose: bool,
+
     /// List the scenarios and end; with --scenario, only these.
     #[arg(long)]
     list: bool,
@@ -127,9 +132,9 @@ pub(super) fn run(args: Args) -> ExitCode {
 }
 
 fn judge(args: Args) -> Result<ExitCode, NoVerdict> {
-    let asked = args.reports.clone();
+    let (asked, verbose) = (args.reports.clone(), args.verbose);
     let job = job(args)?;
-    let reports = reports::open(&asked)?;
+    let reports = reports::open(&asked, verbose)?;
     match job {
         Job::Logs(config) => logs::run(&config, reports),
         Job::Play(plan) => play::run(plan, reports),

@@ -78,6 +78,8 @@ pub(super) struct Reports {
 #[derive(Debug, Clone, Copy)]
 struct Talk {
     on_standard_error: bool,
+    /// Whether what only follows from a cause is told too, and the access-log lines.
+    everything: bool,
 }
 
 impl Talk {
@@ -88,31 +90,31 @@ impl Talk {
     fn human(self) -> Human<Box<dyn Write>> {
         let colour =
             if self.on_standard_error { may_colour(&io::stderr()) } else { may_colour(&io::stdout()) };
-        Human::new(self.open(), colour, io::stderr().is_terminal())
+        Human::new(self.open(), colour, io::stderr().is_terminal(), self.everything)
     }
 }
 
 /// The report for people, those that are asked for, and GitHub's where this is a step of its.
 ///
 /// What is for people is on standard output, unless a report is to be there: data and talk do not
-/// mix.
-pub(super) fn open(asked: &[ReportArg]) -> Result<Reports, ReportError> {
+/// mix. With `everything` they tell also what only follows from a cause, and the access-log lines.
+pub(super) fn open(asked: &[ReportArg], everything: bool) -> Result<Reports, ReportError> {
     let on_standard_output = asked.iter().filter(|report| report.is_on_standard_output()).count();
     if on_standard_output > 1 {
         return Err(ReportError::TwoOnStandardOutput);
     }
-    let talk = Talk { on_standard_error: on_standard_output > 0 };
+    let talk = Talk { on_standard_error: on_standard_output > 0, everything };
     let mut reporters: Vec<Box<dyn Reporter>> = vec![Box::new(talk.human())];
     for report in asked {
         match report {
-            ReportArg::Junit(path) => reporters.push(Box::new(Junit::new(destination(path)?))),
+            ReportArg::Junit(path) => reporters.push(Box::new(Junit::new(destination(path)?, everything))),
             ReportArg::Json(path) => reporters.push(Box::new(Json::new(destination(path)?))),
             ReportArg::Github => {}
         }
     }
     let in_github_actions = std::env::var_os(GITHUB_ACTIONS).is_some_and(|value| value == "true");
     if in_github_actions || asked.contains(&ReportArg::Github) {
-        reporters.push(Box::new(Github::new(talk.open(), step_summary()?)));
+        reporters.push(Box::new(Github::new(talk.open(), step_summary()?, everything)));
     }
     Ok(Reports { reporters, outcome: Ok(()), talk })
 }
@@ -183,6 +185,6 @@ mod tests {
     #[test]
     fn standard_output_takes_one_report() {
         let twice = [ReportArg::Json("-".into()), ReportArg::Junit("-".into())];
-        assert!(matches!(open(&twice), Err(ReportError::TwoOnStandardOutput)));
+        assert!(matches!(open(&twice, false), Err(ReportError::TwoOnStandardOutput)));
     }
 }

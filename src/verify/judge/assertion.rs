@@ -3,8 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use super::{Check, Subject};
-use crate::access_log::explain::{explain, explain_session};
+use super::{Check, Subject, request_id};
+use crate::access_log::explain::{Explanation, explain, explain_session};
 use crate::access_log::{Field, ParsedLine};
 use crate::nearest::nearest;
 use crate::verify::expect::{Comparison, Expectations, Side};
@@ -78,6 +78,7 @@ impl Assertion {
         (Comparison { expected, holds }, actual): (Comparison, String),
     ) -> Check {
         Check {
+            request_id: request_id(session),
             line: Some(line.text().to_owned()),
             explanation: (!holds).then(|| explained(session, line)),
             ..self.check(expected, if holds { actual } else { self.found(line, actual) }, holds)
@@ -92,6 +93,7 @@ impl Assertion {
             expected,
             actual,
             holds,
+            request_id: None,
             line: None,
             explanation: None,
             at: match self {
@@ -114,10 +116,10 @@ impl Assertion {
 }
 
 /// What a line means, together with the other side's where that is there.
-fn explained(session: &Joined, line: &ParsedLine) -> String {
+fn explained(session: &Joined, line: &ParsedLine) -> Explanation {
     match (&session.client, &session.server) {
-        (Some(client), Some(server)) => explain_session(client, server).to_string(),
-        _ => explain(line).to_string(),
+        (Some(client), Some(server)) => explain_session(client, server),
+        _ => explain(line),
     }
 }
 

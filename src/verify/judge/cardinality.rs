@@ -42,6 +42,7 @@ impl Cardinality {
             expected: expected.to_owned(),
             actual: format!("{different} different in {lines} lines"),
             holds,
+            request_id: None,
             line: None,
             explanation: None,
             at: across.line(),

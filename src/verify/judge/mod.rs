@@ -177,13 +177,20 @@ pub(super) fn judge(case: &Case, played: &Played) -> CaseVerdict {
     judge.verdict(case.label.clone(), *elapsed)
 }
 
+/// The request id that either side has.
+fn request_id(session: &Joined) -> Option<String> {
+    let lines = Side::BOTH.into_iter().filter_map(|side| session[side].as_ref());
+    lines.into_iter().find_map(|line| line.text_of("request_id")).map(str::to_owned)
+}
+
 /// The failed check of a session that left a line at the other side only.
 fn missing_line(session: &Joined, side: Side) -> Option<Check> {
     let there = session[side.other()].as_ref()?;
     let expected = "a line of the same session".to_owned();
     Some(Check {
+        request_id: request_id(session),
         line: Some(there.text().to_owned()),
-        explanation: Some(explain(there).to_string()),
+        explanation: Some(explain(there)),
         ..check(Subject::Log(side), "request_id", expected, "none".to_owned(), false)
     })
 }
@@ -202,6 +209,7 @@ fn check(subject: Subject, field: &str, expected: String, actual: String, holds:
         expected,
         actual,
         holds,
+        request_id: None,
         line: None,
         explanation: None,
         at: None,

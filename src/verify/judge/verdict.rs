@@ -6,6 +6,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::access_log::explain::Explanation;
 use crate::verify::expect::{FieldRef, Side};
 use crate::yaml::Place;
 
@@ -104,10 +105,12 @@ pub struct Check {
     pub actual: String,
     /// Whether they agree.
     pub holds: bool,
+    /// The request id of the session, if it is about one that has it.
+    pub request_id: Option<String>,
     /// The line it was read from.
     pub line: Option<String>,
     /// What that line means, with the other side's if it is there; of a failed check alone.
-    pub explanation: Option<String>,
+    pub explanation: Option<Explanation>,
     /// The line of the scenario's file that expects it.
     pub at: Option<u64>,
 }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::io::{self, Write};
 
 use super::Reporter;
-use super::failed_lines::{FailedLine, failed_lines, said};
+use super::failures::{Failure, failures};
 use crate::escape::{WorkflowCommand, escape};
 use crate::verify::event::{Summary, VerifyEvent};
 use crate::verify::judge::{Outcome, Reservation, Verdict};
@@ -17,18 +17,20 @@ pub struct Github<W, S> {
     commands: W,
     /// For the summary, where the runner takes one.
     summary: Option<S>,
+    everything: bool,
     verdicts: Vec<Verdict>,
 }
 
 impl<W: Write, S: Write> Github<W, S> {
-    /// Writes annotations to `commands`, as they come, and the summary to `summary`, at the end.
-    pub fn new(commands: W, summary: Option<S>) -> Self {
-        Self { commands, summary, verdicts: Vec::new() }
+    /// Writes annotations to `commands`, as they come, and the summary to `summary`, at the end; with
+    /// `everything` annotations have also what follows from a cause, and the access-log lines.
+    pub fn new(commands: W, summary: Option<S>, everything: bool) -> Self {
+        Self { commands, summary, everything, verdicts: Vec::new() }
     }
 
     fn annotate(&mut self, verdict: &Verdict) -> io::Result<()> {
-        for failed in verdict.cases.iter().flat_map(failed_lines) {
-            writeln!(self.commands, "{}", annotation(verdict, &failed))?;
+        for failure in verdict.cases.iter().flat_map(failures) {
+            writeln!(self.commands, "{}", annotation(verdict, &failure, self.everything))?;
         }
         // Most scenarios are played with the same documents.
         let is_new = |it: &&Reservation| !self.verdicts.iter().any(|before| before.reservations.contains(it));
@@ -59,7 +61,7 @@ impl<W: Write, S: Write> Reporter for Github<W, S> {
     }
 }
 
-fn annotation(verdict: &Verdict, failed: &FailedLine<'_>) -> WorkflowCommand {
+fn annotation(verdict: &Verdict, failed: &Failure<'_>, everything: bool) -> WorkflowCommand {
     let mut command = WorkflowCommand::new("error");
     if let Some(file) = &verdict.file {
         command = command.property("file", file.display());
@@ -68,7 +70,7 @@ fn annotation(verdict: &Verdict, failed: &FailedLine<'_>) -> WorkflowCommand {
         }
     }
     command = command.property("title", format_args!("verify: {}", verdict.scenario));
-    failed.lines().iter().fold(command, |command, line| command.line(line))
+    failed.all(everything).iter().fold(command, |command, line| command.line(line))
 }
 
 /// At the place in the document, since that is what has to change.
@@ -88,8 +90,17 @@ fn markdown(verdicts: &[Verdict], summary: &Summary) -> String {
         summary.in_words()
     );
     for verdict in verdicts {
-        let failed: Vec<_> = verdict.cases.iter().flat_map(failed_lines).collect();
-        let failed = failed.iter().flat_map(|failed| &failed.checks).map(|check| cell(&said(check)));
+        // Cases most often fail for the same reason.
+        let mut failed: Vec<String> = Vec::new();
+        for failure in verdict.cases.iter().flat_map(failures) {
+            for line in failure.all(false) {
+                let line = cell(&line);
+                if !failed.contains(&line) {
+                    failed.push(line);
+                }
+            }
+        }
+        let failed = failed.into_iter();
         let reservations = verdict.reservations.iter().map(|it| cell(&it.to_string()));
         let status = match verdict.outcome() {
             Outcome::Ok => "ok",

@@ -7,6 +7,8 @@ use schemars::{JsonSchema, Schema, schema_for};
 use serde::Serialize;
 
 use super::Reporter;
+use super::failures::failures;
+use crate::access_log::explain::Explanation;
 use crate::escape::to_json_pretty;
 use crate::verify::event::{Summary, VerifyEvent};
 use crate::verify::expect::Side;
@@ -127,10 +129,21 @@ struct CaseReport {
     holds: bool,
     /// How long it took, in seconds.
     seconds: f64,
+    /// Why it failed, as its access-log lines show it; null where it holds, or they show nothing.
+    cause: Option<CauseReport>,
     /// The fields that decided it.
     decided_by: Vec<EvidenceReport>,
     /// Everything that was looked at.
     checks: Vec<CheckReport>,
+}
+
+/// Why a case failed.
+#[derive(Debug, Serialize, JsonSchema)]
+struct CauseReport {
+    /// Who ended its sessions and how.
+    why: String,
+    /// What to change; null where nothing is known to help.
+    change: Option<String>,
 }
 
 /// A field with what it said.
@@ -159,7 +172,8 @@ struct CheckReport {
     holds: bool,
     /// The access-log line that it was read from; null where it was none.
     line: Option<String>,
-    /// What that line means, in words; null where the check holds, and where there is no line.
+    /// What that line means, in words; null where the check holds, where there is no line, and where
+    /// the cause or a check before it says the same.
     explanation: Option<String>,
     /// The line of the scenario's file that expects it; null where that is not known.
     at: Option<u64>,
@@ -200,12 +214,25 @@ impl From<&CaseVerdict> for CaseReport {
             values: values.iter().cloned().collect(),
             lines: *lines,
         };
+        let failures = failures(case);
+        let reason = failures.first().and_then(|first| first.cause);
+        let mut told: Vec<&Explanation> = reason.into_iter().collect();
+        let mut checks = Vec::new();
+        for check in &case.checks {
+            let new = check.explanation.as_ref().filter(|new| !told.contains(new));
+            checks.push(CheckReport { explanation: new.map(Explanation::to_string), ..check.into() });
+            told.extend(new);
+        }
         Self {
             label: case.label.clone(),
             holds: case.holds(),
             seconds: case.elapsed.as_secs_f64(),
+            cause: reason.map(|reason| CauseReport {
+                why: reason.ended.to_string(),
+                change: reason.change.as_deref().map(str::to_owned),
+            }),
             decided_by: case.decided_by.iter().map(evidence).collect(),
-            checks: case.checks.iter().map(CheckReport::from).collect(),
+            checks,
         }
     }
 }
@@ -224,7 +251,7 @@ impl From<&Check> for CheckReport {
             actual: check.actual.clone(),
             holds: check.holds,
             line: check.line.clone(),
-            explanation: check.explanation.clone(),
+            explanation: None,
             at: check.at,
         }
     }

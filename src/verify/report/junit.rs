@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
 use super::Reporter;
-use super::failed_lines::{FailedLine, failed_lines, said};
+use super::failures::failures;
 use crate::escape::escape_line_as_json;
 use crate::verify::event::VerifyEvent;
 use crate::verify::judge::{CaseVerdict, Outcome, Reservation, Verdict};
@@ -16,13 +16,15 @@ use crate::verify::judge::{CaseVerdict, Outcome, Reservation, Verdict};
 #[derive(Debug)]
 pub struct Junit<W> {
     out: W,
+    everything: bool,
     report: Report,
 }
 
 impl<W: Write> Junit<W> {
-    /// Writes to `out`, once, at the end.
-    pub fn new(out: W) -> Self {
-        Self { out, report: Report::new("websockets-cli verify") }
+    /// Writes to `out`, once, at the end; with `everything` also what follows from a cause, and the
+    /// access-log lines.
+    pub fn new(out: W, everything: bool) -> Self {
+        Self { out, everything, report: Report::new("websockets-cli verify") }
     }
 }
 
@@ -30,7 +32,7 @@ impl<W: Write> Reporter for Junit<W> {
     fn hear(&mut self, event: &VerifyEvent) -> io::Result<()> {
         match event {
             VerifyEvent::Judged(verdict) => {
-                self.report.add_test_suite(suite(verdict));
+                self.report.add_test_suite(suite(verdict, self.everything));
                 Ok(())
             }
             VerifyEvent::Finished(summary) => {
@@ -50,14 +52,14 @@ impl<W: Write> Reporter for Junit<W> {
     }
 }
 
-fn suite(verdict: &Verdict) -> TestSuite {
+fn suite(verdict: &Verdict, everything: bool) -> TestSuite {
     let name = escape_line_as_json(&verdict.scenario);
     let mut suite = TestSuite::new(&*name);
     suite.set_time(verdict.elapsed);
     for case in &verdict.cases {
         let mut test = TestCase::new(
             case.label.as_deref().map_or(name.clone(), escape_line_as_json),
-            status(case, verdict),
+            status(case, verdict, everything),
         );
         test.set_classname(&*name).set_time(case.elapsed);
         test.set_assertions(case.checks.len());
@@ -66,14 +68,15 @@ fn suite(verdict: &Verdict) -> TestSuite {
     suite
 }
 
-fn status(case: &CaseVerdict, verdict: &Verdict) -> TestCaseStatus {
-    let failed_lines = failed_lines(case);
-    let Some(first) = failed_lines.first().and_then(|failed| failed.checks.first()) else {
+fn status(case: &CaseVerdict, verdict: &Verdict, everything: bool) -> TestCaseStatus {
+    let failures = failures(case);
+    let Some((first, check)) = failures.first().and_then(|it| Some((it, it.checks.first()?))) else {
         return unfailed(&verdict.reservations);
     };
     let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
-    status.set_message(escape_line_as_json(&said(first))).set_type(escape_line_as_json(&first.field));
-    let lines = failed_lines.iter().flat_map(FailedLine::lines);
+    status.set_message(escape_line_as_json(&first.headline())).set_type(escape_line_as_json(&check.field));
+    // The first line is the message.
+    let lines = failures.iter().flat_map(|failure| failure.all(everything)).skip(1);
     let lines: Vec<String> = lines.map(|line| escape_line_as_json(&line).into_owned()).collect();
     status.set_description(lines.join("\n"));
     status

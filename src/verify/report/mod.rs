@@ -1,6 +1,6 @@
 //! Renderings of a run: each listens to its events and writes what one kind of reader wants.
 
-mod failed_lines;
+mod failures;
 mod github;
 mod human;
 mod json;

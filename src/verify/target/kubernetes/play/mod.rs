@@ -203,6 +203,7 @@ fn connections(case: &Case, at_most: usize, logs: &RunLogs) -> Vec<Check> {
             expected: format!("at most {at_most} different, one for each worker and pod"),
             actual: format!("{found} different"),
             holds: (1..=at_most).contains(&found),
+            request_id: None,
             line: None,
             explanation: None,
             at: across.line(),
