@@ -71,12 +71,12 @@ FILTERS = {
 }
 
 
-def handshake(address):
+def handshake(address, path="/"):
     """The status that a handshake is answered with; nothing if there is no answer."""
     try:
         host, port = address.rsplit(":", 1)
         connection = socket.create_connection((host, int(port)), timeout=10)
-        with connect(f"ws://{HOST}:8080/", sock=connection, open_timeout=5, proxy=None) as session:
+        with connect(f"ws://{HOST}:8080{path}", sock=connection, open_timeout=5, proxy=None) as session:
             session.send("hello")
             assert session.recv(timeout=10) == "hello"
             return 101
@@ -209,11 +209,39 @@ def filters(binary, envoy, network, outcomes):
     outcomes.compare("no filter is a finding", (code, [finding["message"] for finding in findings]), (0, []))
 
 
+def managers(binary, envoy, network, outcomes):
+    """Options of connection managers, and routes one after the other, each alone in an Envoy's dump."""
+    route = {"match": {"prefix": "/"}, "route": {"cluster": "c"}}
+    upgrades = {"upgrade_configs": [{"upgrade_type": "websocket"}]}
+    behind = {"match": {"prefix": "/ws"}, "route": {"cluster": "c", **upgrades}}
+    routes = {"upgrade_configs": [], "rds": None, "route_config": {"virtual_hosts": [{"name": "v", "domains": ["*"], "routes": [route, behind]}]}}
+    ignored = {"http_protocol_options": {"ignore_http_11_upgrade": [{"exact": "websocket"}]}}
+    for what, fields, expected_status, *expected_codes in [
+        ("Upgrade is not looked at", ignored, 426, "upgrade-removed"),
+        ("a route behind one that takes all", routes, 403, "no-websocket-taken"),
+        ("a request has to be whole soon", {"request_timeout": "0.1s"}, 101),
+        ("each connection has one request", {"common_http_protocol_options": {"max_requests_per_connection": 1}}, 101),
+    ]:
+        discovered = DiscoveredEnvoy(envoy, network, f"{network}9:9000")
+        listener = discovered.listener()
+        manager = listener["filter_chains"][0]["filters"][0]["typed_config"]
+        manager.update(fields)
+        discovered.tell("cds", discovered.cluster())
+        discovered.tell("rds", discovered.routes())
+        discovered.tell("lds", listener)
+        path = os.path.join(discovered.folder, "dump.json")
+        with echo(discovered.application), discovered:
+            status = handshake(discovered.address, "/ws")
+            _, findings = lint(binary, {path: ("", discovered.dump())})
+        outcomes.compare(what, (status, sorted(beyond_notes(findings))), (expected_status, sorted(expected_codes)))
+
+
 def main(binary, envoy):
     network, outcomes = claim_network(), Outcomes()
     pairs(binary, envoy, network, outcomes)
     by_xds(binary, envoy, network, outcomes)
     filters(binary, envoy, network, outcomes)
+    managers(binary, envoy, network, outcomes)
     print(f"{outcomes.cases} cases, {outcomes.failed} failed")
     return 1 if outcomes.failed else 0
 

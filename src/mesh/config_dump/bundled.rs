@@ -75,6 +75,7 @@ pub(super) fn read(document: &Document, config: NodeRef<'_>, side: Option<Side>)
             upgrade_types,
             taken,
             takes_http1: true,
+            ignores_upgrade: None,
             allow_connect: is_true(manager, "allowConnect"),
             allow_connect_place: manager.at("allowConnect").unwrap_or(manager).place(),
             idle_timeout,

@@ -94,6 +94,8 @@ pub struct DumpedManager {
     pub taken: UpgradeTaken,
     /// Whether it takes HTTP/1.1.
     pub takes_http1: bool,
+    /// Where it is said that HTTP/1.1's `Upgrade: websocket` is not looked at.
+    pub ignores_upgrade: Option<Place>,
     /// Whether it takes extended CONNECT: HTTP/2 with `http2_protocol_options.allow_connect`, or HTTP/3
     /// with `http3_protocol_options.allow_extended_connect`.
     pub allow_connect: bool,
@@ -284,6 +286,7 @@ fn manager(
         upgrade_types: upgrades.map(str::to_owned).collect(),
         taken,
         takes_http1: codec == "HTTP1" || (codec == "AUTO" && !(alpn.len() == 1 && alpn[0] == "h2")),
+        ignores_upgrade: ignored_upgrade(config, notes),
         allow_connect: codec != "HTTP1" && connect.is_some_and(|options| is_true(options, allowing)),
         allow_connect_place: connect.map_or_else(|| place.clone(), NodeRef::place),
         idle_timeout,
@@ -292,6 +295,27 @@ fn manager(
         filters,
         routes,
     }
+}
+
+/// Where `ignore_http_11_upgrade` has websocket.
+fn ignored_upgrade(config: NodeRef<'_>, notes: &mut Notes) -> Option<Place> {
+    for matcher in items_at(config, "httpProtocolOptions.ignoreHttp11Upgrade") {
+        let text = |kind| text_at(matcher, kind).map(str::to_ascii_lowercase);
+        let is_ours = text("exact")
+            .map(|exact| exact == "websocket")
+            .or_else(|| text("prefix").map(|prefix| "websocket".starts_with(&prefix)))
+            .or_else(|| text("suffix").map(|suffix| "websocket".ends_with(&suffix)))
+            .or_else(|| text("contains").map(|part| "websocket".contains(&part)));
+        match is_ours {
+            Some(true) => return Some(matcher.place()),
+            Some(false) => {}
+            None => {
+                let what = "a pattern of ignore_http_11_upgrade is not read: it may take WebSockets out";
+                notes.unread.push(Noted::new(matcher.place(), what));
+            }
+        }
+    }
+    None
 }
 
 /// The route configurations of a connection manager, or what is missing.

@@ -2,7 +2,7 @@
 //! them there.
 
 use super::filter::{self, DumpedFilter, FilterEffect, is_of_handshakes};
-use super::{Noted, Timer, is_true, items_at, text_at};
+use super::{Noted, Timer, is_true, items_at, number_at, text_at};
 use crate::yaml::{NodeRef, Place};
 
 /// Whether a handshake is taken.
@@ -36,7 +36,8 @@ pub struct DumpedRoute {
     pub virtual_host: String,
     /// Its name, or what it matches.
     pub name: String,
-    /// Whether handshakes may come to it at all: it asks for no other method, no gRPC and no CONNECT.
+    /// Whether handshakes may come to it at all: it asks for no other method, no gRPC and no CONNECT, and
+    /// no route before it takes all that it matches.
     pub is_for_handshakes: bool,
     /// Whether it takes WebSockets.
     pub taken: UpgradeTaken,
@@ -89,8 +90,14 @@ pub(super) fn read(
             let what = "routes in a matcher tree are not read: whether they take WebSockets was not judged";
             unread.push(Noted::new(matcher.place(), what));
         }
-        let of_host = items_at(host, "routes").map(|route| of([config, host, route], inherited));
-        routes.extend(of_host);
+        // The first route that matches takes a request.
+        let mut taken: Vec<&str> = Vec::new();
+        for route in items_at(host, "routes") {
+            let mut read = of([config, host, route], inherited);
+            read.is_for_handshakes &= !taken.iter().any(|prefix| is_beneath(route, prefix));
+            routes.push(read);
+            taken.extend(whole_prefix(route));
+        }
     }
     routes
 }
@@ -101,8 +108,8 @@ fn of([config, host, route]: [NodeRef<'_>; 3], inherited: &Inherited<'_>) -> Dum
     // What has no action has no timers.
     let set = |path: &str| Timer::set(action.unwrap_or(route), path);
     // The most specific says it: a cluster of several, the route, its virtual host, all of them.
-    let weighted: Vec<_> =
-        action.into_iter().flat_map(|it| items_at(it, "weightedClusters.clusters")).collect();
+    let weighted = action.into_iter().flat_map(|it| items_at(it, "weightedClusters.clusters"));
+    let weighted: Vec<_> = weighted.filter(|cluster| number_at(*cluster, "weight") != Some(0)).collect();
     let paths: Vec<Vec<NodeRef<'_>>> = match &weighted[..] {
         [] => vec![vec![route, host, config]],
         clusters => clusters.iter().map(|cluster| vec![*cluster, route, host, config]).collect(),
@@ -148,6 +155,20 @@ fn of([config, host, route]: [NodeRef<'_>; 3], inherited: &Inherited<'_>) -> Dum
         requires_tls: requires_tls.filter(|(of, _)| of != "NONE"),
         place,
     }
+}
+
+/// The prefix of a route that takes every request with it.
+fn whole_prefix(route: NodeRef<'_>) -> Option<&str> {
+    let matching = route.at("match")?;
+    let has_more = matching.entries().any(|field| field.key() != Some("prefix"));
+    text_at(matching, "prefix").filter(|_| !has_more)
+}
+
+/// Whether all that a route matches begins with a prefix; of a pattern that is not known.
+fn is_beneath(route: NodeRef<'_>, prefix: &str) -> bool {
+    let kinds = ["match.prefix", "match.path", "match.pathSeparatedPrefix"];
+    let path = kinds.iter().find_map(|kind| text_at(route, kind));
+    prefix == "/" || path.is_some_and(|path| path.starts_with(prefix))
 }
 
 /// Whether a handshake may match a route, which Envoy's codecs make a GET with `Upgrade: websocket`.
@@ -197,7 +218,10 @@ fn target(route: NodeRef<'_>, action: Option<NodeRef<'_>>) -> RouteTarget {
         let cluster = node.at("cluster").or_else(|| node.at("name"))?;
         Some((cluster.text()?.to_owned(), cluster.place()))
     };
-    let weighted: Vec<_> = items_at(action, "weightedClusters.clusters").filter_map(name).collect();
+    // To what has no weight nothing is sent.
+    let weighted = items_at(action, "weightedClusters.clusters");
+    let weighted = weighted.filter(|cluster| number_at(*cluster, "weight") != Some(0));
+    let weighted: Vec<_> = weighted.filter_map(name).collect();
     match () {
         () if !weighted.is_empty() => RouteTarget::Clusters(weighted),
         () if action.at("cluster").is_some() => RouteTarget::Clusters(name(action).into_iter().collect()),

@@ -184,6 +184,10 @@ fn check_manager(
     if takes_any(manager) {
         let duration = manager.max_connection_duration.as_ref();
         found.timer(&MAX_CONNECTION_DURATION, duration, "max_connection_duration", &of);
+        if let Some(place) = manager.ignores_upgrade.as_ref().filter(|_| manager.takes_http1) {
+            let message = format!("ignore_http_11_upgrade takes Upgrade from handshakes over HTTP/1.1 {of}");
+            found.add(&UPGRADE_REMOVED, place, message);
+        }
     }
     for route in manager.routes.iter().flatten() {
         if let UpgradeTaken::SwitchedOff(place) = &route.taken

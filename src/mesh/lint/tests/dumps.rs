@@ -297,6 +297,28 @@ fn a_cluster_of_several_has_filters_of_its_own() {
     let off = format!(", {off}");
     assert_eq!(of_server(&buffer, &route(&off, &off), BREAKERS), Vec::<&str>::new());
     assert_eq!(of_server(&buffer, &route(&off, ""), BREAKERS), ["buffer-filter"]);
+    // Nothing is sent to what has no weight, so it may lack what it likes.
+    let one = |weight: u8| {
+        let clusters = format!(r#"[{{"name": "gone", "weight": {weight}}}, {{"name": "c", "weight": 1}}]"#);
+        format!(r#"{{"route": {{"weighted_clusters": {{"clusters": {clusters}}}}}}}"#)
+    };
+    assert_eq!(of_server(WEBSOCKET, &one(0), BREAKERS), Vec::<&str>::new());
+    assert_eq!(of_server(WEBSOCKET, &one(1), BREAKERS), ["unknown-cluster"]);
+}
+
+#[test]
+fn an_upgrade_that_is_not_looked_at_is_none_over_http1() {
+    let ignoring = |matcher: &str| {
+        let options = format!(r#""http_protocol_options": {{"ignore_http_11_upgrade": [{{{matcher}}}]}}"#);
+        of_server(&format!("{WEBSOCKET}, {options}"), ROUTE, BREAKERS)
+    };
+    for matcher in
+        [r#""exact": "WebSocket""#, r#""prefix": "web""#, r#""suffix": "socket""#, r#""contains": "s""#]
+    {
+        assert_eq!(ignoring(matcher), ["upgrade-removed"], "{matcher}");
+    }
+    assert_eq!(ignoring(r#""exact": "h2c""#), Vec::<&str>::new());
+    assert_eq!(ignoring(r#""safe_regex": {"regex": "w.*"}"#), ["not-judged"]);
 }
 
 #[test]
@@ -325,6 +347,27 @@ fn a_route_that_no_handshake_matches_takes_none() {
         header(":method", r#""string_match": {"prefix": "G"}"#),
     ] {
         assert_eq!(timed(&matching), ["virtual-service-timeout"], "{matching}");
+    }
+    // The first route that matches takes a handshake.
+    let later = |first: &str, later: &str| {
+        let first = format!(r#"{{"match": {{{first}}}, "route": {{"cluster": "c"}}}}"#);
+        let later = format!(r#"{{"match": {{{later}}}, "route": {{"cluster": "c", "timeout": "5s"}}}}"#);
+        of_server(WEBSOCKET, &format!("{first}, {later}"), BREAKERS)
+    };
+    for (first, other) in [
+        (r#""prefix": "/""#, r#""prefix": "/ws""#),
+        (r#""prefix": "/""#, r#""safe_regex": {"regex": ".*"}"#),
+        (r#""prefix": "/w""#, r#""path": "/ws""#),
+    ] {
+        assert_eq!(later(first, other), Vec::<&str>::new(), "{first} {other}");
+    }
+    for (first, other) in [
+        (r#""prefix": "/ws""#, r#""prefix": "/""#),
+        (r#""prefix": "/", "headers": [{"name": "a", "present_match": true}]"#, r#""prefix": "/ws""#),
+        (r#""prefix": "/w""#, r#""safe_regex": {"regex": ".*"}"#),
+        (r#""path": "/""#, r#""prefix": "/""#),
+    ] {
+        assert_eq!(later(first, other), ["virtual-service-timeout"], "{first} {other}");
     }
     let none = r#"{"match": {"prefix": "/", "grpc": {}}, "route": {"cluster": "c"}}"#;
     assert_eq!(of_server(WEBSOCKET, none, BREAKERS), ["no-websocket-taken"]);
