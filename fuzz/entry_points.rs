@@ -25,7 +25,7 @@ use websockets_cli::http1::{
 };
 use websockets_cli::mesh::config_dump::{DumpedProxy, Side, masked};
 use websockets_cli::mesh::lint::{Circumstances, Finding, lint, lint_dumps};
-use websockets_cli::mesh::{Documents, ISTIO_VERSION, InboundQuery, MeshDefaults, inbound};
+use websockets_cli::mesh::{Documents, ISTIO_VERSION, InboundQuery, inbound};
 use websockets_cli::websocket::deflate::{Agreement, Sending};
 use websockets_cli::websocket::extended_connect::{
     self, RequestParts, is_upgrade, request_from_http2, request_size, request_to_http2, response_to_http2,
@@ -296,7 +296,7 @@ pub(crate) fn documents(input: &[u8]) {
         let _ = inbound(&documents, &InboundQuery { workload: None, istio_version: ISTIO_VERSION });
     }
     let texts = [Text::new("fuzz.yaml", text.into_owned())];
-    let circumstances = Circumstances { mesh: &MeshDefaults::default(), istio_version: ISTIO_VERSION };
+    let circumstances = Circumstances { mesh: None, istio_version: ISTIO_VERSION };
     if let Ok(findings) = lint(&texts, &circumstances) {
         drawn(&texts, &[], &findings, &lines);
     }

@@ -7,6 +7,7 @@ use crate::mesh::{MeshDefaults, MeshError, Warning};
 
 /// Reads the file, if one is named; with it comes a warning of each setting in it that has no
 /// effect here.
-pub(super) fn load(file: Option<&Path>) -> Result<(MeshDefaults, Vec<Warning>), MeshError> {
-    file.map_or_else(|| Ok(Default::default()), MeshDefaults::load)
+pub(super) fn load(file: Option<&Path>) -> Result<(Option<MeshDefaults>, Vec<Warning>), MeshError> {
+    let Some(file) = file else { return Ok(Default::default()) };
+    MeshDefaults::load(file).map(|(mesh, warnings)| (Some(mesh), warnings))
 }

@@ -1,13 +1,16 @@
-//! Istio's `MeshConfig`, as far as it decides something here: the mesh-wide `h2UpgradePolicy`.
+//! Istio's `MeshConfig`, as far as it decides something here, the mesh-wide `h2UpgradePolicy`, and
+//! where people have it: plain, in Istio's `ConfigMap`, in an `IstioOperator`, in Sail's `Istio`, or
+//! in the values of Helm.
 
 use std::path::Path;
 
 use serde::Deserialize;
 
-use super::document::{H2UpgradePolicy, Manifest, WarningCollector};
+use super::document::{Documents, H2UpgradePolicy, WarningCollector};
 use super::error::{MeshError, Warning};
+use super::rules::MESH_CONFIGS_DIFFER;
 use super::source::text_of_file;
-use crate::yaml::{self, Dialect, Document, Skip, Text};
+use crate::yaml::{self, Dialect, Document, NodeRef, Place, Skip, Text};
 
 /// What the mesh does where no document says otherwise.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,11 +52,6 @@ enum MeshPolicy {
 }
 
 #[derive(Deserialize)]
-struct MaybeConfigMap {
-    kind: Option<String>,
-}
-
-#[derive(Deserialize)]
 struct ConfigMap {
     data: ConfigMapData,
 }
@@ -63,9 +61,20 @@ struct ConfigMapData {
     mesh: String,
 }
 
+/// Where the values of Helm have the mesh's configuration.
+const OF_VALUES: &str = "meshConfig";
+
+/// A configuration of the mesh that stands among documents.
+#[derive(Debug, Clone)]
+pub(super) struct DeclaredMesh {
+    pub(super) place: Place,
+    /// None where it says nothing of it.
+    policy: Option<H2UpgradePolicy>,
+}
+
 impl MeshDefaults {
-    /// Reads a file that holds either a `MeshConfig` or the `ConfigMap` that Istio keeps it in
-    /// (`istio`, key `mesh`).
+    /// Reads a file that holds a `MeshConfig`, as it is or where a cluster or who installs one has
+    /// it.
     pub fn load(path: &Path) -> Result<(Self, Vec<Warning>), MeshError> {
         let text = text_of_file(path).map_err(|source| MeshError::Read { path: path.to_owned(), source })?;
         Self::parse(&path.display().to_string(), &text)
@@ -73,48 +82,136 @@ impl MeshDefaults {
 
     /// Reads such a text; `name` is what messages call it.
     pub fn parse(name: &str, text: &str) -> Result<(Self, Vec<Warning>), MeshError> {
-        let Some(document) = only_document(name, text)? else { return Ok((Self::default(), Vec::new())) };
-        let MaybeConfigMap { kind } = document.root().read(Dialect::Protobuf)?;
-        if kind.as_deref() != Some("ConfigMap") {
-            return Self::read(&document);
-        }
-        let ConfigMap { data: ConfigMapData { mesh } } = document.root().read(Dialect::Kubernetes)?;
-        match only_document(&format!("{name} (data.mesh)"), &mesh)? {
-            Some(inner) => Self::read(&inner),
-            None => Ok((Self::default(), Vec::new())),
-        }
-    }
-
-    /// The mesh's configuration in a document that also a cluster would read it in: Istio's
-    /// `ConfigMap` (of any revision), an `IstioOperator`, or Sail's `Istio`. None if the document is
-    /// no such, or what it says cannot be read.
-    pub(super) fn in_document(manifest: &Manifest) -> Option<Self> {
-        let document = &manifest.document;
-        let text = match (manifest.kind.as_str(), manifest.api_version.as_str()) {
-            ("ConfigMap", "v1") => {
-                let name = document.at("metadata.name")?.text()?;
-                (name == "istio" || name.starts_with("istio-")).then_some(())?;
-                document.at("data.mesh")?.text()?.to_owned()
-            }
-            ("IstioOperator", version) if version.starts_with("install.istio.io/") => {
-                document.at("spec.meshConfig")?.to_json(str::to_owned).to_string()
-            }
-            ("Istio", _) => document.at("spec.values.meshConfig")?.to_json(str::to_owned).to_string(),
-            _ => return None,
-        };
-        Self::parse("the mesh's configuration", &text).ok().map(|(defaults, _)| defaults)
-    }
-
-    fn read(document: &Document) -> Result<(Self, Vec<Warning>), MeshError> {
         let mut warnings = WarningCollector::default();
-        let config: MeshConfig = warnings.read(document.root(), "", Dialect::Protobuf)?;
-        let defaults = match config.h2_upgrade_policy {
-            Some(MeshPolicy::Upgrade) => Self { h2_upgrade_policy: H2UpgradePolicy::Upgrade },
-            Some(MeshPolicy::DoNotUpgrade) => Self { h2_upgrade_policy: H2UpgradePolicy::DoNotUpgrade },
-            None => Self::default(),
+        let policy = match only_document(name, text)? {
+            None => None,
+            Some(document) if is_config_map(&document) => {
+                policy_of_config_map(name, &document, &mut warnings)?
+            }
+            Some(document) if has_a_kind(&document) || document.at(OF_VALUES).is_some() => {
+                let mut policy = None;
+                for path in paths_in(&document) {
+                    if let Some(config) = document.at(path) {
+                        policy = policy.or(policy_of(config, path, &mut warnings)?);
+                    }
+                }
+                policy
+            }
+            Some(document) => policy_of(document.root(), "", &mut warnings)?,
         };
+        let defaults = policy.map_or_else(Self::default, |h2_upgrade_policy| Self { h2_upgrade_policy });
         Ok((defaults, warnings.into_warnings()))
     }
+}
+
+impl Documents {
+    /// What the mesh does where no document says otherwise: what was given, else what the
+    /// documents say where people have it, the last of several, else Istio's default.
+    #[must_use]
+    pub fn mesh(&self, given: Option<&MeshDefaults>) -> MeshDefaults {
+        let declared = || self.declared_meshes().iter().rev().find_map(|it| it.policy);
+        let of_documents = || declared().map(|h2_upgrade_policy| MeshDefaults { h2_upgrade_policy });
+        given.cloned().or_else(of_documents).unwrap_or_default()
+    }
+
+    /// The first configuration of the mesh that contradicts one before it.
+    #[must_use]
+    pub fn contradicting_mesh(&self) -> Option<Warning> {
+        let mut declared = self.declared_meshes().iter().filter_map(|it| Some((&it.place, it.policy?)));
+        let (at, first) = declared.next()?;
+        let (place, _) = declared.find(|(_, other)| *other != first)?;
+        let (here, there) = match first {
+            H2UpgradePolicy::Upgrade => ("DO_NOT_UPGRADE", "UPGRADE"),
+            _ => ("UPGRADE", "DO_NOT_UPGRADE"),
+        };
+        let text = format!("the mesh's h2UpgradePolicy is {here} here and {there} at {at}");
+        Some(Warning { place: place.clone(), text, rule: &MESH_CONFIGS_DIFFER })
+    }
+}
+
+impl DeclaredMesh {
+    /// That of a document: Istio's `ConfigMap` (of any revision), an `IstioOperator`, Sail's
+    /// `Istio`, or Helm's values. None if the document is no such. What else is in it is not
+    /// looked at.
+    ///
+    /// # Errors
+    /// It says something that Istio does not know.
+    pub(super) fn of(document: &Document) -> Result<Option<Self>, MeshError> {
+        let warnings = &mut WarningCollector::default();
+        if is_config_map(document) {
+            let name = document.at("metadata.name").and_then(NodeRef::text).unwrap_or_default();
+            let Some(config) = document.at("data.mesh") else { return Ok(None) };
+            if name != "istio" && !name.starts_with("istio-") {
+                return Ok(None);
+            }
+            let place = config.place();
+            let policy = policy_of_config_map(&place.file, document, warnings)?;
+            return Ok(Some(Self { place, policy }));
+        }
+        let mut declared = None;
+        for path in paths_in(document) {
+            let Some(config) = document.at(path) else { continue };
+            let policy = policy_of(config, path, warnings)?;
+            let place = document.place_of(&format!("{path}.h2UpgradePolicy"));
+            if policy.is_some() {
+                return Ok(Some(Self { place, policy }));
+            }
+            declared.get_or_insert(Self { place, policy });
+        }
+        Ok(declared)
+    }
+
+    /// Whether a document that is none of Kubernetes' is Helm's values with such a configuration.
+    pub(super) fn are_values(document: &Document) -> bool {
+        !has_a_kind(document) && document.at("apiVersion").is_none() && document.at(OF_VALUES).is_some()
+    }
+}
+
+fn kind(document: &Document) -> &str {
+    document.at("kind").and_then(NodeRef::text).unwrap_or_default()
+}
+
+fn has_a_kind(document: &Document) -> bool {
+    !kind(document).is_empty()
+}
+
+fn is_config_map(document: &Document) -> bool {
+    kind(document) == "ConfigMap"
+}
+
+/// Where a document of its kind has the mesh's configuration; what is first in it counts.
+fn paths_in(document: &Document) -> &'static [&'static str] {
+    match kind(document) {
+        "IstioOperator" => &["spec.meshConfig", "spec.values.meshConfig"],
+        "Istio" | "IstioRevision" => &["spec.values.meshConfig"],
+        "" => &[OF_VALUES],
+        _ => &[],
+    }
+}
+
+/// What the text in the key `mesh` of Istio's `ConfigMap` says.
+fn policy_of_config_map(
+    name: &str,
+    document: &Document,
+    warnings: &mut WarningCollector,
+) -> Result<Option<H2UpgradePolicy>, MeshError> {
+    let ConfigMap { data: ConfigMapData { mesh } } = document.root().read(Dialect::Kubernetes)?;
+    match only_document(&format!("{name} (data.mesh)"), &mesh)? {
+        Some(inner) => policy_of(inner.root(), "", warnings),
+        None => Ok(None),
+    }
+}
+
+fn policy_of(
+    config: NodeRef<'_>,
+    path: &str,
+    warnings: &mut WarningCollector,
+) -> Result<Option<H2UpgradePolicy>, MeshError> {
+    let config: MeshConfig = warnings.read(config, path, Dialect::Protobuf)?;
+    Ok(config.h2_upgrade_policy.map(|policy| match policy {
+        MeshPolicy::Upgrade => H2UpgradePolicy::Upgrade,
+        MeshPolicy::DoNotUpgrade => H2UpgradePolicy::DoNotUpgrade,
+    }))
 }
 
 /// A text's document, of which there may be one or none.
@@ -140,6 +237,15 @@ mod tests {
             ("h2UpgradePolicy: UPGRADE\n", H2UpgradePolicy::Upgrade),
             ("h2_upgrade_policy: UPGRADE\n", H2UpgradePolicy::Upgrade),
             ("h2UpgradePolicy: DO_NOT_UPGRADE\n", H2UpgradePolicy::DoNotUpgrade),
+            ("meshConfig: {h2UpgradePolicy: UPGRADE}\nglobal: {}\n", H2UpgradePolicy::Upgrade),
+            (
+                "kind: IstioOperator\nspec: {meshConfig: {h2UpgradePolicy: UPGRADE}}\n",
+                H2UpgradePolicy::Upgrade,
+            ),
+            (
+                "kind: Istio\nspec: {values: {meshConfig: {h2UpgradePolicy: UPGRADE}}}\n",
+                H2UpgradePolicy::Upgrade,
+            ),
             (config_map, H2UpgradePolicy::Upgrade),
         ] {
             let (defaults, warnings) = MeshDefaults::parse("mesh.yaml", text).expect(text);

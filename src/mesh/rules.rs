@@ -29,6 +29,7 @@ pub const ALL: &[&Rule] = &[
     &UNSEEN_HOST,
     &UNKNOWN_DESTINATION,
     &DIRECT_RESPONSE,
+    &MESH_CONFIGS_DIFFER,
     &DUPLICATE_DESTINATION_RULE,
     &DUPLICATE_VIRTUAL_SERVICE,
     &VIRTUAL_SERVICE_TIMEOUT,
@@ -114,6 +115,7 @@ pub const NOTHING_SAID: &[&Rule] = &[
 /// it. What they leave out document by document ([`NOT_JUDGED`], [`NOT_PLAYED`]) is not among them.
 pub const NOT_MET: &[&Rule] = &[
     &ENVOY_FILTER_OPERATION,
+    &MESH_CONFIGS_DIFFER,
     &UPGRADE_WITHOUT_SIDECAR,
     &REDIRECT,
     &UPGRADE_REMOVED,
@@ -373,6 +375,14 @@ pub const PORT_PROTOCOL_CONFLICT: Rule = Rule {
     severity: Warning,
     why: "A sidecar has one inbound listener for each port of its pod, made for the protocol that the first of its Services says; what the clients' sidecars send by another Service then meets a listener for another protocol.",
     fix: "Give the port the same protocol in both Services, or let them lead to different ports.",
+};
+
+/// Two configurations of the mesh, of which one upgrades.
+pub const MESH_CONFIGS_DIFFER: Rule = Rule {
+    code: "mesh-configs-differ",
+    severity: Warning,
+    why: "A proxy has the configuration of its own control plane (revision). Which one that is the documents do not say, so the last one is judged by.",
+    fix: "Name the one that is meant with --mesh-config, or leave the other out.",
 };
 
 /// A subset that no pod is in.

@@ -93,7 +93,7 @@ impl Documents {
     /// # Errors
     /// There are none: who names a file means what is in it.
     pub(super) fn held(self, texts: &[Arc<Text>]) -> Result<Self, MeshError> {
-        if !self.manifests().is_empty() {
+        if !self.manifests().is_empty() || !self.declared_meshes().is_empty() {
             return Ok(self);
         }
         let names: Vec<&str> = texts.iter().map(|text| &*text.name).collect();

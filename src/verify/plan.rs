@@ -32,8 +32,8 @@ pub struct PlanRequest {
     pub levels: Levels,
     /// The Istio release that the sidecars say they are of; without it the default one.
     pub istio_version: Option<String>,
-    /// What the mesh does where these documents are silent.
-    pub mesh: MeshDefaults,
+    /// What the mesh does where these documents are silent, if they do not say so themselves.
+    pub mesh: Option<MeshDefaults>,
     /// What is left out of the mesh's configuration.
     pub mesh_warnings: Vec<Warning>,
     /// The Service that sessions go to, where it is not the default one.
@@ -133,7 +133,7 @@ impl Plan {
                     documents.clone(),
                     request.service.as_deref(),
                     request.client_workload.as_deref(),
-                    &request.mesh,
+                    &documents.mesh(request.mesh.as_ref()),
                     istio_version,
                 )?;
                 let reservations = reservations::of(
@@ -186,7 +186,7 @@ fn with_own_documents(
             documents.merge(Documents::of(&files)?)?;
             texts.extend(files);
         }
-        let mesh = MeshDefaults::default();
+        let mesh = documents.mesh(None);
         let pair = PairConfig::new(documents.clone(), None, None, &mesh, istio_version)?;
         // The user cannot change a built-in one.
         if scenario.file.is_some() {
@@ -194,7 +194,7 @@ fn with_own_documents(
                 tracing::warn!("{warning}");
             }
             // What cannot be judged at all has nothing that could be found in it.
-            let findings = lint(&texts, &Circumstances { mesh: &mesh, istio_version });
+            let findings = lint(&texts, &Circumstances { mesh: None, istio_version });
             let mut findings = findings.unwrap_or_default();
             levels.apply(&mut findings);
             // Cases have most documents in common.

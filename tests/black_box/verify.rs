@@ -241,6 +241,28 @@ fn the_mesh_config_stands_in_for_a_destination_rule() {
 }
 
 #[test]
+fn the_mesh_config_counts_among_the_documents_and_the_one_that_is_named_counts_more() {
+    let config_map = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: istio, namespace: istio-system}\ndata: {mesh: 'h2UpgradePolicy: UPGRADE'}\n";
+    let values = "meshConfig: {h2UpgradePolicy: UPGRADE}\nglobal: {}\n";
+    let folder = tempfile::tempdir().expect("a folder");
+    let named = folder.path().join("mesh.yaml");
+    fs::write(&named, "h2UpgradePolicy: DO_NOT_UPGRADE\n").expect("a file");
+    let named = named.to_str().expect("text");
+    for mesh in [config_map, values] {
+        let documents = Documents::new(&[manifest("envoy-filter.yaml"), mesh.to_owned()]);
+        let output = verify(&["-f", documents.path(), "--scenario", "http2"]);
+        assert_eq!(output.status.code(), Some(0), "{mesh}: {}", text(&output.stdout));
+        let output = verify(&["-f", documents.path(), "--scenario", "http1", "--mesh-config", named]);
+        assert_eq!(output.status.code(), Some(0), "{mesh}: {}", text(&output.stdout));
+    }
+    let contradicting = values.replace("UPGRADE", "DO_NOT_UPGRADE");
+    let documents = Documents::new(&[manifest("envoy-filter.yaml"), config_map.to_owned(), contradicting]);
+    let output = verify(&["-f", documents.path(), "--scenario", "http1"]);
+    assert_eq!(output.status.code(), Some(5), "{}", text(&output.stdout));
+    assert!(text(&output.stdout).contains("mesh-configs-differ"), "{}", text(&output.stdout));
+}
+
+#[test]
 fn whatever_takes_allow_connect_away_shows_as_503() {
     let filter = manifest("envoy-filter.yaml");
     let filters = [

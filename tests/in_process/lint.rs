@@ -196,7 +196,7 @@ fn refused() -> Vec<(&'static str, String, &'static str)> {
 }
 
 /// The rules of which the pair can show nothing, and why.
-const NOT_ON_THE_WIRE: [(&str, &str); 28] = [
+const NOT_ON_THE_WIRE: [(&str, &str); 29] = [
     ("unknown-code", "is about what is said of findings"),
     ("not-judged", "is about documents that are not read"),
     ("not-played", "is about what the pair leaves out"),
@@ -204,6 +204,7 @@ const NOT_ON_THE_WIRE: [(&str, &str); 28] = [
     ("not-read", "is about a cluster that could not be read whole"),
     ("upgrade-without-sidecar", "is about pods without the sidecar that the pair has"),
     ("port-protocol-conflict", "is about two Services, and the pair has one"),
+    ("mesh-configs-differ", "is about which of several control planes is meant"),
     ("subset-without-pods", "is about pods that are chosen by label, and the pair has one address"),
     ("redirect", "is about routes that the pair does not play"),
     ("upgrade-removed", "is about fields of routes that the pair does not play"),
@@ -229,7 +230,7 @@ const NOT_ON_THE_WIRE: [(&str, &str); 28] = [
 
 fn codes(documents: &str, mesh: &MeshDefaults) -> Vec<&'static str> {
     let texts = [Text::new("test.yaml", documents.to_owned())];
-    let circumstances = Circumstances { mesh, istio_version: ISTIO_VERSION };
+    let circumstances = Circumstances { mesh: Some(mesh), istio_version: ISTIO_VERSION };
     lint(&texts, &circumstances).expect("documents").iter().map(|finding| finding.rule.code).collect()
 }
 

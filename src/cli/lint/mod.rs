@@ -69,7 +69,8 @@ pub(super) struct Args {
     #[command(flatten)]
     kubernetes: kubernetes::Args,
 
-    /// The mesh's own configuration: Istio's `MeshConfig`, or the `ConfigMap` that holds it.
+    /// The mesh's own configuration: Istio's `MeshConfig`, or the `ConfigMap`, `IstioOperator`, `Istio` or
+    /// Helm values that hold it. [default: what of these is among the documents]
     #[arg(long, value_name = "FILE")]
     mesh_config: Option<PathBuf>,
 
@@ -149,7 +150,10 @@ fn find(args: &Args) -> Result<Linted, LintError> {
     let (mesh, warnings) = mesh_config::load(args.mesh_config.as_deref())?;
     let mut findings = of_mesh_config(&warnings);
     if !texts.is_empty() {
-        findings.extend(lint(&texts, &Circumstances { mesh: &mesh, istio_version: &args.istio_version })?);
+        findings.extend(lint(
+            &texts,
+            &Circumstances { mesh: mesh.as_ref(), istio_version: &args.istio_version },
+        )?);
     }
     findings.extend(dumps.findings());
     findings.extend(unread);

@@ -89,7 +89,8 @@ struct CommonArgs {
     /// [default: the guide's own]
     #[arg(short, long, value_name = "PATH")]
     filename: Vec<PathBuf>,
-    /// The mesh's own configuration: Istio's `MeshConfig`, or the `ConfigMap` that holds it
+    /// The mesh's own configuration: Istio's `MeshConfig`, or the `ConfigMap`, `IstioOperator`, `Istio` or
+    /// Helm values that hold it [default: what of these is among the documents]
     ///
     /// Its `h2UpgradePolicy` applies where no DestinationRule says anything else; it decides in a
     /// client's sidecar alone.
@@ -198,15 +199,14 @@ impl CommonArgs {
             let sources: Vec<Source> = self.filename.iter().cloned().map(Source::from).collect();
             Documents::load(&sources)?
         };
-        for warning in documents.warnings() {
+        // In a server's sidecar nothing comes of it, but a wrong file is as wrong there.
+        let (given, left_out) = mesh_config::load(self.mesh_config.as_deref())?;
+        let differ = documents.contradicting_mesh().filter(|_| given.is_none());
+        for warning in documents.warnings().iter().chain(&left_out).chain(&differ) {
             tracing::warn!("{warning}");
         }
         let workload = self.workload.as_deref().map(|name| documents.workload(name)).transpose()?;
-        // In a server's sidecar nothing comes of it, but a wrong file is as wrong there.
-        let (mesh, warnings) = mesh_config::load(self.mesh_config.as_deref())?;
-        for warning in warnings {
-            tracing::warn!("{warning}");
-        }
+        let mesh = documents.mesh(given.as_ref());
         Ok(Found { documents, mesh, workload })
     }
 }

@@ -20,7 +20,8 @@ pub(super) struct Args {
     #[arg(short, long, value_name = "PATH", num_args = 1.., group = "documents")]
     filename: Vec<PathBuf>,
 
-    /// The mesh's own configuration: Istio's `MeshConfig`, or the `ConfigMap` that holds it.
+    /// The mesh's own configuration: Istio's `MeshConfig`, or the `ConfigMap`, `IstioOperator`, `Istio` or
+    /// Helm values that hold it. [default: what of these is among the documents]
     ///
     /// Its h2UpgradePolicy applies where no DestinationRule says anything else.
     #[arg(long, value_name = "FILE", requires = "filename")]
@@ -42,8 +43,9 @@ pub(super) struct Args {
 }
 
 impl Args {
-    /// What the mesh does where the documents are silent, and what is left out of it.
-    pub(super) fn mesh(&self) -> Result<(MeshDefaults, Vec<Warning>), VerifyError> {
+    /// What the mesh does where the documents are silent, if that is given, and what is left out of
+    /// it.
+    pub(super) fn mesh(&self) -> Result<(Option<MeshDefaults>, Vec<Warning>), VerifyError> {
         Ok(mesh_config::load(self.mesh_config.as_deref())?)
     }
 
@@ -51,7 +53,7 @@ impl Args {
     /// here is shown first, which is no end. With them comes what was found in them.
     pub(super) fn load(
         &self,
-        mesh: &MeshDefaults,
+        mesh: Option<&MeshDefaults>,
         levels: &Levels,
     ) -> Result<(Option<Documents>, Vec<Finding>), VerifyError> {
         if self.filename.is_empty() {

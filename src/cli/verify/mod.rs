@@ -156,7 +156,7 @@ fn job(args: Args) -> Result<Job, NoVerdict> {
         tracing::warn!("{warning}");
     }
     let levels = args.levels.levels()?;
-    let (documents, findings) = args.documents.load(&mesh, &levels)?;
+    let (documents, findings) = args.documents.load(mesh.as_ref(), &levels)?;
     let request = PlanRequest {
         scenarios: args.scenarios.scenarios,
         scenario_root: args.scenarios.scenario_root,

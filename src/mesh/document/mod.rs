@@ -35,6 +35,7 @@ use super::config::Workload;
 use super::error::{Duplicate, MeshError, Warning};
 use super::host::resolve;
 use super::index::Index;
+use super::mesh_config::DeclaredMesh;
 use crate::nearest::nearest;
 use crate::yaml::{Text, Within};
 
@@ -61,6 +62,8 @@ pub struct Documents {
     warnings: Vec<Warning>,
     /// All documents, also those of kinds that are not typed.
     manifests: Vec<Arc<Manifest>>,
+    /// The configurations of the mesh among them.
+    declared_meshes: Vec<DeclaredMesh>,
     /// The document of each kind, namespace and name.
     names: HashMap<(&'static str, String, String), Arc<Manifest>>,
     /// Made when it is first asked for, of all documents that are there then.
@@ -84,6 +87,7 @@ impl Documents {
         other.envoy_filters.into_iter().try_for_each(|filter| self.add_envoy_filter(filter))?;
         self.warnings.extend(other.warnings);
         self.manifests.extend(other.manifests);
+        self.declared_meshes.extend(other.declared_meshes);
         Ok(())
     }
 
@@ -97,6 +101,11 @@ impl Documents {
     #[must_use]
     pub fn manifests(&self) -> &[Arc<Manifest>] {
         &self.manifests
+    }
+
+    /// The configurations of the mesh, in the order in which they were read.
+    pub(super) fn declared_meshes(&self) -> &[DeclaredMesh] {
+        &self.declared_meshes
     }
 
     /// Where the Istio documents among these say what.

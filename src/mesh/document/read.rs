@@ -15,6 +15,7 @@ use super::service::Service;
 use super::virtual_service::VirtualService;
 use crate::mesh::error::{MeshError, Warning};
 use crate::mesh::kinds;
+use crate::mesh::mesh_config::DeclaredMesh;
 use crate::mesh::rule::Rule;
 use crate::mesh::rules::NOT_PLAYED;
 use crate::yaml::{self, Dialect, Document, NodeRef, Placed, Skip, Text, Unread};
@@ -116,6 +117,10 @@ impl Documents {
         document: Document,
         refuse: &mut impl FnMut(MeshError) -> Result<(), MeshError>,
     ) -> Result<(), MeshError> {
+        if DeclaredMesh::are_values(&document) {
+            let added = DeclaredMesh::of(&document).map(|it| self.declared_meshes.extend(it));
+            return added.or_else(refuse);
+        }
         let Head { api_version, kind } = document.root().read(Dialect::Kubernetes)?;
         if kind.value == "List" && api_version == "v1" {
             let List { .. } = document.root().read(Dialect::Kubernetes)?;
@@ -159,6 +164,7 @@ impl Documents {
                     let place = kind.place.clone();
                     warnings.collected.extend(place.map(|place| Warning { place, text, rule }));
                 }
+                self.declared_meshes.extend(DeclaredMesh::of(&manifest.document)?);
                 Ok(())
             }
         }

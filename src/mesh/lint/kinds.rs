@@ -10,7 +10,10 @@ use crate::mesh::document::Manifest;
 use crate::mesh::kinds::{UnknownKind, group_and_version, is_judged, unknown};
 
 /// Kinds of which a part is judged, and which.
-const PARTLY: [(&str, &str, &str); 8] = [
+const PARTLY: [(&str, &str, &str); 11] = [
+    ("install.istio.io", "IstioOperator", "the mesh's h2UpgradePolicy"),
+    ("sailoperator.io", "Istio", "the mesh's h2UpgradePolicy"),
+    ("sailoperator.io", "IstioRevision", "the mesh's h2UpgradePolicy"),
     ("networking.istio.io", "ProxyConfig", "what is not in its environmentVariables"),
     ("networking.istio.io", "ServiceEntry", "whether HTTP/2 is spoken to its hosts"),
     ("networking.istio.io", "Sidecar", "which Services its proxies do not know"),
@@ -46,8 +49,10 @@ pub(super) fn check(set: &Set, findings: &mut Vec<Finding>) {
         && documents.destination_rules().is_empty()
         && documents.virtual_services().is_empty()
         && documents.envoy_filters().is_empty();
-    if nothing && let Some(first) = documents.manifests().first() {
+    let first = documents.manifests().first().map(|first| first.place());
+    let first = first.or_else(|| documents.declared_meshes().first().map(|first| first.place.clone()));
+    if nothing && let Some(first) = first {
         let message = "no Service, and no rule for one, is among these documents";
-        findings.push(NOTHING_JUDGED.at(first.place(), message, ""));
+        findings.push(NOTHING_JUDGED.at(first, message, ""));
     }
 }

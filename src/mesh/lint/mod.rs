@@ -48,7 +48,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use self::set::Set;
-use super::error::MeshError;
+use super::error::{MeshError, Warning};
 use super::mesh_config::MeshDefaults;
 use super::rules;
 use crate::yaml::Text;
@@ -56,8 +56,9 @@ use crate::yaml::Text;
 /// What the documents are judged against.
 #[derive(Debug, Clone, Copy)]
 pub struct Circumstances<'a> {
-    /// What the mesh does where no document says otherwise.
-    pub mesh: &'a MeshDefaults,
+    /// What the mesh does where no document says otherwise; without it what the documents say of
+    /// the mesh, where people have it.
+    pub mesh: Option<&'a MeshDefaults>,
     /// The version that an `EnvoyFilter`'s `proxyVersion` is searched in.
     pub istio_version: &'a str,
 }
@@ -69,9 +70,11 @@ pub struct Circumstances<'a> {
 /// A text is not YAML, what is in it is no document of Kubernetes' form, or there is none.
 pub fn lint(texts: &[Arc<Text>], circumstances: &Circumstances<'_>) -> Result<Vec<Finding>, MeshError> {
     let set = Set::read(texts)?;
-    let mesh = set.mesh_of(circumstances.mesh);
-    let circumstances = &Circumstances { mesh: &mesh, ..*circumstances };
     let mut findings = Vec::new();
+    if circumstances.mesh.is_none() {
+        let differ = set.documents.contradicting_mesh();
+        findings.extend(differ.map(|Warning { place, text, rule }| rule.at(place, text, "")));
+    }
     refused::check(&set, &mut findings);
     kinds::check(&set, &mut findings);
     fields::check(&set, &mut findings);

@@ -8,7 +8,6 @@ use super::proxies::labelled;
 use crate::mesh::document::{Deployment, Documents, EnvoyFilter, Manifest, ROOT_NAMESPACE, Service};
 use crate::mesh::error::MeshError;
 use crate::mesh::kinds::group_and_version;
-use crate::mesh::mesh_config::MeshDefaults;
 use crate::yaml::{Document, Text};
 
 /// Kinds with pods that are not read, beside those with a pod template, so that a selector without
@@ -85,18 +84,6 @@ impl Set {
         let uninjected = labelled(manifests(), "istio-injection", "disabled");
         (set.ambient_namespaces, set.uninjected_namespaces) = (ambient, uninjected);
         Ok(set)
-    }
-
-    /// What the mesh does where no document says otherwise: what was given, or if that is Istio's
-    /// own default what the documents say, where people have it (Istio's `ConfigMap`, an
-    /// `IstioOperator`, Sail's `Istio`).
-    pub(super) fn mesh_of(&self, given: &MeshDefaults) -> MeshDefaults {
-        if *given != MeshDefaults::default() {
-            return given.clone();
-        }
-        let manifests = self.documents.manifests().iter();
-        let mut found = manifests.filter_map(|manifest| MeshDefaults::in_document(manifest));
-        found.next_back().unwrap_or_else(|| given.clone())
     }
 
     /// The Services of a namespace, or all of them if it is the root namespace.

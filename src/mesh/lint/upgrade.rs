@@ -62,7 +62,7 @@ fn check_port(
         set.documents.destination_rules_for(&service.host()).into_iter().map(|(_, rule)| rule).collect();
     let Some(refusing) = refusing(set, circumstances, service, port) else { return };
     for pool in pools_in_force(set, &rules, namespaces, service, port) {
-        if protocol(port.protocol, pool, circumstances.mesh) != UpstreamProtocol::Http2 {
+        if protocol(port.protocol, pool, &set.documents.mesh(circumstances.mesh)) != UpstreamProtocol::Http2 {
             continue;
         }
         let decisive = pool.filter(|pool| pool.h2_upgrade_policy == H2UpgradePolicy::Upgrade);
@@ -198,7 +198,10 @@ fn check_outside(set: &Set, circumstances: &Circumstances<'_>, findings: &mut Ve
                 .find(|policy| *policy != H2UpgradePolicy::Default);
             let (policy, cause) = match said {
                 Some(policy) => (policy, "h2UpgradePolicy is UPGRADE"),
-                None => (circumstances.mesh.h2_upgrade_policy, "the mesh's h2UpgradePolicy is UPGRADE"),
+                None => (
+                    set.documents.mesh(circumstances.mesh).h2_upgrade_policy,
+                    "the mesh's h2UpgradePolicy is UPGRADE",
+                ),
             };
             if policy == H2UpgradePolicy::Upgrade {
                 let message = format!("{cause} for {name}, and a host outside of the mesh has no sidecar");

@@ -69,13 +69,13 @@ spec:
     )
 }
 
-fn findings_in(texts: &[Arc<Text>], mesh: &MeshDefaults) -> Vec<Finding> {
+fn findings_in(texts: &[Arc<Text>], mesh: Option<&MeshDefaults>) -> Vec<Finding> {
     lint(texts, &Circumstances { mesh, istio_version: ISTIO_VERSION }).expect("documents")
 }
 
 fn findings(text: &str) -> Vec<Finding> {
     let text = Text::new("test.yaml", text.to_owned());
-    findings_in(&[text], &MeshDefaults::default())
+    findings_in(&[text], None)
 }
 
 /// The rules that the documents break; what the sidecars here leave out is none.
@@ -111,11 +111,11 @@ fn the_guides_documents_and_the_manifests_have_nothing_above_a_note() {
         &["manifests/websockets-server.yaml"],
         &["manifests/websockets-client.yaml", "manifests/websockets-server.yaml", "manifests/http1"],
     ] {
-        let found = findings_in(&manifests(paths), &MeshDefaults::default());
+        let found = findings_in(&manifests(paths), None);
         let worse: Vec<_> = found.iter().filter(|finding| finding.rule.severity > Severity::Note).collect();
         assert!(worse.is_empty(), "{paths:?}: {worse:#?}");
     }
-    let found = findings_in(&manifests(&["manifests"]), &MeshDefaults::default());
+    let found = findings_in(&manifests(&["manifests"]), None);
     let notes: Vec<_> = found.iter().map(|finding| (finding.rule.code, finding.place.line)).collect();
     assert_eq!(notes, [("undeclared-port", 12)], "of the client's Service alone");
 }
@@ -170,8 +170,10 @@ fn a_policy_of_a_subset_a_port_or_the_mesh_counts_too() {
     assert_eq!(codes(&(port(80) + SERVICE)), [""; 0], "it is the Service's port that is meant");
     let mesh = MeshDefaults { h2_upgrade_policy: H2UpgradePolicy::Upgrade };
     let text = |text: &str| Text::new("test.yaml", text.to_owned());
-    assert_eq!(findings_in(&[text(SERVICE)], &mesh)[0].rule.code, code);
-    assert!(findings_in(&[text(&(SERVICE.to_owned() + &envoy_filter(ALLOW_CONNECT)))], &mesh).is_empty());
+    assert_eq!(findings_in(&[text(SERVICE)], Some(&mesh))[0].rule.code, code);
+    assert!(
+        findings_in(&[text(&(SERVICE.to_owned() + &envoy_filter(ALLOW_CONNECT)))], Some(&mesh)).is_empty()
+    );
 }
 
 #[test]

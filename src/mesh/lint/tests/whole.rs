@@ -82,6 +82,8 @@ fn the_mesh_configuration_counts_wherever_it_is() {
         "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: istio, namespace: istio-system}\ndata: {mesh: 'h2UpgradePolicy: UPGRADE'}\n---\n",
         "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: istio-1-30}\ndata: {mesh: 'h2UpgradePolicy: UPGRADE'}\n---\n",
         "apiVersion: install.istio.io/v1alpha1\nkind: IstioOperator\nspec: {meshConfig: {h2UpgradePolicy: UPGRADE}}\n---\n",
+        "apiVersion: install.istio.io/v1alpha1\nkind: IstioOperator\nspec: {meshConfig: {}, values: {meshConfig: {h2UpgradePolicy: UPGRADE}}}\n---\n",
+        "global: {}\nmeshConfig: {h2UpgradePolicy: UPGRADE}\n---\n",
         "apiVersion: sailoperator.io/v1\nkind: Istio\nspec: {values: {meshConfig: {h2UpgradePolicy: UPGRADE}}}\n---\n",
     ] {
         let found = said(&rules::UPGRADE_WITHOUT_ALLOW_CONNECT, &(mesh.to_owned() + SERVICE + DEPLOYMENT));
@@ -93,7 +95,32 @@ fn the_mesh_configuration_counts_wherever_it_is() {
             .replace("name: istio", "name: other")
             .replace("h2UpgradePolicy: UPGRADE", "enableTracing: true");
         assert_eq!(said(&rules::UPGRADE_WITHOUT_ALLOW_CONNECT, &(other + SERVICE + DEPLOYMENT)), [""; 0]);
+        let given = MeshDefaults { h2_upgrade_policy: H2UpgradePolicy::DoNotUpgrade };
+        let texts = [Text::new("test.yaml", mesh.to_owned() + SERVICE + DEPLOYMENT)];
+        let found = findings_in(&texts, Some(&given));
+        assert!(
+            !found.iter().any(|it| *it.rule == rules::UPGRADE_WITHOUT_ALLOW_CONNECT),
+            "{mesh}: {found:?}"
+        );
     }
+    let values = "meshConfig: {h2UpgradePolicy: UPGRADE}\n";
+    assert_eq!(codes(values), ["nothing-judged"]);
+    assert_eq!(
+        codes(&format!("meshConfig: {{h2UpgradePolicy: UPGRAD}}\n---\n{SERVICE}")),
+        ["invalid-document"]
+    );
+}
+
+#[test]
+fn two_configurations_of_the_mesh_that_differ_are_named() {
+    let operator = "apiVersion: install.istio.io/v1alpha1\nkind: IstioOperator\nspec: {meshConfig: {h2UpgradePolicy: UPGRADE}}\n---\n";
+    let values = "meshConfig: {h2UpgradePolicy: DO_NOT_UPGRADE}\n---\n";
+    let both = operator.to_owned() + values + SERVICE;
+    assert_eq!(
+        said(&rules::MESH_CONFIGS_DIFFER, &both),
+        ["the mesh's h2UpgradePolicy is DO_NOT_UPGRADE here and UPGRADE at test.yaml:3:38"]
+    );
+    assert_eq!(said(&rules::MESH_CONFIGS_DIFFER, &(values.repeat(2) + SERVICE)), [""; 0]);
 }
 
 #[test]
@@ -184,7 +211,7 @@ fn http2_to_a_host_outside_of_the_mesh_is_an_error() {
     );
     let upgrade = MeshDefaults { h2_upgrade_policy: H2UpgradePolicy::Upgrade };
     let of_mesh = |text: String| {
-        let found = findings_in(&[Text::new("a.yaml", text)], &upgrade);
+        let found = findings_in(&[Text::new("a.yaml", text)], Some(&upgrade));
         found.iter().filter(|finding| *finding.rule == rules::UPGRADE_WITHOUT_SIDECAR).count()
     };
     assert_eq!(of_mesh(entry.to_owned()), 1);
