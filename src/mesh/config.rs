@@ -10,7 +10,12 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::duration;
-pub use super::virtual_host::{RetryOn, RetryPolicy, Route, RouteAction, VirtualHost, match_virtual_host};
+pub use super::retry_policy::{RetryOn, RetryPolicy};
+pub use super::route::{FieldOperations, FieldWrite, Redirect, Rewrite, Route, RouteAction};
+pub use super::route_match::{
+    FieldMatch, PathMatch, Pattern, QueryParameterMatch, RequestHead, RouteMatch, ValueMatch, split_query,
+};
+pub use super::virtual_host::{VirtualHost, match_virtual_host};
 
 /// The pod that a proxy belongs to, as its Deployment describes it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

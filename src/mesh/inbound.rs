@@ -4,8 +4,8 @@
 //! (`buildInboundCluster`).
 
 use super::config::{
-    Cluster, HttpConnectionManager, Inbound, RetryPolicy, Route, RouteAction, UpstreamProtocol, VirtualHost,
-    Workload,
+    Cluster, HttpConnectionManager, Inbound, RetryPolicy, Rewrite, Route, RouteAction, UpstreamProtocol,
+    VirtualHost, Workload,
 };
 use super::document::{Documents, PortProtocol, Service, ServicePort, TargetPort};
 use super::error::MeshError;
@@ -51,7 +51,12 @@ pub fn inbound(documents: &Documents, query: &InboundQuery<'_>) -> Result<Inboun
     };
     let retry =
         if port.protocol == PortProtocol::Grpc { RetryPolicy::default() } else { RetryPolicy::inbound() };
-    let action = RouteAction::Forward { cluster: Box::new(cluster), timeout: None, retry };
+    let action = RouteAction::Forward {
+        cluster: Box::new(cluster),
+        timeout: None,
+        retry,
+        rewrite: Rewrite::default(),
+    };
 
     let mut connection_manager = HttpConnectionManager::inbound();
     let target = PatchTarget {
@@ -66,7 +71,7 @@ pub fn inbound(documents: &Documents, query: &InboundQuery<'_>) -> Result<Inboun
         virtual_host: VirtualHost {
             name: format!("inbound|http|{}", port.number),
             domains: vec!["*".to_owned()],
-            routes: vec![Route { name: Some("default".to_owned()), action }],
+            routes: vec![Route::every_path(Some("default".to_owned()), action)],
             include_request_attempt_count: false,
         },
     })

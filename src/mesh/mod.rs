@@ -23,6 +23,9 @@ pub mod lint;
 mod mesh_config;
 mod outbound;
 mod patches;
+mod retry_policy;
+mod route;
+mod route_match;
 mod rule;
 pub mod rules;
 mod scalar;
@@ -35,8 +38,10 @@ mod tests;
 
 pub use concern::{DocumentsByPlace, Sessions};
 pub use config::{
-    Cluster, ClusterKind, HttpConnectionManager, Inbound, Outbound, OutboundTrafficPolicy, RetryOn,
-    RetryPolicy, Route, RouteAction, ServerName, UpstreamProtocol, VirtualHost, Workload, match_virtual_host,
+    Cluster, ClusterKind, FieldMatch, FieldOperations, FieldWrite, HttpConnectionManager, Inbound, Outbound,
+    OutboundTrafficPolicy, PathMatch, Pattern, QueryParameterMatch, Redirect, RequestHead, RetryOn,
+    RetryPolicy, Rewrite, Route, RouteAction, RouteMatch, ServerName, UpstreamProtocol, ValueMatch,
+    VirtualHost, Workload, match_virtual_host, split_query,
 };
 pub(crate) use document::ConnectionManagerFilter;
 pub(crate) use document::ROOT_NAMESPACE;

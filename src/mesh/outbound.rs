@@ -8,12 +8,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::config::{
-    Cluster, HttpConnectionManager, Outbound, OutboundTrafficPolicy, RetryPolicy, Route, RouteAction,
-    UpstreamProtocol, VirtualHost, Workload,
+    Cluster, HttpConnectionManager, Outbound, OutboundTrafficPolicy, Redirect, RetryPolicy, Rewrite, Route,
+    RouteAction, RouteMatch, UpstreamProtocol, VirtualHost, Workload,
 };
 use super::document::{
-    ConnectionPool, Destination, Documents, H2UpgradePolicy, HttpAction, PortProtocol, Service, ServicePort,
-    VirtualService,
+    ClientProxy, ConnectionPool, Destination, Documents, H2UpgradePolicy, HttpAction, HttpMatchRequest,
+    HttpRoute, PortProtocol, Service, ServicePort, VirtualService,
 };
 use super::error::MeshError;
 use super::host::{domains, resolve};
@@ -120,8 +120,8 @@ fn dialled_service<'d>(
 fn catch_all(policy: OutboundTrafficPolicy) -> Option<VirtualHost> {
     let (name, action) = match policy {
         OutboundTrafficPolicy::AllowAny => {
-            let cluster = Box::new(Cluster::passthrough());
-            ("allow_any", RouteAction::Forward { cluster, timeout: None, retry: RetryPolicy::default() })
+            let cluster = Ok(Cluster::passthrough());
+            ("allow_any", forward(cluster, None, RetryPolicy::default(), Rewrite::default()))
         }
         OutboundTrafficPolicy::RegistryOnly => {
             ("block_all", RouteAction::DirectResponse { status: BLOCKED, body: String::new() })
@@ -131,7 +131,7 @@ fn catch_all(policy: OutboundTrafficPolicy) -> Option<VirtualHost> {
     Some(VirtualHost {
         name: name.to_owned(),
         domains: vec!["*".to_owned()],
-        routes: vec![Route { name: Some(name.to_owned()), action }],
+        routes: vec![Route::every_path(Some(name.to_owned()), action)],
         include_request_attempt_count: true,
     })
 }
@@ -159,29 +159,59 @@ impl<'a> Client<'a> {
         VirtualHost {
             name: format!("{}:{}", service.host(), port.number),
             domains,
-            routes: vec![self.route(service, port)],
+            routes: self.routes(service, port),
             include_request_attempt_count: true,
         }
     }
 
-    /// The route of a `VirtualService` for the Service, else Istio's default one.
-    fn route(&self, service: &Service, port: &ServicePort) -> Route {
-        let virtual_service = self.virtual_service(service);
-        let Some((namespace, route)) =
-            virtual_service.and_then(|found| Some((&found.metadata.namespace, found.http.first()?)))
-        else {
-            let action = forward(self.cluster(service, port, None), None, RetryPolicy::outbound());
-            return Route { name: Some("default".to_owned()), action };
-        };
+    /// The routes of a `VirtualService` for the Service, as far as they are for this client, else
+    /// Istio's default one.
+    fn routes(&self, service: &Service, port: &ServicePort) -> Vec<Route> {
+        let mut routes = Vec::new();
+        if let Some(found) = self.virtual_service(service) {
+            let written = found.http.iter();
+            routes.extend(written.flat_map(|route| self.routes_of(route, &found.metadata.namespace, port)));
+        }
+        // What comes behind a route for every path is never reached.
+        if let Some(last) = routes.iter().position(|route| route.conditions.is_every_path()) {
+            routes.truncate(last + 1);
+        }
+        if routes.is_empty() {
+            let cluster = self.cluster(service, port, None);
+            let action = forward(cluster, None, RetryPolicy::outbound(), Rewrite::default());
+            routes.push(Route::every_path(Some("default".to_owned()), action));
+        }
+        routes
+    }
+
+    /// One for each of its conditions.
+    fn routes_of(&self, route: &HttpRoute, namespace: &str, port: &ServicePort) -> Vec<Route> {
         let action = match &route.action {
             HttpAction::DirectResponse { status, body } => {
                 RouteAction::DirectResponse { status: *status, body: body.clone() }
             }
-            HttpAction::Forward { destination, timeout, retry } => {
-                forward(self.destination(destination, namespace, port), *timeout, retry.clone())
+            HttpAction::Redirect { redirect, derives_port } => {
+                let port = if *derives_port { Some(port.number) } else { redirect.port };
+                RouteAction::Redirect(Redirect { port, ..redirect.clone() })
+            }
+            HttpAction::Forward { destination, timeout, retry, rewrite } => {
+                let cluster = self.destination(destination, namespace, port);
+                forward(cluster, *timeout, retry.clone(), rewrite.clone())
             }
         };
-        Route { name: route.name.clone(), action }
+        let client = ClientProxy { workload: self.workload, namespace: self.namespace, port: port.number };
+        let under = |name: Option<String>, conditions: RouteMatch| Route {
+            name,
+            conditions,
+            action: action.clone(),
+            request_fields: route.request_fields.clone(),
+            response_fields: route.response_fields.clone(),
+        };
+        if route.conditions.is_empty() {
+            return vec![under(route.name.clone(), RouteMatch::every_path())];
+        }
+        let conditions = route.conditions.iter().filter(|condition| condition.is_for(client));
+        conditions.map(|condition| under(name(route, condition), condition.route_match())).collect()
     }
 
     /// The cluster of a `VirtualService`'s destination, or the name of one that does not exist.
@@ -253,14 +283,27 @@ impl<'a> Client<'a> {
     }
 }
 
+/// `%ROUTE_NAME%` of a route with a condition: both names, if these have any.
+fn name(route: &HttpRoute, condition: &HttpMatchRequest) -> Option<String> {
+    match condition.name() {
+        Some(of_condition) => Some(format!("{}.{of_condition}", route.name.as_deref().unwrap_or_default())),
+        None => route.name.clone(),
+    }
+}
+
 /// `outbound|8080|v1|websockets-server.default.svc.cluster.local` (Istio's `BuildSubsetKey`).
 fn cluster_name(port: u16, subset: Option<&str>, host: &str) -> String {
     format!("outbound|{port}|{}|{host}", subset.unwrap_or_default())
 }
 
-fn forward(cluster: Result<Cluster, String>, timeout: Option<Duration>, retry: RetryPolicy) -> RouteAction {
+fn forward(
+    cluster: Result<Cluster, String>,
+    timeout: Option<Duration>,
+    retry: RetryPolicy,
+    rewrite: Rewrite,
+) -> RouteAction {
     match cluster {
-        Ok(cluster) => RouteAction::Forward { cluster: Box::new(cluster), timeout, retry },
+        Ok(cluster) => RouteAction::Forward { cluster: Box::new(cluster), timeout, retry, rewrite },
         Err(name) => RouteAction::UnknownCluster { name },
     }
 }

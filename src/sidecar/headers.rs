@@ -14,6 +14,7 @@ use http::{HeaderName, HeaderValue, StatusCode};
 
 use super::connection_info::DownstreamTls;
 use super::path;
+use super::route_fields::X_ENVOY_ORIGINAL_PATH;
 use crate::access_log::Record;
 use crate::http1::Fields;
 use crate::mesh::{HttpConnectionManager, ServerName};
@@ -22,7 +23,6 @@ use crate::websocket::extended_connect::RequestParts;
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-const X_ENVOY_ORIGINAL_PATH: HeaderName = HeaderName::from_static("x-envoy-original-path");
 const X_FORWARDED_CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");

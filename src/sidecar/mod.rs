@@ -19,6 +19,7 @@ mod overload;
 mod path;
 mod relay;
 mod reset;
+mod route_fields;
 mod routes;
 mod socket;
 mod stats;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::Either;
-use http::header::CONTENT_LENGTH;
+use http::header::{CONTENT_LENGTH, LOCATION};
 use http::{HeaderName, HeaderValue, StatusCode};
 use tokio::time::Instant;
 use tracing::Instrument;
@@ -22,7 +22,8 @@ use super::headers::{self, Rejection};
 use super::http1::Http1;
 use super::relay::{EarlyEnd, Interruption, Relay};
 use super::reset::{DownstreamReset, UpstreamReset};
-use super::routes::Action;
+use super::route_fields;
+use super::routes::{Action, Route};
 use super::stats::{Active, ConnectionManagerStats};
 use super::timers::Timers;
 use super::upstream::cluster::Cluster;
@@ -180,18 +181,24 @@ impl ActiveStream {
             let stats = &worker.stats.connection_manager;
             self.upgraded = Some(Active::begin(stats, |stats| &stats.cx_upgrades));
         }
-        let (cluster, timeout, retry) = match &route.action {
+        let (cluster, timeout, retry, rewrite) = match &route.action {
             Action::DirectResponse(status, body) => {
-                self.stats().rq_direct_response.increment();
-                return Err(self.local_reply(*status, body, "direct_response"));
+                return Err(self.direct_response(*status, body, None, route));
+            }
+            Action::Redirect(status, redirect) => {
+                let location = route_fields::location(redirect, &request);
+                return Err(self.direct_response(*status, "", location, route));
             }
             Action::UnknownCluster => {
                 self.stats().no_cluster.increment();
                 self.record.response_flags.set(ResponseFlag::NoClusterFound);
                 return Err(self.local_reply(StatusCode::SERVICE_UNAVAILABLE, "", "cluster_not_found"));
             }
-            Action::Forward { cluster, timeout, retry } => (cluster, *timeout, retry),
+            Action::Forward { cluster, timeout, retry, rewrite } => (cluster, *timeout, retry, rewrite),
         };
+        route.request_fields.apply(&mut request.fields);
+        route_fields::rewrite(rewrite, &route.conditions, &mut request);
+        self.record.authority.clone_from(&request.authority);
 
         // The upstream, until it answers or the policy gives up.
         if tracing::enabled!(tracing::Level::DEBUG) {
@@ -231,6 +238,7 @@ impl ActiveStream {
             head.fields.set(UPSTREAM_SERVICE_TIME, milliseconds);
         }
         cluster.stats.rq_completed.count(head.status);
+        route.response_fields.apply(&mut head.fields);
         let (answer, end) = (head.answer, head.end);
         self.record.response_code_details = Some(Cow::Borrowed(match answer {
             Answer::HandshakeUnsuccessful => "websocket_handshake_unsuccessful",
@@ -299,8 +307,34 @@ impl ActiveStream {
         body: &str,
         details: impl Into<Cow<'static, str>>,
     ) -> Ending {
+        self.reply(status, body, headers::local_reply(body), details)
+    }
+
+    /// Answers as the route says, without an upstream.
+    fn direct_response(
+        &mut self,
+        status: StatusCode,
+        body: &str,
+        location: Option<HeaderValue>,
+        route: &Route,
+    ) -> Ending {
+        self.stats().rq_direct_response.increment();
+        let mut fields = headers::local_reply(body);
+        if let Some(location) = location {
+            fields.append(LOCATION, location);
+        }
+        route.response_fields.apply(&mut fields);
+        self.reply(status, body, fields, "direct_response")
+    }
+
+    fn reply(
+        &mut self,
+        status: StatusCode,
+        body: &str,
+        fields: Fields,
+        details: impl Into<Cow<'static, str>>,
+    ) -> Ending {
         self.record.response_code_details = Some(details.into());
-        let fields = headers::local_reply(body);
         let head = ResponseParts { status, fields, end: body.is_empty(), answer: Answer::Final };
         let sent = self.send_head(head).and_then(|()| {
             if !body.is_empty() {

@@ -1,12 +1,14 @@
 //! What mesh documents make of a pair of sidecars, and where the client's requests go.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use crate::http1::Fields;
 use crate::mesh::{
     self, ConnectionManagerFilter, Documents, Inbound, InboundQuery, MeshDefaults, MeshError, Outbound,
-    OutboundQuery, OutboundTrafficPolicy, Places, ROOT_NAMESPACE, Service, UpstreamProtocol, Workload,
-    match_virtual_host,
+    OutboundQuery, OutboundTrafficPolicy, Places, ROOT_NAMESPACE, RequestHead, Service, UpstreamProtocol,
+    Workload, match_virtual_host,
 };
 
 /// The Service that sessions go to if nothing names another: the guide's.
@@ -17,6 +19,29 @@ const HTTP_PORT: u16 = 80;
 
 /// The client's Deployment if nothing names another: the guide's.
 const CLIENT_WORKLOAD: &str = "websockets-client-sleep";
+
+/// The request of a session, as far as the conditions of routes ask for it.
+#[derive(Debug)]
+pub(super) struct Handshake<'a> {
+    pub(super) path: &'a str,
+    pub(super) fields: &'a Fields,
+}
+
+impl RequestHead for Handshake<'_> {
+    fn path(&self) -> &[u8] {
+        self.path.as_bytes()
+    }
+
+    fn field(&self, name: &str) -> Option<Cow<'_, [u8]>> {
+        match name {
+            ":method" => Some(b"GET".into()),
+            ":scheme" => Some(b"http".into()),
+            "upgrade" => Some(b"websocket".into()),
+            "connection" => Some(b"Upgrade".into()),
+            _ => self.fields.get(name).map(|value| value.as_bytes().into()),
+        }
+    }
+}
 
 /// How long a sidecar of the pair keeps a connection that it is done with open for the peer to
 /// close it first. Envoy's default of 1 s is what closing a session and the 503 of a missing
@@ -106,7 +131,10 @@ impl PairConfig {
         let query = InboundQuery { workload: Some(&server), istio_version };
         let inbound = mesh::inbound(&documents, &query)?;
         let virtual_host = match_virtual_host(&outbound.virtual_hosts, &service.host());
-        let route = virtual_host.and_then(|host| host.routes.first());
+        // Of a session that asks for no path.
+        let handshake = Handshake { path: "/", fields: &Fields::new() };
+        let mut routes = virtual_host.into_iter().flat_map(|host| &host.routes);
+        let route = routes.find(|route| route.conditions.matches(&handshake));
         let cluster = route.and_then(|route| route.action.cluster());
         let inbound_cluster = inbound.virtual_host.routes.first().and_then(|route| route.action.cluster());
         let upgrades = cluster.is_some_and(|cluster| cluster.protocol == UpstreamProtocol::Http2);

@@ -146,12 +146,14 @@ impl Plan {
                 let denied: Vec<Check> = request.findings.iter().filter_map(denied).collect();
                 let named = !request.scenarios.is_empty();
                 let cases = scenarios.iter().filter_map(|scenario| {
-                    let case = with_documents(scenario, &pair, named)?;
-                    Some(PlannedScenario {
-                        reservations: reservations.clone(),
-                        denied: denied.clone(),
-                        ..case
-                    })
+                    let planned = with_documents(scenario, &pair, named)?;
+                    let mut reservations = reservations.clone();
+                    if !request.targets.are_whole_meshes() {
+                        let of_routes =
+                            planned.cases.iter().map(|it| reservations::of_routes(&it.case, &it.pair));
+                        reservations.extend(of_routes.flatten());
+                    }
+                    Some(PlannedScenario { reservations, denied: denied.clone(), ..planned })
                 });
                 cases.collect()
             }
@@ -199,6 +201,7 @@ fn with_own_documents(
             levels.apply(&mut findings);
             // Cases have most documents in common.
             let left_out = reservations::of(&findings, &documents, &[], &pair, targets).into_iter();
+            let left_out = left_out.chain(reservations::of_routes(&case, &pair));
             let new: Vec<_> = left_out.filter(|it| !reservations.contains(it)).collect();
             reservations.extend(new);
             let new: Vec<_> = findings.into_iter().filter(|it| !found.contains(it)).collect();

@@ -2,11 +2,12 @@
 //! of it meets. Sessions that went as expected are then not judged to be right.
 
 use super::judge::Reservation;
-use super::pair::PairConfig;
+use super::pair::{Handshake, PairConfig};
 use super::plan::Targets;
+use super::scenario::{Case, Connect, Step};
 use crate::mesh::lint::{Finding, Judged};
-use crate::mesh::{Documents, Rule, Sessions, Warning, rules};
-use crate::yaml::Place;
+use crate::mesh::{Documents, Route, Rule, Sessions, Warning, match_virtual_host, rules};
+use crate::yaml::{Place, Placed};
 
 /// Those of the findings that no session between the pair meets, and what the sidecars leave out of
 /// the documents and, by its own warnings, of the mesh's configuration; each once.
@@ -37,6 +38,43 @@ pub(super) fn of(
     let about_these =
         |it: &Reservation| it.place.as_ref().is_none_or(|place| places.concerns(place, &sessions));
     not_met.chain(left_out).filter(about_these).collect()
+}
+
+/// The routes to the Service that no session of a case takes, where they do something else than those
+/// that are taken do.
+pub(super) fn of_routes(case: &Case, pair: &PairConfig) -> Vec<Reservation> {
+    let virtual_host = match_virtual_host(&pair.outbound.virtual_hosts, &pair.service.host());
+    let routes = virtual_host.map_or(&[][..], |virtual_host| &virtual_host.routes);
+    let mut taken: Vec<&Route> = Vec::new();
+    for connect in case.sessions.iter().flat_map(|sessions| connects(&sessions.steps)) {
+        let handshake = Handshake { path: &connect.path, fields: &connect.headers.0 };
+        taken.extend(routes.iter().find(|route| route.conditions.matches(&handshake)));
+    }
+    let is_alike = |one: &Route, other: &Route| {
+        one.action == other.action
+            && one.request_fields == other.request_fields
+            && one.response_fields == other.response_fields
+    };
+    let untaken = routes.iter().filter(|route| !taken.iter().any(|taken| is_alike(taken, route)));
+    let reservation = |route: &Route| Reservation {
+        place: None,
+        message: format!("no session here takes the route for {}", route.conditions),
+        code: rules::NOT_PLAYED.code,
+        fix: "Play it by a scenario of your own (verify init FILE) with `connect: {path: …}`.".into(),
+    };
+    untaken.map(reservation).collect()
+}
+
+fn connects(steps: &[Placed<Step>]) -> Vec<&Connect> {
+    let mut found = Vec::new();
+    for step in steps {
+        match &step.value {
+            Step::Connect(connect) => found.push(connect),
+            Step::Repeat { steps, .. } => found.extend(connects(steps)),
+            _ => {}
+        }
+    }
+    found
 }
 
 fn reservation(place: &Place, message: &str, rule: &'static Rule) -> Reservation {

@@ -432,11 +432,11 @@ fn a_file_without_a_document_is_not_judged_by_the_documents_that_are_built_in() 
     }
 }
 
-/// A redirect for a host, in a file of its own.
-fn redirect(host: &str) -> tempfile::NamedTempFile {
+/// The routes of a host, in a file of their own.
+fn virtual_service(host: &str, routes: &str) -> tempfile::NamedTempFile {
     let route = format!(
         "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: v}}\nspec: {{hosts: \
-         [{host}], http: [{{redirect: {{uri: /}}}}]}}\n"
+         [{host}], http: [{routes}]}}\n"
     );
     let file = tempfile::Builder::new().suffix(".yaml").tempfile().expect("a file");
     std::fs::write(&file, route).expect("written");
@@ -447,18 +447,21 @@ const MANIFESTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/manifests");
 
 #[test]
 fn documents_that_say_more_than_is_played_are_not_judged_to_be_right() {
-    let file = redirect("websockets-server");
+    let file = virtual_service(
+        "websockets-server",
+        "{fault: {abort: {httpStatus: 503}}, route: [{destination: {host: websockets-server}}]}",
+    );
     let path = file.path().to_str().expect("UTF-8");
     let output = verify(&["-f", MANIFESTS, "-f", path, "--scenario", "http2"]);
     let stdout = crate::support::text(&output.stdout);
     assert_eq!(output.status.code(), Some(5), "{stdout}");
     let place = format!("{path}:4:44");
     assert!(
-        stdout.starts_with(&format!("not judged  http2\n      not judged: redirect ({place})\n")),
+        stdout.starts_with(&format!("not judged  http2\n      not judged: not-played ({place})\n")),
         "{stdout}"
     );
     assert!(stdout.contains("\n1 scenario: 0 ok, 1 not judged in "), "{stdout}");
-    assert!(stdout.contains(&format!("\n  {place}: every request for")), "{stdout}");
+    assert!(stdout.contains(&format!("\n  {place}: spec.http[0].fault is not")), "{stdout}");
     // What fails is worse.
     let output =
         verify(&["-f", MANIFESTS, "-f", path, "--scenario", "http2", "--scenario", "do-not-upgrade"]);
@@ -468,8 +471,31 @@ fn documents_that_say_more_than_is_played_are_not_judged_to_be_right() {
 }
 
 #[test]
+fn a_route_is_played_and_one_that_no_session_takes_is_not_judged() {
+    let to = "route: [{destination: {host: websockets-server}}]";
+    for (routes, status, said) in [
+        ("{redirect: {uri: /elsewhere}}".to_owned(), 1, "connect: expected 101, was 301"),
+        (format!("{{match: [{{uri: {{prefix: /chat}}}}], {to}}}"), 1, "connect: expected 101, was 404"),
+        (
+            format!("{{match: [{{uri: {{prefix: /chat}}}}], redirect: {{uri: /}}}}, {{{to}}}"),
+            5,
+            "no session here takes the route for paths that begin with /chat",
+        ),
+        (format!("{{match: [{{uri: {{prefix: /chat}}}}], {to}}}, {{{to}}}"), 0, "1 scenario: 1 ok"),
+        (format!("{{match: [{{headers: {{upgrade: {{exact: websocket}}}}}}], {to}}}"), 0, "1 scenario: 1 ok"),
+    ] {
+        let file = virtual_service("websockets-server", &routes);
+        let path = file.path().to_str().expect("UTF-8");
+        let output = verify(&["-f", MANIFESTS, "-f", path, "--scenario", "http2"]);
+        let stdout = crate::support::text(&output.stdout);
+        assert_eq!(output.status.code(), Some(status), "{routes}: {stdout}");
+        assert!(stdout.contains(said), "{routes}: {stdout}");
+    }
+}
+
+#[test]
 fn documents_about_other_sessions_leave_nothing_open() {
-    let file = redirect("somebody-else");
+    let file = virtual_service("somebody-else", "{redirect: {uri: /}}");
     let path = file.path().to_str().expect("UTF-8");
     let output = verify(&["-f", MANIFESTS, "-f", path, "--scenario", "http2"]);
     assert_eq!(output.status.code(), Some(0), "{}", crate::support::text(&output.stdout));
@@ -484,7 +510,7 @@ fn a_scenario_whose_own_documents_say_more_than_is_played_is_not_judged_and_the_
     let text = std::fs::read_to_string(&scenario).expect("written");
     let (before, after) = text.split_once("documents: |\n").expect("it has documents");
     let route = "  apiVersion: networking.istio.io/v1\n  kind: VirtualService\n  metadata: {name: v}\n  spec: \
-                 {hosts: [websockets-server], http: [{redirect: {uri: /}}]}\n  ---\n";
+                 {hosts: [websockets-server], http: [{mirror: {host: a}, route: [{destination: {host: websockets-server}}]}]}\n  ---\n";
     std::fs::write(&scenario, format!("{before}documents: |\n{route}{after}")).expect("written");
     let json = folder.path().join("report.json");
     let report = format!("json={}", json.display());
@@ -496,7 +522,7 @@ fn a_scenario_whose_own_documents_say_more_than_is_played_is_not_judged_and_the_
     let outcomes: Vec<_> = scenarios.iter().map(|scenario| &scenario["outcome"]).collect();
     assert_eq!(outcomes, ["ok", "not_judged"]);
     let why = &scenarios[1]["not_judged"][0];
-    assert_eq!((&why["code"], &why["file"]), (&"redirect".into(), &path.into()));
+    assert_eq!((&why["code"], &why["file"]), (&"not-played".into(), &path.into()));
     let line = before.lines().count() + 5;
     assert_eq!(why["line"], line, "{why}");
 }

@@ -240,12 +240,12 @@ fn what_the_pair_cannot_honour_in_a_scenarios_documents_is_named() {
     let path = folder.path().join("it.yaml");
     let scenario = "{name: it, description: x, sessions: [{steps: [{connect: {}}, {close: 1000}]}],
                     documents: \"apiVersion: networking.istio.io/v1\\nkind: VirtualService\\nmetadata: {name: a}\\n\
-                    spec: {hosts: [websockets-server], http: [{redirect: {uri: /elsewhere}}]}\"}";
+                    spec: {hosts: [websockets-server], http: [{mirror: {host: elsewhere}, route: [{destination: {host: websockets-server}}]}]}\"}";
     fs::write(&path, scenario).expect("a file");
     let output = verify(&["--scenario", path.to_str().expect("text")]);
     let stderr = text(&output.stderr);
     assert!(
-        stderr.contains("spec.http[0].redirect is not implemented here and has no effect [not-played]"),
+        stderr.contains("spec.http[0].mirror is not implemented here and has no effect [not-played]"),
         "{stderr}"
     );
     assert_eq!(output.status.code(), Some(5), "{}", text(&output.stdout));

@@ -187,3 +187,96 @@ async fn a_text_line_says_what_a_json_line_says() {
     assert!(text.contains(&format!(" \"{}\" \"", key("authority"))), "{text}");
     assert!(text.contains("\" inbound|80|| 127.0.0.1:") && text.ends_with(" - default"), "{text}");
 }
+
+/// A Service and the routes of its `VirtualService`, spoken to in HTTP/1.1.
+fn outbound_with_routes(routes: &str) -> Outbound {
+    let text = format!(
+        "{{apiVersion: v1, kind: Service, metadata: {{name: websockets-server}}, spec: {{ports: [{{name: http-web, \
+         port: 8080}}]}}}}\n---\n{{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {{name: v}}, \
+         spec: {{hosts: [websockets-server], http: [{routes}]}}}}\n"
+    );
+    let documents = Documents::parse("routes.yaml", &text).unwrap();
+    assert_eq!(documents.warnings(), []);
+    let mesh = MeshDefaults::default();
+    let query = OutboundQuery {
+        workload: None,
+        listen: "127.0.10.1:8080".parse().unwrap(),
+        policy: OutboundTrafficPolicy::None,
+        istio_version: ISTIO_VERSION,
+        mesh: &mesh,
+    };
+    mesh::outbound(&documents, &query).unwrap()
+}
+
+fn get_of(path: &str, fields: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nHost: {AUTHORITY}\r\nConnection: close\r\n{fields}\r\n")
+}
+
+#[tokio::test]
+async fn a_request_takes_the_first_route_whose_conditions_it_meets() {
+    let to = "route: [{destination: {host: websockets-server}}]";
+    let routes = format!(
+        "{{name: exact, match: [{{uri: {{exact: /chat}}, headers: {{x-canary: {{exact: '1'}}}}}}], {to}}},
+         {{name: room, match: [{{queryParams: {{room: {{regex: '[0-9]+'}}}}}}], {to}}},
+         {{name: chat, match: [{{uri: {{prefix: /chat}}}}], {to}}},
+         {{name: mine, match: [{{method: {{exact: PUT}}}}, {{name: other, authority: {{prefix: '127.'}}}}], {to}}}"
+    );
+    let application = Application::answering("HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n").await;
+    let sidecar = start(outbound_with_routes(&routes), application.address, None);
+    for (number, (path, fields, name)) in [
+        ("/chat", "x-canary: 1\r\n", Some("exact")),
+        ("/chat", "x-canary: 1\r\nx-canary: 2\r\n", Some("chat")),
+        ("/?room=12", "", Some("room")),
+        ("/?room=x", "", None),
+        ("/chatter", "", Some("chat")),
+        ("/elsewhere", "", None),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let answer = ask(sidecar.address, get_of(path, fields)).await;
+        let status = if name.is_some() { "HTTP/1.1 204 " } else { "HTTP/1.1 404 " };
+        assert!(answer.starts_with(status), "{path} {fields}: {answer}");
+        let line = sidecar.lines(number + 1).await.pop().unwrap();
+        assert_eq!(line["route_name"], json!(name), "{path} {fields}");
+        let flags = if name.is_some() { "-" } else { "NR" };
+        assert_eq!(line["response_flags"], flags, "{path} {fields}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_route_rewrites_reaches_the_application_and_the_line_keeps_the_path_that_was_asked_for() {
+    let routes = "{match: [{uri: {prefix: /chat}}], rewrite: {uri: /room, authority: inner}, headers: {request: {set: \
+                  {x-a: '2'}, add: {x-b: '1'}, remove: [x-c]}, response: {set: {x-d: '3'}, remove: [gone]}}, route: \
+                  [{destination: {host: websockets-server}}]}";
+    let answer = "HTTP/1.1 204 No Content\r\ngone: 1\r\nConnection: close\r\n\r\n";
+    let application = Application::answering(answer).await;
+    let sidecar = start(outbound_with_routes(routes), application.address, None);
+    let answer = ask(sidecar.address, get_of("/chat/1?x", "x-a: 1\r\nx-c: 1\r\n")).await;
+    assert!(answer.contains("x-d: 3\r\n") && !answer.contains("gone"), "{answer}");
+    let head = application.head();
+    assert!(head.starts_with("GET /room/1?x HTTP/1.1\r\nhost: inner\r\nx-a: 2\r\n"), "{head}");
+    assert!(!head.contains("x-c"), "{head}");
+    let original = format!("x-envoy-original-host: {AUTHORITY}\r\nx-envoy-original-path: /chat/1?x\r\n");
+    assert!(head.contains(&original), "{head}");
+    assert!(head.contains("x-b: 1\r\n"), "{head}");
+    let line = sidecar.line().await;
+    assert_eq!((&line["path"], &line["authority"]), (&json!("/chat/1?x"), &json!("inner")));
+}
+
+#[tokio::test]
+async fn a_route_may_redirect_and_answer_by_itself_behind_others() {
+    let routes = "{match: [{uri: {prefix: /old}}], redirect: {uri: /new, scheme: https}, headers: {response: {set: {x-d: \
+                  '3'}}}}, {name: rest, directResponse: {status: 503, body: {string: closed}}}";
+    let sidecar = start(outbound_with_routes(routes), nobody(), None);
+    let answer = ask(sidecar.address, get_of("/old/1?x", "")).await;
+    assert!(answer.starts_with("HTTP/1.1 301 "), "{answer}");
+    let location = format!("location: https://{AUTHORITY}/new?x\r\nx-d: 3\r\n");
+    assert!(answer.contains(&location), "{answer}");
+    let line = sidecar.line().await;
+    assert_eq!(ending(&line), json!([301, "-", "direct_response", 0, 0]));
+    let answer = ask(sidecar.address, get_of("/else", "")).await;
+    assert!(answer.starts_with("HTTP/1.1 503 ") && answer.ends_with("\r\n\r\nclosed"), "{answer}");
+    let line = sidecar.lines(2).await.pop().unwrap();
+    assert_eq!(line["route_name"], "rest");
+}

@@ -29,7 +29,7 @@ use crate::verify::{LogsConfig, Plan, PlanRequest, Scenario, VerifyError, select
 /// The echo server, the server's sidecar and the client's sidecar run in this process, on loopback
 /// and on ports of the system's choice. One verdict a scenario; exit status 0 when all hold, 1 when
 /// one does not, 5 when none fails and one is not judged: the documents say of its sessions what is
-/// not played, such as a redirect.
+/// not played, such as a fault or a route that no session takes.
 // A cluster has documents of its own.
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true, group = clap::ArgGroup::new("documents").multiple(true))]

@@ -27,7 +27,9 @@ pub(super) use metadata::{DEFAULT_NAMESPACE, Metadata, selects};
 pub(super) use read::WarningCollector;
 pub use service::Service;
 pub(super) use service::{PortProtocol, ServicePort, TargetPort, is_never_http};
-pub(super) use virtual_service::{Destination, HttpAction, VirtualService};
+pub(super) use virtual_service::{
+    ClientProxy, Destination, HttpAction, HttpMatchRequest, HttpRoute, VirtualService,
+};
 
 use serde::Deserialize;
 

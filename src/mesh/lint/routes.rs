@@ -15,9 +15,9 @@ pub(super) fn check(set: &Set, findings: &mut Vec<Finding>) {
         let written = service.metadata.document();
         check_destinations(set, service, written, findings);
         check_routes(service, written, findings);
-        // One that is read is the first of the routes.
-        if let Some(HttpAction::DirectResponse { status, .. }) =
-            service.http.first().map(|route| &route.action)
+        if let Some(first) = service.http.first()
+            && let HttpAction::DirectResponse { status, .. } = first.action
+            && first.is_for_every_path()
             && service.for_sidecars
         {
             let place = written.place_of("spec.http[0].directResponse");

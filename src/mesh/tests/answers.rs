@@ -254,18 +254,49 @@ fn a_virtual_service_names_the_route_and_sets_its_timeout_and_retries() {
     }
 }
 
+/// The routes of the Service's virtual host, by their names.
+fn names_of_routes(documents: &Documents) -> Vec<String> {
+    let outbound = outbound_of(documents, LISTEN, OutboundTrafficPolicy::None).expect("an answer");
+    let virtual_hosts = outbound.virtual_hosts;
+    let found = match_virtual_host(&virtual_hosts, HOST).expect("a virtual host");
+    found.routes.iter().map(|route| route.name.clone().unwrap_or_default()).collect()
+}
+
 #[test]
-fn a_route_with_conditions_is_left_out_with_a_warning() {
+fn each_condition_is_a_route_and_nothing_comes_behind_one_for_every_path() {
     let to = "route: [{destination: {host: websockets-server}}]";
-    let documents = virtual_service(&format!(
-        "[{{match: [{{uri: {{prefix: /chat}}}}], name: chat, {to}}}, {{name: rest, {to}}}]"
-    ));
-    assert_eq!(route_to(&documents, HOST).name.as_deref(), Some("rest"));
-    let warnings: Vec<String> = documents.warnings().iter().map(|warning| warning.text.clone()).collect();
-    assert_eq!(
-        warnings,
-        ["spec.http[0]: a route with conditions (match) is not implemented here and is left out"]
+    for (routes, expected) in [
+        ("[{name: a, match: [{uri: {prefix: /a}}, {name: b, uri: {exact: /b}}], TO}]", &["a", "a.b"][..]),
+        (
+            "[{name: a, match: [{uri: {prefix: /a}}], TO}, {name: rest, TO}, {name: never, TO}]",
+            &["a", "rest"],
+        ),
+        (
+            "[{name: a, match: [{headers: {x: {exact: '1'}}}], TO}, {name: b, redirect: {uri: /c}}]",
+            &["a", "b"],
+        ),
+        // For another proxy, or another port: as if it were not there.
+        ("[{name: a, match: [{gateways: [edge]}], TO}, {name: b, TO}]", &["b"]),
+        ("[{name: a, match: [{port: 1}, {name: b, port: 8080}], TO}]", &["a.b"]),
+        ("[{name: a, match: [{sourceLabels: {app: websockets-client}}], TO}]", &["a"]),
+        ("[{name: a, match: [{sourceLabels: {app: other}}], TO}]", &["default"]),
+        ("[{name: a, match: [{sourceNamespace: other}], TO}]", &["default"]),
+    ] {
+        let documents = virtual_service(&routes.replace("TO", to));
+        assert_eq!(documents.warnings(), [], "{routes}");
+        assert_eq!(names_of_routes(&documents), expected, "{routes}");
+    }
+}
+
+#[test]
+fn an_expression_that_is_none_is_refused_with_its_place() {
+    let text = format!(
+        "{GUIDE}---\n{{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {{name: v}},
+         spec: {{hosts: [a], http: [{{match: [{{uri: {{regex: '/a('}}}}]}}]}}}}\n"
     );
+    let error = Documents::parse("mesh.yaml", &text).expect_err("no expression").to_string();
+    assert!(error.contains("spec.http[0].match[0].uri.regex"), "{error}");
+    assert!(error.contains("expected a regular expression, found \"/a(\""), "{error}");
 }
 
 #[test]
@@ -323,14 +354,8 @@ fn a_virtual_service_may_answer_by_itself() {
         let documents = virtual_service(&format!("[{{name: closed, directResponse: {response}}}]"));
         assert_eq!(documents.warnings(), []);
         let action = RouteAction::DirectResponse { status, body: body.to_owned() };
-        assert_eq!(route_to(&documents, HOST), Route { name: Some("closed".to_owned()), action });
+        assert_eq!(route_to(&documents, HOST), Route::every_path(Some("closed".to_owned()), action));
     }
-    // A session may well take one of the routes before it.
-    let behind =
-        virtual_service("[{match: [{uri: {prefix: /ws}}], route: []}, {directResponse: {status: 404}}]");
-    assert_eq!(cluster_of(&route_to(&behind, HOST)).name, format!("outbound|8080||{HOST}"));
-    let warnings: Vec<_> = behind.warnings().iter().map(ToString::to_string).collect();
-    assert!(warnings[1].contains("a directResponse behind other routes"), "{warnings:?}");
     let documents = virtual_service("[{directResponse: {status: 200, body: {bytes: aGk=}}}]");
     let warning = documents.warnings()[0].to_string();
     assert!(warning.contains("directResponse.body.bytes is not implemented here"), "{warning}");

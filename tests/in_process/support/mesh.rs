@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use websockets_cli::mesh::{
-    Cluster, HttpConnectionManager, Inbound, Outbound, RetryPolicy, Route, RouteAction, UpstreamProtocol,
-    VirtualHost,
+    Cluster, HttpConnectionManager, Inbound, Outbound, RetryPolicy, Rewrite, Route, RouteAction,
+    UpstreamProtocol, VirtualHost,
 };
 
 use super::{AUTHORITY, Hop};
@@ -61,14 +61,15 @@ fn virtual_host(name: &str, domains: &[&str], cluster: &str, retry: RetryPolicy)
     VirtualHost {
         name: name.to_owned(),
         domains: domains.iter().map(ToString::to_string).collect(),
-        routes: vec![Route {
-            name: Some("default".to_owned()),
-            action: RouteAction::Forward {
+        routes: vec![Route::every_path(
+            Some("default".to_owned()),
+            RouteAction::Forward {
                 cluster: Box::new(Cluster::endpoint(cluster.to_owned())),
                 timeout: None,
                 retry,
+                rewrite: Rewrite::default(),
             },
-        }],
+        )],
         include_request_attempt_count: name.starts_with("websockets"),
     }
 }

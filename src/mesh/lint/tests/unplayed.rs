@@ -8,11 +8,7 @@ use super::*;
 const WARNED_OF: &[(&str, &str)] = &[
     (
         "VirtualService",
-        "{hosts: [a], http: [{match: [{uri: {prefix: /ws}}], route: [{destination: {host: a}}]}]}",
-    ),
-    (
-        "VirtualService",
-        "{hosts: [a], http: [{route: [{destination: {host: a}}]}, {directResponse: {status: 404}}]}",
+        "{hosts: [a], http: [{headers: {request: {set: {x: '%PROTOCOL%'}}}, route: [{destination: {host: a}}]}]}",
     ),
     ("VirtualService", "{hosts: [a], http: [{name: nowhere}]}"),
     ("VirtualService", "{hosts: [a], http: [{route: [{destination: {host: a}}, {destination: {host: b}}]}]}"),

@@ -15,8 +15,9 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::mesh::{
-    Cluster, ClusterKind, HttpConnectionManager, Inbound, Outbound, RetryPolicy, Route, RouteAction,
-    UpstreamProtocol, VirtualHost, format_duration,
+    Cluster, ClusterKind, FieldMatch, FieldWrite, HttpConnectionManager, Inbound, Outbound, PathMatch,
+    QueryParameterMatch, Redirect, RetryPolicy, Route, RouteAction, RouteMatch, UpstreamProtocol, ValueMatch,
+    VirtualHost, format_duration,
 };
 use crate::verify::target::INBOUND_SOURCE;
 
@@ -210,7 +211,15 @@ fn virtual_host(host: &VirtualHost) -> Value {
 }
 
 fn route(route: &Route) -> Value {
-    let mut json = json!({"match": {"prefix": "/"}});
+    let mut json = json!({"match": route_match(&route.conditions)});
+    for (of, operations) in [("request", &route.request_fields), ("response", &route.response_fields)] {
+        if !operations.remove.is_empty() {
+            json[format!("{of}_headers_to_remove")] = json!(operations.remove);
+        }
+        if !operations.write.is_empty() {
+            json[format!("{of}_headers_to_add")] = operations.write.iter().map(field_write).collect();
+        }
+    }
     if let Some(name) = &route.name {
         json["name"] = name.as_str().into();
     }
@@ -222,15 +231,98 @@ fn route(route: &Route) -> Value {
             }
         }
         RouteAction::UnknownCluster { name } => json["route"] = json!({"cluster": name}),
-        RouteAction::Forward { cluster, timeout, retry } => {
+        RouteAction::Redirect(Redirect { status, scheme, authority, port, path }) => {
+            json["redirect"] = present(json!({
+                "response_code": redirect_code(*status),
+                "scheme_redirect": scheme,
+                "host_redirect": authority,
+                "port_redirect": port,
+                "path_redirect": path,
+            }));
+        }
+        RouteAction::Forward { cluster, timeout, retry, rewrite } => {
             let timeout = timeout.map_or("0s".to_owned(), format_duration);
             json["route"] = json!({"cluster": cluster.name, "timeout": timeout});
             if retry.num_retries > 0 {
                 json["route"]["retry_policy"] = retry_policy(retry);
             }
+            if let Some(authority) = &rewrite.authority {
+                json["route"]["host_rewrite_literal"] = authority.as_str().into();
+            }
+            if let Some((pattern, substitution)) = &rewrite.regex {
+                json["route"]["regex_rewrite"] =
+                    json!({"pattern": {"regex": pattern.as_str()}, "substitution": substitution});
+            } else if let Some(prefix) = &rewrite.prefix {
+                json["route"]["prefix_rewrite"] = prefix.as_str().into();
+            }
         }
     }
     json
+}
+
+fn route_match(conditions: &RouteMatch) -> Value {
+    let mut json = match &conditions.path {
+        PathMatch::Prefix(prefix) => json!({"prefix": prefix}),
+        PathMatch::Exact(path) => json!({"path": path}),
+        PathMatch::Regex(pattern) => json!({"safe_regex": {"regex": pattern.as_str()}}),
+    };
+    if !conditions.case_sensitive {
+        json["case_sensitive"] = false.into();
+    }
+    if !conditions.fields.is_empty() {
+        let field = |FieldMatch { name, value, invert }: &FieldMatch| {
+            let mut json = value_match(value);
+            json["name"] = name.as_str().into();
+            if *invert {
+                json["invert_match"] = true.into();
+                json["treat_missing_header_as_empty"] = (*value != ValueMatch::Present).into();
+            }
+            json
+        };
+        json["headers"] = conditions.fields.iter().map(field).collect();
+    }
+    if !conditions.query_parameters.is_empty() {
+        let parameter = |parameter: &QueryParameterMatch| {
+            let mut json = value_match(&parameter.value);
+            json["name"] = parameter.name.as_str().into();
+            json
+        };
+        json["query_parameters"] = conditions.query_parameters.iter().map(parameter).collect();
+    }
+    json
+}
+
+fn value_match(value: &ValueMatch) -> Value {
+    match value {
+        ValueMatch::Present => json!({"present_match": true}),
+        ValueMatch::Exact(exact) => json!({"string_match": {"exact": exact}}),
+        ValueMatch::Prefix(prefix) => json!({"string_match": {"prefix": prefix}}),
+        ValueMatch::Regex(pattern) => json!({"string_match": {"safe_regex": {"regex": pattern.as_str()}}}),
+    }
+}
+
+fn field_write(FieldWrite { name, value, overwrite }: &FieldWrite) -> Value {
+    let action = if *overwrite { "OVERWRITE_IF_EXISTS_OR_ADD" } else { "APPEND_IF_EXISTS_OR_ADD" };
+    json!({"header": {"key": name, "value": value}, "append_action": action})
+}
+
+/// Envoy's `RedirectResponseCode`.
+fn redirect_code(status: u16) -> &'static str {
+    match status {
+        302 => "FOUND",
+        303 => "SEE_OTHER",
+        307 => "TEMPORARY_REDIRECT",
+        308 => "PERMANENT_REDIRECT",
+        _ => "MOVED_PERMANENTLY",
+    }
+}
+
+/// A message without the fields that have no value.
+fn present(mut message: Value) -> Value {
+    if let Some(fields) = message.as_object_mut() {
+        fields.retain(|_, value| !value.is_null());
+    }
+    message
 }
 
 fn retry_policy(retry: &RetryPolicy) -> Value {

@@ -1,0 +1,130 @@
+//! Istio's `HTTPMatchRequest`: which requests a route of a `VirtualService` is for, and in which
+//! proxies it is (`TranslateRouteMatch` and `sourceMatchHTTP` in
+//! `pilot/pkg/networking/core/route/route.go`).
+
+use std::collections::BTreeMap;
+
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+
+use crate::mesh::config::{
+    FieldMatch, PathMatch, Pattern, QueryParameterMatch, RouteMatch, ValueMatch, Workload,
+};
+use crate::mesh::document::Port;
+use crate::yaml::Skip;
+
+/// One of the alternatives of a route.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(in crate::mesh) struct HttpMatchRequest {
+    name: Option<String>,
+    uri: StringMatch,
+    ignore_uri_case: bool,
+    method: Option<StringMatch>,
+    authority: Option<StringMatch>,
+    scheme: Option<StringMatch>,
+    headers: BTreeMap<String, StringMatch>,
+    without_headers: BTreeMap<String, StringMatch>,
+    query_params: BTreeMap<String, StringMatch>,
+    port: Option<Port>,
+    source_labels: BTreeMap<String, String>,
+    source_namespace: Option<String>,
+    gateways: Vec<String>,
+    /// A name for statistics.
+    stat_prefix: Option<Skip>,
+}
+
+/// One of the three, or none: that something is there.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+struct StringMatch {
+    exact: Option<String>,
+    prefix: Option<String>,
+    #[serde(deserialize_with = "regex")]
+    regex: Option<Pattern>,
+}
+
+/// `*` is no regular expression, and Istio takes it for anything (`isCatchAllStringMatch`).
+fn regex<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Pattern>, D::Error> {
+    let written = String::deserialize(deserializer)?;
+    let written = if written == "*" { ".*".to_owned() } else { written };
+    Pattern::try_from(written).map(Some).map_err(D::Error::custom)
+}
+
+/// A client's sidecar, as far as conditions ask for it.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::mesh) struct ClientProxy<'a> {
+    /// Its pod; without one it has no labels.
+    pub(in crate::mesh) workload: Option<&'a Workload>,
+    pub(in crate::mesh) namespace: &'a str,
+    /// The port that the client dials.
+    pub(in crate::mesh) port: u16,
+}
+
+impl HttpMatchRequest {
+    pub(in crate::mesh) fn name(&self) -> Option<&str> {
+        self.name.as_deref().filter(|name| !name.is_empty())
+    }
+
+    /// Whether it is for sidecars, and not for gateways alone.
+    pub(super) fn is_for_sidecars(&self) -> bool {
+        self.gateways.is_empty() || self.gateways.iter().any(|gateway| gateway == "mesh")
+    }
+
+    /// Whether it is for this proxy at all.
+    pub(in crate::mesh) fn is_for(&self, client: ClientProxy<'_>) -> bool {
+        let has_label = |(name, value): (&String, &String)| {
+            client.workload.is_some_and(|workload| workload.labels.get(name) == Some(value))
+        };
+        self.port.as_ref().is_none_or(|port| port.0 == client.port)
+            && self.source_namespace.as_deref().is_none_or(|it| it.is_empty() || it == client.namespace)
+            && self.source_labels.iter().all(has_label)
+    }
+
+    /// What is asked of a request.
+    pub(in crate::mesh) fn route_match(&self) -> RouteMatch {
+        let pseudo = [(":method", &self.method), (":authority", &self.authority), (":scheme", &self.scheme)];
+        let pseudo = pseudo.into_iter().filter_map(|(name, value)| {
+            Some(FieldMatch { name: name.to_owned(), value: value.as_ref()?.value(), invert: false })
+        });
+        let fields = [(&self.headers, false), (&self.without_headers, true)];
+        let fields = fields.into_iter().flat_map(|(fields, invert)| {
+            fields.iter().map(move |(name, value)| {
+                let name = name.to_ascii_lowercase();
+                // Envoy has no field of the name `host`.
+                let name = if name == "host" { ":authority".to_owned() } else { name };
+                FieldMatch { name, value: value.value(), invert }
+            })
+        });
+        let parameter = |(name, value): (&String, &StringMatch)| QueryParameterMatch {
+            name: name.clone(),
+            value: value.value(),
+        };
+        RouteMatch {
+            path: self.uri.path(),
+            case_sensitive: !self.ignore_uri_case,
+            fields: pseudo.chain(fields).collect(),
+            query_parameters: self.query_params.iter().map(parameter).collect(),
+        }
+    }
+}
+
+impl StringMatch {
+    fn path(&self) -> PathMatch {
+        match (&self.exact, &self.prefix, &self.regex) {
+            (Some(exact), _, _) => PathMatch::Exact(exact.clone()),
+            (_, Some(prefix), _) => PathMatch::Prefix(prefix.clone()),
+            (_, _, Some(regex)) => PathMatch::Regex(regex.clone()),
+            (None, None, None) => PathMatch::Prefix("/".to_owned()),
+        }
+    }
+
+    fn value(&self) -> ValueMatch {
+        match (&self.exact, &self.prefix, &self.regex) {
+            (Some(exact), _, _) => ValueMatch::Exact(exact.clone()),
+            (_, Some(prefix), _) => ValueMatch::Prefix(prefix.clone()),
+            (_, _, Some(regex)) => ValueMatch::Regex(regex.clone()),
+            (None, None, None) => ValueMatch::Present,
+        }
+    }
+}
