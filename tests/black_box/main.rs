@@ -11,6 +11,7 @@ mod lint;
 mod lint_kubernetes;
 mod mtls;
 mod probe;
+mod promises;
 mod server;
 mod sidecar;
 mod sidecar_access_log;
