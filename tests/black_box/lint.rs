@@ -419,3 +419,33 @@ fn verify_stays_without_judgement_of_what_is_allowed_and_fails_for_what_is_denie
         (&"documents".into(), &"not-played".into(), &false.into())
     );
 }
+
+#[test]
+fn of_many_findings_of_a_kind_the_first_is_drawn_and_the_places_of_a_few_are_named() {
+    let services = |count: usize| -> String {
+        (1..=count).map(|index| TCP.replace("{name: a}", &format!("{{name: a{index}}}")) + "---\n").collect()
+    };
+    let drawn = |text: &str| text.matches("= why:").count();
+    let few = lint(&["-f", "-"], &services(3));
+    assert_eq!(drawn(&text(&few.stdout)), 3, "{}", text(&few.stdout));
+    let many = lint(&["-f", "-"], &services(300));
+    let shown = text(&many.stdout);
+    assert_eq!(text(&many.stderr), "no errors, 300 warnings, no notes\n");
+    assert_eq!(drawn(&shown), 1, "{shown}");
+    let listed = "\
+warning[tcp-port]: 299 more like this:
+  -:11:18: the name tcp makes port 1 TCP
+  -:17:18: the name tcp makes port 1 TCP
+  -:23:18: the name tcp makes port 1 TCP
+  -:29:18: the name tcp makes port 1 TCP
+  and 295 more (lint --all draws each, --output json has all)
+
+";
+    assert!(shown.ends_with(listed), "{shown}");
+    assert_eq!(drawn(&text(&lint(&["-f", "-", "--all"], &services(300)).stdout)), 300);
+    for (form, pointer) in [("json", "/findings"), ("sarif", "/runs/0/results")] {
+        let output = lint(&["-f", "-", "--output", form], &services(300));
+        let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        assert_eq!(report.pointer(pointer).and_then(Value::as_array).map(Vec::len), Some(300), "{form}");
+    }
+}

@@ -30,6 +30,12 @@ const MIN_PROSE_WIDTH: usize = 40;
 /// is about: more than fit beside it.
 const REACH: usize = 4 * WIDTH;
 
+/// How many findings with one code are drawn each by itself.
+const MAX_ALONE: usize = 3;
+
+/// Of how many more the places are named.
+const MAX_LISTED: usize = 4;
+
 /// What stands before the YAML of a fix, beyond what stands before its words.
 const YAML_MARGIN: &str = "    ";
 
@@ -38,23 +44,57 @@ const YAML_MARGIN: &str = "    ";
 pub(in crate::cli) struct Human {
     renderer: Renderer,
     width: usize,
+    /// Whether each finding is drawn, however many there are of its kind.
+    all: bool,
 }
 
 impl Human {
     /// As a stream takes it: a terminal gets lines and colours, everything else plain characters.
-    pub(in crate::cli) fn for_stream(stream: &(impl IsTerminal + AsFd)) -> Self {
+    /// With `all` each finding is drawn; without, of many of a kind the first.
+    pub(in crate::cli) fn for_stream(stream: &(impl IsTerminal + AsFd), all: bool) -> Self {
         let renderer = if may_colour(stream) { Renderer::styled() } else { Renderer::plain() };
         let decor = if stream.is_terminal() { DecorStyle::Unicode } else { DecorStyle::Ascii };
         let width = terminal_size_of(stream).map_or(WIDTH, |(Width(width), _)| WIDTH.min(width.into()));
-        Self { renderer: renderer.decor_style(decor).term_width(width), width }
+        Self { renderer: renderer.decor_style(decor).term_width(width), width, all }
     }
 
     /// All findings that are not allowed, an empty line after each.
     pub(in crate::cli) fn render(&self, texts: &[Arc<Text>], findings: &[Finding]) -> String {
         let texts: HashMap<&str, &str> = texts.iter().map(|text| (&*text.name, &*text.text)).collect();
         let text_of = |finding: &Finding| texts.get(&*finding.place.file).copied().unwrap_or_default();
-        let shown = findings.iter().filter_map(|finding| Some((finding, finding.severity()?)));
-        shown.map(|(finding, severity)| self.report(finding, severity, text_of(finding)) + "\n\n").collect()
+        let mut out = String::new();
+        for (severity, alike) in self.groups(findings) {
+            let (first, others) = alike.split_first().map_or((None, &[][..]), |(it, all)| (Some(it), all));
+            out.extend(first.map(|first| self.report(first, severity, text_of(first)) + "\n"));
+            if !others.is_empty() {
+                out.push_str(&listed(severity, alike[0].rule.code, others));
+            }
+            out.push('\n');
+        }
+        out
+    }
+
+    /// The findings that are drawn together, by the first of each group: all of a kind if there are
+    /// many, else each alone.
+    fn groups<'f>(&self, findings: &'f [Finding]) -> Vec<(Severity, Vec<&'f Finding>)> {
+        let mut counts: HashMap<(&str, Severity), usize> = HashMap::new();
+        let shown = || findings.iter().filter_map(|finding| Some((finding.severity()?, finding)));
+        for (severity, finding) in shown() {
+            *counts.entry((finding.rule.code, severity)).or_default() += 1;
+        }
+        let mut groups: Vec<(Severity, Vec<&Finding>)> = Vec::new();
+        let mut positions: HashMap<(&str, Severity), usize> = HashMap::new();
+        for (severity, finding) in shown() {
+            let kind = (finding.rule.code, severity);
+            let many = !self.all && counts[&kind] > MAX_ALONE;
+            if let Some(&position) = positions.get(&kind).filter(|_| many) {
+                groups[position].1.push(finding);
+            } else {
+                positions.insert(kind, groups.len());
+                groups.push((severity, vec![finding]));
+            }
+        }
+        groups
     }
 
     fn report(&self, finding: &Finding, severity: Severity, text: &str) -> String {
@@ -96,6 +136,20 @@ impl Human {
         let lines = textwrap::wrap(prose, self.width.saturating_sub(margin).max(MIN_PROSE_WIDTH));
         lines.iter().map(|line| escape_line(line)).collect::<Vec<_>>().join("\n")
     }
+}
+
+/// The others of many findings of a kind, a line each as far as there are not too many.
+fn listed(severity: Severity, code: &str, others: &[&Finding]) -> String {
+    let mut lines = vec![format!("{severity}[{code}]: {} more like this:", others.len())];
+    let named = others.iter().take(MAX_LISTED);
+    lines.extend(named.map(|Finding { place, message, .. }| format!("  {place}: {message}")));
+    let rest = others.len().saturating_sub(MAX_LISTED);
+    if rest > 0 {
+        lines.push(format!("  and {rest} more (lint --all draws each, --output json has all)"));
+    } else {
+        lines.push("  (lint --all draws each)".to_owned());
+    }
+    lines.iter().map(|line| escape_line(&with_joiners_seen(line)).into_owned() + "\n").collect()
 }
 
 /// A text without zero-width joiners, which annotate-snippets leaves out: what they kept apart

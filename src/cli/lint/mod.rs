@@ -81,6 +81,11 @@ pub(super) struct Args {
     #[command(flatten)]
     levels: levels::Args,
 
+    /// Draw each finding. Of more than three with one code only the first is drawn otherwise, and the
+    /// places of the next few are named.
+    #[arg(long)]
+    all: bool,
+
     /// How the findings are written.
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     output: OutputArg,
@@ -100,7 +105,7 @@ enum OutputArg {
 
 pub(super) fn run(args: &Args) -> ExitCode {
     match find(args) {
-        Ok(found) => match write(args.output, &found) {
+        Ok(found) => match write(args, &found) {
             // Who closed the pipe has read enough; the verdict is in the exit status.
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
                 exit::report(&exit::unwritten(&error), None, exit::FAILED)
@@ -162,12 +167,12 @@ fn find(args: &Args) -> Result<Linted, LintError> {
     Ok(Linted { texts, dumps, findings, covered })
 }
 
-fn write(output: OutputArg, Linted { texts, dumps, findings, covered }: &Linted) -> io::Result<()> {
+fn write(args: &Args, Linted { texts, dumps, findings, covered }: &Linted) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    match output {
+    match args.output {
         OutputArg::Text => {
             out.write_all(in_force::overview(&dumps.proxies).as_bytes())?;
-            out.write_all(Human::for_stream(&io::stdout()).render(texts, findings).as_bytes())?;
+            out.write_all(Human::for_stream(&io::stdout(), args.all).render(texts, findings).as_bytes())?;
             if let Some(covered) = covered {
                 writeln!(io::stderr(), "{}", escape_line(covered))?;
             }
@@ -187,7 +192,9 @@ fn write(output: OutputArg, Linted { texts, dumps, findings, covered }: &Linted)
 /// None: nothing is written but to memory.
 pub fn draw(texts: &[Arc<Text>], proxies: &[DumpedProxy], findings: &[Finding]) -> io::Result<Vec<u8>> {
     let mut out = in_force::overview(proxies).into_bytes();
-    out.extend(Human::for_stream(&io::stdout()).render(texts, findings).into_bytes());
+    for all in [false, true] {
+        out.extend(Human::for_stream(&io::stdout(), all).render(texts, findings).into_bytes());
+    }
     json::write(&mut out, proxies, findings)?;
     github::write(&mut out, findings)?;
     sarif::write(&mut out, texts, findings)?;
@@ -199,7 +206,7 @@ pub fn draw(texts: &[Arc<Text>], proxies: &[DumpedProxy], findings: &[Finding]) 
 pub(super) fn show(texts: &[Arc<Text>], circumstances: &Circumstances<'_>, levels: &Levels) -> Vec<Finding> {
     let Ok(mut findings) = lint(texts, circumstances) else { return Vec::new() };
     levels.apply(&mut findings);
-    let mut shown = Human::for_stream(&io::stderr()).render(texts, &findings);
+    let mut shown = Human::for_stream(&io::stderr(), false).render(texts, &findings);
     shown.extend(summary::allowed(&findings).map(|allowed| format!("{allowed}\n\n")));
     // Nothing is lost with these lines but the lines.
     let _ = io::stderr().write_all(shown.as_bytes());
