@@ -216,9 +216,13 @@ def managers(binary, envoy, network, outcomes):
     behind = {"match": {"prefix": "/ws"}, "route": {"cluster": "c", **upgrades}}
     routes = {"upgrade_configs": [], "rds": None, "route_config": {"virtual_hosts": [{"name": "v", "domains": ["*"], "routes": [route, behind]}]}}
     ignored = {"http_protocol_options": {"ignore_http_11_upgrade": [{"exact": "websocket"}]}}
+    kinds = {"buffer.v3.Buffer": {"max_request_bytes": 1024}, "upstream_codec.v3.UpstreamCodec": {}}
+    upstream = [typed(kind, f"envoy.extensions.filters.http.{kind}", **fields) for kind, fields in kinds.items()]
+    buffering = {**ROUTER, "typed_config": {**ROUTER["typed_config"], "upstream_http_filters": upstream}}
     for what, fields, expected_status, *expected_codes in [
         ("Upgrade is not looked at", ignored, 426, "upgrade-removed"),
         ("a route behind one that takes all", routes, 403, "no-websocket-taken"),
+        ("a filter on the way to each cluster waits for bodies", {"http_filters": [buffering]}, None, "buffer-filter"),
         ("a request has to be whole soon", {"request_timeout": "0.1s"}, 101),
         ("each connection has one request", {"common_http_protocol_options": {"max_requests_per_connection": 1}}, 101),
     ]:

@@ -76,6 +76,7 @@ fn manager_line(manager: &DumpedManager) -> String {
 fn route_line(proxy: &DumpedProxy, route: &DumpedRoute) -> String {
     let taken = match route.taken {
         _ if !route.is_for_handshakes => "do not match",
+        _ if matches!(route.target, RouteTarget::Answer(_)) => "are answered",
         UpgradeTaken::Yes => "taken",
         UpgradeTaken::NotEnabled => "not enabled (403)",
         UpgradeTaken::SwitchedOff(_) => "switched off (403)",

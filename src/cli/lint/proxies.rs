@@ -108,6 +108,7 @@ fn route<'p>(proxy: &'p DumpedProxy, of: &'p DumpedRoute) -> JsonRoute<'p> {
         virtual_host: &of.virtual_host,
         websockets: match of.taken {
             _ if !of.is_for_handshakes => "not-matched",
+            _ if matches!(of.target, RouteTarget::Answer(_)) => "answered",
             UpgradeTaken::Yes => "taken",
             UpgradeTaken::NotEnabled => "not-enabled",
             UpgradeTaken::SwitchedOff(_) => "switched-off",

@@ -115,6 +115,7 @@ fn cluster(cluster: NodeRef<'_>) -> Option<DumpedCluster> {
         has_tls: None,
         max_stream_duration: None,
         max_connection_duration: Timer::set(cluster, "maxConnectionDuration").on(),
+        filters: Vec::new(),
         max_sessions: (u64::from(u32::MAX), place.clone()),
         endpoints: Vec::new(),
         place,

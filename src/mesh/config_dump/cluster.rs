@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::filter::{self, DumpedFilter};
 use super::sections::Sections;
 use super::{Timer, items_at, number_at, text_at};
 use crate::yaml::{NodeRef, Place};
@@ -53,6 +54,8 @@ pub struct DumpedCluster {
     pub max_stream_duration: Option<Timer>,
     /// What ends each connection.
     pub max_connection_duration: Option<Timer>,
+    /// The HTTP filters on the way to its hosts.
+    pub filters: Vec<DumpedFilter>,
     /// How many sessions it can have open at a time, and where that is bounded.
     pub max_sessions: (u64, Place),
     /// Its hosts, as far as the dump knows them: address and port.
@@ -98,6 +101,11 @@ fn of(cluster: NodeRef<'_>, sections: &Sections<'_>) -> Option<DumpedCluster> {
         },
         max_stream_duration: common("maxStreamDuration"),
         max_connection_duration: common("maxConnectionDuration"),
+        filters: options
+            .into_iter()
+            .flat_map(|options| items_at(options, "httpFilters"))
+            .map(|filter| filter::read(filter, sections))
+            .collect(),
         max_sessions: max_sessions(cluster, protocol),
         endpoints: assignments.flat_map(endpoints).collect(),
     })

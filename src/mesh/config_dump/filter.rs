@@ -41,7 +41,7 @@ pub struct DumpedFilter {
 /// - `csrf` looks at methods that change something alone;
 /// - those of gRPC, `connect_grpc_bridge` among them, at content types of gRPC and Connect;
 /// - `compressor` at responses that are no upgrades, `decompressor` at a content encoding.
-const HARMLESS: [&str; 20] = [
+const HARMLESS: [&str; 21] = [
     "alternate_protocols_cache",
     "bandwidth_limit",
     "compressor",
@@ -62,6 +62,7 @@ const HARMLESS: [&str; 20] = [
     "set_filter_state",
     "set_metadata",
     "tap",
+    "upstream_codec",
 ];
 
 /// Istio's own filters that pass, by what the name of their message begins with.
@@ -146,6 +147,7 @@ fn effect(message: &str, config: NodeRef<'_>) -> FilterEffect {
         "buffer" => FilterEffect::Buffers,
         "aws_request_signing" => aws_request_signing(config),
         "rbac" => rbac(config),
+        "router" => router(config),
         "ext_proc" => ext_proc(config.at("processingMode")),
         "fault" => fault(config),
         "header_mutation" => header_mutation(config),
@@ -186,6 +188,15 @@ fn header_to_metadata(config: NodeRef<'_>) -> FilterEffect {
     } else {
         FilterEffect::Passes
     }
+}
+
+/// It may have filters of its own, on the way to every cluster.
+fn router(config: NodeRef<'_>) -> FilterEffect {
+    let mut effects = items_at(config, "upstreamHttpFilters").map(|filter| match typed_config(filter) {
+        Some((message, config)) => effect(message, config),
+        None => FilterEffect::Unknown,
+    });
+    effects.find(|effect| *effect != FilterEffect::Passes).unwrap_or(FilterEffect::Passes)
 }
 
 /// It signs the body too, unless it is told not to, and waits for its end.

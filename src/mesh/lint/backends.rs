@@ -40,14 +40,15 @@ pub(super) fn check_backend(set: &Set, backend: &Backend<'_>) -> Option<Finding>
         return Some(Finding { yaml: String::new(), ..found });
     };
     let port = backend.port?;
-    if has_port(service, port) {
+    // Of an `ExternalName` no ports are read.
+    if service.ports.is_empty() || has_port(service, port) {
         return None;
     }
     let ports: Vec<String> = service.ports.iter().map(|port| port.number.to_string()).collect();
     let message = format!(
         "the Service {text} has no port {}: it has {}",
         port.text().map_or_else(|| port.to_json(str::to_owned).to_string(), str::to_owned),
-        if ports.is_empty() { "none".to_owned() } else { ports.join(", ") }
+        ports.join(", ")
     );
     Some(UNKNOWN_DESTINATION.at(port.place(), message, ""))
 }

@@ -11,8 +11,8 @@ use super::rules::{
     WEBSOCKET_NOT_TAKEN,
 };
 use crate::mesh::config_dump::{
-    DumpedListener, DumpedManager, DumpedProxy, DumpedRoute, FilterEffect, RouteTarget, Side, Timer,
-    UpgradeTaken,
+    DumpedFilter, DumpedListener, DumpedManager, DumpedProxy, DumpedRoute, FilterEffect, RouteTarget, Side,
+    Timer, UpgradeTaken,
 };
 use crate::mesh::format_duration;
 use crate::mesh::rule::Rule;
@@ -76,6 +76,21 @@ impl Findings {
         }
     }
 
+    /// What a filter does to handshakes, unless it lets them pass.
+    fn filter(&mut self, filter: &DumpedFilter, effect: &FilterEffect, of: &str) {
+        let (rule, what) = match effect {
+            FilterEffect::Buffers => (&BUFFER_FILTER, "waits for the end of a body"),
+            FilterEffect::DeniesAll => (&ALLOWS_NOBODY, "allows no request"),
+            FilterEffect::RemovesUpgrade => (&UPGRADE_REMOVED, "removes header fields of handshakes"),
+            FilterEffect::Passes => return,
+            FilterEffect::Depends(what) => (&NOT_JUDGED, *what),
+            FilterEffect::Unknown => {
+                (&NOT_JUDGED, "is not known here: whether it lets WebSockets pass was not judged")
+            }
+        };
+        self.add(rule, &filter.place, format!("the filter {} {of} {what}", filter.name));
+    }
+
     fn timer(&mut self, rule: &'static Rule, timer: Option<&Timer>, name: &str, of: &str) {
         let Some(Timer { duration, place, is_default }) = timer else { return };
         let set = if *is_default { "is not set, which is" } else { "is" };
@@ -96,10 +111,13 @@ pub(super) fn judged(proxy: &DumpedProxy) -> impl Iterator<Item = &DumpedListene
     })
 }
 
-/// The routes of a connection manager that take WebSockets.
+/// The routes of a connection manager that take WebSockets and lead somewhere.
 pub(super) fn taking(manager: &DumpedManager) -> impl Iterator<Item = &DumpedRoute> {
     let routes = manager.routes.iter().flatten();
-    routes.filter(|route| route.taken == UpgradeTaken::Yes && route.is_for_handshakes)
+    routes.filter(|route| {
+        let leads = !matches!(route.target, RouteTarget::Answer(_));
+        route.taken == UpgradeTaken::Yes && route.is_for_handshakes && leads
+    })
 }
 
 /// Whether a connection manager takes WebSockets at all; what has its routes elsewhere may.
@@ -207,17 +225,7 @@ fn check_manager(
         found.timer(&VIRTUAL_SERVICE_TIMEOUT, written, "timeout", &to);
         for (name, effect) in &route.filters {
             let Some(filter) = manager.filters.iter().find(|filter| filter.name == *name) else { continue };
-            let (rule, what) = match effect {
-                FilterEffect::Buffers => (&BUFFER_FILTER, "waits for the end of a body"),
-                FilterEffect::DeniesAll => (&ALLOWS_NOBODY, "allows no request"),
-                FilterEffect::RemovesUpgrade => (&UPGRADE_REMOVED, "removes header fields of handshakes"),
-                FilterEffect::Passes => continue,
-                FilterEffect::Depends(what) => (&NOT_JUDGED, *what),
-                FilterEffect::Unknown => {
-                    (&NOT_JUDGED, "is not known here: whether it lets WebSockets pass was not judged")
-                }
-            };
-            found.add(rule, &filter.place, format!("the filter {name} {of} {what}"));
+            found.filter(filter, effect, &of);
         }
         for (name, place) in &route.removed {
             found.add(&UPGRADE_REMOVED, place, format!("{name} is removed from requests {to}"));
@@ -259,6 +267,9 @@ fn check_cluster(proxy: &DumpedProxy, name: &str, place: &Place, found: &mut Fin
     found.timer(&MAX_STREAM_DURATION, cluster.max_stream_duration.as_ref(), "max_stream_duration", &of);
     let duration = cluster.max_connection_duration.as_ref();
     found.timer(&MAX_CONNECTION_DURATION, duration, "max_connection_duration", &of);
+    for filter in cluster.filters.iter().filter(|filter| !filter.is_disabled) {
+        found.filter(filter, &filter.effect, &of);
+    }
     let (limit, limit_place) = &cluster.max_sessions;
     if *limit < MANY_SESSIONS {
         let message = format!("at most {limit} sessions at a time to the cluster {name}, for each Envoy");

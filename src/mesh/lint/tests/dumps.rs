@@ -307,6 +307,37 @@ fn a_cluster_of_several_has_filters_of_its_own() {
 }
 
 #[test]
+fn filters_on_the_way_to_a_cluster_count_too() {
+    let buffer =
+        r#"{"name": "b", "typed_config": {"@type": "x/envoy.extensions.filters.http.buffer.v3.Buffer"}}"#;
+    let codec = r#"{"name": "u", "typed_config": {"@type":
+        "x/envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec"}}"#;
+    let cluster = |filters: &str| {
+        let options = format!(
+            r#""typed_extension_protocol_options": {{"envoy.extensions.upstreams.http.v3.HttpProtocolOptions":
+            {{"explicit_http_config": {{"http_protocol_options": {{}}}}, "http_filters": [{filters}]}}}}"#
+        );
+        of_server(WEBSOCKET, ROUTE, &format!("{BREAKERS}, {options}"))
+    };
+    assert_eq!(cluster(codec), Vec::<&str>::new());
+    assert_eq!(cluster(&format!("{buffer}, {codec}")), ["buffer-filter"]);
+    let router = |filters: &str| {
+        let fields = format!(r#", "upstream_http_filters": [{filters}]"#);
+        of_server(&with_filter("envoy.extensions.filters.http.router.v3", "Router", &fields), ROUTE, BREAKERS)
+    };
+    assert_eq!(router(codec), Vec::<&str>::new());
+    assert_eq!(router(&format!("{buffer}, {codec}")), ["buffer-filter"]);
+}
+
+#[test]
+fn a_route_that_answers_by_itself_takes_no_session() {
+    for answer in [r#""redirect": {"https_redirect": true}"#, r#""direct_response": {"status": 200}"#] {
+        let answering = format!(r#"{{"match": {{"prefix": "/"}}, {answer}}}"#);
+        assert_eq!(of_server(WEBSOCKET, &answering, BREAKERS), ["no-websocket-taken"], "{answer}");
+    }
+}
+
+#[test]
 fn an_upgrade_that_is_not_looked_at_is_none_over_http1() {
     let ignoring = |matcher: &str| {
         let options = format!(r#""http_protocol_options": {{"ignore_http_11_upgrade": [{{{matcher}}}]}}"#);
