@@ -82,7 +82,8 @@ fn of_annotations(set: &Set, unknown: &mut Vec<Finding>) -> ByDocument {
     allowed
 }
 
-/// The codes of a list; those that do not exist are findings, and so is an empty list.
+/// The codes of a list; the first that does not exist is a finding, and so is an empty list. What
+/// stands behind it may be prose.
 fn rules_of(codes: &str, place: &Place, unknown: &mut Vec<Finding>) -> Vec<&'static str> {
     let codes = codes.split(|character: char| character == ',' || character.is_whitespace());
     let mut found = Vec::new();
@@ -91,7 +92,10 @@ fn rules_of(codes: &str, place: &Place, unknown: &mut Vec<Finding>) -> Vec<&'sta
         is_empty = false;
         match rules::of_code(code) {
             Ok(rule) => found.push(rule.code),
-            Err(error) => unknown.push(UNKNOWN_CODE.at(place.clone(), error.to_string(), "")),
+            Err(error) => {
+                unknown.push(UNKNOWN_CODE.at(place.clone(), error.to_string(), ""));
+                break;
+            }
         }
     }
     if is_empty {

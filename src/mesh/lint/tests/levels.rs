@@ -82,6 +82,11 @@ fn what_is_to_be_allowed_and_does_not_exist_is_an_error_with_the_nearest_name() 
             "",
             "8:3 no finding has the code \"tcp-prot\": the nearest is tcp-port",
         ),
+        (
+            "# websockets-cli: allow unseen-host, as is said elsewhere",
+            "",
+            "8:3 no finding has the code \"as\": docs/lint.md has all codes",
+        ),
         ("# websockets-cli: allow", "", "8:3 expected the codes of findings behind allow, found none"),
         ("# websockets-cli: alow tcp-port", "", "8:3 a comment can allow findings, and cannot \"alow\" any"),
         ("# websockets-cli: deny tcp-port", "", "8:3 a comment can allow findings, and cannot \"deny\" any"),
