@@ -188,12 +188,17 @@ impl Finder {
             }
             return;
         }
-        if let Some(found) = format.read(line) {
+        let of_csv = csv_field(line).and_then(|field| format.read(&field));
+        if let Some(found) = of_csv.or_else(|| format.read(line)) {
             self.found.push_back(found);
             return;
         }
         let text = line.trim();
-        if let Some(elements) = elements_of_array(text) {
+        if let Some(quoted) = quoted(text) {
+            if !search(&quoted, format, MAX_DEPTH, &mut self.found) {
+                self.unread.note(text);
+            }
+        } else if let Some(elements) = elements_of_array(text) {
             self.go_on(OpenObject::default(), elements, format);
         } else if let Some(start) = text.find('{').filter(|start| is_object_start(&text[*start..])) {
             self.go_on(OpenObject::default(), &text[start..], format);
@@ -311,6 +316,36 @@ fn of_cri(line: &str) -> Option<(bool, &str)> {
     Some((tag == "F", parts.next().unwrap_or_default()))
 }
 
+/// The field of a line of CSV that is a line of a log: `"{""path"":…}"` or `"[2026-…] ""GET …"`.
+fn csv_field(line: &str) -> Option<String> {
+    // As most lines that are one by themselves.
+    if line.starts_with(['{', '[']) {
+        return None;
+    }
+    let field = |begins: &str| {
+        let mut places = line.match_indices(begins).map(|(at, _)| at);
+        places.find(|at| *at == 0 || line[..*at].ends_with(','))
+    };
+    let start = field("\"{\"\"").or_else(|| field("\"[2"))?;
+    let (mut text, mut rest) = (String::new(), &line[start + 1..]);
+    loop {
+        let (part, after) = rest.split_once('"')?;
+        text.push_str(part);
+        let Some(more) = after.strip_prefix('"') else { return Some(text) };
+        text.push('"');
+        rest = more;
+    }
+}
+
+/// The text that a line is as a JSON string, as `jq` prints one, or as an element of an array; or
+/// the array of such texts that it is.
+fn quoted(text: &str) -> Option<Value> {
+    if !text.starts_with('"') && !text.starts_with("[\"") {
+        return None;
+    }
+    serde_json::from_str(text.strip_suffix(',').unwrap_or(text)).ok()
+}
+
 /// The objects of a JSON array that begins on this line, or nothing of them, and not `[2026-…`,
 /// with which a text line begins.
 fn elements_of_array(text: &str) -> Option<&str> {
@@ -329,7 +364,7 @@ fn looks_like_a_line(text: &str) -> bool {
     static REQUEST: LazyLock<Regex> = LazyLock::new(|| {
         Regex::new(concat!(
             r#"\b[A-Z]{3,16} \S+ HTTP/[0-9]|"#,
-            r#""(?:status|status_?[cC]ode|response_?[cC]ode(?:_details)?|response_?[fF]lags|%?RESPONSE_CODE%?)"\s*:|"#,
+            r#"\\?"+(?:status|status_?[cC]ode|response_?[cC]ode(?:_details)?|response_?[fF]lags|%?RESPONSE_CODE%?)\\?"+\s*:|"#,
             r#"\[\d{4}-\d\d-\d\dT[0-9:.]+Z?\] ""#,
         ))
         .expect("a test uses it")
@@ -380,6 +415,14 @@ mod tests {
             format!("[{json}]"),
             format!("[\n  {json}\n]\n"),
             format!("[{{\"textPayload\":{text}}}]"),
+            text.clone(),
+            json_text.clone(),
+            format!("[{text}]"),
+            format!("[\n  {json_text},\n  \"starting\"\n]"),
+            format!("\"2026-07-05\",\"{}\",\"web\"", LINE.replace('"', "\"\"")),
+            format!("2026-07-05,\"{}\"", json.replace('"', "\"\"")),
+            format!("2026-07-05T10:00:00+02:00 {{app=\"web\", pod=\"web-1\"}} {LINE}"),
+            format!("2026-07-05T10:00:00+02:00 {{app=\"web\", pod=\"web-1\"}} {json}"),
             serde_json::to_string_pretty(&serde_json::json!([{"path": "/ws", "response_code": 101}]))
                 .expect("JSON"),
         ] {
@@ -412,6 +455,8 @@ mod tests {
         let (lines, unread) = read(&format!("starting\n{nginx}\n{LINE}\n{json}\n{{\"open\":1,\n"));
         assert_eq!(lines.len(), 1);
         assert_eq!(unread, Unread { others: 4, alike: 2, first: Some(nginx.into()) });
+        let hash = r#"[0] kube: [[1690000000.1, {}], {"log"=>"{\"response_code\":101}"}]"#;
+        assert_eq!(read(hash).1.alike, 1);
     }
 
     #[test]

@@ -80,7 +80,10 @@ impl<'line> Seen<'line> {
     /// protocol, no code.
     pub(super) fn is_tcp(&self) -> bool {
         let none = |key| matches!(self.line.field(key), Field::Null);
-        none("method") && none("protocol") && none("path") && matches!(self.code, Some(0) | None)
+        let has = |key| self.line.field(key) != Field::Absent;
+        // Kuma has a format of its own for TCP, without any of these.
+        let of_kuma = has("KUMA_MESH") && !has("method") && !has("response_code");
+        of_kuma || none("method") && none("protocol") && none("path") && matches!(self.code, Some(0) | None)
     }
 
     /// What was asked for.

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::access_log::LineFormat;
 
 fn line(cluster: Option<&str>, protocol: &str, code: u16, flags: &str, details: &str, ms: u64) -> ParsedLine {
     let decoded = details != "http2.invalid.header.field";
@@ -392,8 +393,11 @@ fn a_tcp_connection_is_told_as_one() {
     );
     assert!(particulars(&tcp("-")).iter().any(|said| said.contains("passes as bytes")));
     let failed = explain(&tcp("UF,URX"));
-    assert_eq!((failed.asked, failed.health), (normal.asked, Health::Failed));
+    assert_eq!((&failed.asked, failed.health), (&normal.asked, Health::Failed));
     assert!(failed.ended.contains("was not reached"), "{}", failed.ended);
+    let kuma = "[2026-07-05T10:00:00.000Z] - default 10.1.1.1(web)->10.80.47.192:8000(chat) took 3ms, sent 105 bytes, received: 61 bytes";
+    let kuma = explain(&LineFormat::default().read(kuma).expect("a line"));
+    assert_eq!((kuma.asked, kuma.health), (normal.asked, Health::Normal));
 }
 
 #[test]

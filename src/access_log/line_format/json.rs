@@ -94,6 +94,12 @@ pub(super) fn json_object(line: &str) -> Option<Object<'_>> {
     if let Ok(object) = serde_json::from_str(object) {
         return Some(object);
     }
+    // What stands before it may have braces of its own, as the labels that Loki's `logcli` prints.
+    if let Some(other) = line.find("{\"").filter(|other| *other != start)
+        && let Ok(object) = serde_json::from_str(&line[other..])
+    {
+        return Some(object);
+    }
     let inner = object.strip_prefix('{')?.strip_suffix('}')?;
     if !inner.starts_with("...") && !inner.ends_with("...") {
         return None;
