@@ -66,9 +66,6 @@ pub(super) struct Args {
     #[arg(long, value_name = "[SIDE=]FILE", num_args = 1.., group = "input")]
     config_dump: Vec<DumpArg>,
 
-    #[command(flatten)]
-    kubernetes: kubernetes::Args,
-
     /// The mesh's own configuration: Istio's `MeshConfig`, or the `ConfigMap`, `IstioOperator`, `Istio` or
     /// Helm values that hold it. [default: what of these is among the documents]
     #[arg(long, value_name = "FILE")]
@@ -78,9 +75,6 @@ pub(super) struct Args {
     #[arg(long, value_name = "VERSION", default_value = ISTIO_VERSION)]
     istio_version: String,
 
-    #[command(flatten)]
-    levels: levels::Args,
-
     /// Draw each finding. Of more than three with one code only the first is drawn otherwise, and the
     /// places of the next few are named.
     #[arg(long)]
@@ -89,6 +83,13 @@ pub(super) struct Args {
     /// How the findings are written.
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     output: OutputArg,
+
+    // These have headings, which count for what follows them.
+    #[command(flatten)]
+    levels: levels::Args,
+
+    #[command(flatten)]
+    kubernetes: kubernetes::Args,
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]

@@ -62,14 +62,14 @@ pub(super) struct Args {
     documents: documents::Args,
 
     #[command(flatten)]
-    levels: levels::Args,
-
-    #[command(flatten)]
     play: play::Args,
 
     /// Leave the access logs as DIR/SCENARIO/client-sidecar.jsonl and server-sidecar.jsonl.
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
+
+    #[command(flatten)]
+    levels: levels::Args,
 
     #[command(flatten)]
     kubernetes: kubernetes::Args,
