@@ -114,6 +114,7 @@ pub const NOTHING_SAID: &[&Rule] = &[
 /// Those of what the bundled sidecars do not play: sessions that pass through them say nothing of
 /// it. What they leave out document by document ([`NOT_JUDGED`], [`NOT_PLAYED`]) is not among them.
 pub const NOT_MET: &[&Rule] = &[
+    &NOTHING_JUDGED,
     &ENVOY_FILTER_OPERATION,
     &MESH_CONFIGS_DIFFER,
     &UPGRADE_WITHOUT_SIDECAR,

@@ -89,6 +89,34 @@ pub struct PairConfig {
     pub port: u16,
 }
 
+/// The Service that sessions go to where none is named: the one that a `DestinationRule` is about,
+/// the guide's if it is there, the only one with an HTTP port beside the client's own. The built-in
+/// one, if there is none.
+///
+/// # Errors
+/// It may be one of several.
+fn service_of(documents: &Documents, client_workload: &str) -> Result<String, MeshError> {
+    let name = |service: &Service| format!("{}/{}", service.namespace(), service.name());
+    if let Some(service) = documents.service_of_destination_rule() {
+        return Ok(name(service));
+    }
+    if documents.services().iter().any(|service| service.name() == SERVICE) {
+        return Ok(SERVICE.to_owned());
+    }
+    let client = documents.workload(client_workload).ok();
+    let is_own = |service: &Service| client.as_ref().is_some_and(|client| service.selects(client));
+    let candidates = documents.services().iter().filter(|it| it.http_port().is_some() && !is_own(it));
+    let names: Vec<String> = candidates.map(name).collect();
+    match &names[..] {
+        [] => Ok(SERVICE.to_owned()),
+        [only] => Ok(only.clone()),
+        several => Err(MeshError::Underivable(format!(
+            "sessions may go to several Services ({}): name one with --service",
+            several.join(", ")
+        ))),
+    }
+}
+
 impl PairConfig {
     /// Derives both sidecars. A Service or Deployment that the documents lack is the built-in one.
     ///
@@ -103,10 +131,11 @@ impl PairConfig {
     ) -> Result<Self, MeshError> {
         let places = documents.places();
         documents.merge(delayed_close()?)?;
-        let of_rule = documents.service_of_destination_rule();
-        let of_rule = of_rule.map(|service| format!("{}/{}", service.namespace(), service.name()));
-        let service = service.map(str::to_owned).or(of_rule).unwrap_or_else(|| SERVICE.to_owned());
         let client_workload = client_workload.unwrap_or(CLIENT_WORKLOAD);
+        let service = match service {
+            Some(named) => named.to_owned(),
+            None => service_of(&documents, client_workload)?,
+        };
         documents.complete(&service, client_workload)?;
 
         let service = documents.service(&service)?;

@@ -136,21 +136,26 @@ impl Plan {
                     &documents.mesh(request.mesh.as_ref()),
                     istio_version,
                 )?;
-                let reservations = reservations::of(
+                let mut reservations = reservations::of(
                     &request.findings,
                     documents,
                     &request.mesh_warnings,
                     &pair,
                     &request.targets,
                 );
+                if request.service.is_none() && !request.targets.are_whole_meshes() {
+                    reservations.extend(reservations::of_other_services(documents, &pair));
+                }
                 let denied: Vec<Check> = request.findings.iter().filter_map(denied).collect();
                 let named = !request.scenarios.is_empty();
                 let cases = scenarios.iter().filter_map(|scenario| {
                     let planned = with_documents(scenario, &pair, named)?;
                     let mut reservations = reservations.clone();
                     if !request.targets.are_whole_meshes() {
-                        let of_routes =
-                            planned.cases.iter().map(|it| reservations::of_routes(&it.case, &it.pair));
+                        let of_routes = planned
+                            .cases
+                            .iter()
+                            .map(|it| reservations::of_routes(&it.case, documents, &it.pair));
                         reservations.extend(of_routes.flatten());
                     }
                     Some(PlannedScenario { reservations, denied: denied.clone(), ..planned })
@@ -201,7 +206,7 @@ fn with_own_documents(
             levels.apply(&mut findings);
             // Cases have most documents in common.
             let left_out = reservations::of(&findings, &documents, &[], &pair, targets).into_iter();
-            let left_out = left_out.chain(reservations::of_routes(&case, &pair));
+            let left_out = left_out.chain(reservations::of_routes(&case, &documents, &pair));
             let new: Vec<_> = left_out.filter(|it| !reservations.contains(it)).collect();
             reservations.extend(new);
             let new: Vec<_> = findings.into_iter().filter(|it| !found.contains(it)).collect();

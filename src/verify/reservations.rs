@@ -40,9 +40,29 @@ pub(super) fn of(
     not_met.chain(left_out).filter(about_these).collect()
 }
 
+/// The other Services whose sessions documents are about, where the one that is played was not named.
+pub(super) fn of_other_services(documents: &Documents, pair: &PairConfig) -> Vec<Reservation> {
+    let mut named = vec![pair.service.host()];
+    let mut reservations = Vec::new();
+    for (service, place) in documents.services_of_destination_rules() {
+        let host = service.host();
+        if named.contains(&host) {
+            continue;
+        }
+        reservations.push(Reservation {
+            place: Some(place),
+            message: format!("no session here goes to {host}: all go to {}", pair.service.host()),
+            code: rules::NOT_PLAYED.code,
+            fix: format!("Play them too: --service {}/{}.", service.namespace(), service.name()).into(),
+        });
+        named.push(host);
+    }
+    reservations
+}
+
 /// The routes to the Service that no session of a case takes, where they do something else than those
 /// that are taken do.
-pub(super) fn of_routes(case: &Case, pair: &PairConfig) -> Vec<Reservation> {
+pub(super) fn of_routes(case: &Case, documents: &Documents, pair: &PairConfig) -> Vec<Reservation> {
     let virtual_host = match_virtual_host(&pair.outbound.virtual_hosts, &pair.service.host());
     let routes = virtual_host.map_or(&[][..], |virtual_host| &virtual_host.routes);
     let mut taken: Vec<&Route> = Vec::new();
@@ -56,8 +76,9 @@ pub(super) fn of_routes(case: &Case, pair: &PairConfig) -> Vec<Reservation> {
             && one.response_fields == other.response_fields
     };
     let untaken = routes.iter().filter(|route| !taken.iter().any(|taken| is_alike(taken, route)));
+    let place = documents.place_of_routes(&pair.service.host());
     let reservation = |route: &Route| Reservation {
-        place: None,
+        place: place.clone(),
         message: format!("no session here takes the route for {}", route.conditions),
         code: rules::NOT_PLAYED.code,
         fix: "Play it by a scenario of your own (verify init FILE) with `connect: {path: …}`.".into(),

@@ -470,6 +470,51 @@ fn documents_that_say_more_than_is_played_are_not_judged_to_be_right() {
     assert!(stdout.contains("\n2 scenarios: 0 ok, 1 failed, 1 not judged in "), "{stdout}");
 }
 
+/// A Service with its Deployment, and more documents, in a file of their own.
+fn service(name: &str, more: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: Service\nmetadata: {{name: {name}}}\nspec: {{selector: {{app: {name}}}, ports: [{{name: \
+         http-ws, port: 8080, targetPort: 80}}]}}\n---\napiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: {name}}}\n\
+         spec: {{template: {{metadata: {{labels: {{app: {name}}}}}, spec: {{containers: []}}}}}}\n---\n{more}"
+    )
+}
+
+#[test]
+fn sessions_go_to_the_service_of_the_documents_and_where_there_are_several_it_has_to_be_named() {
+    let redirect = "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: v}\nspec: {hosts: [web], \
+                    http: [{redirect: {uri: /x}}]}\n";
+    let rule = |host: &str| {
+        format!(
+            "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: {host}}}\nspec: {{host: \
+             {host}, trafficPolicy: {{connectionPool: {{http: {{h2UpgradePolicy: DO_NOT_UPGRADE}}}}}}}}\n---\n"
+        )
+    };
+    let several = service("web", "") + &service("api", "");
+    let named =
+        "no session here goes to api.default.svc.cluster.local: all go to web.default.svc.cluster.local";
+    for (documents, more, status, said) in [
+        (service("web", redirect), &[][..], 1, "connect: expected 101, was 301"),
+        (several.clone(), &[], 2, "(default/web, default/api): name one with --service"),
+        (several.clone(), &["--service", "api"], 0, "1 scenario: 1 ok"),
+        (several.clone() + &rule("web") + &rule("api"), &[], 5, named),
+        (several + &rule("web") + &rule("api"), &["--service", "web"], 0, "1 scenario: 1 ok"),
+        (
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n".to_owned(),
+            &[],
+            5,
+            "not judged: nothing-judged",
+        ),
+    ] {
+        let file = tempfile::Builder::new().suffix(".yaml").tempfile().expect("a file");
+        std::fs::write(&file, &documents).expect("written");
+        let path = file.path().to_str().expect("UTF-8");
+        let output = verify(&[&["-f", path, "--scenario", "http1"], more].concat());
+        let all = format!("{}{}", text(&output.stdout), text(&output.stderr));
+        assert_eq!(output.status.code(), Some(status), "{documents}: {all}");
+        assert!(all.contains(said), "{documents}: {all}");
+    }
+}
+
 #[test]
 fn a_route_is_played_and_one_that_no_session_takes_is_not_judged() {
     let to = "route: [{destination: {host: websockets-server}}]";

@@ -99,6 +99,15 @@ fn upstream(seen: &Seen<'_>) -> &'static str {
 fn established(seen: &Seen<'_>) -> Option<Cause> {
     let upstream = upstream(seen);
     Some(match (seen.detail(), seen.reason()) {
+        (
+            "upstream_reset_after_response_started",
+            "remote_error_with_CONNECT_request" | "connection_termination",
+        ) if let Some(silent) = silent_side(seen) => Cause::new(
+            Upstream,
+            Look,
+            format!("{upstream} ended the session, and {silent} had sent nothing, not even a Close frame: there was no closing handshake"),
+        )
+        .change("look at the application's log of that time: it gave the session up, or its connection was lost"),
         ("upstream_reset_after_response_started", "remote_error_with_CONNECT_request") => Cause::new(
             Upstream,
             Normal,
@@ -144,6 +153,16 @@ fn established(seen: &Seen<'_>) -> Option<Cause> {
         ("via_upstream", _) if seen.flags.is_empty() => over_http2(seen),
         _ => return None,
     })
+}
+
+/// The side of which no byte came through. A closing handshake takes a frame of each (RFC 6455
+/// section 7.1.2).
+fn silent_side(seen: &Seen<'_>) -> Option<&'static str> {
+    let sent_nothing = |key| seen.number(key) == Some(0);
+    if sent_nothing("bytes_sent") {
+        return Some("it");
+    }
+    sent_nothing("bytes_received").then_some("the client")
 }
 
 /// A session that ended as a request does, which is how that of an application that speaks HTTP/2

@@ -44,6 +44,19 @@ fn each_way_of_ending_is_told_apart_and_judged() {
         (line(OUT, "HTTP/1.1", 101, "UC", CLOSED, 1073), Normal, "closed the connection first"),
         (line(IN, "HTTP/2", 101, "UC", CLOSED, 15), Normal, "the application closed its connection first"),
         (
+            with(&line(IN, "HTTP/2", 101, "UC", CLOSED, 2), &json!({"bytes_received": 34, "bytes_sent": 0})),
+            Look,
+            "the application ended the session, and it had sent nothing",
+        ),
+        (
+            with(
+                &line(OUT, "HTTP/1.1", 101, "UR", CLOSED_OVER_HTTP2, 2),
+                &json!({"bytes_received": 0, "bytes_sent": 9}),
+            ),
+            Look,
+            "and the client had sent nothing",
+        ),
+        (
             line(IN, "HTTP/2", 101, "UpstreamConnectionTermination", CLOSED, 15),
             Normal,
             "the application closed",

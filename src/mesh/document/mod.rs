@@ -39,7 +39,7 @@ use super::host::resolve;
 use super::index::Index;
 use super::mesh_config::DeclaredMesh;
 use crate::nearest::nearest;
-use crate::yaml::{Text, Within};
+use crate::yaml::{Place, Text, Within};
 
 /// A TCP port.
 pub(super) type Port = Within<u16, 1, 65_535>;
@@ -240,10 +240,23 @@ impl Documents {
     /// The Service that a `DestinationRule`'s host names, of the first rule that names one.
     #[must_use]
     pub fn service_of_destination_rule(&self) -> Option<&Service> {
-        self.destination_rules().iter().find_map(|rule| {
+        self.services_of_destination_rules().next().map(|(service, _)| service)
+    }
+
+    /// The Services that `DestinationRule`s are about, in the order of the rules, with the places
+    /// where these name them.
+    pub fn services_of_destination_rules(&self) -> impl Iterator<Item = (&Service, Place)> {
+        self.destination_rules().iter().filter_map(|rule| {
             let host = resolve(&rule.host, &rule.metadata.namespace);
-            self.service_with_host(&host)
+            Some((self.service_with_host(&host)?, rule.metadata.document().place_of("spec.host")))
         })
+    }
+
+    /// Where the routes of a host are written, if a `VirtualService` for it has some.
+    #[must_use]
+    pub fn place_of_routes(&self, host: &str) -> Option<Place> {
+        let found = self.virtual_services_for(host).into_iter().find(|(_, it)| it.for_sidecars);
+        found.map(|(_, it)| it.metadata.document().place_of("spec.http"))
     }
 
     /// The workload of the Deployment that a Service selects; of several the oldest.

@@ -37,7 +37,7 @@ impl WarningCollector {
     pub(in crate::mesh) fn warn_of(&mut self, unread: Vec<Unread>) {
         self.collected.extend(unread.into_iter().map(|Unread { path, place }| Warning {
             place,
-            text: format!("{path} is not implemented here and has no effect"),
+            text: format!("{path} is not implemented here: it is in force in a mesh alone"),
             rule: &NOT_PLAYED,
         }));
     }
@@ -160,7 +160,7 @@ impl Documents {
             }
             (name, _) => {
                 if let Some(rule) = kinds::left_out(manifest) {
-                    let text = format!("{name} ({api_version}) is not read here and has no effect");
+                    let text = format!("{name} ({api_version}) is not read here: what it does in a mesh is not known");
                     let place = kind.place.clone();
                     warnings.collected.extend(place.map(|place| Warning { place, text, rule }));
                 }

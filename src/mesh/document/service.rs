@@ -148,7 +148,7 @@ impl Service {
             warnings.warn(
                 &NOT_PLAYED,
                 &kind,
-                "an ExternalName Service is not implemented here and has no effect",
+                "an ExternalName Service is not implemented here: it is in force in a mesh alone",
             );
             return Ok(Self { metadata, selector: Labels::new(), ports: Vec::new(), cluster_ip: None });
         }

@@ -135,7 +135,7 @@ fn what_cannot_be_honoured_is_a_warning_with_its_line() {
         (
             "  trafficPolicy:\n",
             "  trafficPolicy:\n    outlierDetection: {}\n",
-            "81: spec.trafficPolicy.outlierDetection is not implemented here and has no effect [not-played]",
+            "81: spec.trafficPolicy.outlierDetection is not implemented here: it is in force in a mesh alone [not-played]",
         ),
         (
             "  trafficPolicy:\n",
@@ -145,12 +145,12 @@ fn what_cannot_be_honoured_is_a_warning_with_its_line() {
         (
             "h2UpgradePolicy: UPGRADE",
             "http2MaxRequests: 1",
-            "83: spec.trafficPolicy.connectionPool.http.http2MaxRequests is not implemented here and has no effect [not-played]",
+            "83: spec.trafficPolicy.connectionPool.http.http2MaxRequests is not implemented here: it is in force in a mesh alone [not-played]",
         ),
         (
             "kind: DestinationRule",
             "kind: Sidecar",
-            "73: Sidecar (networking.istio.io/v1beta1) is not read here and has no effect [not-judged]",
+            "73: Sidecar (networking.istio.io/v1beta1) is not read here: what it does in a mesh is not known [not-judged]",
         ),
         (
             "applyTo: NETWORK_FILTER",
@@ -175,12 +175,12 @@ fn what_cannot_be_honoured_is_a_warning_with_its_line() {
         (
             "http2_protocol_options:\n            allow_connect: true",
             "merge_slashes: true",
-            "111: spec.configPatches[0].patch.value.typed_config.merge_slashes is not implemented here and has no effect [not-played]",
+            "111: spec.configPatches[0].patch.value.typed_config.merge_slashes is not implemented here: it is in force in a mesh alone [not-played]",
         ),
         (
             "http2_protocol_options:\n            allow_connect: true",
             "request_timeout: 5s",
-            "111: spec.configPatches[0].patch.value.typed_config.request_timeout is not implemented here and has no effect [not-played]",
+            "111: spec.configPatches[0].patch.value.typed_config.request_timeout is not implemented here: it is in force in a mesh alone [not-played]",
         ),
         (
             "http2_protocol_options:\n            allow_connect: true",
