@@ -404,8 +404,8 @@ pub const REDIRECT: Rule = Rule {
 pub const UPGRADE_REMOVED: Rule = Rule {
     code: "upgrade-removed",
     severity: Error,
-    why: "Without Upgrade, Connection and Sec-WebSocket-Key the application sees a plain request, answers 426 or 200, and no session opens.",
-    fix: "Leave these fields out of headers.request.remove.",
+    why: "Without Upgrade, Connection, Sec-WebSocket-Key and Sec-WebSocket-Version as the client wrote them the application sees no handshake, answers 426, 400 or 200, and no session opens; without Upgrade, Connection and Sec-WebSocket-Accept as the application wrote them the client ends it.",
+    fix: "Leave these fields out of headers, of the route and of its destinations.",
 };
 
 /// Paths without a route.

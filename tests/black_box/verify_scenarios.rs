@@ -245,7 +245,9 @@ fn what_the_pair_cannot_honour_in_a_scenarios_documents_is_named() {
     let output = verify(&["--scenario", path.to_str().expect("text")]);
     let stderr = text(&output.stderr);
     assert!(
-        stderr.contains("spec.http[0].mirror is not implemented here: it is in force in a mesh alone [not-played]"),
+        stderr.contains(
+            "spec.http[0].mirror is not implemented here: it is in force in a mesh alone [not-played]"
+        ),
         "{stderr}"
     );
     assert_eq!(output.status.code(), Some(5), "{}", text(&output.stdout));

@@ -160,7 +160,9 @@ impl Documents {
             }
             (name, _) => {
                 if let Some(rule) = kinds::left_out(manifest) {
-                    let text = format!("{name} ({api_version}) is not read here: what it does in a mesh is not known");
+                    let text = format!(
+                        "{name} ({api_version}) is not read here: what it does in a mesh is not known"
+                    );
                     let place = kind.place.clone();
                     warnings.collected.extend(place.map(|place| Warning { place, text, rule }));
                 }

@@ -5,7 +5,7 @@ use super::finding::Finding;
 use super::hosts::unknown;
 use super::rules::{DIRECT_RESPONSE, REDIRECT, UNKNOWN_DESTINATION, UNROUTED_PATHS, UPGRADE_REMOVED};
 use super::set::Set;
-use crate::mesh::document::{Documents, HttpAction, Port, Service, VirtualService};
+use crate::mesh::document::{Documents, Port, Service, VirtualService};
 use crate::mesh::host::resolve;
 use crate::mesh::scalar::scalar;
 use crate::yaml::{Dialect, Document, NodeRef, Within};
@@ -15,15 +15,6 @@ pub(super) fn check(set: &Set, findings: &mut Vec<Finding>) {
         let written = service.metadata.document();
         check_destinations(set, service, written, findings);
         check_routes(service, written, findings);
-        if let Some(first) = service.http.first()
-            && let HttpAction::DirectResponse { status, .. } = first.action
-            && first.is_for_every_path()
-            && service.for_sidecars
-        {
-            let place = written.place_of("spec.http[0].directResponse");
-            let message = format!("every request for {} is answered with {status}", service.hosts.join(", "));
-            findings.push(DIRECT_RESPONSE.at(place, message, ""));
-        }
     }
 }
 
@@ -32,25 +23,27 @@ pub(super) fn check(set: &Set, findings: &mut Vec<Finding>) {
 fn check_routes(service: &VirtualService, written: &Document, findings: &mut Vec<Finding>) {
     let mut for_every_path = false;
     let mut conditions = None;
-    for route in written.at("spec.http").into_iter().flat_map(NodeRef::items) {
-        let unconditional = is_for_every_path(route);
+    for (index, route) in written.at("spec.http").into_iter().flat_map(NodeRef::items).enumerate() {
+        let unconditional = is_for_every_handshake(route);
         if let Some(redirect) = route.at("redirect")
             && unconditional
             && !for_every_path
         {
-            let message = format!("every request for {} is redirected", service.hosts.join(", "));
+            let message = format!("every handshake for {} is redirected", service.hosts.join(", "));
             findings.push(REDIRECT.at(redirect.place_of_key(), message, ""));
         }
-        for removed in route.at("headers.request.remove").into_iter().flat_map(NodeRef::items) {
-            let name = removed.text().unwrap_or_default();
-            if ["upgrade", "connection", "sec-websocket-key"]
-                .iter()
-                .any(|field| name.eq_ignore_ascii_case(field))
-            {
-                let message =
-                    format!("the field {name}, without which it is no WebSocket handshake, is removed");
-                findings.push(UPGRADE_REMOVED.at(removed.place(), message, ""));
-            }
+        if let Some(response) = route.at("directResponse")
+            && unconditional
+            && index == 0
+            && service.for_sidecars
+            && let Some(Ok(status)) = response.at("status").map(|it| it.read::<u16>(Dialect::Kubernetes))
+        {
+            let message =
+                format!("every handshake for {} is answered with {status}", service.hosts.join(", "));
+            findings.push(DIRECT_RESPONSE.at(response.place_of_key(), message, ""));
+        }
+        if may_take_handshakes(route) {
+            check_fields(route, findings);
         }
         conditions = conditions.or_else(|| route.at("match"));
         for_every_path |= unconditional;
@@ -68,18 +61,83 @@ fn check_routes(service: &VirtualService, written: &Document, findings: &mut Vec
     }
 }
 
-/// Whether a route takes every path: without conditions, or with one that all paths fulfil.
-fn is_for_every_path(route: NodeRef<'_>) -> bool {
+/// The fields without which a request is no handshake, and an answer accepts none (RFC 6455 section
+/// 4).
+const OF_HANDSHAKE: [(&str, &[&str]); 2] = [
+    ("request", &["upgrade", "connection", "sec-websocket-key", "sec-websocket-version"]),
+    ("response", &["upgrade", "connection", "sec-websocket-accept"]),
+];
+
+/// Whether a route, or one of its destinations, takes a field of the handshake away or writes over
+/// it.
+fn check_fields(route: NodeRef<'_>, findings: &mut Vec<Finding>) {
+    let destinations = route.at("route").into_iter().flat_map(NodeRef::items);
+    for part in std::iter::once(route).chain(destinations) {
+        for (of, fields) in OF_HANDSHAKE {
+            let is_of_handshake = |name: &str| fields.iter().any(|field| name.eq_ignore_ascii_case(field));
+            for removed in part.at(&format!("headers.{of}.remove")).into_iter().flat_map(NodeRef::items) {
+                let name = removed.text().unwrap_or_default();
+                if is_of_handshake(name) {
+                    let message = format!(
+                        "the field {name} of each {of}, without which there is no handshake, is removed"
+                    );
+                    findings.push(UPGRADE_REMOVED.at(removed.place(), message, ""));
+                }
+            }
+            for operation in ["set", "add"] {
+                let written = part.at(&format!("headers.{of}.{operation}"));
+                for entry in written.into_iter().flat_map(NodeRef::entries) {
+                    let name = entry.key().unwrap_or_default();
+                    if is_of_handshake(name) && !is_as_clients_write(name, entry.text().unwrap_or_default()) {
+                        let message = format!(
+                            "the field {name} of each {of} is written over, and a handshake needs it as it is"
+                        );
+                        findings.push(UPGRADE_REMOVED.at(entry.place_of_key(), message, ""));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What each handshake says anyhow.
+fn is_as_clients_write(name: &str, value: &str) -> bool {
+    match name.to_ascii_lowercase().as_str() {
+        "upgrade" => value.eq_ignore_ascii_case("websocket"),
+        "connection" => value.eq_ignore_ascii_case("upgrade"),
+        "sec-websocket-version" => value == "13",
+        _ => false,
+    }
+}
+
+/// Whether one of the conditions of a route can be true of a handshake.
+fn may_take_handshakes(route: NodeRef<'_>) -> bool {
     let Some(conditions) = route.at("match") else { return true };
     conditions.items().any(|condition| {
-        let mut entries = condition.entries().filter(|entry| entry.key() != Some("name"));
-        match (entries.next(), entries.next()) {
-            (None, _) => true,
-            (Some(only), None) => {
-                only.key() == Some("uri") && only.at("prefix").and_then(NodeRef::text) == Some("/")
-            }
+        let without = condition.at("withoutHeaders").into_iter().flat_map(NodeRef::entries);
+        let mut without = without.filter_map(NodeRef::key);
+        let method = condition.at("method.exact").and_then(NodeRef::text);
+        method.is_none_or(|method| method == "GET")
+            && !without.any(|name| name.eq_ignore_ascii_case("upgrade"))
+    })
+}
+
+/// Whether a route takes every handshake: without conditions, or with one that each fulfils.
+fn is_for_every_handshake(route: NodeRef<'_>) -> bool {
+    let Some(conditions) = route.at("match") else { return true };
+    conditions.items().any(|condition| {
+        let mut entries = condition.entries();
+        entries.all(|entry| match entry.key() {
+            Some("name") => true,
+            Some("uri") => matches!(entry.at("prefix").and_then(NodeRef::text), Some("/")),
+            Some("method") => entry.at("exact").and_then(NodeRef::text) == Some("GET"),
+            Some("scheme") => entry.at("exact").and_then(NodeRef::text) == Some("http"),
+            Some("headers") => entry.entries().all(|field| {
+                let value = field.at("exact").and_then(NodeRef::text).unwrap_or_default();
+                field.key().is_some_and(|name| is_as_clients_write(name, value))
+            }),
             _ => false,
-        }
+        })
     })
 }
 

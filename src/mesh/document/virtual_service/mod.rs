@@ -248,12 +248,6 @@ impl HttpRoute {
         };
         Ok(Some(Self { name: written.name, conditions, action, request_fields, response_fields }))
     }
-
-    /// Whether it takes every request that comes to it.
-    pub(in crate::mesh) fn is_for_every_path(&self) -> bool {
-        self.conditions.is_empty()
-            || self.conditions.iter().any(|condition| condition.route_match().is_every_path())
-    }
 }
 
 impl HttpRedirect {

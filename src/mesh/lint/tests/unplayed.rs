@@ -112,7 +112,9 @@ fn what_is_left_out_in_the_same_way_in_many_places_is_one_note() {
     let notes: Vec<_> = found.iter().filter(|finding| *finding.rule == rules::NOT_PLAYED).collect();
     assert_eq!(notes.len(), 1, "{notes:#?}");
     assert!(
-        notes[0].message.ends_with("fault is not implemented here: it is in force in a mesh alone (and 3 more like this)")
+        notes[0].message.ends_with(
+            "fault is not implemented here: it is in force in a mesh alone (and 3 more like this)"
+        )
     );
 }
 

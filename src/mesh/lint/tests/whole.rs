@@ -231,6 +231,33 @@ fn what_breaks_every_handshake_is_an_error() {
     );
     let removing = |field: &str| route(&format!("{{headers: {{request: {{remove: [{field}]}}}}, {to}}}"));
     assert_rule(&rules::UPGRADE_REMOVED, &removing("Upgrade"), &removing("x-debug"));
+    let headers = |conditions: &str, headers: &str| {
+        route(&format!("{{{conditions} headers: {{{headers}}}, {to}}}, {{{to}}}"))
+    };
+    for (wrong, right) in [
+        ("request: {set: {Upgrade: h2c}}", "request: {set: {Upgrade: WebSocket}}"),
+        ("request: {add: {connection: close}}", "request: {set: {connection: Upgrade}}"),
+        ("request: {remove: [Sec-WebSocket-Version]}", "request: {set: {sec-websocket-version: '13'}}"),
+        ("response: {remove: [sec-websocket-accept]}", "response: {remove: [server]}"),
+    ] {
+        assert_rule(&rules::UPGRADE_REMOVED, &headers("", wrong), &headers("", right));
+        let no_handshake = headers("match: [{withoutHeaders: {upgrade: {}}}],", wrong);
+        assert_rule(&rules::UPGRADE_REMOVED, &headers("match: [{uri: {prefix: /}}],", wrong), &no_handshake);
+    }
+    let at_destination = |field: &str| {
+        route(&format!(
+            "{{route: [{{destination: {{host: a}}, headers: {{request: {{remove: [{field}]}}}}}}]}}"
+        ))
+    };
+    assert_rule(&rules::UPGRADE_REMOVED, &at_destination("sec-websocket-key"), &at_destination("x-debug"));
+    let answering =
+        |action: &str, conditions: &str| route(&format!("{{match: [{{{conditions}}}], {action}}}, {{{to}}}"));
+    for (rule, action) in
+        [(&rules::REDIRECT, "redirect: {uri: /}"), (&rules::DIRECT_RESPONSE, "directResponse: {status: 503}")]
+    {
+        let every = "headers: {upgrade: {exact: websocket}}, scheme: {exact: http}";
+        assert_rule(rule, &answering(action, every), &answering(action, "withoutHeaders: {upgrade: {}}"));
+    }
     let exact = format!("{{match: [{{uri: {{exact: /ws}}}}], {to}}}");
     assert_rule(&rules::UNROUTED_PATHS, &route(&exact), &route(&format!("{exact}, {{{to}}}")));
     let filter = |apply_to: &str, operation: &str, value: &str| {
