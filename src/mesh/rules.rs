@@ -444,7 +444,7 @@ pub const DUPLICATE_UPGRADE_TYPE: Rule = Rule {
 pub const ALLOWS_NOBODY: Rule = Rule {
     code: "allows-nobody",
     severity: Error,
-    why: "An AuthorizationPolicy with the action ALLOW and without rules allows no request: each handshake gets 403 (rbac_access_denied_matched_policy[none]), unless another ALLOW policy for the same pods allows it.",
+    why: "An AuthorizationPolicy with the action ALLOW and without rules allows no request: each handshake gets 403 (rbac_access_denied_matched_policy[none]), unless another ALLOW policy for the same pods, of their namespace or the root namespace, allows it. With one for each Service it is how all else is denied, and no finding.",
     fix: "Write rules for what is to be allowed; a rule without conditions, {}, allows everything.",
 };
 

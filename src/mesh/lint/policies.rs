@@ -1,17 +1,19 @@
 //! Istio's security policies, as far as they refuse every handshake, or each of a browser.
 
+use std::collections::BTreeMap;
+
 use super::finding::Finding;
+use super::proxies::entry;
 use super::rules::{ALLOWS_NOBODY, STRICT_WITHOUT_TLS, TOKEN_FROM_HEADER};
 use super::set::Set;
-use crate::mesh::document::{Manifest, ROOT_NAMESPACE};
+use crate::mesh::document::{Deployment, Manifest, PortProtocol, ROOT_NAMESPACE, ServicePort, is_never_http};
 use crate::mesh::host::resolve;
 use crate::yaml::NodeRef;
 
 pub(super) fn check(set: &Set, findings: &mut Vec<Finding>) {
     let of_kind = |kind: &'static str| set.of_kind("security.istio.io", kind);
-    for policy in of_kind("AuthorizationPolicy") {
-        findings.extend(allows_nobody(policy));
-    }
+    let policies: Vec<&Manifest> = of_kind("AuthorizationPolicy").collect();
+    findings.extend(policies.iter().filter_map(|policy| allows_nobody(set, policy, &policies)));
     let strict: Vec<&str> = of_kind("PeerAuthentication")
         .filter(|policy| policy.document.at("spec.mtls.mode").and_then(NodeRef::text) == Some("STRICT"))
         .map(Manifest::namespace)
@@ -37,18 +39,105 @@ pub(super) fn check(set: &Set, findings: &mut Vec<Finding>) {
     }
 }
 
-/// An ALLOW policy without rules.
-fn allows_nobody(policy: &Manifest) -> Option<Finding> {
-    let action = policy.document.at("spec.action").and_then(NodeRef::text).unwrap_or("ALLOW");
-    let rules = policy.document.at("spec.rules").map_or(0, |rules| rules.items().len());
-    if action != "ALLOW" || rules > 0 {
+/// An ALLOW policy without rules, if no other ALLOW policy lets anything pass to some of the pods
+/// that it is for. With such others it is what people write to deny all but these.
+fn allows_nobody(set: &Set, policy: &Manifest, policies: &[&Manifest]) -> Option<Finding> {
+    if !is_allow(policy) || has_rules(policy) || is_dry_run(policy) {
         return None;
     }
-    let message = format!(
-        "this AuthorizationPolicy allows nothing in the namespace {}: each handshake gets 403 (RBAC)",
-        policy.namespace()
-    );
+    let allowing = || {
+        let others = policies.iter().copied();
+        others.filter(|other| is_allow(other) && has_rules(other) && !is_dry_run(other))
+    };
+    let namespace = policy.namespace();
+    let nothing = format!("this AuthorizationPolicy allows nothing in the namespace {namespace}");
+    let message = if is_for_waypoint(policy) {
+        let mut others = allowing().filter(|other| other.namespace() == namespace);
+        if others.any(is_for_waypoint) {
+            return None;
+        }
+        format!("{nothing}: each handshake gets 403 (RBAC)")
+    } else if set.documents.services().is_empty() && set.documents.deployments().is_empty() {
+        // Of nobody's pods anything is known.
+        format!("{nothing}: each handshake gets 403 (RBAC)")
+    } else {
+        let mut covered = servers(set, namespace).into_iter().filter(|server| server.may_be_of(policy));
+        let denied = covered.find(|server| !allowing().any(|other| server.may_be_of(other)))?;
+        format!("{nothing}, and no other anything to {}: each handshake gets 403 (RBAC)", denied.name)
+    };
     Some(ALLOWS_NOBODY.at(policy.document.place_of("spec"), message, "spec:\n  rules:\n  - {}"))
+}
+
+fn is_allow(policy: &Manifest) -> bool {
+    policy.document.at("spec.action").and_then(NodeRef::text).is_none_or(|action| action == "ALLOW")
+}
+
+fn has_rules(policy: &Manifest) -> bool {
+    policy.document.at("spec.rules").is_some_and(|rules| rules.items().len() > 0)
+}
+
+/// Whether the policy is only tried: what it would refuse is logged and passes.
+fn is_dry_run(policy: &Manifest) -> bool {
+    entry(policy.document.at("metadata.annotations"), "istio.io/dry-run") == Some("true")
+}
+
+/// Whether the policy is for a gateway or a waypoint, which no selector chooses.
+fn is_for_waypoint(policy: &Manifest) -> bool {
+    ["spec.targetRef", "spec.targetRefs"].iter().any(|field| policy.document.at(field).is_some())
+}
+
+/// Pods to which sessions go.
+struct Server<'s> {
+    name: &'s str,
+    namespace: &'s str,
+    labels: &'s BTreeMap<String, String>,
+    /// Whether these are all labels that the pods have.
+    are_all: bool,
+}
+
+impl Server<'_> {
+    /// Whether the policy is for these pods, as far as their labels are known.
+    fn may_be_of(&self, policy: &Manifest) -> bool {
+        let selector = policy.document.at("spec.selector.matchLabels");
+        [ROOT_NAMESPACE, self.namespace].contains(&policy.namespace())
+            && !is_for_waypoint(policy)
+            && selector.into_iter().flat_map(NodeRef::entries).all(|wanted| {
+                let label = wanted.key().and_then(|name| self.labels.get(name));
+                label.map_or(!self.are_all, |label| wanted.text() == Some(label.as_str()))
+            })
+    }
+}
+
+/// The pods behind the Services of a namespace that may carry HTTP; where it has no Services, all
+/// pods.
+fn servers<'s>(set: &'s Set, namespace: &'s str) -> Vec<Server<'s>> {
+    let of_pods = |pods: &'s Deployment| Server {
+        name: &pods.metadata.name,
+        namespace: &pods.metadata.namespace,
+        labels: pods.labels(),
+        are_all: true,
+    };
+    if set.services_in(namespace).next().is_none() {
+        let deployments = set.documents.deployments().iter();
+        let own = deployments
+            .filter(|pods| namespace == ROOT_NAMESPACE || pods.metadata.namespace.as_str() == namespace);
+        return own.map(of_pods).collect();
+    }
+    let may_be_http =
+        |port: &ServicePort| port.protocol != PortProtocol::Opaque || !is_never_http(port.number, None, None);
+    let services = set.services_in(namespace).filter(|service| service.ports.iter().any(may_be_http));
+    services
+        .flat_map(|service| {
+            let pods = set.documents.pods_of(service);
+            let unseen = pods.is_empty().then(|| Server {
+                name: service.name(),
+                namespace: service.namespace(),
+                labels: service.selector(),
+                are_all: false,
+            });
+            pods.into_iter().map(of_pods).chain(unseen)
+        })
+        .collect()
 }
 
 /// Whether a policy lets requests pass only with a token, of some kind.

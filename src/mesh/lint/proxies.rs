@@ -18,7 +18,7 @@ pub(super) enum InboundProxy {
 }
 
 /// A label or an annotation, whose name may have dots.
-fn entry<'d>(node: Option<NodeRef<'d>>, name: &str) -> Option<&'d str> {
+pub(super) fn entry<'d>(node: Option<NodeRef<'d>>, name: &str) -> Option<&'d str> {
     node?.entries().find(|entry| entry.key() == Some(name))?.text()
 }
 

@@ -5,6 +5,7 @@ mod kinds;
 mod levels;
 mod meshes;
 mod pods;
+mod policies;
 mod reading;
 mod unplayed;
 mod whole;
