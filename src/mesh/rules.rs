@@ -124,6 +124,7 @@ pub const NOT_MET: &[&Rule] = &[
     &DUPLICATE_UPGRADE_TYPE,
     &ALLOWS_NOBODY,
     &STRICT_WITHOUT_TLS,
+    &HOP_MISMATCH,
     &TOKEN_FROM_HEADER,
     &NOT_IMPORTED,
 ];
@@ -452,7 +453,7 @@ pub const ALLOWS_NOBODY: Rule = Rule {
 pub const STRICT_WITHOUT_TLS: Rule = Rule {
     code: "strict-without-tls",
     severity: Error,
-    why: "PeerAuthentication STRICT makes the server's sidecar refuse what comes without mTLS, and tls mode DISABLE makes the client's send just that: the connection is reset, and the client gets 503 (UC or UF).",
+    why: "PeerAuthentication STRICT makes the server's sidecar refuse what comes without mTLS (a policy with a selector counts before its namespace's, that before the mesh's, and portLevelMtls, by the pod's port, before all), and tls mode DISABLE makes the client's send just that: the connection is reset, and the client gets 503 (UC or UF).",
     fix: "Set the mode to ISTIO_MUTUAL, or leave tls out, so that auto mTLS decides.",
 };
 
@@ -528,12 +529,12 @@ pub const SESSION_LIMIT: Rule = Rule {
     fix: "Set max_requests and max_connections of the cluster to more than the sessions that are open at a time.",
 };
 
-/// Two proxies that do not speak the same.
+/// Two sides that do not speak the same.
 pub const HOP_MISMATCH: Rule = Rule {
     code: "hop-mismatch",
     severity: Error,
-    why: "What one proxy sends, HTTP/1.1 or TLS, the other does not take: no session begins.",
-    fix: "Have both speak the same: the protocol and the transport socket of the cluster, and codec_type, ALPN and the transport socket of the listener.",
+    why: "What one side sends, HTTP/1.1 or TLS, the other does not take: no session begins. So it is where a DestinationRule says ISTIO_MUTUAL and the server has no sidecar, or a PeerAuthentication that says DISABLE.",
+    fix: "Have both speak the same: of documents leave tls out, so that auto mTLS decides; of proxies the protocol and the transport socket of the cluster, and codec_type, ALPN and the transport socket of the listener.",
 };
 
 /// A kind, or a version of it, that no cluster has.

@@ -224,7 +224,7 @@ const NOT_ON_THE_WIRE: [(&str, &str); 29] = [
     ("no-websocket-taken", "is about dumps; the pair always takes WebSockets somewhere"),
     ("websocket-not-taken", "is about dumps; the pair always takes WebSockets somewhere"),
     ("unknown-cluster", "is about dumps; the pair has the clusters of its routes"),
-    ("hop-mismatch", "is about dumps; the two of the pair speak the same"),
+    ("hop-mismatch", "is about dumps and policies; the two of the pair speak the same"),
     ("session-limit", "is about circuit breakers of dumps, which the pair does not have"),
 ];
 

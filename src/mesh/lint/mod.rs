@@ -22,6 +22,7 @@ mod hosts;
 mod imports;
 mod kinds;
 mod levels;
+mod mutual_tls;
 mod policies;
 mod proxies;
 mod refused;
@@ -86,6 +87,7 @@ pub fn lint(texts: &[Arc<Text>], circumstances: &Circumstances<'_>) -> Result<Ve
     timeouts::check(&set, &mut findings);
     filters::check(&set, &mut findings);
     policies::check(&set, &mut findings);
+    mutual_tls::check(&set, &mut findings);
     gateway_api::check(&set, &mut findings);
     backends::check(&set, &mut findings);
     imports::check(&set, &mut findings);

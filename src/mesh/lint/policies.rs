@@ -1,40 +1,25 @@
-//! Istio's security policies, as far as they refuse every handshake, or each of a browser.
+//! Istio's policies about requests, as far as they refuse every handshake, or each of a browser.
+//! Those about connections are in `mutual_tls`.
 
 use std::collections::BTreeMap;
 
 use super::finding::Finding;
 use super::proxies::entry;
-use super::rules::{ALLOWS_NOBODY, STRICT_WITHOUT_TLS, TOKEN_FROM_HEADER};
+use super::rules::{ALLOWS_NOBODY, TOKEN_FROM_HEADER};
 use super::set::Set;
 use crate::mesh::document::{Deployment, Manifest, PortProtocol, ROOT_NAMESPACE, ServicePort, is_never_http};
-use crate::mesh::host::resolve;
 use crate::yaml::NodeRef;
 
 pub(super) fn check(set: &Set, findings: &mut Vec<Finding>) {
     let of_kind = |kind: &'static str| set.of_kind("security.istio.io", kind);
     let policies: Vec<&Manifest> = of_kind("AuthorizationPolicy").collect();
     findings.extend(policies.iter().filter_map(|policy| allows_nobody(set, policy, &policies)));
-    let strict: Vec<&str> = of_kind("PeerAuthentication")
-        .filter(|policy| policy.document.at("spec.mtls.mode").and_then(NodeRef::text) == Some("STRICT"))
-        .map(Manifest::namespace)
-        .collect();
     let asking: Vec<&str> =
         of_kind("AuthorizationPolicy").filter(|it| asks_for_token(it)).map(Manifest::namespace).collect();
     for authentication in of_kind("RequestAuthentication") {
         let namespace = authentication.namespace();
         if asking.iter().any(|of| [*of, namespace].contains(&ROOT_NAMESPACE) || *of == namespace) {
             findings.extend(token_from_header(authentication));
-        }
-    }
-    for rule in set.documents.destination_rules() {
-        let written = rule.metadata.document();
-        let Some(mode) = written.at("spec.trafficPolicy.tls.mode") else { continue };
-        let host = resolve(&rule.host, &rule.metadata.namespace);
-        let of_host = host.split('.').nth(1).unwrap_or_default();
-        let is_strict = strict.iter().any(|namespace| *namespace == ROOT_NAMESPACE || *namespace == of_host);
-        if mode.text() == Some("DISABLE") && is_strict {
-            let message = format!("tls mode is DISABLE for {host}, whose PeerAuthentication says STRICT");
-            findings.push(STRICT_WITHOUT_TLS.at(mode.place(), message, "mode: ISTIO_MUTUAL"));
         }
     }
 }

@@ -13,6 +13,8 @@ pub(super) enum InboundProxy {
     Sidecar,
     /// The pod is a gateway: the proxy is its application.
     Gateway,
+    /// A proxy of an ambient mesh, which no filter for sidecars is for.
+    Ambient,
     /// The application itself, for this reason.
     None(String),
 }
@@ -38,9 +40,7 @@ pub(super) fn inbound_proxy(set: &Set, deployment: &Deployment, port: u16) -> In
     }
     let mode = entry(labels(), "istio.io/dataplane-mode");
     if mode == Some("ambient") || (mode.is_none() && set.ambient_namespaces.contains(namespace)) {
-        return InboundProxy::None(
-            "they are in an ambient mesh, where a waypoint or ztunnel takes what comes".to_owned(),
-        );
+        return InboundProxy::Ambient;
     }
     let injected = entry(labels(), "sidecar.istio.io/inject") == Some("true");
     if set.uninjected_namespaces.contains(namespace) && !injected {

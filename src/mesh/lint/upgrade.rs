@@ -116,6 +116,10 @@ fn refusing(
         let name = pod.metadata.name.clone();
         match inbound_proxy(set, pod, number) {
             InboundProxy::None(why) => return Some(Refusing::Application(name, why)),
+            InboundProxy::Ambient => {
+                let why = "they are in an ambient mesh, where a waypoint or ztunnel takes what comes";
+                return Some(Refusing::Application(name, why.to_owned()));
+            }
             InboundProxy::Gateway if !gateway_takes_connect(set, pod) => {
                 return Some(Refusing::Gateway(name));
             }

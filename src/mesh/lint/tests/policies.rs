@@ -71,3 +71,103 @@ fn a_policy_that_allows_nothing_is_an_error_for_pods_that_are_there() {
     let alone = authorization("deny", "default", "{}") + &with_pool("maxRetries: 1");
     assert!(codes(&alone).contains(&"allows-nobody"), "of unseen pods");
 }
+
+fn peers(name: &str, namespace: &str, spec: &str) -> String {
+    policy("PeerAuthentication", name, namespace, spec)
+}
+
+fn tls(mode: &str) -> String {
+    destination_rule(&format!("{{host: a, trafficPolicy: {{tls: {{mode: {mode}}}}}}}"))
+}
+
+/// Whether the documents, beside the Service and its pods, have a finding of that code.
+#[track_caller]
+fn assert_found(code: &str, documents: &str, is_found: bool) {
+    let found = codes(&(documents.to_owned() + SERVICE + DEPLOYMENT));
+    assert_eq!(found.contains(&code), is_found, "{code}: {found:?} in\n{documents}");
+}
+
+const SELECTING: &str = "selector: {matchLabels: {app: a}}";
+
+#[test]
+fn the_most_specific_peer_authentication_counts() {
+    let strict = |name: &str, namespace: &str| peers(name, namespace, "{mtls: {mode: STRICT}}");
+    let of_namespace = strict("of-all", "default");
+    let of_mesh = strict("m", "istio-system");
+    let of_pods = |rest: &str| peers("p", "default", &format!("{{{SELECTING}, {rest}}}"));
+    for (policies, is_strict) in [
+        (of_namespace.clone(), true),
+        (of_mesh.clone(), true),
+        (strict("o", "other"), false),
+        (of_namespace.clone() + &of_pods("mtls: {mode: PERMISSIVE}"), false),
+        (of_namespace.clone() + &of_pods("mtls: {mode: UNSET}"), true),
+        (of_namespace.clone() + &of_pods("mtls: {mode: DISABLE}").replace("app: a", "app: b"), true),
+        (of_mesh.clone() + &peers("of-all", "default", "{mtls: {mode: PERMISSIVE}}"), false),
+        (of_mesh.clone() + &peers("of-all", "default", "{}"), true),
+        (of_pods("mtls: {mode: STRICT}"), true),
+        // By the pod's port, not the Service's.
+        (of_pods("mtls: {mode: STRICT}, portLevelMtls: {80: {mode: DISABLE}}"), false),
+        (of_pods("mtls: {mode: STRICT}, portLevelMtls: {8080: {mode: DISABLE}}"), true),
+        (of_pods("mtls: {mode: STRICT}, portLevelMtls: {80: {mode: UNSET}}"), true),
+        (of_pods("portLevelMtls: {80: {mode: STRICT}}"), true),
+        (of_pods("portLevelMtls: {'80': {mode: STRICT}}"), true),
+        // Without a selector, and in the root namespace with one, it does not count.
+        (peers("of-all", "default", "{portLevelMtls: {80: {mode: STRICT}}}"), false),
+        (of_pods("mtls: {mode: STRICT}").replace("namespace: default", "namespace: istio-system"), false),
+        // Of two alike the older.
+        (of_namespace.clone() + &peers("a", "default", "{mtls: {mode: PERMISSIVE}}"), false),
+        (of_namespace + &peers("z", "default", "{mtls: {mode: PERMISSIVE}}"), true),
+    ] {
+        assert_found("strict-without-tls", &(policies + &tls("DISABLE")), is_strict);
+    }
+}
+
+#[test]
+fn a_tls_mode_counts_where_it_is_written() {
+    let strict = peers("of-all", "default", "{mtls: {mode: STRICT}}");
+    let disable = "tls: {mode: DISABLE}";
+    let at_port = |port: u16, more: &str, settings: &str| {
+        format!("{{{more}portLevelSettings: [{{port: {{number: {port}}}, {settings}}}]}}")
+    };
+    for (policy, is_wrong) in [
+        (at_port(8080, "", disable), true),
+        (at_port(80, "", disable), false),
+        (at_port(8080, &format!("{disable}, "), "loadBalancer: {simple: RANDOM}"), false),
+    ] {
+        let rule = destination_rule(&format!("{{host: a, trafficPolicy: {policy}}}"));
+        assert_found("strict-without-tls", &(strict.clone() + &rule), is_wrong);
+    }
+    let subset = |labels: &str| {
+        destination_rule(&format!(
+            "{{host: a, subsets: [{{name: v1, labels: {{{labels}}}, trafficPolicy: {{{disable}}}}}]}}"
+        ))
+    };
+    assert_found("strict-without-tls", &(strict.clone() + &subset("app: a")), true);
+    assert_found("strict-without-tls", &(strict.clone() + &subset("app: b")), false);
+    // Pods without a sidecar take plain text, whatever the policy says.
+    let uninjected = DEPLOYMENT.replace("{app: a}", "{app: a, sidecar.istio.io/inject: 'false'}");
+    assert!(
+        !codes(&(strict.clone() + &tls("DISABLE") + SERVICE + &uninjected)).contains(&"strict-without-tls")
+    );
+    // Without the Service its namespace is known.
+    let unseen = codes(&(strict + &tls("DISABLE")));
+    assert!(unseen.contains(&"strict-without-tls"), "{unseen:?}");
+}
+
+#[test]
+fn mutual_tls_to_pods_that_take_none_is_an_error() {
+    let disabled = peers("of-all", "default", "{mtls: {mode: DISABLE}}");
+    assert_found("hop-mismatch", &(disabled.clone() + &tls("ISTIO_MUTUAL")), true);
+    assert_found("hop-mismatch", &(disabled + &tls("DISABLE")), false);
+    assert_found("hop-mismatch", &tls("ISTIO_MUTUAL"), false);
+    for (label, is_wrong) in [
+        ("sidecar.istio.io/inject: 'false'", true),
+        ("sidecar.istio.io/inject: 'true'", false),
+        ("istio.io/dataplane-mode: ambient", false),
+        ("istio: egressgateway", false),
+    ] {
+        let pods = DEPLOYMENT.replace("{app: a}", &format!("{{app: a, {label}}}"));
+        let found = codes(&(tls("ISTIO_MUTUAL") + SERVICE + &pods));
+        assert_eq!(found.contains(&"hop-mismatch"), is_wrong, "{label}: {found:?}");
+    }
+}
