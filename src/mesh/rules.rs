@@ -365,7 +365,7 @@ pub const HTTP2_PORT: Rule = Rule {
 pub const UPGRADE_WITHOUT_SIDECAR: Rule = Rule {
     code: "upgrade-without-sidecar",
     severity: Error,
-    why: "Where no sidecar stands before the application (not injected, an excluded port, ambient, a host outside of the mesh), HTTP/2 goes to the application or to a proxy of another kind, most of which know no extended CONNECT. No EnvoyFilter for sidecars can help there.",
+    why: "Where no sidecar stands before the application (not injected, hostNetwork, the template grpc-agent, the interceptionMode NONE, a port that excludeInboundPorts names or includeInboundPorts does not, ambient, a host outside of the mesh), HTTP/2 goes to the application or to a proxy of another kind, most of which know no extended CONNECT. No EnvoyFilter for sidecars can help there.",
     fix: "Set h2UpgradePolicy to DO_NOT_UPGRADE for this host in a DestinationRule. For an excluded port also tls mode DISABLE, since auto mTLS goes by the pod.",
 };
 

@@ -26,34 +26,80 @@ pub(super) fn entry<'d>(node: Option<NodeRef<'d>>, name: &str) -> Option<&'d str
 
 /// What takes the connections to a port of the pods that a Deployment keeps.
 pub(super) fn inbound_proxy(set: &Set, deployment: &Deployment, port: u16) -> InboundProxy {
-    let written = deployment.metadata.document();
-    let labels = || written.at("spec.template.metadata.labels");
-    let annotations = || written.at("spec.template.metadata.annotations");
-    let namespace = deployment.metadata.namespace.as_str();
     if is_gateway(deployment) {
         return InboundProxy::Gateway;
     }
-    for (said, what) in [(labels(), "label"), (annotations(), "annotation")] {
-        if entry(said, "sidecar.istio.io/inject") == Some("false") {
-            return InboundProxy::None(format!("the {what} sidecar.istio.io/inject is false"));
-        }
+    if let Some(why) = without_proxy(deployment) {
+        return InboundProxy::None(why);
     }
-    let mode = entry(labels(), "istio.io/dataplane-mode");
-    if mode == Some("ambient") || (mode.is_none() && set.ambient_namespaces.contains(namespace)) {
+    if is_ambient(set, deployment) {
         return InboundProxy::Ambient;
     }
-    let injected = entry(labels(), "sidecar.istio.io/inject") == Some("true");
+    let bypassed = || past_inbound(annotations(deployment), port);
+    without_injection(set, deployment).or_else(bypassed).map_or(InboundProxy::Sidecar, InboundProxy::None)
+}
+
+/// Why the pods that a Deployment keeps have no proxy, whatever their namespace says.
+fn without_proxy(deployment: &Deployment) -> Option<String> {
+    let (labels, annotations) = (labels(deployment), annotations(deployment));
+    for (said, what) in [(labels, "label"), (annotations, "annotation")] {
+        if entry(said, "sidecar.istio.io/inject") == Some("false") {
+            return Some(format!("the {what} sidecar.istio.io/inject is false"));
+        }
+    }
+    let spec = deployment.metadata.document().at("spec.template.spec.hostNetwork");
+    if spec.is_some_and(|host_network| host_network.to_json(str::to_owned) == true) {
+        return Some("nothing is injected into pods with hostNetwork: true".to_owned());
+    }
+    let mut templates = entry(annotations, "inject.istio.io/templates")?.split(',').map(str::trim);
+    let is_proxyless = templates.clone().any(|template| template == "grpc-agent");
+    (is_proxyless && !templates.any(|template| template == "sidecar"))
+        .then(|| "the template grpc-agent injects an agent without a proxy".to_owned())
+}
+
+/// Why a sidecar that others have is not before these pods.
+fn without_injection(set: &Set, deployment: &Deployment) -> Option<String> {
+    let namespace = deployment.metadata.namespace.as_str();
+    let injected = entry(labels(deployment), "sidecar.istio.io/inject") == Some("true");
     if set.uninjected_namespaces.contains(namespace) && !injected {
-        return InboundProxy::None(format!("the namespace {namespace} says istio-injection: disabled"));
+        return Some(format!("the namespace {namespace} says istio-injection: disabled"));
     }
-    let excluded = entry(annotations(), "traffic.sidecar.istio.io/excludeInboundPorts").unwrap_or_default();
-    if excluded.split(',').any(|excluded| excluded.trim().parse() == Ok(port)) {
-        return InboundProxy::None(format!(
-            "excludeInboundPorts takes port {port} past the sidecar, with TLS by auto mTLS unless a DestinationRule says \
-             tls mode DISABLE"
-        ));
+    (entry(annotations(deployment), "sidecar.istio.io/interceptionMode") == Some("NONE"))
+        .then(|| "the interceptionMode NONE takes nothing to the sidecar".to_owned())
+}
+
+/// Why what comes to a port of a pod with a sidecar goes past it. Where the ports that are taken are
+/// listed, none is excluded (Istio: `tools/istio-iptables/pkg/capture/run.go`).
+fn past_inbound(annotations: Option<NodeRef<'_>>, port: u16) -> Option<String> {
+    let said = |name: &str| entry(annotations, &format!("traffic.sidecar.istio.io/{name}")).map(str::trim);
+    let tls = "with TLS by auto mTLS unless a DestinationRule says tls mode DISABLE";
+    match said("includeInboundPorts") {
+        None | Some("*") => {}
+        Some(included) if has_port(included, port) => return None,
+        Some(_) => {
+            return Some(format!("includeInboundPorts leaves port {port} past the sidecar, {tls}"));
+        }
     }
-    InboundProxy::Sidecar
+    let excluded = said("excludeInboundPorts").unwrap_or_default();
+    has_port(excluded, port).then(|| format!("excludeInboundPorts takes port {port} past the sidecar, {tls}"))
+}
+
+fn has_port(list: &str, port: u16) -> bool {
+    list.split(',').any(|listed| listed.trim().parse() == Ok(port))
+}
+
+fn is_ambient(set: &Set, deployment: &Deployment) -> bool {
+    let mode = entry(labels(deployment), "istio.io/dataplane-mode");
+    mode == Some("ambient")
+        || (mode.is_none() && set.ambient_namespaces.contains(&deployment.metadata.namespace))
+}
+
+fn labels(deployment: &Deployment) -> Option<NodeRef<'_>> {
+    deployment.metadata.document().at("spec.template.metadata.labels")
+}
+
+fn annotations(deployment: &Deployment) -> Option<NodeRef<'_>> {
+    deployment.metadata.document().at("spec.template.metadata.annotations")
 }
 
 /// Whether pods are a gateway: by the labels of Istio's charts and of the Gateway API, or by the
@@ -64,9 +110,8 @@ pub(super) fn is_gateway(deployment: &Deployment) -> bool {
             || name == "gateway.networking.k8s.io/gateway-name"
             || name == "gateway.istio.io/managed"
     };
-    let annotations = deployment.metadata.document().at("spec.template.metadata.annotations");
     deployment.labels().iter().any(named)
-        || entry(annotations, "inject.istio.io/templates")
+        || entry(annotations(deployment), "inject.istio.io/templates")
             .is_some_and(|templates| templates.contains("gateway"))
 }
 

@@ -161,6 +161,17 @@ fn http2_to_pods_without_a_sidecar_is_an_error_that_no_filter_mends() {
             with_template("annotations: {traffic.sidecar.istio.io/excludeInboundPorts: '22, 80'}"),
             "excludeInboundPorts takes port 80",
         ),
+        (
+            with_template("annotations: {traffic.sidecar.istio.io/includeInboundPorts: '8080, 22'}"),
+            "includeInboundPorts leaves port 80",
+        ),
+        (
+            with_template("annotations: {traffic.sidecar.istio.io/includeInboundPorts: ''}"),
+            "includeInboundPorts leaves port 80",
+        ),
+        (with_template("annotations: {sidecar.istio.io/interceptionMode: NONE}"), "interceptionMode NONE"),
+        (with_template("annotations: {inject.istio.io/templates: grpc-agent}"), "grpc-agent"),
+        (DEPLOYMENT.replace("spec: {containers", "spec: {hostNetwork: true, containers"), "hostNetwork"),
         (DEPLOYMENT.to_owned() + &namespace("istio.io/dataplane-mode: ambient"), "ambient"),
         (DEPLOYMENT.to_owned() + &namespace("istio-injection: disabled"), "istio-injection: disabled"),
     ] {
@@ -174,6 +185,16 @@ fn http2_to_pods_without_a_sidecar_is_an_error_that_no_filter_mends() {
     for right in [
         with_template("annotations: {sidecar.istio.io/inject: 'true'}"),
         with_template("annotations: {traffic.sidecar.istio.io/excludeInboundPorts: '8080'}"),
+        with_template("annotations: {traffic.sidecar.istio.io/includeInboundPorts: '*'}"),
+        with_template("annotations: {traffic.sidecar.istio.io/includeInboundPorts: '22,80'}"),
+        // Where ports are listed nothing is taken out of them.
+        with_template(
+            "annotations: {traffic.sidecar.istio.io/includeInboundPorts: '80', \
+             traffic.sidecar.istio.io/excludeInboundPorts: '80'}",
+        ),
+        with_template("annotations: {sidecar.istio.io/interceptionMode: TPROXY}"),
+        with_template("annotations: {inject.istio.io/templates: 'sidecar,custom'}"),
+        DEPLOYMENT.replace("spec: {containers", "spec: {hostNetwork: false, containers"),
         DEPLOYMENT.to_owned() + &namespace("istio-injection: enabled"),
     ] {
         assert_eq!(said(&rules::UPGRADE_WITHOUT_SIDECAR, &upgraded().replace(DEPLOYMENT, &right)), [""; 0]);
