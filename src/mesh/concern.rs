@@ -101,6 +101,12 @@ impl Documents {
                     parents.filter(|it| it.at("kind").and_then(NodeRef::text) == Some("Service"));
                 parents.any(|it| it.at("name").and_then(NodeRef::text) == Some(service.name()))
             }
+            ("apps", "Deployment" | "StatefulSet" | "DaemonSet") => {
+                let name = manifest.document.at("metadata.name").and_then(NodeRef::text);
+                [client, server].into_iter().any(|workload| {
+                    name == Some(workload.name.as_str()) && manifest.namespace() == workload.namespace
+                })
+            }
             // They are not on the way between two sidecars, or say what the pair has anyhow: pods
             // that are there, and who wrote what of them.
             ("networking.istio.io" | "gateway.networking.k8s.io", "Gateway")
@@ -191,6 +197,7 @@ spec: {template: {metadata: {labels: {app: client}}, spec: {containers: []}}}
             (POLICY, "people", "{}", false),
             (POLICY, "istio-system", "{selector: {matchLabels: {app: chat}}}", true),
             (&format!("{ISTIO} Gateway"), "chat", "{}", false),
+            ("apps/v1 Deployment", "people", "{template: {spec: {containers: []}}}", false),
             ("example.org/v1 Unknown", "elsewhere", "{}", true),
         ] {
             assert_eq!(concerns(head, namespace, spec), expected, "{head} in {namespace}: {spec}");
@@ -204,6 +211,8 @@ spec: {template: {metadata: {labels: {app: client}}, spec: {containers: []}}}
         let service = documents.service("chat").expect("a Service");
         let sessions = Sessions { client: &client, service, server: &server };
         let elsewhere = Documents::parse("other.yaml", SESSIONS).expect("documents");
-        assert!(documents.by_place().concerns(&elsewhere.manifests()[0].place(), &sessions));
+        let places = documents.by_place();
+        assert!(places.concerns(&elsewhere.manifests()[0].place(), &sessions));
+        assert!(places.concerns(&documents.manifests()[2].place(), &sessions), "the client's own");
     }
 }

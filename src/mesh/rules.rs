@@ -49,6 +49,7 @@ pub const ALL: &[&Rule] = &[
     &DUPLICATE_UPGRADE_TYPE,
     &ALLOWS_NOBODY,
     &STRICT_WITHOUT_TLS,
+    &CLIENT_WITHOUT_SIDECAR,
     &TOKEN_FROM_HEADER,
     &NOT_IMPORTED,
     &NO_ACCESS_LOG,
@@ -124,6 +125,7 @@ pub const NOT_MET: &[&Rule] = &[
     &DUPLICATE_UPGRADE_TYPE,
     &ALLOWS_NOBODY,
     &STRICT_WITHOUT_TLS,
+    &CLIENT_WITHOUT_SIDECAR,
     &HOP_MISMATCH,
     &TOKEN_FROM_HEADER,
     &NOT_IMPORTED,
@@ -455,6 +457,14 @@ pub const STRICT_WITHOUT_TLS: Rule = Rule {
     severity: Error,
     why: "PeerAuthentication STRICT makes the server's sidecar refuse what comes without mTLS (a policy with a selector counts before its namespace's, that before the mesh's, and portLevelMtls, by the pod's port, before all), and tls mode DISABLE makes the client's send just that: the connection is reset, and the client gets 503 (UC or UF).",
     fix: "Set the mode to ISTIO_MUTUAL, or leave tls out, so that auto mTLS decides.",
+};
+
+/// Plain text of clients without a sidecar, to who takes TLS only.
+pub const CLIENT_WITHOUT_SIDECAR: Rule = Rule {
+    code: "client-without-sidecar",
+    severity: Warning,
+    why: "Without a sidecar (not injected, hostNetwork, the template grpc-agent, the interceptionMode NONE), or past it (excludeOutboundPorts, an empty includeOutboundIPRanges), a client sends plain text, which PeerAuthentication STRICT makes the server's sidecar reset. Who is a client the documents do not say: meant are pods to which no Service leads, and those with an HTTP Service in the server's namespace.",
+    fix: "If these pods open sessions, give them a sidecar and leave the port to it, or have the server take plain text too (PERMISSIVE, by portLevelMtls for this port alone).",
 };
 
 /// A token that browsers cannot send.

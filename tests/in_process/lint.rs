@@ -196,7 +196,7 @@ fn refused() -> Vec<(&'static str, String, &'static str)> {
 }
 
 /// The rules of which the pair can show nothing, and why.
-const NOT_ON_THE_WIRE: [(&str, &str); 29] = [
+const NOT_ON_THE_WIRE: [(&str, &str); 30] = [
     ("unknown-code", "is about what is said of findings"),
     ("not-judged", "is about documents that are not read"),
     ("not-played", "is about what the pair leaves out"),
@@ -214,6 +214,7 @@ const NOT_ON_THE_WIRE: [(&str, &str); 29] = [
     ("duplicate-upgrade-type", "is about what Envoy refuses and the pair takes"),
     ("allows-nobody", "is about policies that the pair does not enforce"),
     ("strict-without-tls", "is about policies that the pair does not enforce"),
+    ("client-without-sidecar", "is about clients without the sidecar that the pair has"),
     ("token-from-header", "is about policies that the pair does not enforce"),
     ("not-imported", "is about hosts that a proxy does not know, and the pair knows its one"),
     ("no-access-log", "is about lines that are not written, and the pair writes all"),

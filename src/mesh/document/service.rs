@@ -163,6 +163,11 @@ impl Service {
 }
 
 impl ServicePort {
+    /// Whether sessions may go to it: all but what is known to be of other protocols, by its number.
+    pub(in crate::mesh) fn may_be_http(&self) -> bool {
+        self.protocol != PortProtocol::Opaque || !is_never_http(self.number, None, None)
+    }
+
     fn of(written: Placed<ServicePortSpec>, warnings: &mut WarningCollector) -> Self {
         let ServicePortSpec { port, name, app_protocol, protocol, .. } = &*written;
         let number = port.0;

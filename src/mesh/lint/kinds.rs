@@ -19,7 +19,11 @@ const PARTLY: [(&str, &str, &str); 11] = [
     ("networking.istio.io", "Sidecar", "which Services its proxies do not know"),
     ("networking.k8s.io", "Ingress", "the Services that it leads to"),
     ("security.istio.io", "AuthorizationPolicy", "whether it allows nobody"),
-    ("security.istio.io", "PeerAuthentication", "whether a DestinationRule contradicts it"),
+    (
+        "security.istio.io",
+        "PeerAuthentication",
+        "whether a DestinationRule or a client without a sidecar contradicts it",
+    ),
     ("security.istio.io", "RequestAuthentication", "whether browsers can send its tokens"),
     ("gateway.networking.k8s.io", "HTTPRoute", "its timeouts, redirects, paths, removed fields and Services"),
 ];

@@ -11,6 +11,7 @@
 
 mod allowances;
 mod backends;
+mod clients;
 mod config_dump;
 mod envoy_filter;
 mod fields;
@@ -88,6 +89,7 @@ pub fn lint(texts: &[Arc<Text>], circumstances: &Circumstances<'_>) -> Result<Ve
     filters::check(&set, &mut findings);
     policies::check(&set, &mut findings);
     mutual_tls::check(&set, &mut findings);
+    clients::check(&set, &mut findings);
     gateway_api::check(&set, &mut findings);
     backends::check(&set, &mut findings);
     imports::check(&set, &mut findings);

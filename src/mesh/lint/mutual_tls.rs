@@ -1,7 +1,7 @@
 //! Mutual TLS to a Service: what its pods take, by `PeerAuthentication` and their proxies, and what
 //! a `DestinationRule` has clients send.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::finding::Finding;
 use super::proxies::{InboundProxy, inbound_proxy};
@@ -27,34 +27,38 @@ pub(super) fn check(set: &Set, findings: &mut Vec<Finding>) {
 }
 
 /// What the pods behind a port take.
-enum Taken {
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Taken {
     MutualTls,
     Both,
     /// For this reason.
     PlainText(String),
 }
 
-/// The `PeerAuthentication`s, the oldest first.
+/// The `PeerAuthentication`s of each namespace, the oldest first.
 ///
 /// Istio: `pilot/pkg/security/authn/policy_applier.go` (`ComposePeerAuthentication`).
-struct PeerAuthentications<'s>(Vec<&'s Manifest>);
+pub(super) struct PeerAuthentications<'s>(HashMap<&'s str, Vec<&'s Manifest>>);
 
 impl<'s> PeerAuthentications<'s> {
-    fn of(set: &'s Set) -> Self {
+    pub(super) fn of(set: &'s Set) -> Self {
         let mut policies: Vec<&Manifest> = set.of_kind("security.istio.io", "PeerAuthentication").collect();
         let text = |policy: &'s Manifest, path: &str| policy.document.at(path).and_then(NodeRef::text);
         policies.sort_by_key(|it| (text(it, "metadata.creationTimestamp"), text(it, "metadata.name")));
-        Self(policies)
+        let mut of_namespaces: HashMap<&str, Vec<&Manifest>> = HashMap::new();
+        for policy in policies {
+            of_namespaces.entry(policy.namespace()).or_default().push(policy);
+        }
+        Self(of_namespaces)
     }
 
     /// The mode in force for a port of pods, which is not the Service's: what a policy that selects
     /// them says of the port, then what it says of all, then their namespace's, then the mesh's.
     fn mode(&self, namespace: &str, labels: &BTreeMap<String, String>, port: Option<u16>) -> &'s str {
         let selecting = |namespace: &str, selects: &dyn Fn(&[NodeRef<'s>]) -> bool| {
-            self.0.iter().copied().find(|policy| {
+            self.0.get(namespace).into_iter().flatten().copied().find(|policy| {
                 let selector = policy.document.at("spec.selector.matchLabels").into_iter();
-                policy.namespace() == namespace
-                    && selects(&selector.flat_map(NodeRef::entries).collect::<Vec<_>>())
+                selects(&selector.flat_map(NodeRef::entries).collect::<Vec<_>>())
             })
         };
         let has = |wanted: &NodeRef<'_>| {
@@ -99,7 +103,7 @@ impl<'s> PeerAuthentications<'s> {
     }
 
     /// What the pods behind a Service's port take, of those in the subset if there is one.
-    fn taken_by(
+    pub(super) fn taken_by(
         &self,
         set: &Set,
         service: &Service,

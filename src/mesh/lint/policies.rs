@@ -1,19 +1,23 @@
 //! Istio's policies about requests, as far as they refuse every handshake, or each of a browser.
 //! Those about connections are in `mutual_tls`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::finding::Finding;
 use super::proxies::entry;
 use super::rules::{ALLOWS_NOBODY, TOKEN_FROM_HEADER};
 use super::set::Set;
-use crate::mesh::document::{Deployment, Manifest, PortProtocol, ROOT_NAMESPACE, ServicePort, is_never_http};
+use crate::mesh::document::{Deployment, Manifest, ROOT_NAMESPACE, ServicePort};
 use crate::yaml::NodeRef;
 
 pub(super) fn check(set: &Set, findings: &mut Vec<Finding>) {
     let of_kind = |kind: &'static str| set.of_kind("security.istio.io", kind);
     let policies: Vec<&Manifest> = of_kind("AuthorizationPolicy").collect();
-    findings.extend(policies.iter().filter_map(|policy| allows_nobody(set, policy, &policies)));
+    let mut allowing: HashMap<&str, Vec<&Manifest>> = HashMap::new();
+    for policy in policies.iter().filter(|it| is_allow(it) && has_rules(it) && !is_dry_run(it)) {
+        allowing.entry(policy.namespace()).or_default().push(policy);
+    }
+    findings.extend(policies.iter().filter_map(|policy| allows_nobody(set, policy, &allowing)));
     let asking: Vec<&str> =
         of_kind("AuthorizationPolicy").filter(|it| asks_for_token(it)).map(Manifest::namespace).collect();
     for authentication in of_kind("RequestAuthentication") {
@@ -26,19 +30,15 @@ pub(super) fn check(set: &Set, findings: &mut Vec<Finding>) {
 
 /// An ALLOW policy without rules, if no other ALLOW policy lets anything pass to some of the pods
 /// that it is for. With such others it is what people write to deny all but these.
-fn allows_nobody(set: &Set, policy: &Manifest, policies: &[&Manifest]) -> Option<Finding> {
+fn allows_nobody(set: &Set, policy: &Manifest, allowing: &HashMap<&str, Vec<&Manifest>>) -> Option<Finding> {
     if !is_allow(policy) || has_rules(policy) || is_dry_run(policy) {
         return None;
     }
-    let allowing = || {
-        let others = policies.iter().copied();
-        others.filter(|other| is_allow(other) && has_rules(other) && !is_dry_run(other))
-    };
+    let allowing = |namespace: &str| allowing.get(namespace).into_iter().flatten();
     let namespace = policy.namespace();
     let nothing = format!("this AuthorizationPolicy allows nothing in the namespace {namespace}");
     let message = if is_for_waypoint(policy) {
-        let mut others = allowing().filter(|other| other.namespace() == namespace);
-        if others.any(is_for_waypoint) {
+        if allowing(namespace).any(|other| is_for_waypoint(other)) {
             return None;
         }
         format!("{nothing}: each handshake gets 403 (RBAC)")
@@ -47,7 +47,11 @@ fn allows_nobody(set: &Set, policy: &Manifest, policies: &[&Manifest]) -> Option
         format!("{nothing}: each handshake gets 403 (RBAC)")
     } else {
         let mut covered = servers(set, namespace).into_iter().filter(|server| server.may_be_of(policy));
-        let denied = covered.find(|server| !allowing().any(|other| server.may_be_of(other)))?;
+        let is_allowed = |server: &Server<'_>| {
+            let mut others = allowing(server.namespace).chain(allowing(ROOT_NAMESPACE));
+            others.any(|other| server.may_be_of(other))
+        };
+        let denied = covered.find(|server| !is_allowed(server))?;
         format!("{nothing}, and no other anything to {}: each handshake gets 403 (RBAC)", denied.name)
     };
     Some(ALLOWS_NOBODY.at(policy.document.place_of("spec"), message, "spec:\n  rules:\n  - {}"))
@@ -108,9 +112,8 @@ fn servers<'s>(set: &'s Set, namespace: &'s str) -> Vec<Server<'s>> {
             .filter(|pods| namespace == ROOT_NAMESPACE || pods.metadata.namespace.as_str() == namespace);
         return own.map(of_pods).collect();
     }
-    let may_be_http =
-        |port: &ServicePort| port.protocol != PortProtocol::Opaque || !is_never_http(port.number, None, None);
-    let services = set.services_in(namespace).filter(|service| service.ports.iter().any(may_be_http));
+    let services =
+        set.services_in(namespace).filter(|service| service.ports.iter().any(ServicePort::may_be_http));
     services
         .flat_map(|service| {
             let pods = set.documents.pods_of(service);

@@ -39,6 +39,40 @@ pub(super) fn inbound_proxy(set: &Set, deployment: &Deployment, port: u16) -> In
     without_injection(set, deployment).or_else(bypassed).map_or(InboundProxy::Sidecar, InboundProxy::None)
 }
 
+/// What of a client goes out past its sidecar.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum PastSidecar {
+    /// All of it, for this reason.
+    All(String),
+    /// What goes to these ports.
+    Ports(Vec<u16>),
+}
+
+/// What the pods that a Deployment keeps send past a sidecar; of an ambient mesh and of gateways
+/// nothing.
+pub(super) fn outbound_past_sidecar(set: &Set, deployment: &Deployment) -> PastSidecar {
+    if is_gateway(deployment) {
+        return PastSidecar::Ports(Vec::new());
+    }
+    if let Some(why) = without_proxy(deployment) {
+        return PastSidecar::All(why);
+    }
+    if is_ambient(set, deployment) {
+        return PastSidecar::Ports(Vec::new());
+    }
+    if let Some(why) = without_injection(set, deployment) {
+        return PastSidecar::All(why);
+    }
+    let said = |name: &str| {
+        entry(annotations(deployment), &format!("traffic.sidecar.istio.io/{name}")).map(str::trim)
+    };
+    if said("includeOutboundIPRanges") == Some("") && said("includeOutboundPorts").is_none() {
+        return PastSidecar::All("includeOutboundIPRanges is empty".to_owned());
+    }
+    let excluded = said("excludeOutboundPorts").unwrap_or_default().split(',');
+    PastSidecar::Ports(excluded.filter_map(|port| port.trim().parse().ok()).collect())
+}
+
 /// Why the pods that a Deployment keeps have no proxy, whatever their namespace says.
 fn without_proxy(deployment: &Deployment) -> Option<String> {
     let (labels, annotations) = (labels(deployment), annotations(deployment));

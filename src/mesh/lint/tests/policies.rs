@@ -171,3 +171,59 @@ fn mutual_tls_to_pods_that_take_none_is_an_error() {
         assert_eq!(found.contains(&"hop-mismatch"), is_wrong, "{label}: {found:?}");
     }
 }
+
+#[test]
+fn a_client_without_a_sidecar_is_refused_by_a_server_that_takes_mutual_tls_alone() {
+    let strict = peers("of-all", "default", "{mtls: {mode: STRICT}}");
+    let client = DEPLOYMENT.replace("name: a}", "name: c}").replace("app: a", "app: c");
+    let labelled = |label: &str| client.replace("{app: c}", &format!("{{app: c, {label}}}"));
+    let annotated = |annotation: &str| {
+        client
+            .replace("{labels: {app: c}}", &format!("{{labels: {{app: c}}, annotations: {{{annotation}}}}}"))
+    };
+    let namespace = |labels: &str| {
+        format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: web, labels: {{{labels}}}}}\n---\n")
+    };
+    let elsewhere = client.replace("name: c}", "name: c, namespace: web}");
+    let uninjected = labelled("sidecar.istio.io/inject: 'false'");
+    let code = "client-without-sidecar";
+    for wrong in [
+        uninjected.clone(),
+        annotated("sidecar.istio.io/inject: 'false'"),
+        annotated("traffic.sidecar.istio.io/excludeOutboundPorts: '22, 8080'"),
+        annotated("traffic.sidecar.istio.io/includeOutboundIPRanges: ''"),
+        annotated("sidecar.istio.io/interceptionMode: NONE"),
+        annotated("inject.istio.io/templates: grpc-agent"),
+        client.replace("spec: {containers", "spec: {hostNetwork: true, containers"),
+        elsewhere.clone() + &namespace("istio-injection: disabled"),
+    ] {
+        assert_found(code, &(strict.clone() + &wrong), true);
+        assert_found(code, &wrong, false);
+    }
+    for right in [
+        client.clone(),
+        annotated("traffic.sidecar.istio.io/excludeOutboundPorts: '80'"),
+        annotated("traffic.sidecar.istio.io/includeOutboundIPRanges: '*'"),
+        labelled("istio.io/dataplane-mode: ambient"),
+        labelled("istio: ingressgateway"),
+        elsewhere + &namespace("istio-injection: enabled"),
+        uninjected.replace("name: c}", "name: c, namespace: istio-system}"),
+    ] {
+        assert_found(code, &(strict.clone() + &right), false);
+    }
+    // What is a server itself is taken for a client beside its server alone, and a database never.
+    let service = |from: &str, to: &str| {
+        let service = SERVICE.replace("name: a}", "name: c}").replace("app: a", "app: c");
+        strict.clone() + &uninjected + &service.replace(from, to)
+    };
+    assert_found(code, &service("", ""), true);
+    assert_found(code, &service("http-ws, port: 8080", "tcp-db, port: 5432"), false);
+    let of_other_namespace = service("", "").replace("name: c}", "name: c, namespace: web}");
+    assert_found(code, &of_other_namespace, false);
+    // The server itself, and one that takes plain text on the port.
+    let pods = DEPLOYMENT.replace("{app: a}", "{app: a, sidecar.istio.io/inject: 'false'}");
+    assert!(!codes(&(strict.clone() + SERVICE + &pods)).contains(&code));
+    let port =
+        peers("p", "default", &format!("{{{SELECTING}, portLevelMtls: {{80: {{mode: PERMISSIVE}}}}}}"));
+    assert_found(code, &(strict + &port + &uninjected), false);
+}

@@ -71,7 +71,12 @@ fn what_is_not_read_is_named_once_a_kind_and_nothing_read_is_nothing_judged() {
     let partly =
         "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: a}\nspec: {}\n---\n";
     let partly = said(&rules::NOT_JUDGED, partly);
-    assert!(partly[0].ends_with("not judged but for whether a DestinationRule contradicts it"), "{partly:?}");
+    assert!(
+        partly[0].ends_with(
+            "not judged but for whether a DestinationRule or a client without a sidecar contradicts it"
+        ),
+        "{partly:?}"
+    );
     let without_part = "apiVersion: v1\nkind: Secret\nmetadata: {name: a}\n---\n";
     assert_eq!(codes(&(without_part.to_owned() + SERVICE)), [""; 0]);
 }
