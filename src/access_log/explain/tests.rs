@@ -37,25 +37,32 @@ const LOST: &str = "upstream_reset_before_response_started{connection_terminatio
 const REFUSED: &str = "upstream_reset_before_response_started{remote_connection_failure|delayed_connect_error:_Connection_refused}";
 
 #[test]
+fn a_session_that_the_server_ended_while_a_side_was_silent_is_worth_a_look() {
+    for (sidecar, flag, details, received, sent, expected) in [
+        (IN, "UC", CLOSED, 34, 0, "the application ended the session, and it had sent nothing"),
+        (
+            OUT,
+            "UR",
+            CLOSED_OVER_HTTP2,
+            0,
+            9,
+            "the server's side ended the session, and the client had sent nothing",
+        ),
+    ] {
+        let line = line(sidecar, "HTTP/1.1", 101, flag, details, 2);
+        let explanation = explain(&with(&line, &json!({"bytes_received": received, "bytes_sent": sent})));
+        assert_eq!(explanation.health, Health::Look, "{explanation}");
+        assert!(explanation.to_string().contains(expected), "{explanation}");
+    }
+}
+
+#[test]
 fn each_way_of_ending_is_told_apart_and_judged() {
     use Health::{Failed, Look, Normal};
     let cases = [
         (line(OUT, "HTTP/1.1", 101, "UR", CLOSED_OVER_HTTP2, 17), Normal, "UR is how that looks over HTTP/2"),
         (line(OUT, "HTTP/1.1", 101, "UC", CLOSED, 1073), Normal, "closed the connection first"),
         (line(IN, "HTTP/2", 101, "UC", CLOSED, 15), Normal, "the application closed its connection first"),
-        (
-            with(&line(IN, "HTTP/2", 101, "UC", CLOSED, 2), &json!({"bytes_received": 34, "bytes_sent": 0})),
-            Look,
-            "the application ended the session, and it had sent nothing",
-        ),
-        (
-            with(
-                &line(OUT, "HTTP/1.1", 101, "UR", CLOSED_OVER_HTTP2, 2),
-                &json!({"bytes_received": 0, "bytes_sent": 9}),
-            ),
-            Look,
-            "and the client had sent nothing",
-        ),
         (
             line(IN, "HTTP/2", 101, "UpstreamConnectionTermination", CLOSED, 15),
             Normal,
