@@ -35,19 +35,31 @@ pub(super) enum Taken {
     PlainText(String),
 }
 
-/// The `PeerAuthentication`s of each namespace, the oldest first.
+/// The `PeerAuthentication`s of each namespace.
 ///
 /// Istio: `pilot/pkg/security/authn/policy_applier.go` (`ComposePeerAuthentication`).
-pub(super) struct PeerAuthentications<'s>(HashMap<&'s str, Vec<&'s Manifest>>);
+pub(super) struct PeerAuthentications<'s>(HashMap<&'s str, OfNamespace<'s>>);
+
+#[derive(Default)]
+struct OfNamespace<'s> {
+    /// Of those without a selector the oldest.
+    of_all: Option<&'s Manifest>,
+    /// The others by a label that they select, each with its age among them.
+    by_label: HashMap<(&'s str, &'s str), Vec<(usize, &'s Manifest)>>,
+}
 
 impl<'s> PeerAuthentications<'s> {
     pub(super) fn of(set: &'s Set) -> Self {
         let mut policies: Vec<&Manifest> = set.of_kind("security.istio.io", "PeerAuthentication").collect();
         let text = |policy: &'s Manifest, path: &str| policy.document.at(path).and_then(NodeRef::text);
         policies.sort_by_key(|it| (text(it, "metadata.creationTimestamp"), text(it, "metadata.name")));
-        let mut of_namespaces: HashMap<&str, Vec<&Manifest>> = HashMap::new();
-        for policy in policies {
-            of_namespaces.entry(policy.namespace()).or_default().push(policy);
+        let mut of_namespaces: HashMap<&str, OfNamespace<'_>> = HashMap::new();
+        for (age, policy) in policies.into_iter().enumerate() {
+            let of_namespace = of_namespaces.entry(policy.namespace()).or_default();
+            match selector(policy).next() {
+                None => of_namespace.of_all = of_namespace.of_all.or(Some(policy)),
+                Some(first) => of_namespace.by_label.entry(first).or_default().push((age, policy)),
+            }
         }
         Self(of_namespaces)
     }
@@ -55,22 +67,16 @@ impl<'s> PeerAuthentications<'s> {
     /// The mode in force for a port of pods, which is not the Service's: what a policy that selects
     /// them says of the port, then what it says of all, then their namespace's, then the mesh's.
     fn mode(&self, namespace: &str, labels: &BTreeMap<String, String>, port: Option<u16>) -> &'s str {
-        let selecting = |namespace: &str, selects: &dyn Fn(&[NodeRef<'s>]) -> bool| {
-            self.0.get(namespace).into_iter().flatten().copied().find(|policy| {
-                let selector = policy.document.at("spec.selector.matchLabels").into_iter();
-                selects(&selector.flat_map(NodeRef::entries).collect::<Vec<_>>())
-            })
-        };
-        let has = |wanted: &NodeRef<'_>| {
-            let label = wanted.key().and_then(|name| labels.get(name));
-            label.is_some_and(|label| wanted.text() == Some(label.as_str()))
-        };
+        let of_all = |namespace: &str| self.0.get(namespace).and_then(|found| found.of_all);
         // One that selects pods counts in its own namespace alone.
-        let of_pods =
-            Some(namespace).filter(|namespace| *namespace != ROOT_NAMESPACE).and_then(|namespace| {
-                selecting(namespace, &|selector| !selector.is_empty() && selector.iter().all(has))
-            });
-        let of_all = |namespace: &str| selecting(namespace, &|selector| selector.is_empty());
+        let of_pods = self.0.get(namespace).filter(|_| namespace != ROOT_NAMESPACE).and_then(|found| {
+            let has = |(name, value): (&str, &str)| labels.get(name).is_some_and(|label| label == value);
+            let candidates = labels
+                .iter()
+                .filter_map(|(name, value)| found.by_label.get(&(name.as_str(), value.as_str())));
+            let selecting = candidates.flatten().filter(|(_, policy)| selector(policy).all(has));
+            selecting.min_by_key(|(age, _)| *age).map(|(_, policy)| *policy)
+        });
         let ports = of_pods.and_then(|policy| policy.document.at("spec.portLevelMtls"));
         let number = port.map(|port| port.to_string());
         let of_port = ports
@@ -122,6 +128,12 @@ impl<'s> PeerAuthentications<'s> {
         let in_subset = pods.into_iter().filter(|pods| labels.is_none_or(|labels| pods.has_labels(labels)));
         in_subset.map(|pods| self.taken(set, pods, target(Some(pods)))).collect()
     }
+}
+
+/// The labels that a policy selects; none, if it is for all pods.
+fn selector(policy: &Manifest) -> impl Iterator<Item = (&str, &str)> {
+    let labels = policy.document.at("spec.selector.matchLabels").into_iter().flat_map(NodeRef::entries);
+    labels.map(|label| (label.key().unwrap_or_default(), label.text().unwrap_or_default()))
 }
 
 fn contradictions(set: &Set, policies: &PeerAuthentications<'_>, rule: &DestinationRule) -> Vec<Finding> {
