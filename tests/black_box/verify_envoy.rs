@@ -74,9 +74,12 @@ fn lasting_envoy(folder: &Path) -> PathBuf {
     executable(folder, &script)
 }
 
-/// Whether a process has ended; one that nobody has waited for has no command line any more.
+/// Whether a process has ended; one that nobody has waited for has, too. Its state says so and not
+/// its command line, which is empty for a moment while `execve` puts another program in its place.
 fn has_ended(id: &str) -> bool {
-    fs::read(format!("/proc/{}/cmdline", id.trim())).map_or(true, |command| command.is_empty())
+    let status = fs::read_to_string(format!("/proc/{}/status", id.trim())).unwrap_or_default();
+    let state = status.lines().find_map(|line| line.strip_prefix("State:")).map(str::trim_start);
+    state.is_none_or(|state| state.starts_with(['Z', 'X']))
 }
 
 /// Whether these tests run under `nohup`, and with them what they start.
