@@ -240,12 +240,38 @@ def managers(binary, envoy, network, outcomes):
         outcomes.compare(what, (status, sorted(beyond_notes(findings))), (expected_status, sorted(expected_codes)))
 
 
+def hosts(binary, envoy, network, outcomes):
+    """Clusters whose requests reach a host, and some whose do not, each alone in an Envoy's dump."""
+
+    def drops(numerator, denominator):
+        percentage = {"numerator": numerator, "denominator": denominator}
+        return {"policy": {"drop_overloads": [{"category": "c", "drop_percentage": percentage}]}}
+
+    for what, fields, expected_status, *expected_codes in [
+        ("a cluster without hosts", {"endpoints": [{}]}, 503, "no-hosts"),
+        ("a cluster that drops every request", drops(100, "HUNDRED"), 503, "no-hosts"),
+        ("a cluster that drops no request", drops(0, "MILLION"), 101),
+    ]:
+        discovered = DiscoveredEnvoy(envoy, network, f"{network}9:9000")
+        cluster = discovered.cluster()
+        cluster["load_assignment"].update(fields)
+        discovered.tell("cds", cluster)
+        discovered.tell("rds", discovered.routes())
+        discovered.tell("lds", discovered.listener())
+        path = os.path.join(discovered.folder, "dump.json")
+        with echo(discovered.application), discovered:
+            status = handshake(discovered.address)
+            _, findings = lint(binary, {path: ("", discovered.dump())})
+        outcomes.compare(what, (status, sorted(beyond_notes(findings))), (expected_status, sorted(expected_codes)))
+
+
 def main(binary, envoy):
     network, outcomes = claim_network(), Outcomes()
     pairs(binary, envoy, network, outcomes)
     by_xds(binary, envoy, network, outcomes)
     filters(binary, envoy, network, outcomes)
     managers(binary, envoy, network, outcomes)
+    hosts(binary, envoy, network, outcomes)
     print(f"{outcomes.cases} cases, {outcomes.failed} failed")
     return 1 if outcomes.failed else 0
 

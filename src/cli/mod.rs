@@ -11,6 +11,7 @@ mod connection;
 mod duration;
 mod exit;
 mod explain;
+mod istio_version;
 mod levels;
 mod lint;
 mod mesh_config;

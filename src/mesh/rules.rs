@@ -58,6 +58,7 @@ pub const ALL: &[&Rule] = &[
     &NO_WEBSOCKET_TAKEN,
     &WEBSOCKET_NOT_TAKEN,
     &UNKNOWN_CLUSTER,
+    &NO_HOSTS,
     &SESSION_LIMIT,
     &HOP_MISMATCH,
     &UNKNOWN_KIND,
@@ -529,6 +530,14 @@ pub const UNKNOWN_CLUSTER: Rule = Rule {
     severity: Error,
     why: "A route to a cluster that the proxy does not have answers each request with 503 (NC, cluster_not_found).",
     fix: "Write the name of a cluster that is there, or look why the control plane has not sent it.",
+};
+
+/// Clusters that lead nowhere.
+pub const NO_HOSTS: Rule = Rule {
+    code: "no-hosts",
+    severity: Error,
+    why: "A cluster without hosts answers each request with 503 (UH, no_healthy_upstream), and so do drop_overloads of 100 % (DO, drop_overload).",
+    fix: "Look why no pod is ready behind the Service, or none has the labels of the subset, and take drop_overloads away.",
 };
 
 /// Circuit breakers that bound sessions.

@@ -196,7 +196,7 @@ fn refused() -> Vec<(&'static str, String, &'static str)> {
 }
 
 /// The rules of which the pair can show nothing, and why.
-const NOT_ON_THE_WIRE: [(&str, &str); 30] = [
+const NOT_ON_THE_WIRE: [(&str, &str); 31] = [
     ("unknown-code", "is about what is said of findings"),
     ("not-judged", "is about documents that are not read"),
     ("not-played", "is about what the pair leaves out"),
@@ -225,6 +225,7 @@ const NOT_ON_THE_WIRE: [(&str, &str); 30] = [
     ("no-websocket-taken", "is about dumps; the pair always takes WebSockets somewhere"),
     ("websocket-not-taken", "is about dumps; the pair always takes WebSockets somewhere"),
     ("unknown-cluster", "is about dumps; the pair has the clusters of its routes"),
+    ("no-hosts", "is about dumps; the pair has the endpoint of its command line"),
     ("hop-mismatch", "is about dumps and policies; the two of the pair speak the same"),
     ("session-limit", "is about circuit breakers of dumps, which the pair does not have"),
 ];

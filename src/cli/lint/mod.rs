@@ -21,7 +21,7 @@ use error::LintError;
 use human::Human;
 use summary::summary;
 
-use super::{exit, levels, mesh_config};
+use super::{exit, istio_version, levels, mesh_config};
 use crate::escape::escape_line;
 use crate::mesh::config_dump::DumpedProxy;
 use crate::mesh::lint::{Circumstances, Finding, Levels, lint, of_mesh_config};
@@ -72,7 +72,7 @@ pub(super) struct Args {
     mesh_config: Option<PathBuf>,
 
     /// The Istio version that an `EnvoyFilter`'s `proxyVersion` is matched against.
-    #[arg(long, value_name = "VERSION", default_value = ISTIO_VERSION)]
+    #[arg(long, value_name = "VERSION", default_value = ISTIO_VERSION, value_parser = istio_version::parse)]
     istio_version: String,
 
     /// Draw each finding. Of more than three with one code only the first is drawn otherwise, and the

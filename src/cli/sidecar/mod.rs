@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{duration, exit, mesh_config};
+use super::{duration, exit, istio_version, mesh_config};
 use crate::access_log::{Format, Target};
 use crate::drain::{Drain, EndSignals};
 use crate::mesh::{
@@ -101,7 +101,7 @@ struct CommonArgs {
     #[arg(long, value_name = "NAME")]
     workload: Option<String>,
     /// The Istio version that an `EnvoyFilter`'s `proxyVersion` is matched against
-    #[arg(long, value_name = "VERSION", default_value = mesh::ISTIO_VERSION)]
+    #[arg(long, value_name = "VERSION", default_value = mesh::ISTIO_VERSION, value_parser = istio_version::parse)]
     istio_version: String,
     /// Where a line a session is appended to; `-` is standard output
     #[arg(long, value_name = "PATH", default_value = "-")]

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{lint, mesh_config};
+use super::{istio_version, lint, mesh_config};
 use crate::mesh::lint::{Circumstances, Finding, Levels};
 use crate::mesh::{Documents, ISTIO_VERSION, MeshDefaults, Source, Warning};
 use crate::verify::VerifyError;
@@ -29,7 +29,7 @@ pub(super) struct Args {
 
     /// The Istio version that an `EnvoyFilter`'s `proxyVersion` is matched against, in what is found
     /// in documents as in what is played.
-    #[arg(long, value_name = "VERSION", default_value = ISTIO_VERSION)]
+    #[arg(long, value_name = "VERSION", default_value = ISTIO_VERSION, value_parser = istio_version::parse)]
     pub(super) istio_version: String,
 
     /// The Service that the sessions go to.

@@ -21,7 +21,7 @@ use std::process::ExitCode;
 use self::cluster::ClusterJob;
 use self::no_verdict::NoVerdict;
 use self::reports::ReportArg;
-use super::{exit, levels, lint, mesh_config};
+use super::{exit, istio_version, levels, lint, mesh_config};
 use crate::verify::{LogsConfig, Plan, PlanRequest, Scenario, VerifyError, select};
 
 /// Drives sessions through a pair of sidecars and judges their access logs.

@@ -3,8 +3,8 @@
 
 use super::route::{DumpedRoute, RouteTarget, UpgradeTaken};
 use super::{
-    DumpedCluster, DumpedListener, DumpedManager, DumpedProtocol, DumpedProxy, Side, Timer, is_true,
-    items_at, text_at,
+    DumpedCluster, DumpedListener, DumpedManager, DumpedProtocol, DumpedProxy, DumpedReach, Side, Timer,
+    is_true, items_at, text_at,
 };
 use crate::yaml::{Document, NodeRef};
 
@@ -118,6 +118,8 @@ fn cluster(cluster: NodeRef<'_>) -> Option<DumpedCluster> {
         filters: Vec::new(),
         max_sessions: (u64::from(u32::MAX), place.clone()),
         endpoints: Vec::new(),
+        // Its one endpoint is that of the command line.
+        reach: DumpedReach::Hosts,
         place,
     })
 }

@@ -60,6 +60,19 @@ pub struct DumpedCluster {
     pub max_sessions: (u64, Place),
     /// Its hosts, as far as the dump knows them: address and port.
     pub endpoints: Vec<(String, u64)>,
+    /// Whether requests reach hosts of it.
+    pub reach: DumpedReach,
+}
+
+/// Whether the requests to a cluster reach hosts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DumpedReach {
+    /// They do, or the dump does not show its hosts.
+    Hosts,
+    /// It has no host, as the dump says there.
+    NoHosts(Place),
+    /// Its `drop_overloads` answer so many of a million requests themselves.
+    Drops(u64, Place),
 }
 
 pub(super) fn read(sections: &Sections<'_>) -> Vec<DumpedCluster> {
@@ -88,7 +101,8 @@ fn of(cluster: NodeRef<'_>, sections: &Sections<'_>) -> Option<DumpedCluster> {
         text_at(*node, "clusterName")
             == Some(text_at(cluster, "edsClusterConfig.serviceName").unwrap_or(name))
     };
-    let assignments = sections.endpoints.iter().copied().filter(named).chain(cluster.at("loadAssignment"));
+    let listed = sections.endpoints.iter().copied().filter(named);
+    let assignments: Vec<_> = listed.chain(cluster.at("loadAssignment")).collect();
     Some(DumpedCluster {
         name: name.to_owned(),
         place: cluster.place_of_value(),
@@ -107,7 +121,8 @@ fn of(cluster: NodeRef<'_>, sections: &Sections<'_>) -> Option<DumpedCluster> {
             .map(|filter| filter::read(filter, sections))
             .collect(),
         max_sessions: max_sessions(cluster, protocol),
-        endpoints: assignments.flat_map(endpoints).collect(),
+        reach: reach(&assignments),
+        endpoints: assignments.into_iter().flat_map(endpoints).collect(),
     })
 }
 
@@ -153,6 +168,40 @@ fn max_sessions(cluster: NodeRef<'_>, protocol: DumpedProtocol) -> (u64, Place) 
     }
     let connections = limit("maxConnections");
     if connections.0 < requests.0 { connections } else { requests }
+}
+
+/// One million, of which `FractionalPercent` counts its parts here.
+const MILLION: u64 = 1_000_000;
+
+fn reach(assignments: &[NodeRef<'_>]) -> DumpedReach {
+    let assigned = |name: &str| {
+        assignments.iter().flat_map(|assignment| items_at(*assignment, name)).collect::<Vec<_>>()
+    };
+    // Hosts may have any kind of address, or come by LEDS.
+    let has_some = assigned("endpoints").into_iter().any(|locality| {
+        items_at(locality, "lbEndpoints").next().is_some()
+            || locality.at("ledsClusterLocalityConfig").is_some()
+            || locality.at("loadBalancerEndpoints").is_some()
+    });
+    // A dump without an assignment does not show the hosts: those of EDS are there by include_eds alone.
+    if let Some(assignment) = assignments.first().filter(|_| !has_some) {
+        return DumpedReach::NoHosts(assignment.place());
+    }
+    let mut passed = MILLION;
+    let mut place = None;
+    for drop in assigned("policy.dropOverloads") {
+        let of = match text_at(drop, "dropPercentage.denominator") {
+            Some("TEN_THOUSAND") => 10_000,
+            Some("MILLION") => MILLION,
+            _ => 100,
+        };
+        let part = number_at(drop, "dropPercentage.numerator").unwrap_or(0).min(of);
+        if part > 0 {
+            passed = passed * (of - part) / of;
+            place = place.or_else(|| drop.at("dropPercentage").map(NodeRef::place));
+        }
+    }
+    place.map_or(DumpedReach::Hosts, |place| DumpedReach::Drops(MILLION - passed, place))
 }
 
 /// Whether a transport socket is TLS.

@@ -19,7 +19,7 @@ mod sections;
 #[cfg(test)]
 mod tests;
 
-pub use self::cluster::{DumpedCluster, DumpedProtocol};
+pub use self::cluster::{DumpedCluster, DumpedProtocol, DumpedReach};
 pub(super) use self::filter::is_of_handshakes;
 pub use self::filter::{DumpedFilter, FilterEffect};
 pub use self::listener::{DumpedListener, DumpedManager, DumpedTcpProxy};

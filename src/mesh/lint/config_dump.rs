@@ -5,14 +5,14 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::finding::Finding;
 use super::rules::{
-    ALLOWS_NOBODY, BUFFER_FILTER, MAX_CONNECTION_DURATION, MAX_STREAM_DURATION, NO_WEBSOCKET_TAKEN,
+    ALLOWS_NOBODY, BUFFER_FILTER, MAX_CONNECTION_DURATION, MAX_STREAM_DURATION, NO_HOSTS, NO_WEBSOCKET_TAKEN,
     NOT_IN_FORCE, NOT_JUDGED, NOTHING_JUDGED, REJECTED_UPDATE, SESSION_LIMIT, STREAM_IDLE_TIMEOUT,
     TCP_IDLE_TIMEOUT, UNKNOWN_CLUSTER, UPGRADE_DISABLED, UPGRADE_REMOVED, VIRTUAL_SERVICE_TIMEOUT,
     WEBSOCKET_NOT_TAKEN,
 };
 use crate::mesh::config_dump::{
-    DumpedFilter, DumpedListener, DumpedManager, DumpedProxy, DumpedRoute, FilterEffect, RouteTarget, Side,
-    Timer, UpgradeTaken,
+    DumpedFilter, DumpedListener, DumpedManager, DumpedProxy, DumpedReach, DumpedRoute, FilterEffect,
+    RouteTarget, Side, Timer, UpgradeTaken,
 };
 use crate::mesh::format_duration;
 use crate::mesh::rule::Rule;
@@ -269,6 +269,21 @@ fn check_cluster(proxy: &DumpedProxy, name: &str, place: &Place, found: &mut Fin
     found.timer(&MAX_CONNECTION_DURATION, duration, "max_connection_duration", &of);
     for filter in cluster.filters.iter().filter(|filter| !filter.is_disabled) {
         found.filter(filter, &filter.effect, &of);
+    }
+    match &cluster.reach {
+        DumpedReach::Hosts => {}
+        DumpedReach::NoHosts(place) => {
+            found.add(&NO_HOSTS, place, format!("the cluster {name} has no hosts"));
+        }
+        DumpedReach::Drops(1_000_000, place) => {
+            found.add(&NO_HOSTS, place, format!("drop_overloads drops every request to the cluster {name}"));
+        }
+        DumpedReach::Drops(millionths, place) => {
+            let message = format!(
+                "drop_overloads answers {millionths} of a million requests to the cluster {name} with 503 (DO)"
+            );
+            found.add(&NOT_JUDGED, place, message);
+        }
     }
     let (limit, limit_place) = &cluster.max_sessions;
     if *limit < MANY_SESSIONS {

@@ -303,7 +303,7 @@ fn what_the_environment_says_is_not_obeyed() {
         command
     };
     for (args, name) in [
-        (&["lint", "-f", "manifests", "--istio-version", "forged"][..], "RUST_LOG"),
+        (&["lint", "-f", "manifests"][..], "RUST_LOG"),
         (&["client", "ws://a"], "WS_PROXY"),
         (&["probe", "ws://a"], "WS_PROXY"),
         (&["verify", "--envoy"], "ENVOY"),

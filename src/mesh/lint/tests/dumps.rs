@@ -34,6 +34,14 @@ fn codes(proxies: &[DumpedProxy]) -> Vec<&'static str> {
     lint_dumps(proxies).iter().map(|finding| finding.rule.code).collect()
 }
 
+/// A cluster with a host that drops so many of its requests.
+fn dropping(percentage: &str) -> String {
+    let policy = format!(
+        r#""policy": {{"drop_overloads": [{{"category": "c", "drop_percentage": {{{percentage}}}}}]}}"#
+    );
+    format!("{BREAKERS}, {}", PEER.replacen('{', &format!("{{{policy}, "), 1))
+}
+
 /// What is found in a server's proxy.
 fn of_server(manager: &str, route: &str, cluster: &str) -> Vec<&'static str> {
     codes(&[proxy(&dump(manager, route, cluster), Side::Server)])
@@ -41,7 +49,16 @@ fn of_server(manager: &str, route: &str, cluster: &str) -> Vec<&'static str> {
 
 #[test]
 fn a_proxy_that_takes_websockets_and_bounds_nothing_is_clean() {
-    assert_eq!(of_server(WEBSOCKET, ROUTE, BREAKERS), Vec::<&str>::new());
+    let inside = r#""load_assignment": {"endpoints": [{"lb_endpoints": [{"endpoint":
+        {"address": {"envoy_internal_address": {"server_listener_name": "l"}}}}]}]}"#;
+    for cluster in [
+        BREAKERS,
+        &format!("{BREAKERS}, {PEER}"),
+        &format!("{BREAKERS}, {inside}"),
+        &dropping(r#""denominator": "MILLION""#),
+    ] {
+        assert_eq!(of_server(WEBSOCKET, ROUTE, cluster), Vec::<&str>::new(), "{cluster}");
+    }
 }
 
 #[test]
@@ -70,6 +87,16 @@ fn each_fault_of_one_proxy_has_its_code() {
         (WEBSOCKET, r#"{"route": {"cluster": "other"}}"#, BREAKERS, "unknown-cluster"),
         (WEBSOCKET, r#"{"route": {"cluster_header": "x"}}"#, BREAKERS, "not-judged"),
         (WEBSOCKET, ROUTE, r#""type": "STATIC""#, "session-limit"),
+        (WEBSOCKET, ROUTE, &format!(r#"{BREAKERS}, "load_assignment": {{"cluster_name": "c"}}"#), "no-hosts"),
+        (
+            WEBSOCKET,
+            ROUTE,
+            &format!(r#"{BREAKERS}, "load_assignment": {{"endpoints": [{{"locality": {{}}}}]}}"#),
+            "no-hosts",
+        ),
+        (WEBSOCKET, ROUTE, &dropping(r#""numerator": 100"#), "no-hosts"),
+        (WEBSOCKET, ROUTE, &dropping(r#""numerator": 1000000, "denominator": "MILLION""#), "no-hosts"),
+        (WEBSOCKET, ROUTE, &dropping(r#""numerator": 100, "denominator": "TEN_THOUSAND""#), "not-judged"),
         (&http("buffer", "Buffer", ""), ROUTE, BREAKERS, "buffer-filter"),
         (&http("rbac", "RBAC", r#", "rules": {}"#), ROUTE, BREAKERS, "allows-nobody"),
         (&http("lua", "Lua", ""), ROUTE, BREAKERS, "not-judged"),
