@@ -26,6 +26,9 @@ const UNSET: &str = "-";
 /// The one key for which `-` is a value: no flag is set.
 const RESPONSE_FLAGS: &str = "response_flags";
 
+/// The key that has a value whatever became of the request.
+const START_TIME: &str = "start_time";
+
 /// A line is not one of Istio's JSON format.
 #[derive(Debug, thiserror::Error)]
 #[error("not a JSON access-log line: {source}")]
@@ -168,6 +171,17 @@ impl ParsedLine {
         self.fields.iter().map(|(key, _)| key.of(&self.text))
     }
 
+    /// Whether no key has a value but the one for when the line was written.
+    #[must_use]
+    pub fn is_blank(&self) -> bool {
+        let has_value = |value: &FieldNotation<LinePart>| match value {
+            FieldNotation::Null => false,
+            FieldNotation::Text(piece) => !["", UNSET].contains(&piece.of(&self.text)),
+            FieldNotation::Number(_) | FieldNotation::Other(_) => true,
+        };
+        !self.fields.iter().any(|(key, value)| has_value(value) && key.of(&self.text) != START_TIME)
+    }
+
     /// What the line says for `key`; of a key that is there twice, the second time.
     #[must_use]
     #[inline]
@@ -298,8 +312,10 @@ impl<'de> Visitor<'de> for WrittenVisitor {
         Ok(Self::other(&number))
     }
 
+    /// What carries numbers as those of JavaScript may write 101 as 101.0.
     fn visit_f64<E>(self, number: f64) -> Result<Self::Value, E> {
-        Ok(Self::other(&number))
+        let written = number.to_string();
+        Ok(written.parse().map_or_else(|_| Self::other(&number), FieldNotation::Number))
     }
 
     fn visit_bool<E>(self, value: bool) -> Result<Self::Value, E> {

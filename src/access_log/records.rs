@@ -32,6 +32,8 @@ pub struct Unread {
     pub alike: usize,
     /// The first that does.
     pub first: Option<Box<str>>,
+    /// How many have bytes that are zero, which no text has but one in UTF-16.
+    pub with_zeros: usize,
 }
 
 impl Unread {
@@ -39,6 +41,7 @@ impl Unread {
     pub fn add(&mut self, other: Unread) {
         self.others += other.others;
         self.alike += other.alike;
+        self.with_zeros += other.with_zeros;
         if self.first.is_none() {
             self.first = other.first;
         }
@@ -46,6 +49,7 @@ impl Unread {
 
     fn note(&mut self, text: &str) {
         self.others += usize::from(!text.trim().is_empty());
+        self.with_zeros += usize::from(text.contains('\0'));
         if looks_like_a_line(text) {
             self.alike += 1;
             self.first.get_or_insert_with(|| text.trim().into());
@@ -228,10 +232,12 @@ impl Finder {
         }
     }
 
-    /// Looks for lines in a whole JSON object; of one that has none, whether it looks like a line.
+    /// Looks for lines in a whole JSON object, or Ruby's hash; of one that has none, whether it looks
+    /// like a line.
     fn search_text(&mut self, text: &str, format: &LineFormat) {
         let before = self.found.len();
-        if let Ok(value) = serde_json::from_str::<Value>(text) {
+        let of_hash = || serde_json::from_str(&json_of_hash(text)?).ok();
+        if let Some(value) = serde_json::from_str::<Value>(text).ok().or_else(of_hash) {
             search(&value, format, MAX_DEPTH, &mut self.found);
         }
         if self.found.len() == before {
@@ -298,6 +304,27 @@ fn search(value: &Value, format: &LineFormat, depth: usize, found: &mut VecDeque
         }
         _ => false,
     }
+}
+
+/// The JSON object of a hash as Ruby prints it, which is how Fluentd and Fluent Bit show records:
+/// `{"log"=>"…", "pid"=>nil}`.
+fn json_of_hash(text: &str) -> Option<String> {
+    text.contains("=>").then_some(())?;
+    let mut json = String::with_capacity(text.len());
+    // Each second piece between quotation marks is within a string, unless a mark was escaped.
+    let mut in_string = false;
+    for piece in text.split_inclusive('"') {
+        if in_string {
+            json.push_str(piece);
+            let backslashes =
+                piece.trim_end_matches('"').bytes().rev().take_while(|byte| *byte == b'\\').count();
+            in_string = backslashes % 2 == 1;
+        } else {
+            json.push_str(&piece.replace("=>", ":").replace("nil", "null"));
+            in_string = true;
+        }
+    }
+    Some(json)
 }
 
 /// The text of a line in the format of the container runtime interface, `TIME stdout F TEXT`, and
@@ -396,6 +423,26 @@ mod tests {
     }
 
     #[test]
+    fn a_line_without_a_value_is_not_understood() {
+        for blank in [
+            r#"{"path":null,"response_code":null,"response_flags":"-","start_time":"2026-07-05T10:00:00.000Z"}"#,
+            r#"[2026-07-05T10:00:00.000Z] "- - -" - - - - "-" - - - - "-" "-" "-" "-" "-" - - - - - -"#,
+        ] {
+            let (lines, unread) = read(blank);
+            assert!(lines.is_empty(), "{lines:?}");
+            assert_eq!((unread.alike, unread.first.as_deref()), (1, Some(blank)));
+        }
+    }
+
+    #[test]
+    fn lines_of_utf_16_are_counted_as_what_they_are() {
+        let bytes: Vec<u8> = format!("{LINE}\n{LINE}\n").encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let mut records = Records::new(Lines::new(io::Cursor::new(bytes)));
+        assert!(records.next(&LineFormat::default()).expect("readable").is_none());
+        assert!(records.unread().with_zeros >= 2, "{:?}", records.unread());
+    }
+
+    #[test]
     fn a_line_is_found_in_whatever_wraps_it() {
         let text = serde_json::to_string(LINE).expect("JSON");
         let json = r#"{"path":"/ws","response_code":101}"#;
@@ -406,6 +453,12 @@ mod tests {
             format!(r#"{{"insertId":"a","jsonPayload":{json},"logName":"b"}}"#),
             format!(r#"{{"date":1.5,"log":{json_text},"kubernetes":{{"pod_name":"a"}}}}"#),
             format!(r#"{{"file":"/var/log/a","message":{text},"source_type":"kubernetes_logs"}}"#),
+            format!(r#"[0] kube.var.log: [1751709600.123456789, {{"log"=>{text}, "stream"=>"stdout"}}]"#),
+            format!(
+                r#"[0] kube: [[1751709600.1, {{}}], {{"log" => {text}, "pid" => nil, "nil=>" => [{{"a"=>1}}]}}]"#
+            ),
+            r#"[0] kube: [1751709600.1, {"path"=>"/ws", "response_code"=>101, "upstream_host"=>nil}]"#
+                .to_owned(),
             format!(
                 r#"{{"status":"success","data":{{"result":[{{"stream":{{}},"values":[["1",{text}]]}}]}}}}"#
             ),
@@ -454,9 +507,9 @@ mod tests {
         let json = r#"{"status":200,"verb":"GET"}"#;
         let (lines, unread) = read(&format!("starting\n{nginx}\n{LINE}\n{json}\n{{\"open\":1,\n"));
         assert_eq!(lines.len(), 1);
-        assert_eq!(unread, Unread { others: 4, alike: 2, first: Some(nginx.into()) });
+        assert_eq!(unread, Unread { others: 4, alike: 2, first: Some(nginx.into()), with_zeros: 0 });
         let hash = r#"[0] kube: [[1690000000.1, {}], {"log"=>"{\"response_code\":101}"}]"#;
-        assert_eq!(read(hash).1.alike, 1);
+        assert_eq!(paths(hash), ["none"], "it is read");
     }
 
     #[test]

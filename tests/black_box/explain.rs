@@ -117,3 +117,48 @@ fn a_log_in_no_format_that_is_known_is_shown_with_the_way_out() {
     let stderr = text(&output.stderr);
     assert!(stderr.contains("were not understood: 1, the first of them: 127.0.0.6"), "{stderr}");
 }
+
+#[test]
+fn a_log_in_utf_16_is_named_with_what_to_do() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("client.log");
+    let utf16: Vec<u8> = format!("\u{feff}{TEXT}\r\n").encode_utf16().flat_map(u16::to_le_bytes).collect();
+    std::fs::write(&path, utf16).expect("written");
+    for summary in [&["--summary"][..], &[]] {
+        let output = run(&[&["explain", path.to_str().expect("UTF-8")], summary].concat(), "");
+        assert_eq!(output.status.code(), Some(2));
+        let stderr = text(&output.stderr);
+        assert!(stderr.contains("UTF-16") && stderr.contains("iconv"), "{stderr}");
+    }
+}
+
+#[test]
+fn a_summary_finds_the_timeout_that_ends_the_sessions_of_a_cluster() {
+    let line = |to: &str, number: usize, ms: usize| {
+        let line = serde_json::json!({
+            "upstream_cluster": format!("outbound|80||{to}"), "request_id": format!("{to}-{number}"), "method": "GET",
+            "response_code": 101, "response_flags": "DC", "response_code_details": "downstream_remote_disconnect",
+            "protocol": "HTTP/1.1", "duration": ms, "bytes_received": 34, "bytes_sent": 22,
+        });
+        format!("{line}\n")
+    };
+    let mut log = String::new();
+    for number in 0..30 {
+        // Cut at a time, whoever is still there; ended when people like to; all at another time.
+        log += &line("cut", number, if number % 3 == 0 { 300_000 + number } else { 9_876 * number });
+        log += &line("free", number, 61_234 * number);
+        log += &line("odd", number, 65_000 + number);
+    }
+    let summary = text(&run(&["explain", "--summary"], &log).stdout);
+    let (_, worth) = summary.split_once("worth a look\n").expect("the end of the summary");
+    let found: Vec<&str> =
+        worth.lines().filter(|line| line.contains("times, first")).map(str::trim).collect();
+    assert_eq!(found.len(), 2, "{summary}");
+    assert!(
+        found[0].starts_with("30 times, first odd-0: client's sidecar: 30 of the 30 sessions"),
+        "{summary}"
+    );
+    assert!(found[1].starts_with("10 times, first cut-0: ") && found[1].contains("300 s"), "{summary}");
+    let once = text(&run(&["explain", "--summary"], &line("cut", 0, 300_000)).stdout);
+    assert!(once.contains("nothing is worth a look"), "one session may last so long by chance: {once}");
+}

@@ -37,6 +37,11 @@ const ALLOW_CONNECT_LIKELY: &str = "if it was a WebSocket and this hop is HTTP/2
     http2.invalid.header.field, and set http2_protocol_options.allow_connect: true for it; else look whether the server's \
     sidecar was ending, and at its line of this request";
 
+/// What to look for where a plain request was lost at once.
+const CLOSED_ON_REQUEST: &str = "look at the next hop's line of this request, and whether it was ending; a server that closes idle \
+    connections may close one as a request comes to it: let it keep them for longer than who calls it, or let the request be tried \
+    again";
+
 /// What to do where extended CONNECT is refused by a proxy of which the line does not show whose it
 /// is.
 const ALLOW_CONNECT_THERE: &str = "if it was a WebSocket, allow extended CONNECT (http2_protocol_options.allow_connect: true) \
@@ -64,6 +69,12 @@ impl Cause {
 }
 
 pub(super) fn cause(seen: &Seen<'_>) -> Cause {
+    if let Some(code) = seen.misread_code() {
+        let ended =
+            format!("its response_code is {code}, which is no status, so nobody knows what was answered");
+        return Cause::new(Here, Look, ended)
+            .change("look what wrote this line, or changed it on its way into the log");
+    }
     if seen.is_tcp() {
         return connection(seen);
     }
@@ -77,6 +88,14 @@ pub(super) fn cause(seen: &Seen<'_>) -> Cause {
 
 /// A TCP connection, of which there are bytes and flags alone.
 fn connection(seen: &Seen<'_>) -> Cause {
+    if seen.says_nothing() {
+        return Cause::new(
+            Here,
+            Look,
+            "the line says nothing of it: neither a code nor flags nor bytes nor a time",
+        )
+        .change("look at the log format of the proxy (accessLogFormat), and at what brought the line here");
+    }
     if seen.flags.is_empty() && seen.details.is_empty() {
         return Cause::new(Upstream, Normal, "it was carried to its end, and no error was seen");
     }
@@ -260,7 +279,7 @@ fn answered(seen: &Seen<'_>) -> Option<Cause> {
 fn via_upstream(seen: &Seen<'_>) -> Cause {
     let code = seen.code.unwrap_or_default();
     let upstream = upstream(seen);
-    if code < 400 && seen.is_upgrade() {
+    if code < 400 && seen.may_be_upgrade() {
         return answered_otherwise(code, upstream);
     }
     if code < 400 {
@@ -269,7 +288,27 @@ fn via_upstream(seen: &Seen<'_>) -> Cause {
     let what = if seen.is_upgrade() { "refused the WebSocket handshake with" } else { "answered" };
     let who = if seen.sidecar == Proxy::Server { "the application itself" } else { upstream };
     let cause = Cause::new(Upstream, Failed, format!("{who} {what} {code}; this proxy only passed that on"));
-    let change = match code {
+    if seen.is_no_handshake() {
+        return cause.change(match code {
+            401 | 403 | 500.. if seen.sidecar != Proxy::Server => {
+                "look at the line of the server's sidecar: if its details are not via_upstream it answered by itself"
+            }
+            404 => "look at the path: the application has nothing there",
+            500.. => "look at the application's log",
+            _ => "look at what the application says in the body",
+        });
+    }
+    if !seen.is_upgrade() && [400, 404, 405, 426].contains(&code) {
+        let change = if code == 404 {
+            "look at the path: the application has nothing there; a WebSocket's handshake would have to come as one, and this came \
+             as a plain request, without \"Connection: Upgrade\", or with another Upgrade than websocket"
+        } else {
+            "look at the handshake, if it was one: it came as a plain request, so \"Connection: Upgrade\" was missing, or Upgrade was \
+             not websocket"
+        };
+        return cause.change(change);
+    }
+    cause.change(match code {
         400 => {
             "look at the handshake that the application saw: Sec-WebSocket-Key missing or not 16 bytes in base64, mostly"
         }
@@ -280,33 +319,30 @@ fn via_upstream(seen: &Seen<'_>) -> Cause {
         401 | 403 => "look at what the application demands: credentials, or an Origin that it knows",
         404 => "look at the path: the application has no WebSocket there",
         405 => "send the handshake as GET",
-        426 if !seen.is_upgrade() => {
-            "look at the handshake: it came as a plain request, so \"Connection: Upgrade\" was missing, or Upgrade was not websocket"
-        }
         426 => "look at the version of the protocol that the application takes (Sec-WebSocket-Version: 13)",
         500.. if seen.sidecar != Proxy::Server => {
             "look at the line of the server's sidecar: if it has flags it failed there, if not the application answered so"
         }
         500.. => "look at the application's log",
         _ => "look at what the application says in the body",
-    };
-    cause.change(change)
+    })
 }
 
-/// A handshake that was answered neither with 101 nor with an error.
+/// A request that was answered neither with 101 nor with an error, and may have been a handshake.
 fn answered_otherwise(code: u64, upstream: &str) -> Cause {
     let ended = format!(
-        "{upstream} answered the WebSocket handshake with {code} and not with 101, so there was no session"
+        "{upstream} answered {code}; if this was a WebSocket's handshake, as it may be without an upstream service time, it failed: \
+         that is not 101, and there was no session"
     );
     let change = match code {
         300..400 => {
-            "let the client call the place that it was redirected to (location): few WebSocket clients follow, and browsers do not"
+            "if it was, let the client call the place that it was redirected to (location): few WebSocket clients follow, and browsers do not"
         }
         _ => {
-            "look at the path and the port: a plain HTTP handler answers there, or what is between took Upgrade and Connection away"
+            "if it was, look at the path and the port: a plain HTTP handler answers there, or what is between took Upgrade and Connection away"
         }
     };
-    Cause::new(Upstream, Failed, ended).change(change)
+    Cause::new(Upstream, Look, ended).change(change)
 }
 
 /// The upstream was lost, or never there, before a response.
@@ -321,6 +357,9 @@ fn lost_before_response(seen: &Seen<'_>) -> Option<Cause> {
         return Some(not_connected(seen));
     }
     Some(match reason {
+        "connection_termination" if seen.sidecar != Proxy::Server && seen.is_no_handshake() => {
+            Cause::new(Upstream, Failed, format!("{upstream} closed the connection without an answer")).change(CLOSED_ON_REQUEST)
+        }
         "connection_termination" if seen.sidecar == Proxy::Server => Cause::new(
             Upstream,
             Failed,
@@ -351,6 +390,7 @@ fn lost_before_response(seen: &Seen<'_>) -> Option<Cause> {
         )
         .change(match seen.sidecar {
             Proxy::Server => "look what the application speaks on this port",
+            _ if seen.is_no_handshake() => "look what it speaks on this port",
             _ => "if it was a WebSocket, set h2UpgradePolicy: DO_NOT_UPGRADE for this host; else look what it speaks on this port",
         }),
         "remote_refused_stream_reset" => {
@@ -432,7 +472,8 @@ fn by_the_tables(seen: &Seen<'_>) -> Cause {
 fn by_the_flags(seen: &Seen<'_>) -> Cause {
     if seen.code == Some(503) && seen.flags == ["UC"] && seen.sidecar != Proxy::Server {
         let ended = format!("{} closed the connection without an answer", upstream(seen));
-        return Cause::new(Upstream, Failed, ended).change(ALLOW_CONNECT_LIKELY);
+        let change = if seen.is_no_handshake() { CLOSED_ON_REQUEST } else { ALLOW_CONNECT_LIKELY };
+        return Cause::new(Upstream, Failed, ended).change(change);
     }
     if seen.has("UF") {
         return not_connected(seen);

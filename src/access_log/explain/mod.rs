@@ -10,16 +10,19 @@ mod details;
 mod flags;
 mod seen;
 mod session;
+mod timer;
 
 use std::borrow::Cow;
 use std::fmt;
 
 pub use flags::{FlagMeaning, flag_meaning};
 pub use session::{Teller, Testimony, explain_session, session_particulars};
+pub use timer::{TIMEOUT_STEP, is_usual, timeout_met, timer_advice};
 
 use super::ParsedLine;
 use cause::cause;
 use seen::Seen;
+use timer::{by_a_timer, session_length};
 
 /// Which proxy wrote a line, as far as the line shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
@@ -147,7 +150,7 @@ impl fmt::Display for Explanation {
 #[must_use]
 pub fn explain(line: &ParsedLine) -> Explanation {
     let seen = Seen::of(line);
-    let cause = cause(&seen);
+    let cause = by_a_timer(&seen, cause(&seen));
     Explanation {
         sidecar: seen.sidecar,
         asked: seen.asked(),
@@ -168,6 +171,10 @@ pub struct Ending {
     pub health: Health,
     /// Who says so, and what it is to a session of two lines.
     pub testimony: Testimony,
+    /// Where the cause is.
+    pub origin: Origin,
+    /// How long the session lasted, in milliseconds, if it was one that another than this proxy ended.
+    pub lasted: Option<u64>,
 }
 
 impl Ending {
@@ -177,7 +184,8 @@ impl Ending {
         let seen = Seen::of(line);
         let cause = cause(&seen);
         let testimony = Testimony::of(&seen, cause.origin);
-        Self { ended: cause.ended, health: cause.health, testimony }
+        let lasted = session_length(&seen, &cause);
+        Self { ended: cause.ended, health: cause.health, testimony, origin: cause.origin, lasted }
     }
 }
 

@@ -5,6 +5,15 @@ use super::details::{detail_meaning, reason_meaning};
 use super::flags::flag_meaning;
 use crate::access_log::{Field, ParsedLine};
 
+/// What a status can be: 0 is that there was none (RFC 9110 section 15 has three digits).
+const CODES: std::ops::RangeInclusive<u64> = 0..=999;
+
+/// What the names of the files of web pages end with, in lower case.
+const OF_PAGES: [&str; 17] = [
+    "css", "gif", "htm", "html", "ico", "jpeg", "jpg", "js", "map", "mjs", "png", "svg", "ttf", "txt",
+    "webp", "woff", "woff2",
+];
+
 /// The line, by the fields that tell how it ended.
 #[derive(Debug)]
 pub(super) struct Seen<'line> {
@@ -26,7 +35,7 @@ impl<'line> Seen<'line> {
         Self {
             line,
             sidecar: proxy(line),
-            code: line.number_of("response_code"),
+            code: line.number_of("response_code").filter(|code| CODES.contains(code)),
             flags: flags.map(|flag| flag_meaning(flag).map_or(flag, |known| known.short)).collect(),
             details,
             duration: line.number_of("duration"),
@@ -61,19 +70,64 @@ impl<'line> Seen<'line> {
         self.text("protocol") == Some("HTTP/2")
     }
 
-    /// Whether this was a request to upgrade. An answered plain request has an upstream service
-    /// time, an upgrade request, which does not end before its answer, never has one.
+    /// Whether this was a request to upgrade: it was taken as one, or refused as one. That it came
+    /// without an upstream service time shows it only where it was refused ([`Self::may_be_upgrade`]).
     pub(super) fn is_upgrade(&self) -> bool {
         self.code == Some(101)
             || ["upgrade_failed", "websocket_handshake_unsuccessful"].contains(&self.detail())
-            || (["via_upstream", "upstream_reset_after_response_started"].contains(&self.detail())
-                && self.line.field("upstream_service_time") == Field::Null)
+            || (self.code >= Some(400) && self.may_be_upgrade())
+    }
+
+    /// Whether this may have been a request to upgrade. An answered plain request mostly has an
+    /// upstream service time (not where Envoy's own fields are suppressed), an upgrade request, which
+    /// does not end before its answer, never has one.
+    pub(super) fn may_be_upgrade(&self) -> bool {
+        ["via_upstream", "upstream_reset_after_response_started"].contains(&self.detail())
+            && self.line.field("upstream_service_time") == Field::Null
+            && !self.is_no_handshake()
+    }
+
+    /// Whether a request cannot have been the handshake of a WebSocket, which is a GET (RFC 6455
+    /// section 4.1; Envoy logs an extended CONNECT as one, too) and not for a file of a web page.
+    pub(super) fn is_no_handshake(&self) -> bool {
+        let path = self.text("path").unwrap_or_default();
+        let file = path.split(['?', '#']).next().and_then(|path| path.rsplit('/').next());
+        let ending =
+            file.and_then(|file| file.rsplit_once('.')).map(|(_, ending)| ending.to_ascii_lowercase());
+        self.code != Some(101)
+            && (self.text("method").is_some_and(|method| !["GET", "CONNECT"].contains(&method))
+                || ending.is_some_and(|ending| OF_PAGES.contains(&&*ending)))
+    }
+
+    /// What the line has where its status should be, if that is none.
+    pub(super) fn misread_code(&self) -> Option<Field<'line>> {
+        let written =
+            || Some(self.line.field("response_code")).filter(|it| !matches!(it, Field::Absent | Field::Null));
+        self.code.is_none().then(written)?
+    }
+
+    /// What the line has where other numbers should be, with their keys.
+    fn misread(&self) -> impl Iterator<Item = (&'static str, Field<'line>)> {
+        let keys = ["duration", "bytes_received", "bytes_sent"].into_iter();
+        let written = keys.map(|key| (key, self.line.field(key)));
+        written.filter(|(key, field)| {
+            !matches!(field, Field::Absent | Field::Null) && self.number(key).is_none()
+        })
     }
 
     /// Whether no host had been chosen for the request: the line says so, and is not of a format
     /// without the host.
     pub(super) fn never_left(&self) -> bool {
         self.line.field("upstream_host") == Field::Null
+    }
+
+    /// Whether a line says nothing of how a stream went: neither bytes nor a time nor a host.
+    pub(super) fn says_nothing(&self) -> bool {
+        let keys = ["bytes_received", "bytes_sent", "duration"];
+        self.flags.is_empty()
+            && self.details.is_empty()
+            && self.text("upstream_host").is_none()
+            && keys.iter().all(|key| self.number(key).is_none())
     }
 
     /// Whether this is a connection of which the proxy saw bytes alone (`tcp_proxy`): no method, no
@@ -111,6 +165,9 @@ impl<'line> Seen<'line> {
     /// Flags, details and counts in words.
     pub(super) fn particulars(&self) -> Vec<String> {
         let mut all = Vec::new();
+        for (key, value) in self.misread() {
+            all.push(format!("its {key} is {value} and no whole number: it was not read"));
+        }
         for flag in &self.flags {
             let meaning = flag_meaning(flag).map_or("a flag that Envoy does not document", |it| it.meaning);
             all.push(format!("{flag} says: {meaning}"));

@@ -93,10 +93,10 @@ fn each_way_of_ending_is_told_apart_and_judged() {
         ),
         (
             line(IN, "HTTP/1.1", 200, "-", "via_upstream", 3),
-            Failed,
-            "answered the WebSocket handshake with 200",
+            Look,
+            "answered 200; if this was a WebSocket's handshake",
         ),
-        (line(IN, "HTTP/1.1", 302, "-", "via_upstream", 3), Failed, "the place that it was redirected to"),
+        (line(IN, "HTTP/1.1", 302, "-", "via_upstream", 3), Look, "the place that it was redirected to"),
         (
             with(&line(IN, "HTTP/1.1", 200, "-", "via_upstream", 3), &json!({"upstream_service_time": 3})),
             Normal,
@@ -425,6 +425,94 @@ fn what_a_line_does_not_have_is_not_made_up() {
     let line =
         ParsedLine::parse(r#"{"method":"GET","response_code":101,"response_flags":"DC"}"#).expect("a line");
     assert_eq!(explain(&line).asked, "WebSocket GET");
+}
+
+#[test]
+fn what_cannot_be_a_handshake_gets_no_advice_for_one() {
+    let asks = |method: &str, path: &str, code: u16, flags: &str, details: &str| {
+        let line = line(OUT, "HTTP/1.1", code, flags, details, 1003);
+        explain(&with(&line, &json!({"method": method, "path": path}))).to_string()
+    };
+    for (method, path) in [("POST", "/ws"), ("HEAD", "/"), ("GET", "/favicon.ico"), ("GET", "/a/b.JS?v=1.2")]
+    {
+        for (code, flags, details) in [
+            (200, "-", "via_upstream"),
+            (400, "-", "via_upstream"),
+            (403, "-", "via_upstream"),
+            (404, "-", "via_upstream"),
+            (426, "-", "via_upstream"),
+            (503, "UC", LOST),
+            (503, "UC", ""),
+            (502, "UPE", "upstream_reset_before_response_started{protocol_error}"),
+        ] {
+            let said = asks(method, path, code, flags, details);
+            let about = ["WebSocket", "handshake", "allow_connect"].iter().any(|word| said.contains(word));
+            assert!(!about, "{method} {path}: {said}");
+        }
+    }
+    let with_dots = asks("GET", "/v1.2/chat.room", 404, "-", "via_upstream");
+    assert!(with_dots.contains("has no WebSocket there"), "{with_dots}");
+    let plain =
+        with(&line(OUT, "HTTP/1.1", 404, "-", "via_upstream", 3), &json!({"upstream_service_time": 3}));
+    let plain = explain(&plain).to_string();
+    assert!(plain.contains("came as a plain request") && !plain.contains("WebSocket GET"), "{plain}");
+}
+
+#[test]
+fn a_code_that_is_none_is_named_and_nothing_is_said_of_the_rest() {
+    for code in [json!("abc"), json!(-1), json!([101]), json!(1011), json!(101.5), json!(true)] {
+        let line = with(
+            &line(OUT, "HTTP/1.1", 101, "DC", "downstream_remote_disconnect", 4),
+            &json!({"response_code": code}),
+        );
+        let told = explain(&line);
+        let named =
+            format!("its response_code is {}", code.as_str().map_or_else(|| code.to_string(), str::to_owned));
+        assert!(told.health == Health::Look && told.ended.contains(&named), "{told}");
+    }
+    let whole = with(
+        &line(OUT, "HTTP/1.1", 101, "DC", "downstream_remote_disconnect", 4),
+        &json!({"response_code": 101.0}),
+    );
+    assert_eq!(explain(&whole).health, Health::Normal, "as JavaScript's numbers may be written");
+    let bytes = with(&whole, &json!({"bytes_sent": "many"}));
+    assert!(particulars(&bytes).iter().any(|said| said.contains("bytes_sent is many and no whole number")));
+}
+
+#[test]
+fn a_line_that_says_nothing_of_how_a_connection_went_is_not_normal() {
+    let nothing = json!({
+        "method": null, "path": null, "protocol": null, "response_code": 0, "response_flags": "-", "bytes_sent": null,
+    });
+    let told = explain(&ParsedLine::parse(&nothing.to_string()).expect("a line"));
+    assert!(told.health == Health::Look && told.ended.contains("says nothing of it"), "{told}");
+}
+
+#[test]
+fn a_session_that_lasted_as_long_as_a_usual_timeout_is_worth_a_look() {
+    let told =
+        |code, flags: &str, details: &str, ms| explain(&line(OUT, "HTTP/1.1", code, flags, details, ms));
+    for (flags, details, side) in [
+        ("DC", "downstream_remote_disconnect", "on the client's side"),
+        ("UC", CLOSED, "on the server's side"),
+        ("UR", CLOSED_OVER_HTTP2, "on the server's side"),
+        ("DC", "", "on the client's side"),
+    ] {
+        let explanation = told(101, flags, details, 60_003);
+        let change = explanation.change.clone().unwrap_or_default();
+        assert!(explanation.health == Health::Look && change.contains(side), "{explanation}");
+        assert!(explanation.ended.contains("lasted 60 s nearly to the millisecond"), "{explanation}");
+        assert_eq!(told(101, flags, details, 61_003).health, Health::Normal);
+        assert_eq!(
+            told(101, flags, details, 60_050).health,
+            Health::Normal,
+            "one of hundreds does by chance"
+        );
+    }
+    let idle = told(101, "SI", "stream_idle_timeout", 60_003);
+    assert!(!idle.ended.contains("nearly"), "its timer is named: {idle}");
+    let slow = told(200, "-", "websocket_handshake_unsuccessful", 60_003);
+    assert!(!slow.ended.contains("nearly"), "no session: {slow}");
 }
 
 /// What a real Envoy (1.40.0) wrote for each way of ending that `acceptance/envoy/endings.py` leads

@@ -77,10 +77,13 @@ impl LineFormat {
             .map(|text| Self(CompiledFormat::Text(text)))
     }
 
-    /// Reads one line of a log; none if it is no access-log line.
+    /// Reads one line of a log; none if it is no access-log line, or says nothing but when.
     #[must_use]
     pub fn read(&self, line: &str) -> Option<ParsedLine> {
-        let line = line.trim();
+        self.read_any(line.trim()).filter(|line| !line.is_blank())
+    }
+
+    fn read_any(&self, line: &str) -> Option<ParsedLine> {
         match &self.0 {
             CompiledFormat::Known(texts) => {
                 if let Some(object) = json_object(line) {

@@ -161,6 +161,7 @@ impl OpenLog {
         self.read.lines += read.lines;
         self.read.too_long += read.too_long;
         summary.counts.merge(&read.tally.counts);
+        summary.lengths.merge(&mut read.tally.lengths);
         self.slots.clear();
         self.slots.extend(read.tally.worth_a_look.into_iter().map(|ending| summary.slot(ending)));
         self.lines = read.tally.lines.into_iter();

@@ -3,6 +3,7 @@
 mod all_cores;
 mod follow;
 mod input;
+mod lengths;
 mod summary;
 mod tally;
 mod wrap;
@@ -86,6 +87,11 @@ enum ExplainError {
     StandardInputTwice,
     #[error("{name:?} is neither a file nor an access-log line")]
     Neither { name: String },
+    #[error(
+        "no access-log line among {lines} lines; they have bytes that are zero, so they are UTF-16, as PowerShell's > writes it: make \
+         UTF-8 of them (iconv -f UTF-16 -t UTF-8, or in PowerShell: … | Out-File -Encoding utf8 FILE)"
+    )]
+    Utf16 { lines: usize },
     #[error("no access-log line among {lines} lines, {too_long} of them longer than 1 MiB and skipped")]
     NoLine { lines: usize, too_long: usize },
     #[error(
@@ -252,9 +258,16 @@ fn tell_joined(
 fn say_unread(read: &WasRead, told: usize) -> Result<(), ExplainError> {
     if told == 0 {
         return Err(match read.unread.first.clone() {
+            _ if read.unread.with_zeros > 0 => ExplainError::Utf16 { lines: read.lines },
             Some(line) => ExplainError::OtherFormat { lines: read.unread.alike, line },
             None => ExplainError::NoLine { lines: read.lines, too_long: read.too_long },
         });
+    }
+    if read.unread.with_zeros > 0 {
+        tracing::warn!(
+            "lines with bytes that are zero, as UTF-16 has them, were not read: {}; make UTF-8 of them",
+            read.unread.with_zeros
+        );
     }
     if let Some(line) = &read.unread.first {
         tracing::warn!(

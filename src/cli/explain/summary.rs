@@ -5,6 +5,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::{fmt, mem};
 
+use super::lengths::{Lengths, Timed};
 use super::tally::{Counts, Joins, Tally, WorthALook};
 use crate::access_log::explain::{Explanation, Proxy, Teller, Testimony, explain, explain_session};
 use crate::access_log::{BySide, Joiner, LineFormat, ParsedLine, WaitingLine};
@@ -17,6 +18,7 @@ const BAR: usize = 40;
 #[derive(Debug, Default)]
 pub(super) struct LogSummary {
     pub(super) counts: Counts,
+    pub(super) lengths: Lengths,
     /// Lines that were skipped.
     pub(super) too_long: usize,
     /// Lines that say the same differ in their request only.
@@ -76,8 +78,9 @@ impl LogSummary {
 
     /// Adds a line by itself.
     pub(super) fn add(&mut self, line: &ParsedLine, format: &LineFormat) {
-        let tally = Tally::of(line);
+        let mut tally = Tally::of(line);
         self.counts.merge(&tally.counts);
+        self.lengths.merge(&mut tally.lengths);
         let slots: Vec<_> = tally.worth_a_look.into_iter().map(|ending| self.slot(ending)).collect();
         for counted in tally.lines {
             let slot = counted.worth_a_look.map(|number| slots[number]);
@@ -145,10 +148,15 @@ impl LogSummary {
         worth_a_look[slot].count(explained);
     }
 
-    /// Joins what is left at the end of all logs by the connection.
+    /// At the end of all logs: joins what is left by the connection, and looks at how long sessions
+    /// lasted.
     pub(super) fn finish(&mut self, format: &LineFormat) {
         for lines in mem::take(&mut self.joiner).finish().by_connection {
             self.session(&lines, format);
+        }
+        for Timed { times, explanation, request_id } in self.lengths.timed() {
+            let told = format!("{}: {}", explanation.sidecar, explanation.ended);
+            self.worth_a_look.push(Worth { told, times, first: Some((explanation, request_id)) });
         }
     }
 

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
+use super::lengths::Lengths;
 use super::side;
 use crate::access_log::explain::{Ending, Health, Proxy, Testimony, flag_meaning};
 use crate::access_log::{Chunk, Finder, JoinKeys, LineFormat, LinePart, ParsedLine, Side, is_too_long};
@@ -80,6 +81,7 @@ impl Joins {
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     pub(super) counts: Counts,
+    pub(super) lengths: Lengths,
     pub(super) worth_a_look: Vec<WorthALook>,
     pub(super) lines: Vec<TalliedLine>,
     numbers: HashMap<WorthALook, usize>,
@@ -94,7 +96,9 @@ impl Tally {
     }
 
     fn add(&mut self, line: &ParsedLine, text: LineText) {
-        let Ending { ended, health, testimony } = Ending::of(line);
+        let ending = Ending::of(line);
+        self.lengths.add(line, &ending);
+        let Ending { ended, health, testimony, .. } = ending;
         let sidecar = testimony.sidecar;
         self.counts.add(line, health);
         let worth_a_look = (health != Health::Normal).then(|| {
