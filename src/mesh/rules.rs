@@ -28,7 +28,11 @@ pub const ALL: &[&Rule] = &[
     &UNKNOWN_HOST,
     &UNSEEN_HOST,
     &UNKNOWN_DESTINATION,
+    &NO_DESTINATION,
+    &NO_HANDSHAKE_ROUTE,
     &DIRECT_RESPONSE,
+    &FAULT_ABORT,
+    &FOR_NO_CLIENT,
     &MESH_CONFIGS_DIFFER,
     &DUPLICATE_DESTINATION_RULE,
     &DUPLICATE_VIRTUAL_SERVICE,
@@ -130,6 +134,9 @@ pub const NOT_MET: &[&Rule] = &[
     &HOP_MISMATCH,
     &TOKEN_FROM_HEADER,
     &NOT_IMPORTED,
+    &FAULT_ABORT,
+    &NO_DESTINATION,
+    &INVALID_DOCUMENT,
 ];
 
 /// HTTP/2 between the sidecars, and the server's does not take WebSockets over it.
@@ -288,16 +295,48 @@ pub const UNSEEN_HOST: Rule = Rule {
 pub const UNKNOWN_DESTINATION: Rule = Rule {
     code: "unknown-destination",
     severity: Error,
-    why: "The route leads to a cluster that does not exist: a session gets 503 (NC, cluster not found), by an HTTPRoute 500.",
-    fix: "Route to a host, port and subset that a Service and a DestinationRule define.",
+    why: "The route leads to a cluster that does not exist: a session gets 503 (NC, cluster not found), by an HTTPRoute 500; or to a subset without pods: 503 (UH).",
+    fix: "Route to a host, port and subset that a Service (or ServiceEntry) and a DestinationRule define.",
+};
+
+/// A rule without a destination.
+pub const NO_DESTINATION: Rule = Rule {
+    code: "no-destination",
+    severity: Error,
+    why: "A rule of an HTTPRoute without a backend whose weight is more than 0 is answered with 500 by the proxy itself, as the Gateway API asks for.",
+    fix: "Add backendRefs, with a weight of 1 or more or none.",
+};
+
+/// Routes that leave out all handshakes.
+pub const NO_HANDSHAKE_ROUTE: Rule = Rule {
+    code: "no-handshake-route",
+    severity: Error,
+    why: "A handshake is a GET with Upgrade: websocket, also where it comes as an extended CONNECT. The routes of a host replace the one that it has by default, and none of these takes it: 404 (NR).",
+    fix: "Take the conditions on the method and on the handshake's fields away, or add a route without them.",
 };
 
 /// A route that leads nowhere.
 pub const DIRECT_RESPONSE: Rule = Rule {
     code: "direct-response",
-    severity: Warning,
-    why: "A route with a directResponse is answered by the client's sidecar itself, so no handshake reaches the application and no WebSocket opens.",
+    severity: Error,
+    why: "A route with a directResponse is answered by the proxy itself, so no handshake reaches the application and no WebSocket opens.",
     fix: "Route to the Service, and put the directResponse behind that or give it a match.",
+};
+
+/// A fault for all.
+pub const FAULT_ABORT: Rule = Rule {
+    code: "fault-abort",
+    severity: Error,
+    why: "A fault whose abort is for 100 % of the requests answers each handshake in the place of the application (FI, fault_filter_abort), and no WebSocket opens. One for less refuses some of them.",
+    fix: "Take the fault away, or give its route a match that is for no handshake.",
+};
+
+/// What no client meets.
+pub const FOR_NO_CLIENT: Rule = Rule {
+    code: "for-no-client",
+    severity: Warning,
+    why: "A route is for the clients that its conditions name: the port that they dial, their labels and namespace, or the gateways. A document is for those in the namespaces of exportTo. Where that is nobody, nothing of it is in force.",
+    fix: "Name a port that the Service has and a namespace that there is, or leave the condition out.",
 };
 
 /// Two rules for a host.
@@ -416,7 +455,7 @@ pub const UPGRADE_REMOVED: Rule = Rule {
 pub const UNROUTED_PATHS: Rule = Rule {
     code: "unrouted-paths",
     severity: Note,
-    why: "A VirtualService replaces the routes of its host whole. A path that none of its conditions matches has no route any more: 404 (NR).",
+    why: "A VirtualService, as an HTTPRoute, replaces the routes of its host whole. A path that none of its conditions matches has no route any more: 404 (NR).",
     fix: "Add a route without conditions at the end, or make sure that the path of the WebSocket matches.",
 };
 

@@ -146,6 +146,11 @@ fn cases() -> Vec<Case> {
     add("unknown-destination", to_subset, with_route(route), Seen::Status, "503 NC", "101");
     let answers = with_route("directResponse: {status: 410}");
     add("direct-response", answers, with_route(route), Seen::Status, "410 -", "101");
+    let matching = |conditions: &str| with_route(&format!("name: own, match: [{{{conditions}}}], {route}"));
+    let [post, get] = ["POST", "GET"].map(|method| matching(&format!("method: {{exact: {method}}}")));
+    add("no-handshake-route", post, get, Seen::Status, "404 NR", "101");
+    let of_nobody = matching("port: 9999");
+    add("for-no-client", of_nobody, matching("port: 8080"), Seen::RouteName, "default", "own");
     let named = |name: &str| format!("{{hosts: [websockets-server], http: [{{name: {name}, {route}}}]}}");
     let first = with("VirtualService", "a", &named("first"));
     let second = with("VirtualService", "b", &named("second"));
@@ -196,7 +201,9 @@ fn refused() -> Vec<(&'static str, String, &'static str)> {
 }
 
 /// The rules of which the pair can show nothing, and why.
-const NOT_ON_THE_WIRE: [(&str, &str); 31] = [
+const NOT_ON_THE_WIRE: [(&str, &str); 33] = [
+    ("no-destination", "is about routes of the Gateway API, which the pair does not play"),
+    ("fault-abort", "is about faults, which the pair does not play"),
     ("unknown-code", "is about what is said of findings"),
     ("not-judged", "is about documents that are not read"),
     ("not-played", "is about what the pair leaves out"),

@@ -93,7 +93,7 @@ const OF_LIMITS: &str = "refuses requests beyond a limit, handshakes too";
 const OF_HANDSHAKES: [&str; 4] = ["connection", "sec-websocket-key", "sec-websocket-version", "upgrade"];
 
 /// Whether a request without this header field is no handshake.
-pub(in crate::mesh) fn is_of_handshakes(name: &str) -> bool {
+pub(super) fn is_of_handshakes(name: &str) -> bool {
     OF_HANDSHAKES.iter().any(|known| known.eq_ignore_ascii_case(name))
 }
 

@@ -20,7 +20,6 @@ mod sections;
 mod tests;
 
 pub use self::cluster::{DumpedCluster, DumpedProtocol, DumpedReach};
-pub(super) use self::filter::is_of_handshakes;
 pub use self::filter::{DumpedFilter, FilterEffect};
 pub use self::listener::{DumpedListener, DumpedManager, DumpedTcpProxy};
 pub use self::mask::masked;

@@ -2,7 +2,7 @@
 //! [`super::gateway_api`] those of a route.
 
 use super::finding::Finding;
-use super::hosts::unknown;
+use super::hosts::unknown_destination;
 use super::rules::UNKNOWN_DESTINATION;
 use super::set::Set;
 use crate::mesh::document::{Port, Service};
@@ -35,7 +35,7 @@ pub(super) fn check_backend(set: &Set, backend: &Backend<'_>) -> Option<Finding>
     let name = backend.name?;
     let text = name.text()?;
     let Some(service) = set.documents.service_with_host(&service_host(text, backend.namespace)) else {
-        let found = unknown(set, text, backend.namespace, name.place(), "")?;
+        let found = unknown_destination(set, text, backend.namespace, name.place(), "")?;
         // What is to be written is a name here, and no host.
         return Some(Finding { yaml: String::new(), ..found });
     };

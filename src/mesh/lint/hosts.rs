@@ -5,7 +5,9 @@ use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
 use super::finding::Finding;
-use super::rules::{DUPLICATE_DESTINATION_RULE, DUPLICATE_VIRTUAL_SERVICE, UNKNOWN_HOST, UNSEEN_HOST};
+use super::rules::{
+    DUPLICATE_DESTINATION_RULE, DUPLICATE_VIRTUAL_SERVICE, UNKNOWN_DESTINATION, UNKNOWN_HOST, UNSEEN_HOST,
+};
 use super::set::Set;
 use crate::mesh::document::{DEFAULT_NAMESPACE, DestinationRule, Service, VirtualService};
 use crate::mesh::host::{resolve, service_host};
@@ -39,7 +41,7 @@ pub(super) fn check(set: &Set, findings: &mut Vec<Finding>) {
 pub(super) fn unknown(set: &Set, host: &str, namespace: &str, place: Place, key: &str) -> Option<Finding> {
     let resolved = resolve(host, namespace);
     let documents = &set.documents;
-    if documents.services_for(&resolved).next().is_some() {
+    if documents.services_for(&resolved).next().is_some() || set.has_entry_for(&resolved) {
         return None;
     }
     let means = if resolved == host { "is taken as it is".to_owned() } else { format!("means {resolved}") };
@@ -63,6 +65,26 @@ pub(super) fn unknown(set: &Set, host: &str, namespace: &str, place: Place, key:
     // What is no name of the cluster is a host outside of it.
     (resolved.ends_with(".svc.cluster.local") || resolved.contains('*'))
         .then(|| UNSEEN_HOST.at(place, message, ""))
+}
+
+/// As [`unknown`], of a host that a route leads to: nowhere, if it is known that it does not exist.
+pub(super) fn unknown_destination(
+    set: &Set,
+    host: &str,
+    namespace: &str,
+    place: Place,
+    key: &str,
+) -> Option<Finding> {
+    if let Some(found) = unknown(set, host, namespace, place.clone(), key) {
+        let does_not_exist = *found.rule == UNKNOWN_HOST;
+        return Some(if does_not_exist { Finding { rule: &UNKNOWN_DESTINATION, ..found } } else { found });
+    }
+    let resolved = resolve(host, namespace);
+    let is_known = set.documents.services_for(&resolved).next().is_some() || set.has_entry_for(&resolved);
+    let message = format!(
+        "the host {host} is outside of the cluster, and no ServiceEntry in these documents makes it known to the mesh"
+    );
+    (!is_known).then(|| UNSEEN_HOST.at(place, message, ""))
 }
 
 /// `svc.ns` and `svc.ns.svc`, which are names for clients and none for documents. `example.com`

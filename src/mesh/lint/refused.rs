@@ -4,9 +4,43 @@ use super::finding::Finding;
 use super::rules::{CLIENT_PROTOCOL_WITH_UPGRADE, DUPLICATE_DOCUMENT, INVALID_DOCUMENT};
 use super::set::Set;
 use crate::mesh::error::{Duplicate, MeshError};
+use crate::yaml::{Dialect, NodeRef};
 
 pub(super) fn check(set: &Set, findings: &mut Vec<Finding>) {
     findings.extend(set.refused.iter().filter_map(finding));
+    for service in set.documents.virtual_services() {
+        let routes = service.metadata.document().at("spec.http").into_iter().flat_map(NodeRef::items);
+        findings.extend(routes.filter_map(contradictory));
+    }
+}
+
+/// A route that does nothing, or two things that exclude each other (Istio's `validateHTTPRoute` and
+/// `validateHTTPRouteDestinations`).
+fn contradictory(route: NodeRef<'_>) -> Option<Finding> {
+    let has = |field: &&str| {
+        route.at(field).is_some_and(|value| value.items().len() > 0 || value.entries().len() > 0)
+    };
+    let actions: Vec<&str> =
+        ["route", "redirect", "directResponse", "delegate"].into_iter().filter(has).collect();
+    let message = match actions[..] {
+        [] => "the route: expected a route, redirect, directResponse or delegate, found none".to_owned(),
+        [one, other, ..] => format!("the route: expected one of {one} and {other}, found both"),
+        ["redirect" | "directResponse"] if has(&"fault") => {
+            format!("the route: expected one of {} and fault, found both", actions[0])
+        }
+        ["route"] => {
+            let destinations = route.at("route")?;
+            let weight = |it: NodeRef<'_>| it.at("weight")?.read::<u32>(Dialect::Kubernetes).ok();
+            let is_refused =
+                destinations.items().len() > 1 && destinations.items().all(|it| weight(it).unwrap_or(0) == 0);
+            let message =
+                "route: expected a weight of more than 0 in one of several destinations, found none";
+            return is_refused
+                .then(|| INVALID_DOCUMENT.at(destinations.place_of_key(), message, "weight: 100"));
+        }
+        _ => return None,
+    };
+    Some(INVALID_DOCUMENT.at(route.place(), message, ""))
 }
 
 /// The other errors are about files and about answers, not about one document.

@@ -36,13 +36,8 @@ pub(super) fn check(set: &Set, findings: &mut Vec<Finding>) {
     for rule in set.documents.destination_rules() {
         let host = resolve(&rule.host, &rule.metadata.namespace);
         let Some(service) = set.documents.service_with_host(&host) else { continue };
-        let pods = set.documents.pods_of(service);
         for (index, subset) in rule.subsets.iter().enumerate() {
-            if !pods.is_empty()
-                && set.knows_pods_of(service.namespace())
-                && let Some(labels) = &subset.labels
-                && !pods.iter().any(|pod| pod.has_labels(labels))
-            {
+            if set.has_no_pods(service, subset) {
                 let message = format!("no pod of {host} has the labels of the subset {}", subset.name);
                 let place = rule.metadata.document().place_of(&format!("spec.subsets[{index}]"));
                 findings.push(SUBSET_WITHOUT_PODS.at(place, message, ""));

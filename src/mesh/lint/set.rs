@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::proxies::labelled;
-use crate::mesh::document::{Deployment, Documents, EnvoyFilter, Manifest, ROOT_NAMESPACE, Service};
+use crate::mesh::document::{Deployment, Documents, EnvoyFilter, Manifest, ROOT_NAMESPACE, Service, Subset};
 use crate::mesh::error::MeshError;
 use crate::mesh::kinds::group_and_version;
-use crate::yaml::{Document, Text};
+use crate::yaml::{Document, NodeRef, Text};
 
 /// Kinds with pods that are not read, beside those with a pod template, so that a selector without
 /// any of the others may well have some.
@@ -36,6 +36,8 @@ pub(super) struct Set {
     /// The namespaces whose pods are in an ambient mesh, and those without injection.
     pub(super) ambient_namespaces: HashSet<String>,
     pub(super) uninjected_namespaces: HashSet<String>,
+    /// The hosts of `ServiceEntry`s.
+    entry_hosts: HashSet<String>,
     /// How many names may still be compared with one that is not there.
     comparisons: Cell<usize>,
 }
@@ -59,6 +61,7 @@ impl Set {
             other_pods: false,
             ambient_namespaces: HashSet::new(),
             uninjected_namespaces: HashSet::new(),
+            entry_hosts: HashSet::new(),
             comparisons: Cell::new(MAX_COMPARISONS),
         };
         let deployments = set.documents.deployments().iter();
@@ -83,6 +86,9 @@ impl Set {
         let ambient = labelled(manifests(), "istio.io/dataplane-mode", "ambient");
         let uninjected = labelled(manifests(), "istio-injection", "disabled");
         (set.ambient_namespaces, set.uninjected_namespaces) = (ambient, uninjected);
+        let entries = set.of_kind("networking.istio.io", "ServiceEntry");
+        let hosts = entries.filter_map(|it| it.document.at("spec.hosts")).flat_map(NodeRef::items);
+        set.entry_hosts = hosts.filter_map(NodeRef::text).map(str::to_owned).collect();
         Ok(set)
     }
 
@@ -125,6 +131,21 @@ impl Set {
             self.with_pods.contains(namespace)
         };
         is_there && !self.other_pods
+    }
+
+    /// Whether a subset is known to have none of the pods of its Service, which has some.
+    pub(super) fn has_no_pods(&self, service: &Service, subset: &Subset) -> bool {
+        let pods = self.documents.pods_of(service);
+        !pods.is_empty()
+            && self.knows_pods_of(service.namespace())
+            && subset.labels.as_ref().is_some_and(|labels| !pods.iter().any(|pod| pod.has_labels(labels)))
+    }
+
+    /// Whether a `ServiceEntry` among the documents makes a host known.
+    pub(super) fn has_entry_for(&self, host: &str) -> bool {
+        let suffixes = host.char_indices().filter(|(_, character)| *character == '.');
+        let mut wildcards = suffixes.map(|(at, _)| format!("*{}", &host[at..]));
+        self.entry_hosts.contains(host) || wildcards.any(|wildcard| self.entry_hosts.contains(&wildcard))
     }
 
     /// The namespaces in which clients may be.

@@ -66,8 +66,24 @@ impl HttpMatchRequest {
         self.name.as_deref().filter(|name| !name.is_empty())
     }
 
+    /// The port that it is for, if it is for one.
+    pub(in crate::mesh) fn port(&self) -> Option<u16> {
+        self.port.as_ref().map(|port| port.0)
+    }
+
+    /// The gateways that it is for, `mesh` among them; none: all of the document.
+    pub(in crate::mesh) fn gateways(&self) -> impl Iterator<Item = &str> {
+        self.gateways.iter().map(String::as_str)
+    }
+
+    /// The clients that it is for, by their namespace and their labels, if it is for some alone.
+    pub(in crate::mesh) fn source(&self) -> Option<(Option<&str>, &BTreeMap<String, String>)> {
+        let namespace = self.source_namespace.as_deref().filter(|namespace| !namespace.is_empty());
+        (namespace.is_some() || !self.source_labels.is_empty()).then_some((namespace, &self.source_labels))
+    }
+
     /// Whether it is for sidecars, and not for gateways alone.
-    pub(super) fn is_for_sidecars(&self) -> bool {
+    pub(in crate::mesh) fn is_for_sidecars(&self) -> bool {
         self.gateways.is_empty() || self.gateways.iter().any(|gateway| gateway == "mesh")
     }
 
@@ -76,7 +92,7 @@ impl HttpMatchRequest {
         let has_label = |(name, value): (&String, &String)| {
             client.workload.is_some_and(|workload| workload.labels.get(name) == Some(value))
         };
-        self.port.as_ref().is_none_or(|port| port.0 == client.port)
+        self.port().is_none_or(|port| port == client.port)
             && self.source_namespace.as_deref().is_none_or(|it| it.is_empty() || it == client.namespace)
             && self.source_labels.iter().all(has_label)
     }

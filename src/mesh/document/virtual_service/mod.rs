@@ -298,9 +298,14 @@ fn is_authority(name: &str) -> bool {
 }
 
 impl Destination {
-    /// The one destination, or of several the first that gets any requests.
+    /// The one destination, whose weight does not matter, or of several the first that gets any
+    /// requests; a weight that is not written is 0 (`processWeightedDestination` in
+    /// `pilot/pkg/networking/core/route/route.go`).
     fn of(written: Vec<Placed<HttpRouteDestination>>, warnings: &mut WarningCollector) -> Option<Self> {
-        let is_weighted = |to: &Placed<HttpRouteDestination>| to.weight.is_none_or(|weight| weight.0 > 0);
+        let is_one = written.len() == 1;
+        let is_weighted = |to: &Placed<HttpRouteDestination>| {
+            is_one || to.weight.as_ref().is_some_and(|weight| weight.0 > 0)
+        };
         let mut weighted = written.into_iter().filter(is_weighted);
         let HttpRouteDestination { destination, .. } = weighted.next()?.value;
         if let Some(another) = weighted.next() {

@@ -52,7 +52,7 @@ fn an_http_route_that_breaks_handshakes_is_an_error() {
 fn what_a_route_or_an_ingress_leads_to_has_to_be_there() {
     let to = |backend: &str| route(&format!("{{backendRefs: [{backend}]}}"));
     assert_rule(&rules::UNKNOWN_DESTINATION, &to("{name: a, port: 80}"), &to("{name: a, port: 8080}"));
-    assert_rule(&rules::UNKNOWN_HOST, &to("{name: b, port: 8080}"), &to("{name: a, port: 8080}"));
+    assert_rule(&rules::UNKNOWN_DESTINATION, &to("{name: b, port: 8080}"), &to("{name: a, port: 8080}"));
     let external = SERVICE.replace("selector: {app: a}", "type: ExternalName");
     let to_external = to("{name: a, port: 80}").replace(SERVICE, &external);
     assert_eq!(said(&rules::UNKNOWN_DESTINATION, &to_external), [""; 0]);

@@ -7,6 +7,7 @@ mod meshes;
 mod pods;
 mod policies;
 mod reading;
+mod routes;
 mod unplayed;
 mod whole;
 
@@ -325,7 +326,7 @@ fn a_route_leads_to_something() {
     let subset = to("host: a, subset: v1");
     let rule = destination_rule("{host: a, subsets: [{name: v1}]}");
     assert_rule(&rules::UNKNOWN_DESTINATION, &subset, &(subset.clone() + &rule));
-    assert_rule(&rules::UNKNOWN_HOST, &to("host: a.default"), &good);
+    assert_rule(&rules::UNKNOWN_DESTINATION, &to("host: a.default"), &good);
 }
 
 #[test]
