@@ -103,6 +103,7 @@ impl TargetListener {
             && listener.port_number.is_none_or(|wanted| wanted == port)
             && (listener.filter_chain_name.is_none() || listener.filter_chain_name == chain)
             && (listener.destination_port.is_none() || listener.destination_port == destination_port)
+            && (!listener.is_for_tls || matches!(self, Self::Inbound(_)))
     }
 }
 
@@ -283,6 +284,9 @@ mod tests {
             ("filterChain: {name: 0.0.0.0_80}", true, false),
             ("filterChain: {destinationPort: 80}", true, false),
             ("filterChain: {destinationPort: 81}", false, false),
+            ("filterChain: {transportProtocol: tls}", true, false),
+            ("filterChain: {transportProtocol: raw_buffer}", false, false),
+            ("filterChain: {transportProtocol: ''}", true, true),
             ("filterChain: {sni: a}", false, false),
         ] {
             let matching = format!("listener: {{{listener}}}");

@@ -49,6 +49,7 @@ pub const ALL: &[&Rule] = &[
     &UPGRADE_REMOVED,
     &UNROUTED_PATHS,
     &BUFFER_FILTER,
+    &FILTER_REMOVED,
     &UPGRADE_DISABLED,
     &DUPLICATE_UPGRADE_TYPE,
     &ALLOWS_NOBODY,
@@ -126,6 +127,7 @@ pub const NOT_MET: &[&Rule] = &[
     &UPGRADE_WITHOUT_SIDECAR,
     &UPGRADE_REMOVED,
     &BUFFER_FILTER,
+    &FILTER_REMOVED,
     &UPGRADE_DISABLED,
     &DUPLICATE_UPGRADE_TYPE,
     &ALLOWS_NOBODY,
@@ -135,6 +137,7 @@ pub const NOT_MET: &[&Rule] = &[
     &TOKEN_FROM_HEADER,
     &NOT_IMPORTED,
     &FAULT_ABORT,
+    &FILTER_REMOVED,
     &NO_DESTINATION,
     &INVALID_DOCUMENT,
 ];
@@ -467,6 +470,14 @@ pub const BUFFER_FILTER: Rule = Rule {
     fix: "Switch the filter off for the routes of WebSockets (typed_per_filter_config with disabled: true), or remove it.",
 };
 
+/// What routes requests is taken away.
+pub const FILTER_REMOVED: Rule = Rule {
+    code: "filter-removed",
+    severity: Error,
+    why: "Without the HTTP connection manager a listener speaks no HTTP, and without the router, which has to be the last filter, Envoy refuses the connection manager. No session passes a new proxy.",
+    fix: "Remove the patch, or name the one filter that is to go.",
+};
+
 /// Routes on which upgrades are off.
 pub const UPGRADE_DISABLED: Rule = Rule {
     code: "upgrade-disabled",
@@ -487,8 +498,8 @@ pub const DUPLICATE_UPGRADE_TYPE: Rule = Rule {
 pub const ALLOWS_NOBODY: Rule = Rule {
     code: "allows-nobody",
     severity: Error,
-    why: "An AuthorizationPolicy with the action ALLOW and without rules allows no request: each handshake gets 403 (rbac_access_denied_matched_policy[none]), unless another ALLOW policy for the same pods, of their namespace or the root namespace, allows it. With one for each Service it is how all else is denied, and no finding.",
-    fix: "Write rules for what is to be allowed; a rule without conditions, {}, allows everything.",
+    why: "An AuthorizationPolicy with the action ALLOW and without rules allows no request: each handshake gets 403 (rbac_access_denied_matched_policy[none]), unless another ALLOW policy for the same pods, of their namespace or the root namespace, allows it. With one for each Service it is how all else is denied, and no finding. One with the action DENY and a rule that every handshake, which is a GET, fulfils denies all of them, whatever others allow.",
+    fix: "Write rules for what is to be allowed; a rule without conditions, {}, allows everything. Give a rule that denies conditions.",
 };
 
 /// Plain text to who takes TLS only.

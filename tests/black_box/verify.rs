@@ -615,7 +615,7 @@ fn what_the_sidecars_leave_out_of_documents_is_a_finding_and_keeps_scenarios_fro
         ),
         (
             "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: a}\nspec: {action: \
-             DENY, rules: [{}]}\n",
+             DENY, rules: [{from: [{source: {namespaces: [other]}}]}]}\n",
             "not-judged",
         ),
     ] {

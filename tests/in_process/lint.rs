@@ -201,7 +201,8 @@ fn refused() -> Vec<(&'static str, String, &'static str)> {
 }
 
 /// The rules of which the pair can show nothing, and why.
-const NOT_ON_THE_WIRE: [(&str, &str); 33] = [
+const NOT_ON_THE_WIRE: [(&str, &str); 34] = [
+    ("filter-removed", "is about filters that the pair does not have one by one"),
     ("no-destination", "is about routes of the Gateway API, which the pair does not play"),
     ("fault-abort", "is about faults, which the pair does not play"),
     ("unknown-code", "is about what is said of findings"),

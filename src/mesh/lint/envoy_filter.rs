@@ -62,7 +62,8 @@ fn without_repetition(directions: &mut Vec<TargetListener>) {
     directions.retain(|direction| seen.insert(*direction));
 }
 
-fn without_pods(set: &Set, filter: &EnvoyFilter, written: &Document) -> Option<Finding> {
+/// The finding that no pod is selected by a filter that is for sidecars.
+pub(super) fn without_pods(set: &Set, filter: &EnvoyFilter, written: &Document) -> Option<Finding> {
     let (namespace, selector) = (&filter.metadata.namespace, &filter.workload_selector);
     let everyone = BTreeMap::new();
     let services = || set.services_in(namespace);

@@ -91,7 +91,7 @@ pub fn lint(texts: &[Arc<Text>], circumstances: &Circumstances<'_>) -> Result<Ve
     upgrade::check(&set, circumstances, &mut findings);
     envoy_filter::check(&set, circumstances, &mut findings);
     timeouts::check(&set, &mut findings);
-    filters::check(&set, &mut findings);
+    filters::check(&set, circumstances, &mut findings);
     policies::check(&set, &mut findings);
     mutual_tls::check(&set, &mut findings);
     clients::check(&set, &mut findings);

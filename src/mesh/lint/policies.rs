@@ -14,10 +14,11 @@ pub(super) fn check(set: &Set, findings: &mut Vec<Finding>) {
     let of_kind = |kind: &'static str| set.of_kind("security.istio.io", kind);
     let policies: Vec<&Manifest> = of_kind("AuthorizationPolicy").collect();
     let mut allowing: HashMap<&str, Vec<&Manifest>> = HashMap::new();
-    for policy in policies.iter().filter(|it| is_allow(it) && has_rules(it) && !is_dry_run(it)) {
+    for policy in policies.iter().filter(|it| is_allow(it) && allows_some(it) && !is_dry_run(it)) {
         allowing.entry(policy.namespace()).or_default().push(policy);
     }
     findings.extend(policies.iter().filter_map(|policy| allows_nobody(set, policy, &allowing)));
+    findings.extend(policies.iter().filter_map(|policy| denies_everybody(set, policy)));
     let asking: Vec<&str> =
         of_kind("AuthorizationPolicy").filter(|it| asks_for_token(it)).map(Manifest::namespace).collect();
     for authentication in of_kind("RequestAuthentication") {
@@ -28,15 +29,16 @@ pub(super) fn check(set: &Set, findings: &mut Vec<Finding>) {
     }
 }
 
-/// An ALLOW policy without rules, if no other ALLOW policy lets anything pass to some of the pods
+/// An ALLOW policy without rules, or with rules that no handshake fulfils, if no other ALLOW policy lets anything pass to some of the pods
 /// that it is for. With such others it is what people write to deny all but these.
 fn allows_nobody(set: &Set, policy: &Manifest, allowing: &HashMap<&str, Vec<&Manifest>>) -> Option<Finding> {
-    if !is_allow(policy) || has_rules(policy) || is_dry_run(policy) {
+    if !is_allow(policy) || allows_some(policy) || is_dry_run(policy) {
         return None;
     }
     let allowing = |namespace: &str| allowing.get(namespace).into_iter().flatten();
     let namespace = policy.namespace();
-    let nothing = format!("this AuthorizationPolicy allows nothing in the namespace {namespace}");
+    let what = if rules(policy).len() == 0 { "nothing" } else { "no handshake, which is a GET," };
+    let nothing = format!("this AuthorizationPolicy allows {what} in the namespace {namespace}");
     let message = if is_for_waypoint(policy) {
         if allowing(namespace).any(|other| is_for_waypoint(other)) {
             return None;
@@ -57,12 +59,67 @@ fn allows_nobody(set: &Set, policy: &Manifest, allowing: &HashMap<&str, Vec<&Man
     Some(ALLOWS_NOBODY.at(policy.document.place_of("spec"), message, "spec:\n  rules:\n  - {}"))
 }
 
-fn is_allow(policy: &Manifest) -> bool {
-    policy.document.at("spec.action").and_then(NodeRef::text).is_none_or(|action| action == "ALLOW")
+/// A DENY policy with a rule that every handshake fulfils.
+fn denies_everybody(set: &Set, policy: &Manifest) -> Option<Finding> {
+    if action(policy) != "DENY" || is_dry_run(policy) {
+        return None;
+    }
+    let rule = rules(policy).find(|rule| is_of_every_handshake(*rule))?;
+    let of = if is_for_waypoint(policy) || set.documents.services().is_empty() {
+        String::new()
+    } else {
+        let mut covered = servers(set, policy.namespace()).into_iter();
+        format!(" to {}", covered.find(|server| server.may_be_of(policy))?.name)
+    };
+    let message = format!("this rule denies every handshake{of}: each gets 403 (RBAC)");
+    Some(ALLOWS_NOBODY.at(rule.place(), message, ""))
 }
 
-fn has_rules(policy: &Manifest) -> bool {
-    policy.document.at("spec.rules").is_some_and(|rules| rules.items().len() > 0)
+fn action(policy: &Manifest) -> &str {
+    policy.document.at("spec.action").and_then(NodeRef::text).unwrap_or("ALLOW")
+}
+
+fn is_allow(policy: &Manifest) -> bool {
+    action(policy) == "ALLOW"
+}
+
+fn rules(policy: &Manifest) -> std::vec::IntoIter<NodeRef<'_>> {
+    let rules = policy.document.at("spec.rules").into_iter().flat_map(NodeRef::items);
+    rules.collect::<Vec<_>>().into_iter()
+}
+
+/// Whether one of the rules may be fulfilled by a handshake.
+fn allows_some(policy: &Manifest) -> bool {
+    rules(policy).any(|rule| {
+        let mut operations = operations(rule).peekable();
+        operations.peek().is_none() || operations.any(may_be_get)
+    })
+}
+
+fn operations(rule: NodeRef<'_>) -> impl Iterator<Item = NodeRef<'_>> {
+    rule.at("to").into_iter().flat_map(NodeRef::items).filter_map(|to| to.at("operation"))
+}
+
+/// Whether an operation may be that of a handshake, which is a GET.
+fn may_be_get(operation: NodeRef<'_>) -> bool {
+    let has_get = |field: &str| {
+        let methods = operation.at(field)?;
+        Some(methods.items().filter_map(NodeRef::text).any(|it| it == "GET" || it == "*"))
+    };
+    has_get("methods").unwrap_or(true) && !has_get("notMethods").unwrap_or(false)
+}
+
+/// Whether a rule asks for nothing that a handshake may not have.
+fn is_of_every_handshake(rule: NodeRef<'_>) -> bool {
+    let has_any = |field: NodeRef<'_>| match field.key() {
+        Some("methods") => field.items().filter_map(NodeRef::text).any(|it| it == "GET" || it == "*"),
+        Some("paths" | "hosts") => field.items().filter_map(NodeRef::text).any(|it| it == "*" || it == "/*"),
+        _ => false,
+    };
+    let mut operations = operations(rule).peekable();
+    let has_others = ["from", "when"].iter().any(|field| rule.at(field).is_some());
+    !has_others
+        && (operations.peek().is_none() || operations.any(|operation| operation.entries().all(has_any)))
 }
 
 /// Whether the policy is only tried: what it would refuse is logged and passes.
@@ -130,10 +187,9 @@ fn servers<'s>(set: &'s Set, namespace: &'s str) -> Vec<Server<'s>> {
 
 /// Whether a policy lets requests pass only with a token, of some kind.
 fn asks_for_token(policy: &Manifest) -> bool {
-    let is_deny = policy.document.at("spec.action").and_then(NodeRef::text) == Some("DENY");
-    let principals = if is_deny { "source.notRequestPrincipals" } else { "source.requestPrincipals" };
-    let mut rules = policy.document.at("spec.rules").into_iter().flat_map(NodeRef::items);
-    rules.any(|rule| {
+    let principals =
+        if action(policy) == "DENY" { "source.notRequestPrincipals" } else { "source.requestPrincipals" };
+    rules(policy).any(|rule| {
         let mut sources = rule.at("from").into_iter().flat_map(NodeRef::items);
         let keys = rule.at("when").into_iter().flat_map(NodeRef::items).filter_map(|it| it.at("key"));
         let mut keys = keys.filter_map(NodeRef::text);

@@ -28,17 +28,30 @@ pub(super) fn check(set: &Set, findings: &mut Vec<Finding>) {
     for (filter, written) in set.envoy_filters() {
         let patches = written.at("spec.configPatches").into_iter().flat_map(NodeRef::items);
         for (position, patch) in patches.enumerate() {
+            let gateways = gateways(patch);
             // One that changes nothing cuts nothing.
-            if filter.patch(position).is_none() {
+            if filter.patch(position).is_none() && gateways.is_none() {
                 continue;
             }
             let Some(config) = patch.at("patch.value.typedConfig") else { continue };
             let idle = set_to(config, "streamIdleTimeout", &STREAM_IDLE_TIMEOUT, "stream_idle_timeout: 0s");
             let longest = "commonHttpProtocolOptions.maxStreamDuration";
-            findings.extend(idle);
-            findings.extend(set_to(config, longest, &MAX_STREAM_DURATION, ""));
+            let longest = set_to(config, longest, &MAX_STREAM_DURATION, "");
+            findings.extend(idle.into_iter().chain(longest).map(|mut finding| {
+                if let Some(context) = gateways {
+                    finding.message = format!("in proxies of the context {context}: {}", finding.message);
+                }
+                finding
+            }));
         }
     }
+}
+
+/// The context of a patch that merges into the connection manager of proxies that are no sidecars.
+fn gateways(patch: NodeRef<'_>) -> Option<&str> {
+    let text = |path: &str| patch.at(path).and_then(NodeRef::text);
+    let merges = text("applyTo") == Some("NETWORK_FILTER") && text("patch.operation") == Some("MERGE");
+    text("match.context").filter(|context| merges && ["GATEWAY", "WAYPOINT"].contains(context))
 }
 
 fn check_rule(set: &Set, rule: &DestinationRule, written: &Document, findings: &mut Vec<Finding>) {

@@ -11,8 +11,8 @@ use super::set::Set;
 use crate::mesh::ConnectionManagerFilter;
 use crate::mesh::config::{HttpConnectionManager, UpstreamProtocol, Workload};
 use crate::mesh::document::{
-    ConnectionPool, Deployment, DestinationRule, H2UpgradePolicy, PatchContext, PortProtocol, ROOT_NAMESPACE,
-    Service, ServicePort, TrafficPolicy,
+    ConnectionPool, Deployment, DestinationRule, EnvoyFilter, H2UpgradePolicy, PatchContext, PortProtocol,
+    ROOT_NAMESPACE, Service, ServicePort, TrafficPolicy, selects,
 };
 use crate::mesh::host::resolve;
 use crate::mesh::inbound::target_port;
@@ -94,6 +94,31 @@ fn check_port(
             }
         });
     }
+}
+
+/// A Service's port, before pods that a filter selects, to which one of these is spoken.
+pub(super) fn spoken_to(
+    set: &Set,
+    circumstances: &Circumstances<'_>,
+    filter: &EnvoyFilter,
+    protocols: &[UpstreamProtocol],
+) -> Option<String> {
+    let namespaces = set.namespaces();
+    let mesh = set.documents.mesh(circumstances.mesh);
+    let mut services = set.services_in(&filter.metadata.namespace).filter(|service| {
+        let mut pods = servers(set, service).into_iter();
+        pods.any(|pod| selects(&filter.workload_selector, &pod.labels))
+    });
+    services.find_map(|service| {
+        let rules: Vec<&DestinationRule> =
+            set.documents.destination_rules_for(&service.host()).into_iter().map(|(_, rule)| rule).collect();
+        let mut ports = service.http_ports();
+        let port = ports.find(|port| {
+            let mut pools = pools_in_force(set, &rules, &namespaces, service, port).into_iter();
+            pools.any(|pool| protocols.contains(&protocol(port.protocol, pool, &mesh)))
+        })?;
+        Some(format!("{}:{}", service.host(), port.number))
+    })
 }
 
 /// What of a Service's pods takes no WebSocket over HTTP/2, by the name of what keeps them.

@@ -21,6 +21,9 @@ use crate::yaml::{Dialect, NodeRef, Placed, Skip};
 /// The one network filter that can be patched here (Istio's `wellknown.HTTPConnectionManager`).
 pub(in crate::mesh) const HTTP_CONNECTION_MANAGER: &str = "envoy.filters.network.http_connection_manager";
 
+/// The transport that a filter chain for TLS asks for; the other one is `raw_buffer`.
+const TLS: &str = "tls";
+
 /// An `EnvoyFilter`.
 #[derive(Debug, Clone)]
 pub(in crate::mesh) struct EnvoyFilter {
@@ -53,6 +56,8 @@ pub(in crate::mesh) struct ListenerMatch {
     pub(in crate::mesh) port_number: Option<u16>,
     pub(in crate::mesh) filter_chain_name: Option<String>,
     pub(in crate::mesh) destination_port: Option<u16>,
+    /// Whether it asks for what comes with TLS, which between sidecars all does that comes inbound.
+    pub(in crate::mesh) is_for_tls: bool,
 }
 
 /// Which kind of proxy configuration a patch is for.
@@ -188,7 +193,7 @@ struct FilterChainMatch {
     name: Option<String>,
     destination_port: Option<Port>,
     sni: Option<Placed<Skip>>,
-    transport_protocol: Option<Placed<Skip>>,
+    transport_protocol: Option<Placed<String>>,
     application_protocols: Option<Placed<Skip>>,
     filter: FilterMatch,
 }
@@ -298,7 +303,14 @@ impl ListenerObjectMatch {
     /// Nothing if no sidecar's HTTP connection manager can match.
     fn of_connection_manager(self, warnings: &mut WarningCollector) -> Option<ListenerMatch> {
         let chain = self.filter_chain;
-        let conditions = [chain.sni, chain.transport_protocol, chain.application_protocols];
+        let transport = chain.transport_protocol.filter(|transport| !transport.is_empty());
+        if let Some(transport) = transport.as_ref().filter(|transport| transport.value != TLS) {
+            let text = "between sidecars that agree on mutual TLS no filter chain is for this transport; the patch \
+                        has no effect here";
+            warnings.warn(&NOT_PLAYED, transport, text);
+            return None;
+        }
+        let conditions = [chain.sni, chain.application_protocols];
         if let Some(condition) = conditions.into_iter().flatten().next() {
             warnings.warn(
                 &NOT_PLAYED,
@@ -320,6 +332,7 @@ impl ListenerObjectMatch {
             port_number: self.port_number.map(|port| port.0),
             filter_chain_name: chain.name,
             destination_port: chain.destination_port.map(|port| port.0),
+            is_for_tls: transport.is_some(),
         })
     }
 }

@@ -72,6 +72,32 @@ fn a_policy_that_allows_nothing_is_an_error_for_pods_that_are_there() {
     assert!(codes(&alone).contains(&"allows-nobody"), "of unseen pods");
 }
 
+#[test]
+fn a_policy_that_denies_every_handshake_or_allows_no_get_is_an_error() {
+    let pods = SERVICE.to_owned() + DEPLOYMENT;
+    let to = |operation: &str| format!("[{{to: [{{operation: {{{operation}}}}}]}}]");
+    for (spec, is_error) in [
+        ("{action: DENY, rules: [{}]}".to_owned(), true),
+        ("{action: DENY, selector: {matchLabels: {app: a}}, rules: [{}]}".to_owned(), true),
+        ("{action: DENY, selector: {matchLabels: {app: b}}, rules: [{}]}".to_owned(), false),
+        ("{action: DENY}".to_owned(), false),
+        ("{action: DENY, rules: [{from: [{source: {namespaces: [b]}}]}]}".to_owned(), false),
+        (format!("{{action: DENY, rules: {}}}", to("methods: [GET]")), true),
+        (format!("{{action: DENY, rules: {}}}", to("paths: ['/*']")), true),
+        (format!("{{action: DENY, rules: {}}}", to("methods: [GET], paths: [/admin]")), false),
+        (format!("{{action: DENY, rules: {}}}", to("methods: [DELETE]")), false),
+        (format!("{{action: DENY, rules: {}}}", to("notPorts: ['80']")), false),
+        (format!("{{rules: {}}}", to("methods: [POST]")), true),
+        (format!("{{rules: {}}}", to("notMethods: [GET]")), true),
+        (format!("{{rules: {}}}", to("methods: [GET, POST]")), false),
+        (format!("{{rules: {}}}", to("paths: [/ws]")), false),
+        ("{action: AUDIT, rules: [{}]}".to_owned(), false),
+    ] {
+        let found = codes(&(authorization("p", "default", &spec) + &pods));
+        assert_eq!(found.contains(&"allows-nobody"), is_error, "{spec}");
+    }
+}
+
 fn peers(name: &str, namespace: &str, spec: &str) -> String {
     policy("PeerAuthentication", name, namespace, spec)
 }

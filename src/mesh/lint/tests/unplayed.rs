@@ -32,6 +32,10 @@ const WARNED_OF: &[(&str, &str)] = &[
     ),
     (
         "EnvoyFilter",
+        "{configPatches: [{applyTo: NETWORK_FILTER, match: {listener: {filterChain: {transportProtocol: raw_buffer}}}, patch: {operation: MERGE}}]}",
+    ),
+    (
+        "EnvoyFilter",
         "{configPatches: [{applyTo: NETWORK_FILTER, match: {listener: {filterChain: {filter: {name: a}}}}, patch: {operation: MERGE}}]}",
     ),
     (

@@ -294,7 +294,12 @@ fn what_breaks_every_handshake_is_an_error() {
             + SERVICE
             + DEPLOYMENT
     };
-    let buffer = |operation| filter("HTTP_FILTER", operation, "{name: envoy.filters.http.buffer}");
+    let buffer = |operation| {
+        let filter = filter("HTTP_FILTER", operation, "{name: envoy.filters.http.buffer}");
+        // Without a name all of them would be removed.
+        let named = format!("{{name: {NAME}, subFilter: {{name: envoy.filters.http.buffer}}}}");
+        filter.replace(&format!("{{name: {NAME}}}"), &named)
+    };
     assert_rule(&rules::BUFFER_FILTER, &buffer("INSERT_BEFORE"), &buffer("REMOVE"));
     let upgrade = |enabled: &str| {
         let value =
