@@ -314,7 +314,7 @@ pub(crate) fn config_dump(input: &[u8]) {
     };
     let shown = [masked(&text)];
     assert_eq!(shown[0].text.len(), text.text.len());
-    for proxies in [vec![one], vec![client, server]] {
+    for proxies in [one, client.into_iter().chain(server).collect()] {
         let findings = lint_dumps(&proxies);
         drawn(&shown, &proxies, &findings, &lines);
     }

@@ -18,12 +18,12 @@ import subprocess
 import sys
 import threading
 
-from websockets.exceptions import InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 from websockets.sync.client import connect
 from websockets.sync.server import serve
 
 from discovered import ROUTER, DiscoveredEnvoy
-from envoy_pair import EnvoyPair, typed
+from envoy_pair import EnvoyPair, http_protocol_options, typed
 from pair import HOST, SIDES, Options, claim_network, moved
 
 # Options, what the handshake is answered with, and the codes beyond the notes.
@@ -134,7 +134,14 @@ def pairs(binary, envoy, network, outcomes):
 @contextlib.contextmanager
 def echo(address):
     host, port = address.rsplit(":", 1)
-    with serve(lambda session: [session.send(message) for message in session], host, int(port)) as server:
+
+    def answer(session):
+        # Of a handshake that comes to nothing the client is gone before a word.
+        with contextlib.suppress(ConnectionClosed):
+            for message in session:
+                session.send(message)
+
+    with serve(answer, host, int(port)) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield
 
@@ -240,6 +247,89 @@ def managers(binary, envoy, network, outcomes):
         outcomes.compare(what, (status, sorted(beyond_notes(findings))), (expected_status, sorted(expected_codes)))
 
 
+def fields(binary, envoy, network, outcomes):
+    """What routes, filters and limits make of the fields of handshakes, one listener after the other."""
+
+    def of(kind, key, value, action="OVERWRITE_IF_EXISTS_OR_ADD"):
+        return {f"{kind}_headers_to_add": [{"header": {"key": key, "value": value}, "append_action": action}]}
+
+    def mutation(kind, **mutations):
+        fields = {"mutations": {f"{kind}_mutations": [mutations]}}
+        return {"http_filters": [typed("m", "envoy.extensions.filters.http.header_mutation.v3.HeaderMutation", **fields), ROUTER]}
+
+    def early(**mutations):
+        name = "envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation"
+        return {"early_header_mutation_extensions": [typed("e", name, mutations=[mutations])]}
+
+    close = {"header": {"key": "connection", "value": "close"}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+    removed = {f"{kind}_headers_to_remove": ["upgrade"] for kind in ("request", "response")}
+    cases = [
+        *((f"{field}, in requests", of("request", field, value), {}, ok) for field, value, ok in [
+            ("connection", "close", False), ("connection", "upgrade", True), ("upgrade", "h2c", False), ("upgrade", "websocket", True),
+            ("sec-websocket-key", "AAAAAAAAAAAAAAAAAAAAAA==", False), ("sec-websocket-version", "8", False),
+            ("sec-websocket-version", "13", True), ("transfer-encoding", "chunked", False), ("content-length", "5", False),
+            ("content-length", "0", True), ("origin", "https://a", True),
+        ]),
+        *((f"{field}, in answers", of("response", field, value), {}, ok) for field, value, ok in [
+            ("connection", "close", False), ("upgrade", "h2c", False), ("upgrade", "websocket", True), ("sec-websocket-accept", "a", False),
+            ("x-a", "b", True),
+        ]),
+        *((f"{field}, {action}", of("request", field, "close", action), {}, ok) for field, action, ok in [
+            ("connection", "APPEND_IF_EXISTS_OR_ADD", True), ("connection", "ADD_IF_ABSENT", True), ("connection", "OVERWRITE_IF_EXISTS", False),
+            ("upgrade", "APPEND_IF_EXISTS_OR_ADD", False), ("upgrade", "ADD_IF_ABSENT", True), ("sec-websocket-key", "APPEND_IF_EXISTS_OR_ADD", False),
+        ]),
+        *((f"{kind}", {kind: fields}, {}, False) for kind, fields in removed.items()),
+        *((f"{field} is removed from answers", {"response_headers_to_remove": [field]}, {}, False) for field in (
+            "connection", "sec-websocket-accept", "sec-websocket-extensions")),
+        ("a filter removes a field", {}, mutation("request", remove="connection"), False),
+        ("a filter writes over a field", {}, mutation("request", append=close), False),
+        ("a filter writes over a field of answers", {}, mutation("response", append=close), False),
+        ("a field is removed before all else", {}, early(remove="upgrade"), False),
+        ("a field of no handshake is removed before all else", {}, early(remove="x-a"), True),
+        ("four fields", {}, {"common_http_protocol_options": {"max_headers_count": 4}}, False),
+        ("as many fields as there may be", {}, {"common_http_protocol_options": {"max_headers_count": 100}}, True),
+    ]
+    discovered = DiscoveredEnvoy(envoy, network, f"{network}9:9000")
+    host = discovered.address.rsplit(":", 1)[0]
+    listeners = []
+    for number, (what, of_route, of_manager, _) in enumerate(cases):
+        route = {"match": {"prefix": "/"}, "route": {"cluster": "c"}, **of_route}
+        routes = {"virtual_hosts": [{"name": "v", "domains": ["*"], "routes": [route]}]}
+        listener = discovered.listener(f"of {what}", 20000 + number, {"route_config": routes})
+        listener["filter_chains"][0]["filters"][0]["typed_config"].update(of_manager)
+        listeners.append(listener)
+    few = discovered.cluster("few")
+    few["typed_extension_protocol_options"] = http_protocol_options(
+        explicit_http_config={"http_protocol_options": {}}, common_http_protocol_options={"max_headers_count": 2}
+    )
+    discovered.tell("cds", discovered.cluster(), few)
+    discovered.tell("rds", discovered.routes())
+    path = os.path.join(discovered.folder, "dump.json")
+    with echo(discovered.application), discovered:
+        for number, ((what, *_, ok), listener) in enumerate(zip(cases, listeners)):
+            discovered.tell("lds", listener)
+            name = json.dumps(listener["name"])
+            discovered.until(lambda: name in discovered.dump() and discovered.dump().count('"active_state"') == 1, f"told of {name}")
+            status = attempt(f"{host}:{20000 + number}")
+            _, findings = lint(binary, {path: ("", discovered.dump())})
+            errors = any(finding["severity"] == "error" for finding in findings)
+            outcomes.compare(what, (status == 101, not errors), (ok, ok))
+        discovered.tell("rds", discovered.routes(route={"cluster": "few"}))
+        discovered.tell("lds", discovered.listener())
+        discovered.until(lambda: '"name": "l"' in discovered.dump(), "told of the last")
+        _, findings = lint(binary, {path: ("", discovered.dump())})
+        found = (attempt(discovered.address), sorted(beyond_notes(findings)))
+        outcomes.compare("a cluster that takes two fields", found, (502, ["no-room-for-handshakes"]))
+
+
+def attempt(address):
+    """The status of a handshake; nothing if the client does not take the answer, or the session does not last."""
+    try:
+        return handshake(address)
+    except (InvalidHandshake, ConnectionClosed):
+        return None
+
+
 def hosts(binary, envoy, network, outcomes):
     """Clusters whose requests reach a host, and some whose do not, each alone in an Envoy's dump."""
 
@@ -272,6 +362,7 @@ def main(binary, envoy):
     filters(binary, envoy, network, outcomes)
     managers(binary, envoy, network, outcomes)
     hosts(binary, envoy, network, outcomes)
+    fields(binary, envoy, network, outcomes)
     print(f"{outcomes.cases} cases, {outcomes.failed} failed")
     return 1 if outcomes.failed else 0
 

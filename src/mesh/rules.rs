@@ -64,6 +64,8 @@ pub const ALL: &[&Rule] = &[
     &WEBSOCKET_NOT_TAKEN,
     &UNKNOWN_CLUSTER,
     &NO_HOSTS,
+    &NO_ROOM,
+    &LITTLE_ROOM,
     &SESSION_LIMIT,
     &HOP_MISMATCH,
     &UNKNOWN_KIND,
@@ -588,6 +590,22 @@ pub const NO_HOSTS: Rule = Rule {
     severity: Error,
     why: "A cluster without hosts answers each request with 503 (UH, no_healthy_upstream), and so do drop_overloads of 100 % (DO, drop_overload).",
     fix: "Look why no pod is ready behind the Service, or none has the labels of the subset, and take drop_overloads away.",
+};
+
+/// Limits that no handshake meets.
+pub const NO_ROOM: Rule = Rule {
+    code: "no-room-for-handshakes",
+    severity: Error,
+    why: "Each handshake has at least five header fields (Host, Upgrade, Connection, Sec-WebSocket-Key, Sec-WebSocket-Version), and each answer to one three. A listener that takes fewer answers with 431, a cluster that takes fewer with 502.",
+    fix: "Take max_headers_count away; Envoy's default is 100.",
+};
+
+/// Limits that some handshakes do not meet.
+pub const LITTLE_ROOM: Rule = Rule {
+    code: "little-room-for-handshakes",
+    severity: Warning,
+    why: "The handshake of a browser has about 14 header fields, with cookies some KiB, and each proxy before adds its own. What is longer is answered with 431, and an answer that is longer than a cluster takes with 502.",
+    fix: "Raise max_headers_count and max_request_headers_kb, or leave Envoy's defaults: 100, and 60 KiB.",
 };
 
 /// Circuit breakers that bound sessions.

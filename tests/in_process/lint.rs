@@ -201,7 +201,7 @@ fn refused() -> Vec<(&'static str, String, &'static str)> {
 }
 
 /// The rules of which the pair can show nothing, and why.
-const NOT_ON_THE_WIRE: [(&str, &str); 34] = [
+const NOT_ON_THE_WIRE: [(&str, &str); 36] = [
     ("filter-removed", "is about filters that the pair does not have one by one"),
     ("no-destination", "is about routes of the Gateway API, which the pair does not play"),
     ("fault-abort", "is about faults, which the pair does not play"),
@@ -234,6 +234,8 @@ const NOT_ON_THE_WIRE: [(&str, &str); 34] = [
     ("websocket-not-taken", "is about dumps; the pair always takes WebSockets somewhere"),
     ("unknown-cluster", "is about dumps; the pair has the clusters of its routes"),
     ("no-hosts", "is about dumps; the pair has the endpoint of its command line"),
+    ("no-room-for-handshakes", "is about dumps; the pair has the limits of its command line"),
+    ("little-room-for-handshakes", "is about dumps; the pair has the limits of its command line"),
     ("hop-mismatch", "is about dumps and policies; the two of the pair speak the same"),
     ("session-limit", "is about circuit breakers of dumps, which the pair does not have"),
 ];

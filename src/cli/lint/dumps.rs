@@ -63,9 +63,9 @@ impl Dumps {
         Ok(dumps)
     }
 
-    /// Adds what a proxy printed.
+    /// Adds what a proxy printed, or what was collected of several.
     pub(super) fn add(&mut self, text: &Arc<Text>, side: Option<Side>) -> Result<(), MeshError> {
-        self.proxies.push(DumpedProxy::read(text, side)?);
+        self.proxies.extend(DumpedProxy::read(text, side)?);
         self.shown.push(masked(text));
         Ok(())
     }

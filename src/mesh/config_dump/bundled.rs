@@ -3,12 +3,12 @@
 
 use super::route::{DumpedRoute, RouteTarget, UpgradeTaken};
 use super::{
-    DumpedCluster, DumpedListener, DumpedManager, DumpedProtocol, DumpedProxy, DumpedReach, Side, Timer,
-    is_true, items_at, text_at,
+    DumpedCluster, DumpedListener, DumpedManager, DumpedProtocol, DumpedProxy, DumpedReach, HeaderLimits,
+    Side, Timer, is_true, items_at, text_at,
 };
-use crate::yaml::{Document, NodeRef};
+use crate::yaml::NodeRef;
 
-pub(super) fn read(document: &Document, config: NodeRef<'_>, side: Option<Side>) -> Option<DumpedProxy> {
+pub(super) fn read(dump: NodeRef<'_>, config: NodeRef<'_>, side: Option<Side>) -> Option<DumpedProxy> {
     let direction = text_at(config, "direction")?;
     let (own_side, traffic) = match direction {
         "outbound" => (Side::Client, "OUTBOUND"),
@@ -44,7 +44,7 @@ pub(super) fn read(document: &Document, config: NodeRef<'_>, side: Option<Side>)
                 idle_timeout: idle_timeout.clone(),
                 max_stream_duration: Timer::set(manager, "maxStreamDuration").on(),
                 filters: Vec::new(),
-                removed: Vec::new(),
+                changed: Vec::new(),
                 requires_tls: None,
             });
             clusters
@@ -78,6 +78,8 @@ pub(super) fn read(document: &Document, config: NodeRef<'_>, side: Option<Side>)
             ignores_upgrade: None,
             allow_connect: is_true(manager, "allowConnect"),
             allow_connect_place: manager.at("allowConnect").unwrap_or(manager).place(),
+            limits: HeaderLimits::default(),
+            changed: Vec::new(),
             idle_timeout,
             max_connection_duration: None,
             filters: Vec::new(),
@@ -86,7 +88,7 @@ pub(super) fn read(document: &Document, config: NodeRef<'_>, side: Option<Side>)
         tcp_proxies: Vec::new(),
     };
     Some(DumpedProxy {
-        place: document.place(),
+        place: dump.place(),
         side: side.unwrap_or(own_side),
         node: Some(format!("websockets-cli sidecar {direction}")),
         addresses: Vec::new(),
@@ -115,6 +117,7 @@ fn cluster(cluster: NodeRef<'_>) -> Option<DumpedCluster> {
         has_tls: None,
         max_stream_duration: None,
         max_connection_duration: Timer::set(cluster, "maxConnectionDuration").on(),
+        limits: HeaderLimits::default(),
         filters: Vec::new(),
         max_sessions: (u64::from(u32::MAX), place.clone()),
         endpoints: Vec::new(),

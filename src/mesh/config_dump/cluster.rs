@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::fields::HeaderLimits;
 use super::filter::{self, DumpedFilter};
 use super::sections::Sections;
 use super::{Timer, items_at, number_at, text_at};
@@ -54,6 +55,8 @@ pub struct DumpedCluster {
     pub max_stream_duration: Option<Timer>,
     /// What ends each connection.
     pub max_connection_duration: Option<Timer>,
+    /// How long the head of an answer may be.
+    pub limits: HeaderLimits,
     /// The HTTP filters on the way to its hosts.
     pub filters: Vec<DumpedFilter>,
     /// How many sessions it can have open at a time, and where that is bounded.
@@ -115,6 +118,11 @@ fn of(cluster: NodeRef<'_>, sections: &Sections<'_>) -> Option<DumpedCluster> {
         },
         max_stream_duration: common("maxStreamDuration"),
         max_connection_duration: common("maxConnectionDuration"),
+        limits: HeaderLimits::of(
+            options.unwrap_or(cluster),
+            "commonHttpProtocolOptions.maxHeadersCount",
+            "commonHttpProtocolOptions.maxResponseHeadersKb",
+        ),
         filters: options
             .into_iter()
             .flat_map(|options| items_at(options, "httpFilters"))

@@ -1,5 +1,6 @@
 //! HTTP filters of a dump, and what each does to a WebSocket.
 
+use super::fields::{Of, is_of_handshakes, of_mutations};
 use super::sections::Sections;
 use super::{is_true, items_at, text_at, typed_config, unwrapped};
 use crate::yaml::{NodeRef, Place};
@@ -13,7 +14,7 @@ pub enum FilterEffect {
     Buffers,
     /// It allows no request.
     DeniesAll,
-    /// It takes away header fields that make a handshake one.
+    /// It takes away, or writes over, header fields that make a handshake one.
     RemovesUpgrade,
     /// What it does is decided by something that is not read, in words.
     Depends(&'static str),
@@ -88,14 +89,6 @@ const REFUSING: [(&str, &str); 12] = [
 const OF_FAILURES: &str = "refuses some requests while many fail";
 const OF_IDENTITY: &str = "refuses requests by who sends them: which was not judged";
 const OF_LIMITS: &str = "refuses requests beyond a limit, handshakes too";
-
-/// The header fields without which a request is no handshake.
-const OF_HANDSHAKES: [&str; 4] = ["connection", "sec-websocket-key", "sec-websocket-version", "upgrade"];
-
-/// Whether a request without this header field is no handshake.
-pub(super) fn is_of_handshakes(name: &str) -> bool {
-    OF_HANDSHAKES.iter().any(|known| known.eq_ignore_ascii_case(name))
-}
 
 /// What an HTTP filter is.
 pub(super) fn read(filter: NodeRef<'_>, sections: &Sections<'_>) -> DumpedFilter {
@@ -215,10 +208,15 @@ fn fault(config: NodeRef<'_>) -> FilterEffect {
 }
 
 fn header_mutation(config: NodeRef<'_>) -> FilterEffect {
-    let mutations: Vec<_> = items_at(config, "mutations.requestMutations").collect();
-    if mutations.iter().any(|mutation| text_at(*mutation, "remove").is_some_and(is_of_handshakes)) {
+    let requests = || items_at(config, "mutations.requestMutations");
+    let answers = || items_at(config, "mutations.responseMutations");
+    let changed: Vec<_> =
+        of_mutations(Of::Request, requests()).chain(of_mutations(Of::Answer, answers())).collect();
+    if changed.iter().any(|changed| changed.breaks_all) {
         FilterEffect::RemovesUpgrade
-    } else if mutations.iter().any(|mutation| mutation.at("removeOnMatch").is_some()) {
+    } else if !changed.is_empty() {
+        FilterEffect::Depends("changes what handshakes may agree on: subprotocols or extensions")
+    } else if requests().chain(answers()).any(|mutation| mutation.at("removeOnMatch").is_some()) {
         FilterEffect::Depends("removes header fields by a pattern")
     } else {
         FilterEffect::Passes

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::cluster::is_tls;
+use super::fields::{self, ChangedField, HeaderLimits, Of};
 use super::filter::{self, DumpedFilter};
 use super::route::{self, DumpedRoute, Inherited, UpgradeTaken};
 use super::sections::Sections;
@@ -101,6 +102,10 @@ pub struct DumpedManager {
     pub allow_connect: bool,
     /// Where that is said, or would be.
     pub allow_connect_place: Place,
+    /// How long the head of a request may be.
+    pub limits: HeaderLimits,
+    /// What is done to fields of handshakes before anything else (`early_header_mutation_extensions`).
+    pub changed: Vec<ChangedField>,
     /// What ends an idle stream.
     pub idle_timeout: Option<Timer>,
     /// What ends each connection, once its streams have ended.
@@ -289,12 +294,31 @@ fn manager(
         ignores_upgrade: ignored_upgrade(config, notes),
         allow_connect: codec != "HTTP1" && connect.is_some_and(|options| is_true(options, allowing)),
         allow_connect_place: connect.map_or_else(|| place.clone(), NodeRef::place),
+        limits: HeaderLimits::of(config, "commonHttpProtocolOptions.maxHeadersCount", "maxRequestHeadersKb"),
+        changed: changed_early(config, notes),
         idle_timeout,
         max_connection_duration: Timer::set(config, "commonHttpProtocolOptions.maxConnectionDuration").on(),
         place,
         filters,
         routes,
     }
+}
+
+/// What is done to the fields of requests before the connection manager looks at them.
+fn changed_early(config: NodeRef<'_>, notes: &mut Notes) -> Vec<ChangedField> {
+    let mut changed = Vec::new();
+    for extension in items_at(config, "earlyHeaderMutationExtensions") {
+        match typed_config(extension) {
+            Some((message, config)) if message.ends_with(".header_mutation.v3.HeaderMutation") => {
+                changed.extend(fields::of_mutations(Of::Request, items_at(config, "mutations")));
+            }
+            _ => {
+                let what = "what an early header mutation does to handshakes was not judged";
+                notes.unread.push(Noted::new(extension.place(), what));
+            }
+        }
+    }
+    changed
 }
 
 /// Where `ignore_http_11_upgrade` has websocket.

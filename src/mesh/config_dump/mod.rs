@@ -10,6 +10,7 @@
 
 mod bundled;
 mod cluster;
+mod fields;
 mod filter;
 mod listener;
 mod mask;
@@ -20,6 +21,7 @@ mod sections;
 mod tests;
 
 pub use self::cluster::{DumpedCluster, DumpedProtocol, DumpedReach};
+pub use self::fields::{ChangedField, HeaderLimits};
 pub use self::filter::{DumpedFilter, FilterEffect};
 pub use self::listener::{DumpedListener, DumpedManager, DumpedTcpProxy};
 pub use self::mask::masked;
@@ -31,7 +33,7 @@ use std::time::Duration;
 
 use self::sections::Sections;
 use super::duration;
-use crate::yaml::{self, Document, NodeRef, Place, Problem, Text};
+use crate::yaml::{self, NodeRef, Place, Problem, Text};
 
 /// Which of the two proxies of a session a dump is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -179,11 +181,12 @@ impl Timer {
 }
 
 impl DumpedProxy {
-    /// Reads the dump in a text, which `side` is named of.
+    /// Reads the dump in a text, which `side` is named of; or those of several proxies, which Envoy
+    /// Gateway's `egctl config envoy-proxy all` prints by namespace and by pod.
     ///
     /// # Errors
     /// The text is not JSON (or YAML), or it is no dump of Envoy's.
-    pub fn read(text: &Arc<Text>, side: Option<Side>) -> Result<Self, yaml::Error> {
+    pub fn read(text: &Arc<Text>, side: Option<Side>) -> Result<Vec<Self>, yaml::Error> {
         let documents = yaml::documents(text)?;
         let [document] = &documents[..] else {
             return Err(match documents.get(1) {
@@ -194,24 +197,28 @@ impl DumpedProxy {
                 ),
             });
         };
-        Self::of(document, side)
+        let foreign = || document.unexpected(EXPECTED);
+        let dumps = dumps_in(document.root());
+        if dumps.is_empty() {
+            return Err(foreign());
+        }
+        dumps.into_iter().map(|dump| Self::of(dump, side).ok_or_else(foreign)).collect()
     }
 
-    fn of(document: &Document, side: Option<Side>) -> Result<Self, yaml::Error> {
-        let foreign = || document.unexpected(EXPECTED);
-        let configs = document.at("configs").ok_or_else(foreign)?;
+    fn of(dump: NodeRef<'_>, side: Option<Side>) -> Option<Self> {
+        let configs = dump.at("configs")?;
         if let Some(own) = configs.items().find(|config| config.at("direction").is_some()) {
-            return bundled::read(document, own, side).ok_or_else(foreign);
+            return bundled::read(dump, own, side);
         }
         let sections = Sections::of(configs);
         if sections.known == 0 {
-            return Err(foreign());
+            return None;
         }
         let node = sections.node().and_then(|node| node.at("id")).and_then(NodeRef::text);
         let mut notes = Notes { unread: sections.unread.clone(), warming: sections.warming.clone() };
         let listeners = listener::read(&sections, &mut notes);
-        Ok(Self {
-            place: document.place(),
+        Some(Self {
+            place: dump.place(),
             side: side.unwrap_or_else(|| side_of(node)),
             node: node.map(str::to_owned),
             addresses: addresses_of(node, sections.node()),
@@ -233,7 +240,18 @@ impl DumpedProxy {
 
 /// What a dump looks like, for who gave something else.
 const EXPECTED: &str = "Envoy's config_dump, a mapping with configs whose items have an @type \
-                        (pilot-agent request GET config_dump, or Envoy's admin port /config_dump?include_eds)";
+                        (pilot-agent request GET config_dump, istioctl proxy-config all -o json, egctl config \
+                        envoy-proxy all, or Envoy's admin port /config_dump?include_eds)";
+
+/// The dumps in a document: itself, or each in a mapping of them, or in a mapping of such mappings.
+fn dumps_in(root: NodeRef<'_>) -> Vec<NodeRef<'_>> {
+    let is_dump = |node: &NodeRef<'_>| node.at("configs").is_some_and(|configs| configs.items().len() > 0);
+    if is_dump(&root) {
+        return vec![root];
+    }
+    let below = || root.entries().flat_map(|entry| std::iter::once(entry).chain(entry.entries()));
+    below().filter(is_dump).collect()
+}
 
 /// The side that Istio's node id begins with: `sidecar~ADDRESS~POD.NAMESPACE~DOMAIN`.
 fn side_of(node: Option<&str>) -> Side {

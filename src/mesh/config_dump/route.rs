@@ -1,7 +1,8 @@
 //! Route configurations of a dump: which routes take WebSockets, where these lead, and what ends
 //! them there.
 
-use super::filter::{self, DumpedFilter, FilterEffect, is_of_handshakes};
+use super::fields::{self, ChangedField};
+use super::filter::{self, DumpedFilter, FilterEffect};
 use super::{Noted, Timer, is_true, items_at, number_at, text_at};
 use crate::yaml::{NodeRef, Place};
 
@@ -51,8 +52,8 @@ pub struct DumpedRoute {
     pub max_stream_duration: Option<Timer>,
     /// The filters that are on for it and not known to let WebSockets pass.
     pub filters: Vec<(String, FilterEffect)>,
-    /// Where header fields are taken away that make a handshake one, and which.
-    pub removed: Vec<(String, Place)>,
+    /// What is done to header fields that make a handshake one.
+    pub changed: Vec<ChangedField>,
     /// Where its virtual host wants TLS (`require_tls`), and of whom.
     pub requires_tls: Option<(String, Place)>,
 }
@@ -128,10 +129,7 @@ fn of([config, host, route]: [NodeRef<'_>; 3], inherited: &Inherited<'_>) -> Dum
     };
     let filters = inherited.filters.iter().flat_map(effects).collect();
     let levels = weighted.iter().copied().chain([route, host, config]);
-    let removed = levels.flat_map(|level| items_at(level, "requestHeadersToRemove")).filter_map(|field| {
-        let name = field.text()?.to_ascii_lowercase();
-        is_of_handshakes(&name).then(|| (name, field.place()))
-    });
+    let changed = levels.flat_map(fields::of_level).collect();
     let requires_tls =
         host.at("requireTls").and_then(|field| Some((field.text()?.to_owned(), field.place())));
     let place = route.at("name").or_else(|| route.at("match")).unwrap_or(route).place();
@@ -151,7 +149,7 @@ fn of([config, host, route]: [NodeRef<'_>; 3], inherited: &Inherited<'_>) -> Dum
         max_stream_duration: set("maxStreamDuration.maxStreamDuration")
             .or_else(|| inherited.max_stream_duration.clone()),
         filters,
-        removed: removed.collect(),
+        changed,
         requires_tls: requires_tls.filter(|(of, _)| of != "NONE"),
         place,
     }

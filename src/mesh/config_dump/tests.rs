@@ -7,7 +7,7 @@ const MANAGER: &str =
 
 fn read(configs: &str) -> DumpedProxy {
     let text = Text::new("dump.json", format!(r#"{{"configs": [{configs}]}}"#));
-    DumpedProxy::read(&text, None).expect("a dump")
+    DumpedProxy::read(&text, None).expect("a dump").remove(0)
 }
 
 fn listener(manager: &str) -> String {
@@ -148,6 +148,31 @@ fn what_is_no_dump_is_an_error_that_says_what_is_expected() {
     DumpedProxy::read(&text, None).expect_err("cut off");
     let deep = format!(r#"{{"configs": {}{}}}"#, "[".repeat(1000), "]".repeat(1000));
     DumpedProxy::read(&Text::new("dump.json", deep), None).expect_err("too deep");
+}
+
+#[test]
+fn dumps_by_namespace_and_pod_are_read_each_for_itself() {
+    let dump = |id: &str| {
+        format!(
+            r#"{{"configs": [{{"@type": "type.googleapis.com/envoy.admin.v3.BootstrapConfigDump", "bootstrap": {{"node": {{"id": "{id}"}}}}}}]}}"#
+        )
+    };
+    let (one, two, three) = (dump("one"), dump("two"), dump("three"));
+    for (text, ids) in [
+        (one.clone(), &["one"][..]),
+        (format!(r#"{{"a-pod": {one}, "another": {two}}}"#), &["one", "two"]),
+        (
+            format!(r#"{{"default": {{"a-pod": {one}}}, "other": {{"b": {two}, "c": {three}}}}}"#),
+            &["one", "two", "three"],
+        ),
+    ] {
+        let read = DumpedProxy::read(&Text::new("dump.json", text), None).expect("dumps");
+        let found: Vec<_> = read.iter().filter_map(|proxy| proxy.node.as_deref()).collect();
+        assert_eq!(found, ids);
+    }
+    let one_is_none =
+        format!(r#"{{"default": {{"a-pod": {one}, "b": {{"configs": [{{"@type": "a.b.C"}}]}}}}}}"#);
+    DumpedProxy::read(&Text::new("dump.json", one_is_none), None).expect_err("not all are dumps");
 }
 
 #[test]

@@ -5,14 +5,14 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::finding::Finding;
 use super::rules::{
-    ALLOWS_NOBODY, BUFFER_FILTER, MAX_CONNECTION_DURATION, MAX_STREAM_DURATION, NO_HOSTS, NO_WEBSOCKET_TAKEN,
-    NOT_IN_FORCE, NOT_JUDGED, NOTHING_JUDGED, REJECTED_UPDATE, SESSION_LIMIT, STREAM_IDLE_TIMEOUT,
-    TCP_IDLE_TIMEOUT, UNKNOWN_CLUSTER, UPGRADE_DISABLED, UPGRADE_REMOVED, VIRTUAL_SERVICE_TIMEOUT,
-    WEBSOCKET_NOT_TAKEN,
+    ALLOWS_NOBODY, BUFFER_FILTER, LITTLE_ROOM, MAX_CONNECTION_DURATION, MAX_STREAM_DURATION, NO_HOSTS,
+    NO_ROOM, NO_WEBSOCKET_TAKEN, NOT_IN_FORCE, NOT_JUDGED, NOTHING_JUDGED, REJECTED_UPDATE, SESSION_LIMIT,
+    STREAM_IDLE_TIMEOUT, TCP_IDLE_TIMEOUT, UNKNOWN_CLUSTER, UPGRADE_DISABLED, UPGRADE_REMOVED,
+    VIRTUAL_SERVICE_TIMEOUT, WEBSOCKET_NOT_TAKEN,
 };
 use crate::mesh::config_dump::{
-    DumpedFilter, DumpedListener, DumpedManager, DumpedProxy, DumpedReach, DumpedRoute, FilterEffect,
-    RouteTarget, Side, Timer, UpgradeTaken,
+    ChangedField, DumpedFilter, DumpedListener, DumpedManager, DumpedProxy, DumpedReach, DumpedRoute,
+    FilterEffect, HeaderLimits, RouteTarget, Side, Timer, UpgradeTaken,
 };
 use crate::mesh::format_duration;
 use crate::mesh::rule::Rule;
@@ -20,6 +20,21 @@ use crate::yaml::Place;
 
 /// No more sessions than this is worth saying: Istio sets the most that a number can be.
 const MANY_SESSIONS: u64 = 1_000_000;
+
+/// How much room heads need.
+#[derive(Clone, Copy)]
+struct Room {
+    least: u64,
+    usual: u64,
+    kibibytes: u64,
+}
+
+/// Each handshake has five fields (RFC 6455 section 4.1), that of a browser about 14, and proxies add
+/// theirs; its cookies may have some KiB.
+const HANDSHAKE: Room = Room { least: 5, usual: 25, kibibytes: 4 };
+
+/// Each answer has three (RFC 6455 section 4.2.2), and most have a date, a server and an extension, too.
+const ANSWER: Room = Room { least: 3, usual: 10, kibibytes: 1 };
 
 /// Finds what will go wrong in these proxies, and between them.
 #[must_use]
@@ -81,7 +96,9 @@ impl Findings {
         let (rule, what) = match effect {
             FilterEffect::Buffers => (&BUFFER_FILTER, "waits for the end of a body"),
             FilterEffect::DeniesAll => (&ALLOWS_NOBODY, "allows no request"),
-            FilterEffect::RemovesUpgrade => (&UPGRADE_REMOVED, "removes header fields of handshakes"),
+            FilterEffect::RemovesUpgrade => {
+                (&UPGRADE_REMOVED, "removes header fields of handshakes, or writes over them")
+            }
             FilterEffect::Passes => return,
             FilterEffect::Depends(what) => (&NOT_JUDGED, *what),
             FilterEffect::Unknown => {
@@ -89,6 +106,29 @@ impl Findings {
             }
         };
         self.add(rule, &filter.place, format!("the filter {} {of} {what}", filter.name));
+    }
+
+    /// What is done to fields of handshakes.
+    fn changed(&mut self, changed: &[ChangedField], of: &str) {
+        for ChangedField { what, place, breaks_all } in changed {
+            if *breaks_all {
+                self.add(&UPGRADE_REMOVED, place, format!("{what} {of}"));
+            } else {
+                let whose = "which breaks the handshakes that use it otherwise";
+                self.add(&NOT_JUDGED, place, format!("{what} {of}, {whose}"));
+            }
+        }
+    }
+
+    /// Whether a head has room: `least` fields are what each has, `usual` what most have.
+    fn limits(&mut self, limits: &HeaderLimits, Room { least, usual, kibibytes }: Room, of: &str) {
+        if let Some((fields, place)) = limits.fields.as_ref().filter(|(fields, _)| *fields < usual) {
+            let rule = if *fields < least { &NO_ROOM } else { &LITTLE_ROOM };
+            self.add(rule, place, format!("max_headers_count is {fields}, {of}"));
+        }
+        if let Some((length, place)) = limits.kibibytes.as_ref().filter(|(length, _)| *length < kibibytes) {
+            self.add(&LITTLE_ROOM, place, format!("a head has at most {length} KiB, {of}"));
+        }
     }
 
     fn timer(&mut self, rule: &'static Rule, timer: Option<&Timer>, name: &str, of: &str) {
@@ -200,6 +240,8 @@ fn check_manager(
 ) {
     let of = format!("in the listener {}", listener.name);
     if takes_any(manager) {
+        found.limits(&manager.limits, HANDSHAKE, &of);
+        found.changed(&manager.changed, &of);
         let duration = manager.max_connection_duration.as_ref();
         found.timer(&MAX_CONNECTION_DURATION, duration, "max_connection_duration", &of);
         if let Some(place) = manager.ignores_upgrade.as_ref().filter(|_| manager.takes_http1) {
@@ -227,9 +269,7 @@ fn check_manager(
             let Some(filter) = manager.filters.iter().find(|filter| filter.name == *name) else { continue };
             found.filter(filter, effect, &of);
         }
-        for (name, place) in &route.removed {
-            found.add(&UPGRADE_REMOVED, place, format!("{name} is removed from requests {to}"));
-        }
+        found.changed(&route.changed, &to);
         if let Some((of, place)) = route.requires_tls.as_ref().filter(|_| manager.has_tls != Some(true)) {
             let message = format!(
                 "the virtual host {} requires TLS ({of}): a handshake that comes here without, and without \
@@ -267,6 +307,7 @@ fn check_cluster(proxy: &DumpedProxy, name: &str, place: &Place, found: &mut Fin
     found.timer(&MAX_STREAM_DURATION, cluster.max_stream_duration.as_ref(), "max_stream_duration", &of);
     let duration = cluster.max_connection_duration.as_ref();
     found.timer(&MAX_CONNECTION_DURATION, duration, "max_connection_duration", &of);
+    found.limits(&cluster.limits, ANSWER, &of);
     for filter in cluster.filters.iter().filter(|filter| !filter.is_disabled) {
         found.filter(filter, &filter.effect, &of);
     }

@@ -27,7 +27,7 @@ fn dump(manager: &str, route: &str, cluster: &str) -> String {
 }
 
 fn proxy(text: &str, side: Side) -> DumpedProxy {
-    DumpedProxy::read(&Text::new("dump.json", text.to_owned()), Some(side)).expect("a dump")
+    DumpedProxy::read(&Text::new("dump.json", text.to_owned()), Some(side)).expect("a dump").remove(0)
 }
 
 fn codes(proxies: &[DumpedProxy]) -> Vec<&'static str> {
@@ -261,6 +261,18 @@ fn what_a_filter_does_to_handshakes_is_decided_by_its_configuration() {
         ("lua.v3", "Lua", lua("-- a\\nfunction envoy_on_request() end"), Some("not-judged")),
         ("header_mutation.v3", "HeaderMutation", mutation(r#""remove": "x-a""#), None),
         ("header_mutation.v3", "HeaderMutation", mutation(r#""remove": "Upgrade""#), Some("upgrade-removed")),
+        (
+            "header_mutation.v3",
+            "HeaderMutation",
+            mutation(r#""append": {"header": {"key": "upgrade", "value": "h2c"}}"#),
+            Some("upgrade-removed"),
+        ),
+        (
+            "header_mutation.v3",
+            "HeaderMutation",
+            r#", "mutations": {"response_mutations": [{"remove": "connection"}]}"#.to_owned(),
+            Some("upgrade-removed"),
+        ),
         ("aws_request_signing.v3", "AwsRequestSigning", String::new(), Some("buffer-filter")),
         ("aws_request_signing.v3", "AwsRequestSigning", r#", "use_unsigned_payload": true"#.to_owned(), None),
         ("csrf.v3", "CsrfPolicy", String::new(), None),
@@ -444,6 +456,100 @@ fn what_a_handshake_needs_is_not_to_be_removed_on_any_level() {
     assert_eq!(codes(&[proxy(&host, Side::Server)]), ["upgrade-removed"]);
     let harmless = r#"{"route": {"cluster": "c"}, "request_headers_to_remove": ["X-A"]}"#;
     assert_eq!(of_server(WEBSOCKET, harmless, BREAKERS), Vec::<&str>::new());
+}
+
+/// What a route, a virtual host, a route configuration or a weighted cluster adds to fields.
+fn adding(of: &str, key: &str, value: &str, more: &str) -> String {
+    format!(r#""{of}_headers_to_add": [{{"header": {{"key": "{key}", "value": "{value}"}}{more}}}]"#)
+}
+
+#[test]
+fn what_is_written_over_or_twice_breaks_a_handshake_and_what_it_says_anyhow_does_not() {
+    const OVER: &str = r#", "append_action": "OVERWRITE_IF_EXISTS_OR_ADD""#;
+    const THERE: &str = r#", "append_action": "OVERWRITE_IF_EXISTS""#;
+    const ABSENT: &str = r#", "append_action": "ADD_IF_ABSENT""#;
+    let broken = Some("upgrade-removed");
+    for (of, key, value, more, found) in [
+        ("request", "Connection", "close", OVER, broken),
+        ("request", "connection", "close", THERE, broken),
+        ("request", "connection", "close", r#", "append": false"#, broken),
+        ("request", "connection", "close", r#", "append": true"#, None),
+        ("request", "connection", "close", "", None),
+        ("request", "connection", "close", ABSENT, None),
+        ("request", "connection", "keep-alive, Upgrade", OVER, None),
+        ("request", "upgrade", "h2c", OVER, broken),
+        ("request", "upgrade", "WebSocket", OVER, None),
+        ("request", "upgrade", "websocket", "", broken),
+        ("request", "upgrade", "h2c", ABSENT, None),
+        ("request", "sec-websocket-key", "AAAAAAAAAAAAAAAAAAAAAA==", OVER, broken),
+        ("request", "sec-websocket-version", "13", OVER, None),
+        ("request", "sec-websocket-version", "13", "", broken),
+        ("request", "sec-websocket-protocol", "chat", "", Some("not-judged")),
+        ("request", "transfer-encoding", "chunked", "", broken),
+        ("request", "content-length", "0", "", None),
+        ("request", "content-length", "5", THERE, None),
+        ("request", "sec-websocket-accept", "a", OVER, None),
+        ("response", "connection", "close", OVER, broken),
+        ("response", "upgrade", "h2c", OVER, broken),
+        ("response", "sec-websocket-accept", "a", OVER, broken),
+        ("response", "sec-websocket-accept", "a", ABSENT, None),
+        ("response", "sec-websocket-protocol", "chat", ABSENT, Some("not-judged")),
+        ("response", "transfer-encoding", "chunked", "", None),
+        ("response", "x-a", "b", OVER, None),
+    ] {
+        let fields = adding(of, key, value, more);
+        let route = format!(r#"{{"match": {{"prefix": "/"}}, "route": {{"cluster": "c"}}, {fields}}}"#);
+        assert_eq!(of_server(WEBSOCKET, &route, BREAKERS), Vec::from_iter(found), "{fields}");
+        let weighted = format!(
+            r#"{{"route": {{"weighted_clusters": {{"clusters": [{{"name": "c", "weight": 1, {fields}}}]}}}}}}"#
+        );
+        assert_eq!(of_server(WEBSOCKET, &weighted, BREAKERS), Vec::from_iter(found), "{fields}");
+    }
+}
+
+#[test]
+fn what_answers_need_is_not_to_be_removed_and_nothing_before_the_manager_looks() {
+    for (field, found) in [
+        ("Upgrade", Some("upgrade-removed")),
+        ("connection", Some("upgrade-removed")),
+        ("sec-websocket-accept", Some("upgrade-removed")),
+        ("sec-websocket-extensions", Some("upgrade-removed")),
+        ("sec-websocket-protocol", Some("not-judged")),
+        ("sec-websocket-key", None),
+        ("server", None),
+    ] {
+        let route = format!(r#"{{"route": {{"cluster": "c"}}, "response_headers_to_remove": ["{field}"]}}"#);
+        assert_eq!(of_server(WEBSOCKET, &route, BREAKERS), Vec::from_iter(found), "{field}");
+    }
+    let early = |message: &str, fields: &str| {
+        format!(
+            r#"{WEBSOCKET}, "early_header_mutation_extensions": [{{"name": "e", "typed_config": {{"@type":
+            "type.googleapis.com/{message}"{fields}}}}}]"#
+        )
+    };
+    let known = "envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation";
+    for (message, fields, found) in [
+        (known, r#", "mutations": [{"remove": "upgrade"}]"#, Some("upgrade-removed")),
+        (known, r#", "mutations": [{"remove": "x-a"}]"#, None),
+        ("a.b.C", "", Some("not-judged")),
+    ] {
+        assert_eq!(of_server(&early(message, fields), ROUTE, BREAKERS), Vec::from_iter(found), "{fields}");
+    }
+}
+
+#[test]
+fn heads_that_may_have_few_fields_have_no_room_for_handshakes() {
+    let manager = |limit: &str| of_server(&format!("{WEBSOCKET}, {limit}"), ROUTE, BREAKERS);
+    let fields = |count: u64| format!(r#""common_http_protocol_options": {{"max_headers_count": {count}}}"#);
+    assert_eq!(manager(&fields(4)), ["no-room-for-handshakes"]);
+    assert_eq!(manager(&fields(5)), ["little-room-for-handshakes"]);
+    assert_eq!(manager(&fields(100)), Vec::<&str>::new());
+    assert_eq!(manager(r#""max_request_headers_kb": 1"#), ["little-room-for-handshakes"]);
+    assert_eq!(manager(r#""max_request_headers_kb": 60"#), Vec::<&str>::new());
+    let cluster = |count: u64| of_server(WEBSOCKET, ROUTE, &format!("{BREAKERS}, {}", fields(count)));
+    assert_eq!(cluster(2), ["no-room-for-handshakes"]);
+    assert_eq!(cluster(3), ["little-room-for-handshakes"]);
+    assert_eq!(cluster(10), Vec::<&str>::new());
 }
 
 #[test]

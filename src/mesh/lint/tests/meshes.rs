@@ -14,7 +14,7 @@ const KUMA_CLIENT: &str = include_str!("../../../../fuzz/seeds/config_dump/kuma-
 const KUMA_SERVER: &str = include_str!("../../../../fuzz/seeds/config_dump/kuma-server.json");
 
 fn proxy(name: &str, text: &str, side: Option<Side>) -> DumpedProxy {
-    DumpedProxy::read(&Text::new(name, text.to_owned()), side).expect("a dump")
+    DumpedProxy::read(&Text::new(name, text.to_owned()), side).expect("a dump").remove(0)
 }
 
 /// The codes, each once.
