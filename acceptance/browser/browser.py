@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
-"""Chromium opens wss:// over HTTP/1.1 and over HTTP/2, and each session echoes: browser.py BINARY ENVOY
+"""Chromium and Firefox open wss:// over HTTP/1.1 and over HTTP/2, and each session echoes: browser.py BINARY ENVOY
 
 First on the server itself, which speaks TLS; then on a real Envoy that terminates TLS as a gateway does, with both sidecars
 and the server behind it. Which version of HTTP it was, the server's metrics and the access logs of gateway and sidecars say.
 The last line is `N passed, N failed`; the exit status is 0 only if nothing failed.
-(Needs websockets; chromium and openssl on PATH.)
+(Needs openssl, chromium, chromedriver, firefox-esr and geckodriver on PATH.)
 """
 
 import contextlib
+import itertools
 import json
 import pathlib
 import ssl
@@ -17,21 +18,11 @@ import tempfile
 import time
 import urllib.request
 
-from websockets.sync.client import connect
+from webdriver import KINDS, PATIENCE, WORKS, Browser
 
-PATIENCE = 60  # seconds that anything may take; a busy machine is no failure
 BINARY, ENVOY = sys.argv[1:]
 HERE = pathlib.Path(__file__).resolve().parent
 AUTHORITY = "websockets-server.default.svc.cluster.local:8080"
-
-# The page opens a WebSocket and says what came back. The promise is the value of the expression.
-SESSION = """new Promise((resolve, reject) => {
-    const session = new WebSocket(%s);
-    let answer;
-    session.onopen = () => session.send("hello");
-    session.onmessage = event => { answer = event.data; session.close(1000); };
-    session.onclose = event => answer ? resolve(answer + " " + event.code) : reject(new Error("closed: " + event.code));
-})"""
 
 
 def eventually(what, look):
@@ -83,53 +74,18 @@ class Programs(contextlib.ExitStack):
 
 
 # ---------------------------------------------------------------- the browser
-class Browser:
-    """Chromium, spoken to over its DevTools protocol."""
-
-    def __init__(self, programs):
-        profile = programs.folder / "chromium"
-        programs.start(
-            "chromium",
-            *("chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"),
-            *("--ignore-certificate-errors", "--remote-debugging-port=0", f"--user-data-dir={profile}", "about:blank"),
-        )
-        port = profile / "DevToolsActivePort"
-        lines = eventually("chromium is ready", lambda: port.exists() and port.read_text().split())
-        self.socket = programs.enter_context(connect(f"ws://127.0.0.1:{lines[0]}{lines[1]}", max_size=None))
-        self.last = 0
-
-    def call(self, method, session=None, **parameters):
-        self.last += 1
-        message = dict(id=self.last, method=method, params=parameters)
-        self.socket.send(json.dumps(message | (dict(sessionId=session) if session else {})))
-        while True:
-            answer = json.loads(self.socket.recv(timeout=PATIENCE))
-            if answer.get("id") == self.last:
-                if "error" in answer:
-                    raise RuntimeError(f"{method}: {answer['error']}")
-                return answer["result"]
-
-    def echo(self, host, page=None):
-        """What a WebSocket to `host` says, in a profile of its own, on a page of `host` or on none.
-
-        With a page there is a connection of HTTP/2 already, and the WebSocket becomes one of its streams; without one,
-        Chromium opens a connection of HTTP/1.1."""
-        context = self.call("Target.createBrowserContext")["browserContextId"]
-        target = self.call("Target.createTarget", url="about:blank", browserContextId=context)["targetId"]
-        session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+def echo(kind, host, page=None):
+    """What a WebSocket to `host` sees in a new browser, on a page of `host` or on none."""
+    with Browser(kind) as browser:
         if page:
-            self.call("Page.navigate", session, url=f"https://{host}{page}")
-            location = dict(expression="document.readyState + location.pathname", returnByValue=True)
-            there = lambda: self.call("Runtime.evaluate", session, **location)["result"]["value"] == "complete" + page
-            eventually(f"{page} is loaded", there)
-        expression = SESSION % json.dumps(f"wss://{host}/chat")
-        result = self.call(
-            "Runtime.evaluate", session, expression=expression, awaitPromise=True, returnByValue=True
-        )
-        self.call("Target.disposeBrowserContext", browserContextId=context)
-        if "exceptionDetails" in result:
-            raise RuntimeError(result["exceptionDetails"]["exception"]["description"])
-        return result["result"]["value"]
+            browser.open(f"https://{host}{page}")
+        return browser.websocket(f"wss://{host}/chat")
+
+
+def version(kind, page):
+    """With a page there is a connection of HTTP/2 already, and the WebSocket becomes one of its streams; without one, Chromium
+    opens a connection of HTTP/1.1, and Firefox takes HTTP/2 if it can have it."""
+    return "2" if page or kind == "firefox" else "1.1"
 
 
 # ---------------------------------------------------------------- the gateway
@@ -242,7 +198,7 @@ def gateway(programs, upstream, cert, key):
 
 
 # ---------------------------------------------------------------- checks
-def check_server(browser, programs, cert, key):
+def check_server(kind, programs, cert, key):
     """The server alone: what it counts says which version a session was of."""
     address = programs.listening("server", "server", "--cert", cert, "--key", key)
     trusting = ssl.create_default_context(cafile=cert)
@@ -251,13 +207,15 @@ def check_server(browser, programs, cert, key):
         with urllib.request.urlopen(f"https://{address}/metrics", context=trusting) as answer:
             lines = answer.read().decode().splitlines()
         name = 'websockets_server_sessions_total{http_version="'
-        return {line.removeprefix(name).split('"')[0]: line.split()[-1] for line in lines if line.startswith(name)}
+        return {line.removeprefix(name).split('"')[0]: int(line.split()[-1]) for line in lines if line.startswith(name)}
 
-    for page, expected in [(None, {"1.1": "1", "2": "0"}), ("/healthz", {"1.1": "1", "2": "1"})]:
-        yield f"server: {browser.echo(address, page)}, {sessions()}", f"server: hello 1000, {expected}"
+    expected = {"1.1": 0, "2": 0}
+    for page in (None, "/healthz"):
+        expected[version(kind, page)] += 1
+        yield f"server: {echo(kind, address, page)}, {sessions()}", f"server: {WORKS}, {expected}"
 
 
-def check_mesh(browser, programs, cert, key):
+def check_mesh(kind, programs, cert, key):
     """Gateway, both sidecars, server: a line in each log."""
     logs = {name: programs.folder / f"{name}.log" for name in ("outbound", "inbound")}
     manifests = ("-f", HERE.parents[1] / "manifests")
@@ -279,27 +237,25 @@ def check_mesh(browser, programs, cert, key):
         entries = [json.loads(line) for line in text.splitlines()]
         return [(line["protocol"], line["response_code"]) for line in entries if line["path"] == "/chat"]
 
-    for count, (page, version) in enumerate([(None, "HTTP/1.1"), ("/healthz", "HTTP/2")], 1):
-        said = browser.echo(address, page)
+    for count, page in enumerate((None, "/healthz"), 1):
+        said = echo(kind, address, page)
         eventually("Envoy writes its log", lambda: len(lines("gateway")) >= count)
         seen = [eventually(f"the {name} log", lambda: len(lines(name)) >= count and lines(name)[-1]) for name in logs]
-        expected = [("HTTP/2", 101), ("HTTP/2", 101), (version, 101)]
-        yield f"gateway: {said}, {seen}", f"gateway: hello 1000, {expected}"
+        expected = [("HTTP/2", 101), ("HTTP/2", 101), (f"HTTP/{version(kind, page)}", 101)]
+        yield f"gateway: {said}, {seen}", f"gateway: {WORKS}, {expected}"
 
 
 passed = failed = 0
-with Programs() as programs:
-    cert, key = programs.certificate()
-    browser = Browser(programs)
-    for check in (check_server, check_mesh):
+for kind, check in itertools.product(KINDS, (check_server, check_mesh)):
+    with Programs() as programs:
         try:
-            for seen, expected in check(browser, programs, cert, key):
+            for seen, expected in check(kind, programs, *programs.certificate()):
                 good = seen == expected
                 passed, failed = passed + good, failed + (not good)
-                print(f"ok   {seen}" if good else f"BAD  {seen}\n     {expected} was expected", flush=True)
-        except Exception as error:  # whatever it is, the other check is of interest
+                print(f"ok   {kind}, {seen}" if good else f"BAD  {kind}, {seen}\n     {expected} was expected", flush=True)
+        except Exception as error:  # whatever it is, the other checks are of interest
             failed += 1
-            print(f"BAD  {check.__name__}: {type(error).__name__}: {error}", flush=True)
+            print(f"BAD  {kind}, {check.__name__}: {type(error).__name__}: {error}", flush=True)
             for said in sorted(programs.folder.glob("*.said")):
                 print(f"---- {said.name}\n{said.read_text()[-2000:]}")
 print(f"{passed} passed, {failed} failed")

@@ -202,13 +202,18 @@ class SidecarPair(Pair):
     def documents(self):
         return mesh_documents(self.options)
 
+    def write_documents(self, side):
+        """The documents as a file of this side, since the other may be reading its own."""
+        path = self.path(f"{side}.yaml")
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(self.documents())
+        return path
+
     def command(self, side):
         o = self.options
         outbound = side == "client"
-        with open(self.path("mesh.yaml"), "w", encoding="utf-8") as file:
-            file.write(self.documents())
         arguments = {
-            "--filename": self.path("mesh.yaml"),
+            "--filename": self.write_documents(side),
             "--listen": o.outbound if outbound else o.inbound,
             "--endpoint": (o.upstream or o.inbound) if outbound else o.app,
             "--workload": CLIENT if outbound else SERVER,

@@ -16,6 +16,7 @@ from envoy_gateway import SIDES, EnvoyGateway, Options  # first: it finds the mo
 import compare  # noqa: E402
 import gateway_scenarios  # noqa: E402, F401  (registers them)
 import gateway_stage  # noqa: E402
+from gateway_compare import compare_logs  # noqa: E402
 import replaying  # noqa: E402
 import stage  # noqa: E402
 from sidecar_gateway import EnvoyBeforeSidecar, gateway_yaml  # noqa: E402
@@ -54,19 +55,13 @@ class GatewayReplay(replaying.Replay):
         return parts
 
     def compare_logs(self, recorded, got, races):
-        found = compare.compare_logs(as_pair(recorded), as_pair(got), races)
-        return [line.replace("client sidecar", "gateway").replace("a client upstream", "a gateway upstream") for line in found]
+        return compare_logs(recorded, got, races)
 
     def compare_views(self, recorded, got, races):
         return compare.compare_views(without_volatile(recorded), without_volatile(got), races)
 
     def inexpressible(self, scenario):
         return scenario.sidecar_cannot
-
-
-def as_pair(logs):
-    """compare.py calls the first side `client`."""
-    return {"client" if side == "gateway" else side: log for side, log in logs.items()}
 
 
 def without_volatile(scenario):

@@ -1,4 +1,4 @@
-"""`websockets-cli sidecar inbound` behind a real Envoy as gateway, and the documents that a cluster would hold for the two."""
+"""`websockets-cli sidecar inbound` behind a real Envoy or `sidecar gateway`, and the documents that a cluster would hold for the two."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import os
 import re
 
-from envoy_gateway import EnvoyGateway, Options, is_https
+from envoy_gateway import EnvoyGateway, Gateway, Options, is_https
 from pair import Pair
 from sidecar_pair import SidecarPair
 
@@ -138,6 +138,41 @@ class EnvoyBeforeSidecar(EnvoyGateway, SidecarPair):
 
     def is_ready(self, side):
         return kind_of(side).is_ready(self, side)
+
+
+class SidecarGateway(Gateway, SidecarPair):
+    """A `websockets-cli sidecar gateway`, in front of a `websockets-cli sidecar inbound`."""
+
+    def __init__(self, options: Options, binary: str, *more):
+        """`more`: what the gateway's command line has beside its documents and addresses."""
+        super().__init__(options, binary)
+        self.more = more
+
+    def documents(self):
+        return gateway_yaml(self.options, self.folder)
+
+    def command(self, side):
+        if side != "gateway":
+            return super().command(side)
+        o = self.options
+        # An address for each number of the Gateway's servers.
+        listening = {server["port"]["number"]: o.listen(server) for server in o.servers}
+        arguments = [("--listen", f"{number}={address}") for number, address in listening.items()]
+        arguments += {
+            "--filename": self.write_documents(side),
+            "--endpoint": o.upstream or o.inbound,
+            "--workload": GATEWAY,
+            "--access-log": self.path(self.log_name(side)),
+            "--access-log-format": o.log_encoding.lower(),
+            "--admin": o.gateway_admin,
+            "--drain-time": "5s",
+            "--concurrency": "1",
+        }.items()
+        if o.mtls:
+            arguments += [("--mtls-cert", self.path("gateway.crt")), ("--mtls-key", self.path("gateway.key"))]
+            arguments += [("--mtls-ca", self.path("ca.crt"))]
+        words = [word for option in arguments for word in option]
+        return [self.binary, "sidecar", "gateway", *words, *self.more]
 
 
 def kind_of(side):
