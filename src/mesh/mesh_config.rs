@@ -3,6 +3,7 @@
 //! in the values of Helm.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use serde::Deserialize;
 
@@ -68,6 +69,12 @@ const OF_VALUES: &str = "meshConfig";
 #[derive(Debug, Clone)]
 pub(super) struct DeclaredMesh {
     pub(super) place: Place,
+    /// The document that has it, which of a `ConfigMap` is the text in it.
+    document: Arc<Document>,
+    /// Where it is in that; empty: it is all of it.
+    pub(super) path: &'static str,
+    /// The `ConfigMap` with that text.
+    config_map: Option<Arc<Document>>,
     /// None where it says nothing of it.
     policy: Option<H2UpgradePolicy>,
 }
@@ -86,7 +93,8 @@ impl MeshDefaults {
         let policy = match only_document(name, text)? {
             None => None,
             Some(document) if is_config_map(&document) => {
-                policy_of_config_map(name, &document, &mut warnings)?
+                let inner = text_of_config_map(name, &document)?;
+                policy_of_config_map(&document, inner.as_ref(), &mut warnings)?
             }
             Some(document) if has_a_kind(&document) || document.at(OF_VALUES).is_some() => {
                 let mut policy = None;
@@ -145,20 +153,40 @@ impl DeclaredMesh {
                 return Ok(None);
             }
             let place = config.place();
-            let policy = policy_of_config_map(&place.file, document, warnings)?;
-            return Ok(Some(Self { place, policy }));
+            let inner = text_of_config_map(&place.file, document)?;
+            let policy = policy_of_config_map(document, inner.as_ref(), warnings)?;
+            return Ok(inner.map(|inner| Self {
+                place,
+                policy,
+                document: Arc::new(inner),
+                path: "",
+                config_map: Some(Arc::new(document.clone())),
+            }));
         }
         let mut declared = None;
         for path in paths_in(document) {
             let Some(config) = document.at(path) else { continue };
             let policy = policy_of(config, path, warnings)?;
             let place = document.place_of(&format!("{path}.h2UpgradePolicy"));
+            let found =
+                || Self { place, policy, document: Arc::new(document.clone()), path, config_map: None };
             if policy.is_some() {
-                return Ok(Some(Self { place, policy }));
+                return Ok(Some(found()));
             }
-            declared.get_or_insert(Self { place, policy });
+            declared.get_or_insert_with(found);
         }
         Ok(declared)
+    }
+
+    /// The configuration, as it was written.
+    pub(super) fn config(&self) -> Option<NodeRef<'_>> {
+        if self.path.is_empty() { Some(self.document.root()) } else { self.document.at(self.path) }
+    }
+
+    /// Where in the documents a place in the configuration is.
+    pub(super) fn place_in_documents(&self, place: Place) -> Place {
+        let text = self.config_map.as_ref().and_then(|config_map| config_map.at("data.mesh"));
+        text.and_then(|text| text.place_within(&place)).unwrap_or(place)
     }
 
     /// Whether a document that is none of Kubernetes' is Helm's values with such a configuration.
@@ -189,16 +217,31 @@ fn paths_in(document: &Document) -> &'static [&'static str] {
     }
 }
 
-/// What the text in the key `mesh` of Istio's `ConfigMap` says.
+/// The document in the key `mesh` of Istio's `ConfigMap`; `name` is what messages call the file.
+fn text_of_config_map(name: &str, document: &Document) -> Result<Option<Document>, MeshError> {
+    let ConfigMap { data: ConfigMapData { mesh } } = document.root().read(Dialect::Kubernetes)?;
+    let inner = only_document(&format!("{name} (data.mesh)"), &mesh);
+    inner.map_err(|error| in_config_map(document, error))
+}
+
+/// What that document says.
 fn policy_of_config_map(
-    name: &str,
     document: &Document,
+    inner: Option<&Document>,
     warnings: &mut WarningCollector,
 ) -> Result<Option<H2UpgradePolicy>, MeshError> {
-    let ConfigMap { data: ConfigMapData { mesh } } = document.root().read(Dialect::Kubernetes)?;
-    match only_document(&format!("{name} (data.mesh)"), &mesh)? {
-        Some(inner) => policy_of(inner.root(), "", warnings),
-        None => Ok(None),
+    let policy = inner.map(|inner| policy_of(inner.root(), "", warnings)).transpose();
+    policy.map(Option::flatten).map_err(|error| in_config_map(document, error))
+}
+
+/// The error with its place in the file, as far as that is known.
+fn in_config_map(document: &Document, error: MeshError) -> MeshError {
+    let text = document.at("data.mesh");
+    match error {
+        MeshError::Document(error) => {
+            MeshError::Document(error.moved(|place| text.and_then(|text| text.place_within(place))))
+        }
+        other => other,
     }
 }
 

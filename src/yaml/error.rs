@@ -56,6 +56,14 @@ impl Error {
         Self(Box::new(Details { place: Some(place), path: String::new(), problem }))
     }
 
+    /// The same error elsewhere, if its place is another one's.
+    #[must_use]
+    pub fn moved(mut self, to: impl FnOnce(&Place) -> Option<Place>) -> Self {
+        let moved = self.0.place.as_ref().and_then(to);
+        self.0.place = moved.or_else(|| self.0.place.take());
+        self
+    }
+
     pub(super) fn at_beginning(text: &Text, problem: &str) -> Self {
         let beginning = Mark { line: 1, column: 1, ..Mark::default() };
         Self::new(Place::new(text, beginning), Problem::Other(problem.to_owned()))

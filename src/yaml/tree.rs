@@ -235,6 +235,29 @@ impl<'d> NodeRef<'d> {
         Place::new(self.text, self.mark)
     }
 
+    /// Where in the file is what is at a place of the text that this value is: a literal block, whose
+    /// lines are the text's behind their indentation. Nothing of a text that is written otherwise.
+    #[must_use]
+    pub fn place_within(self, place: &Place) -> Option<Place> {
+        let (before, rest) = self.text.text.split_at_checked(self.mark.start as usize)?;
+        if !before.trim_end().trim_end_matches(['-', '+']).ends_with('|') {
+            return None;
+        }
+        // Empty lines at its beginning are before the value's mark.
+        let text = self.text()?;
+        let skipped = u64::try_from(text.len() - text.trim_start_matches('\n').len()).ok()?;
+        let below = place.line.checked_sub(1 + skipped)?;
+        let column = place.column + u64::from(self.mark.column) - 1;
+        let mut lines = rest.split_inclusive('\n');
+        let above: usize = lines.by_ref().take(usize::try_from(below).ok()?).map(str::len).sum();
+        // The first line begins where the value does.
+        let from = if below == 0 { place.column } else { column };
+        let characters = lines.next()?.chars().take(usize::try_from(from).ok()?.saturating_sub(1));
+        let start = before.len() + above + characters.map(char::len_utf8).sum::<usize>();
+        let line = u64::from(self.mark.line) + below;
+        Some(Place { file: Arc::clone(&self.text.name), line, column, span: start..start })
+    }
+
     /// Where a field whose name `is_name` takes, or this text, is first in the value.
     pub fn find(self, is_name: &dyn Fn(&str) -> bool, text: &str) -> Option<Place> {
         let within = |value: Self| match value.text() {

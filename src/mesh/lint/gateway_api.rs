@@ -72,6 +72,8 @@ fn check_route(
     let for_handshakes: Vec<_> = rules.iter().copied().filter(|rule| takes(*rule) > Takes::None).collect();
     for rule in &rules {
         findings.extend(items(*rule, "backendRefs").filter_map(without_port));
+        let timers = rule.at("timeouts").into_iter().flat_map(NodeRef::entries);
+        findings.extend(timers.filter_map(no_duration));
     }
     for rule in &for_handshakes {
         check_rule(set, route, *rule, findings);
@@ -134,6 +136,36 @@ fn without_port(backend: NodeRef<'_>) -> Option<Finding> {
     let is_refused = is_service(backend) && backend.at("port").is_none();
     let message = "port: expected a value where the backend is a Service, found nothing";
     is_refused.then(|| INVALID_DOCUMENT.at(backend.place(), message, "port: 80"))
+}
+
+/// A timer that is no duration as the Gateway API takes them (GEP-2257), which the API server refuses.
+fn no_duration(timer: NodeRef<'_>) -> Option<Finding> {
+    let is_part = |part: &str| {
+        let digits = part.trim_end_matches(char::is_alphabetic);
+        let unit = &part[digits.len()..];
+        (1..=5).contains(&digits.len())
+            && digits.bytes().all(|byte| byte.is_ascii_digit())
+            && ["h", "m", "s", "ms"].contains(&unit)
+    };
+    let is_duration = |text: &str| {
+        let parts =
+            text.split_inclusive(char::is_alphabetic).fold(Vec::new(), |mut parts: Vec<String>, part| {
+                // `m` and `s` are two letters of one unit.
+                match parts.last_mut().filter(|last| part == "s" && last.ends_with('m')) {
+                    Some(last) => last.push_str(part),
+                    None => parts.push(part.to_owned()),
+                }
+                parts
+            });
+        (1..=4).contains(&parts.len()) && parts.iter().all(|part| is_part(part))
+    };
+    let written = timer.to_json(str::to_owned);
+    let message = format!(
+        "timeouts.{}: expected a duration such as 10s or 1h30m, found {written}",
+        timer.key().unwrap_or_default()
+    );
+    let is_right = written.is_null() || timer.text().is_some_and(is_duration);
+    (!is_right).then(|| INVALID_DOCUMENT.at(timer.place(), message, "timeouts:\n  request: 0s"))
 }
 
 fn check_fields(filter: NodeRef<'_>, findings: &mut Vec<Finding>) {

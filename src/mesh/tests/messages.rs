@@ -118,7 +118,7 @@ fn a_wrong_document_is_named_with_its_place_and_what_was_expected() {
         (
             "operation: MERGE",
             "operation: MERGED",
-            "107:18: spec.configPatches[0].patch.operation: expected one of MERGE, ADD, REMOVE, INSERT_BEFORE, INSERT_AFTER, INSERT_FIRST, REPLACE, INVALID, found \"MERGED\"",
+            "107:18: spec.configPatches[0].patch.operation: expected one of MERGE, ADD, REMOVE, INSERT_BEFORE, INSERT_AFTER, INSERT_FIRST, REPLACE, MERGE_AND_REPLACE_LIST, INVALID, found \"MERGED\"",
         ),
         ("  host: websockets-server\n", "", "79:3: spec.host: expected a value, found nothing"),
         ("kind: DestinationRule\n", "", "72:1: kind: expected a value, found nothing"),

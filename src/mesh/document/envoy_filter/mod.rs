@@ -102,6 +102,7 @@ enum Operation {
     InsertAfter,
     InsertFirst,
     Replace,
+    MergeAndReplaceList,
     Invalid,
 }
 

@@ -1,6 +1,7 @@
 //! For each rule the smallest documents that trigger it, and the smallest that do not.
 
 mod dumps;
+mod fields;
 mod filters;
 mod kinds;
 mod levels;

@@ -87,7 +87,7 @@ fn an_http_route_has_a_rule_that_takes_a_get() {
 
 #[test]
 fn an_http_route_leaves_the_fields_of_a_handshake_as_they_are() {
-    let rule = |kind: &str, of: &str| format!("filters: [{{type: X, {kind}HeaderModifier: {{{of}}}}}]");
+    let rule = |kind: &str, of: &str| format!("filters: [{{{kind}HeaderModifier: {{{of}}}}}]");
     for (kind, wrong, right) in [
         ("request", "remove: [connection]", "remove: [x-debug]"),
         ("request", "set: [{name: Connection, value: close}]", "set: [{name: Connection, value: Upgrade}]"),
