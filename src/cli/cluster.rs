@@ -29,8 +29,14 @@ pub(super) struct Args {
     kubeconfig: Option<PathBuf>,
 }
 
-#[cfg(feature = "kubernetes")]
 impl Args {
+    /// The first of the options that was given.
+    pub(super) fn named(&self) -> Option<&'static str> {
+        let context = self.context.as_ref().map(|_| "--context");
+        context.or_else(|| self.kubeconfig.as_ref().map(|_| "--kubeconfig"))
+    }
+
+    #[cfg(feature = "kubernetes")]
     pub(super) fn choice(&self) -> ClusterChoice {
         ClusterChoice { context: self.context.clone(), kubeconfig: self.kubeconfig.clone() }
     }

@@ -46,6 +46,11 @@ pub enum MeshError {
     /// or is missing.
     #[error(transparent)]
     Document(#[from] yaml::Error),
+    /// A text is not YAML, since it is one of Helm's templates.
+    #[error(
+        "{0}; {{{{ … }}}} makes it a template: give what Helm makes of it (helm template CHART | websockets-cli lint -f -)"
+    )]
+    Template(#[source] yaml::Error),
     /// Two settings of a connection pool that Istio refuses together.
     #[error("{place}: {field}: expected false where h2UpgradePolicy is UPGRADE, found true")]
     ClientProtocolWithUpgrade {

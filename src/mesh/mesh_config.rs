@@ -72,7 +72,7 @@ pub(super) struct DeclaredMesh {
     /// The document that has it, which of a `ConfigMap` is the text in it.
     document: Arc<Document>,
     /// Where it is in that; empty: it is all of it.
-    pub(super) path: &'static str,
+    pub(super) path: String,
     /// The `ConfigMap` with that text.
     config_map: Option<Arc<Document>>,
     /// None where it says nothing of it.
@@ -91,16 +91,16 @@ impl MeshDefaults {
     pub fn parse(name: &str, text: &str) -> Result<(Self, Vec<Warning>), MeshError> {
         let mut warnings = WarningCollector::default();
         let policy = match only_document(name, text)? {
-            None => None,
+            None => return Err(MeshError::NoDocument { sources: name.to_owned() }),
             Some(document) if is_config_map(&document) => {
                 let inner = text_of_config_map(name, &document)?;
                 policy_of_config_map(&document, inner.as_ref(), &mut warnings)?
             }
-            Some(document) if has_a_kind(&document) || document.at(OF_VALUES).is_some() => {
+            Some(document) if has_a_kind(&document) || !paths_in(&document).is_empty() => {
                 let mut policy = None;
                 for path in paths_in(&document) {
-                    if let Some(config) = document.at(path) {
-                        policy = policy.or(policy_of(config, path, &mut warnings)?);
+                    if let Some(config) = document.at(&path) {
+                        policy = policy.or(policy_of(config, &path, &mut warnings)?);
                     }
                 }
                 policy
@@ -159,28 +159,27 @@ impl DeclaredMesh {
                 place,
                 policy,
                 document: Arc::new(inner),
-                path: "",
+                path: String::new(),
                 config_map: Some(Arc::new(document.clone())),
             }));
         }
         let mut declared = None;
         for path in paths_in(document) {
-            let Some(config) = document.at(path) else { continue };
-            let policy = policy_of(config, path, warnings)?;
+            let Some(config) = document.at(&path) else { continue };
+            let policy = policy_of(config, &path, warnings)?;
             let place = document.place_of(&format!("{path}.h2UpgradePolicy"));
-            let found =
-                || Self { place, policy, document: Arc::new(document.clone()), path, config_map: None };
+            let found = Self { place, policy, document: Arc::new(document.clone()), path, config_map: None };
             if policy.is_some() {
-                return Ok(Some(found()));
+                return Ok(Some(found));
             }
-            declared.get_or_insert_with(found);
+            declared.get_or_insert(found);
         }
         Ok(declared)
     }
 
     /// The configuration, as it was written.
     pub(super) fn config(&self) -> Option<NodeRef<'_>> {
-        if self.path.is_empty() { Some(self.document.root()) } else { self.document.at(self.path) }
+        if self.path.is_empty() { Some(self.document.root()) } else { self.document.at(&self.path) }
     }
 
     /// Where in the documents a place in the configuration is.
@@ -191,7 +190,7 @@ impl DeclaredMesh {
 
     /// Whether a document that is none of Kubernetes' is Helm's values with such a configuration.
     pub(super) fn are_values(document: &Document) -> bool {
-        !has_a_kind(document) && document.at("apiVersion").is_none() && document.at(OF_VALUES).is_some()
+        !has_a_kind(document) && document.at("apiVersion").is_none() && !paths_in(document).is_empty()
     }
 }
 
@@ -207,14 +206,23 @@ fn is_config_map(document: &Document) -> bool {
     kind(document) == "ConfigMap"
 }
 
-/// Where a document of its kind has the mesh's configuration; what is first in it counts.
-fn paths_in(document: &Document) -> &'static [&'static str] {
-    match kind(document) {
+/// Where a document of its kind has the mesh's configuration; what is first in it counts. Helm's
+/// values have that of a chart inside another one under the chart's name.
+fn paths_in(document: &Document) -> Vec<String> {
+    let paths: &[&str] = match kind(document) {
         "IstioOperator" => &["spec.meshConfig", "spec.values.meshConfig"],
         "Istio" | "IstioRevision" => &["spec.values.meshConfig"],
-        "" => &[OF_VALUES],
+        "" => {
+            let is_mapping = |node: &NodeRef<'_>| node.entries().len() > 0;
+            let own = document.at(OF_VALUES).map(|_| OF_VALUES.to_owned());
+            let charts = document.root().entries();
+            let of_charts = charts.filter(|chart| chart.at(OF_VALUES).as_ref().is_some_and(is_mapping));
+            let of_charts = of_charts.filter_map(NodeRef::key).filter(|name| !name.contains('.'));
+            return own.into_iter().chain(of_charts.map(|name| format!("{name}.{OF_VALUES}"))).collect();
+        }
         _ => &[],
-    }
+    };
+    paths.iter().map(|path| (*path).to_owned()).collect()
 }
 
 /// The document in the key `mesh` of Istio's `ConfigMap`; `name` is what messages call the file.
@@ -275,7 +283,7 @@ mod tests {
     fn the_mesh_default_is_read_plain_or_from_istios_config_map() {
         let config_map = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: istio}\ndata:\n  mesh: |\n    h2UpgradePolicy: UPGRADE\n";
         for (text, expected) in [
-            ("", H2UpgradePolicy::DoNotUpgrade),
+            ("istiod: {meshConfig: {h2UpgradePolicy: UPGRADE}}\nglobal: {}\n", H2UpgradePolicy::Upgrade),
             ("accessLogFile: /dev/stdout\n", H2UpgradePolicy::DoNotUpgrade),
             ("h2UpgradePolicy: UPGRADE\n", H2UpgradePolicy::Upgrade),
             ("h2_upgrade_policy: UPGRADE\n", H2UpgradePolicy::Upgrade),
@@ -299,6 +307,7 @@ mod tests {
     #[test]
     fn a_wrong_mesh_config_is_named_with_its_place() {
         for (text, expected) in [
+            ("# nothing\n", "mesh.yaml: no document: nothing but comments and empty ones"),
             (
                 "h2UpgradePolicy: yes\n",
                 "mesh.yaml:1:18: h2UpgradePolicy: expected one of DO_NOT_UPGRADE, UPGRADE, found true",

@@ -23,6 +23,7 @@ pub const ALL: &[&Rule] = &[
     &TCP_PORT,
     &UNDECLARED_PROTOCOL,
     &SERVICE_SELECTOR,
+    &NO_REPLICAS,
     &UNDECLARED_NAMED_PORT,
     &UNDECLARED_PORT,
     &UNKNOWN_HOST,
@@ -138,6 +139,9 @@ pub const NOT_MET: &[&Rule] = &[
     &HOP_MISMATCH,
     &TOKEN_FROM_HEADER,
     &NOT_IMPORTED,
+    &UNKNOWN_DESTINATION,
+    &SUBSET_WITHOUT_PODS,
+    &NO_REPLICAS,
     &FAULT_ABORT,
     &FILTER_REMOVED,
     &NO_DESTINATION,
@@ -259,9 +263,17 @@ pub const UNDECLARED_PROTOCOL: Rule = Rule {
 /// The Service has no pods.
 pub const SERVICE_SELECTOR: Rule = Rule {
     code: "service-selector",
-    severity: Warning,
+    severity: Error,
     why: "All labels of the selector must be on a pod in the Service's namespace. They are on no pod template, so the Service has no endpoint and a session gets 503 (UH).",
     fix: "Select the labels of the pod template.",
+};
+
+/// The Service's pods are none.
+pub const NO_REPLICAS: Rule = Rule {
+    code: "no-replicas",
+    severity: Error,
+    why: "With replicas: 0 there is no pod, so the Service has no endpoint and a session gets 503 (UH). Where something scales the workload, it says so here (a HorizontalPodAutoscaler does not scale from 0).",
+    fix: "Set replicas to 1 or more.",
 };
 
 /// The Service's port leads nowhere.
@@ -404,7 +416,7 @@ pub const TCP_IDLE_TIMEOUT: Rule = Rule {
 pub const HTTP2_PORT: Rule = Rule {
     code: "http2-port",
     severity: Error,
-    why: "A port is HTTP/2 to Istio by its appProtocol (http2, grpc, kubernetes.io/h2c) or its name up to the first hyphen (http2-…, grpc-…, h2c-…). A WebSocket to it becomes an extended CONNECT whatever h2UpgradePolicy says, DO_NOT_UPGRADE too, and the sidecar then speaks HTTP/2 with the application. Without allow_connect the client gets 503 (UC).",
+    why: "A port is HTTP/2 to Istio by its appProtocol (http2, grpc, kubernetes.io/h2c) or its name up to the first hyphen (http2-…, grpc-…, h2c-…), of a ServiceEntry by its protocol. A WebSocket to it becomes an extended CONNECT whatever h2UpgradePolicy says, DO_NOT_UPGRADE too, and the sidecar then speaks HTTP/2 with the application. Without allow_connect the client gets 503 (UC).",
     fix: "Call the port http-… (or give it the appProtocol http). If the application speaks WebSocket over HTTP/2 (RFC 8441), allow extended CONNECT in its sidecar with an EnvoyFilter.",
 };
 
@@ -508,7 +520,7 @@ pub const ALLOWS_NOBODY: Rule = Rule {
 pub const STRICT_WITHOUT_TLS: Rule = Rule {
     code: "strict-without-tls",
     severity: Error,
-    why: "PeerAuthentication STRICT makes the server's sidecar refuse what comes without mTLS (a policy with a selector counts before its namespace's, that before the mesh's, and portLevelMtls, by the pod's port, before all), and tls mode DISABLE makes the client's send just that: the connection is reset, and the client gets 503 (UC or UF).",
+    why: "PeerAuthentication STRICT makes the server's sidecar refuse what comes without mTLS (a policy with a selector counts before its namespace's, that before the mesh's, and portLevelMtls, by the pod's port, before all), and tls mode DISABLE, or a mesh with enableAutoMtls: false where no rule has a mode, makes the client's send just that: the connection is reset, and the client gets 503 (UC or UF).",
     fix: "Set the mode to ISTIO_MUTUAL, or leave tls out, so that auto mTLS decides.",
 };
 

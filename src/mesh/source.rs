@@ -120,7 +120,18 @@ fn text_of(input: impl Read, length: usize) -> io::Result<String> {
         let problem = "it is longer than 256 MiB, the most that is read of one file: split it";
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, problem));
     }
-    String::from_utf8(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.utf8_error()))
+    String::from_utf8(bytes).map_err(|error| {
+        let problem = error.utf8_error();
+        let starts = |mark: &[u8]| error.as_bytes().starts_with(mark);
+        let problem = if starts(b"\xff\xfe") || starts(b"\xfe\xff") {
+            "it is UTF-16, as PowerShell's > writes it: make UTF-8 of it (iconv -f UTF-16 -t UTF-8, or in \
+             PowerShell: … | Out-File -Encoding utf8 FILE)"
+                .to_owned()
+        } else {
+            problem.to_string()
+        };
+        io::Error::new(io::ErrorKind::InvalidData, problem)
+    })
 }
 
 /// A file that is just being written is empty for a moment (it is truncated first): worth another

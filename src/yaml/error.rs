@@ -56,6 +56,12 @@ impl Error {
         Self(Box::new(Details { place: Some(place), path: String::new(), problem }))
     }
 
+    /// Whether the text is not YAML at all.
+    #[must_use]
+    pub fn is_of_syntax(&self) -> bool {
+        matches!(self.0.problem, Problem::Syntax(_))
+    }
+
     /// The same error elsewhere, if its place is another one's.
     #[must_use]
     pub fn moved(mut self, to: impl FnOnce(&Place) -> Option<Place>) -> Self {

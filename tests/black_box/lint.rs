@@ -449,3 +449,28 @@ warning[tcp-port]: 299 more like this:
         assert_eq!(report.pointer(pointer).and_then(Value::as_array).map(Vec::len), Some(300), "{form}");
     }
 }
+
+#[test]
+fn options_about_a_cluster_are_refused_where_none_is_asked() {
+    for option in ["-A", "--proxies", "-nchat", "--timeout=5", "--context=prod", "--kubeconfig=file"] {
+        let output = lint(&["-f", "manifests", option], "");
+        assert_eq!(output.status.code(), Some(2), "{option}");
+        assert!(output.stdout.is_empty(), "{option}");
+    }
+}
+
+#[test]
+fn files_that_are_no_yaml_are_told_what_they_are() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("file.yaml");
+    let utf16 = "\u{feff}kind: Service\n".encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>();
+    let template = b"kind: Service\nmetadata:\n  name: {{ .Release.Name }}\n".to_vec();
+    for (bytes, expected) in
+        [(utf16, "it is UTF-16"), (template, "{{ … }} makes it a template: give what Helm makes of it")]
+    {
+        std::fs::write(&path, bytes).expect("written");
+        let output = lint(&["-f", path.to_str().expect("UTF-8")], "");
+        assert_eq!(output.status.code(), Some(2));
+        assert!(crate::support::text(&output.stderr).contains(expected), "{output:?}");
+    }
+}

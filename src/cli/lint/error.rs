@@ -16,6 +16,9 @@ pub(super) enum LintError {
     /// The levels of findings cannot be told.
     #[error(transparent)]
     Levels(#[from] LevelsError),
+    /// An option is about a cluster, and none is asked.
+    #[error("{0} is about a cluster: it goes with --kubernetes")]
+    OfNoCluster(&'static str),
     /// The cluster cannot be read.
     #[cfg(feature = "kubernetes")]
     #[error(transparent)]
@@ -30,7 +33,7 @@ impl LintError {
     /// What may be done about it.
     pub(super) fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::Mesh(_) | Self::Levels(_) => None,
+            Self::Mesh(_) | Self::Levels(_) | Self::OfNoCluster(_) => None,
             #[cfg(feature = "kubernetes")]
             Self::Cluster(error) => error.hint(),
             #[cfg(not(feature = "kubernetes"))]

@@ -28,24 +28,29 @@ pub(super) struct Args {
 
     /// The namespace that is judged, with what Istio's root namespace says of the whole mesh.
     /// [default: the context's]
-    #[arg(short, long, value_name = "NAME", requires = "kubernetes", conflicts_with = "all_namespaces")]
+    #[arg(short, long, value_name = "NAME", requires = "kubernetes", conflicts_with_all = ["all_namespaces", "filename", "config_dump"])]
     namespace: Option<String>,
 
     /// All namespaces are judged together.
-    #[arg(short = 'A', long, requires = "kubernetes")]
+    #[arg(short = 'A', long, requires = "kubernetes", conflicts_with_all = ["filename", "config_dump"])]
     all_namespaces: bool,
 
     /// Ask the proxies too what they have in force, one pod of each workload, by a port-forward to
     /// Envoy's admin port (15000).
-    #[arg(long, requires = "kubernetes")]
+    #[arg(long, requires = "kubernetes", conflicts_with_all = ["filename", "config_dump"])]
     proxies: bool,
 
     /// How long each answer is awaited, in seconds.
-    #[arg(long, value_name = "SECONDS", default_value_t = 30, requires = "kubernetes")]
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, requires = "kubernetes", conflicts_with_all = ["filename", "config_dump"])]
     timeout: u64,
 }
 
 impl Args {
+    /// An option that says which cluster, where none is meant.
+    pub(super) fn is_of_no_cluster(&self) -> Option<&'static str> {
+        self.cluster.named().filter(|_| !self.kubernetes)
+    }
+
     /// Whether a cluster is meant at all.
     pub(super) fn is_asked_for(&self) -> bool {
         self.kubernetes

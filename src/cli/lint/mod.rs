@@ -144,6 +144,9 @@ impl Input {
             #[cfg(not(feature = "kubernetes"))]
             return Err(LintError::WithoutKubernetes);
         }
+        if let Some(option) = args.kubernetes.is_of_no_cluster() {
+            return Err(LintError::OfNoCluster(option));
+        }
         let sources: Vec<Source> = args.filename.iter().cloned().map(Source::from).collect();
         let texts = Source::read_all(&sources)?;
         Ok(Self { texts, dumps: Dumps::read(&args.config_dump)?, ..Self::default() })

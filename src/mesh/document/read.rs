@@ -108,7 +108,11 @@ impl Documents {
         text: &Arc<Text>,
         refuse: &mut impl FnMut(MeshError) -> Result<(), MeshError>,
     ) -> Result<(), MeshError> {
-        yaml::documents(text)?.into_iter().try_for_each(|document| self.add(document, refuse))
+        let documents = yaml::documents(text).map_err(|error| {
+            let is_template = error.is_of_syntax() && text.text.contains("{{");
+            if is_template { MeshError::Template(error) } else { error.into() }
+        })?;
+        documents.into_iter().try_for_each(|document| self.add(document, refuse))
     }
 
     /// Reads one document; a `List` is its items.

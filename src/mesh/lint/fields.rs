@@ -36,7 +36,7 @@ pub(super) fn check(set: &Set, findings: &mut Vec<Finding>) {
     for mesh in set.documents.declared_meshes() {
         let mut found = Vec::new();
         if let Some(config) = mesh.config() {
-            check_message(config, &schema::MESH_CONFIG, Names::Protobuf, mesh.path, &mut found);
+            check_message(config, &schema::MESH_CONFIG, Names::Protobuf, &mesh.path, &mut found);
         }
         findings.extend(found.into_iter().map(|finding| {
             let place = mesh.place_in_documents(finding.place.clone());

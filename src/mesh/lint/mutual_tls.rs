@@ -16,6 +16,7 @@ use crate::yaml::NodeRef;
 
 pub(super) fn check(set: &Set, findings: &mut Vec<Finding>) {
     let policies = PeerAuthentications::of(set);
+    findings.extend(without_auto_mtls(set, &policies));
     let mut places = HashSet::new();
     for rule in set.documents.destination_rules() {
         let found = contradictions(set, &policies, rule).into_iter();
@@ -24,6 +25,41 @@ pub(super) fn check(set: &Set, findings: &mut Vec<Finding>) {
             found.filter(|it| places.insert((it.place.file.clone(), it.place.line, it.place.column))),
         );
     }
+}
+
+/// Without auto mTLS clients send plain text where no rule says otherwise, which is refused where the
+/// pods take TLS alone.
+fn without_auto_mtls(set: &Set, policies: &PeerAuthentications<'_>) -> Option<Finding> {
+    let enabled = set.documents.declared_meshes().iter().rev().find_map(|mesh| {
+        let enabled = mesh.config()?.at("enableAutoMtls")?;
+        Some((mesh, enabled))
+    });
+    let (mesh, enabled) = enabled.filter(|(_, enabled)| enabled.to_json(str::to_owned) == false)?;
+    let ports = set
+        .documents
+        .services()
+        .iter()
+        .flat_map(|service| service.http_ports().map(move |port| (service, port)));
+    let has_mode = |service: &Service, port: &ServicePort| {
+        let rules = set.documents.destination_rules_for(&service.host());
+        rules.iter().any(|(_, rule)| !tls_modes(rule, port.number).is_empty())
+    };
+    let mut refusing = ports.filter(|(service, port)| {
+        !has_mode(service, port) && policies.taken_by(set, service, port, None).contains(&Taken::MutualTls)
+    });
+    let (service, port) = refusing.next()?;
+    let others = match refusing.count() {
+        0 => String::new(),
+        more => format!(" (and {more} more ports like this)"),
+    };
+    let message = format!(
+        "enableAutoMtls is false, no DestinationRule has a tls mode for {}:{}, and PeerAuthentication says STRICT \
+         there{others}",
+        service.host(),
+        port.number
+    );
+    let place = mesh.place_in_documents(enabled.place());
+    Some(STRICT_WITHOUT_TLS.at(place, message, "enableAutoMtls: true"))
 }
 
 /// What the pods behind a port take.

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use super::set::Set;
 use crate::mesh::document::{Deployment, Manifest};
+use crate::mesh::mesh_config::DeclaredMesh;
 use crate::yaml::NodeRef;
 
 /// What takes the connections to a port of a pod.
@@ -98,8 +99,14 @@ fn without_injection(set: &Set, deployment: &Deployment) -> Option<String> {
     if set.uninjected_namespaces.contains(namespace) && !injected {
         return Some(format!("the namespace {namespace} says istio-injection: disabled"));
     }
-    (entry(annotations(deployment), "sidecar.istio.io/interceptionMode") == Some("NONE"))
+    let own = entry(annotations(deployment), "sidecar.istio.io/interceptionMode");
+    let of_mesh = || set.documents.declared_meshes().iter().rev().find_map(interception_mode);
+    (own.or_else(of_mesh) == Some("NONE"))
         .then(|| "the interceptionMode NONE takes nothing to the sidecar".to_owned())
+}
+
+fn interception_mode(mesh: &DeclaredMesh) -> Option<&str> {
+    mesh.config()?.at("defaultConfig.interceptionMode")?.text()
 }
 
 /// Why what comes to a port of a pod with a sidecar goes past it. Where the ports that are taken are

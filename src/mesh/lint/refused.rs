@@ -2,7 +2,9 @@
 
 use super::finding::Finding;
 use super::rules::{CLIENT_PROTOCOL_WITH_UPGRADE, DUPLICATE_DOCUMENT, INVALID_DOCUMENT};
+use super::service::labels;
 use super::set::Set;
+use crate::mesh::document::Deployment;
 use crate::mesh::error::{Duplicate, MeshError};
 use crate::yaml::{Dialect, NodeRef};
 
@@ -12,6 +14,24 @@ pub(super) fn check(set: &Set, findings: &mut Vec<Finding>) {
         let routes = service.metadata.document().at("spec.http").into_iter().flat_map(NodeRef::items);
         findings.extend(routes.filter_map(contradictory));
     }
+    findings.extend(set.documents.deployments().iter().filter_map(unselected));
+}
+
+/// A workload whose selector does not select its own pods, which the API server refuses.
+fn unselected(deployment: &Deployment) -> Option<Finding> {
+    let selector = deployment.metadata.document().at("spec.selector.matchLabels")?;
+    let is_there = |label: NodeRef<'_>| {
+        let found = label.key().and_then(|name| deployment.labels().get(name));
+        found.map(String::as_str) == label.text()
+    };
+    let lacking = selector.entries().find(|label| !is_there(*label))?;
+    let message = format!(
+        "spec.selector.matchLabels: expected labels of spec.template.metadata.labels, found {}: {}",
+        lacking.key().unwrap_or_default(),
+        lacking.text().unwrap_or_default()
+    );
+    let yaml = labels("matchLabels", deployment.labels());
+    Some(INVALID_DOCUMENT.at(lacking.place_of_key(), message, yaml))
 }
 
 /// A route that does nothing, or two things that exclude each other (Istio's `validateHTTPRoute` and

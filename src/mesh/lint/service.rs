@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::finding::Finding;
 use super::rules::{
-    PORT_PROTOCOL_CONFLICT, SERVICE_SELECTOR, SUBSET_WITHOUT_PODS, TCP_PORT, UNDECLARED_NAMED_PORT,
-    UNDECLARED_PORT, UNDECLARED_PROTOCOL,
+    NO_REPLICAS, PORT_PROTOCOL_CONFLICT, SERVICE_SELECTOR, SUBSET_WITHOUT_PODS, TCP_PORT,
+    UNDECLARED_NAMED_PORT, UNDECLARED_PORT, UNDECLARED_PROTOCOL,
 };
 use super::set::Set;
 use crate::mesh::document::{Deployment, PortProtocol, Service, ServicePort, TargetPort, is_never_http};
@@ -18,8 +18,9 @@ use crate::yaml::{Document, NodeRef};
 pub(super) fn check(set: &Set, findings: &mut Vec<Finding>) {
     for service in set.documents.services() {
         let written = service.metadata.document();
+        let is_alone = service.http_ports().next().is_none() && has_rules(set, service);
         for (index, port) in service.ports.iter().enumerate() {
-            check_protocol(written, index, port, findings);
+            check_protocol(written, index, port, is_alone, findings);
         }
         if service.selector.is_empty() {
             continue;
@@ -28,6 +29,7 @@ pub(super) fn check(set: &Set, findings: &mut Vec<Finding>) {
         if selected.is_empty() && set.knows_pods_of(service.namespace()) {
             findings.push(without_pods(set, service, written));
         }
+        findings.extend(without_replicas(set, service, &selected));
         for (index, port) in service.ports.iter().enumerate() {
             check_target(written, index, port, &selected, findings);
             check_conflict(set, service, index, port, &selected, findings);
@@ -44,6 +46,29 @@ pub(super) fn check(set: &Set, findings: &mut Vec<Finding>) {
             }
         }
     }
+}
+
+/// Whether somebody means the Service to carry HTTP.
+fn has_rules(set: &Set, service: &Service) -> bool {
+    let host = service.host();
+    let mut rules = set.documents.destination_rules_for(&host).into_iter();
+    rules.any(|(_, rule)| !rule.connection_pools().is_empty())
+        || set.documents.virtual_services_for(&host).iter().any(|(_, routes)| !routes.http.is_empty())
+}
+
+/// Pods of which none runs. A scaler of another kind (KEDA's `ScaledObject`) may start some.
+fn without_replicas(set: &Set, service: &Service, pods: &[&Deployment]) -> Option<Finding> {
+    let none: Option<Vec<NodeRef<'_>>> = pods
+        .iter()
+        .map(|pods| {
+            let replicas = pods.metadata.document().at("spec.replicas")?;
+            (replicas.to_json(str::to_owned) == 0).then_some(replicas)
+        })
+        .collect();
+    let first = none?.into_iter().next()?;
+    let is_scaled = set.of_kind("keda.sh", "ScaledObject").next().is_some();
+    let message = format!("no pod of the Service {} runs: replicas is 0", service.name());
+    (!is_scaled).then(|| NO_REPLICAS.at(first.place(), message, "replicas: 1"))
 }
 
 /// Another Service, of an earlier name, that gives the same port of a pod another protocol.
@@ -82,7 +107,15 @@ fn check_conflict(
     }
 }
 
-fn check_protocol(written: &Document, index: usize, port: &ServicePort, findings: &mut Vec<Finding>) {
+/// What Istio takes a port for. It `is_alone` if rules are for its Service, and no port of that can
+/// carry HTTP.
+fn check_protocol(
+    written: &Document,
+    index: usize,
+    port: &ServicePort,
+    is_alone: bool,
+    findings: &mut Vec<Finding>,
+) {
     let text = |field: &str| written.at(&format!("spec.ports[{index}].{field}")).and_then(NodeRef::text);
     let (app_protocol, name) = (text("appProtocol"), text("name"));
     let (path, said) = match (app_protocol, name) {
@@ -101,6 +134,15 @@ fn check_protocol(written: &Document, index: usize, port: &ServicePort, findings
     };
     let number = port.number;
     match port.protocol {
+        PortProtocol::Opaque if is_alone && text("protocol") == Some("UDP") => {
+            let message =
+                format!("port {number} is UDP, and a WebSocket needs TCP: no port here can carry one");
+            findings.push(TCP_PORT.at(
+                written.place_of(&format!("spec.ports[{index}].protocol")),
+                message,
+                "protocol: TCP",
+            ));
+        }
         PortProtocol::Opaque if is_never_http(number, text("protocol"), app_protocol.or(name)) => {}
         PortProtocol::Opaque => {
             findings.push(TCP_PORT.at(place(), format!("{said} makes port {number} TCP"), yaml));

@@ -6,7 +6,9 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use super::Circumstances;
 use super::finding::Finding;
 use super::proxies::{InboundProxy, inbound_proxy};
-use super::rules::{HTTP2_PORT, UPGRADE_POLICY_LOST, UPGRADE_WITHOUT_ALLOW_CONNECT, UPGRADE_WITHOUT_SIDECAR};
+use super::rules::{
+    HTTP2_PORT, NOT_JUDGED, UPGRADE_POLICY_LOST, UPGRADE_WITHOUT_ALLOW_CONNECT, UPGRADE_WITHOUT_SIDECAR,
+};
 use super::set::Set;
 use crate::mesh::ConnectionManagerFilter;
 use crate::mesh::config::{HttpConnectionManager, UpstreamProtocol, Workload};
@@ -39,6 +41,7 @@ pub(super) fn check(set: &Set, circumstances: &Circumstances<'_>, findings: &mut
         }
     }
     check_outside(set, circumstances, findings);
+    check_external_names(set, circumstances, findings);
     // One policy may be in force for many ports.
     let mut places = HashSet::new();
     found.retain(|finding: &Finding| places.insert((finding.place.file.clone(), finding.place.span.start)));
@@ -185,6 +188,16 @@ fn http2_port(
     let path = |field: &str| format!("spec.ports[{index}].{field}");
     let field = ["appProtocol", "name"].into_iter().find(|field| written.at(&path(field)).is_some())?;
     let said = written.at(&path(field)).and_then(NodeRef::text)?;
+    let name = written.at(&path("name")).and_then(NodeRef::text).unwrap_or_default();
+    if port.protocol == PortProtocol::Grpc && !is_named_for_sessions(name) {
+        let message = format!(
+            "the {field} {said} makes {}:{} gRPC, which is HTTP/2: sessions to it, if there are any, get 503, and that \
+             it has none is not judged",
+            service.host(),
+            port.number
+        );
+        return Some(NOT_JUDGED.at(written.place_of(&path(field)), message, ""));
+    }
     let (who, why) = match refusing {
         Refusing::Sidecar(pods) => ("the sidecar of ", format!("{pods} has no allow_connect")),
         Refusing::Gateway(pods) => ("the gateway ", format!("{pods} has no allow_connect")),
@@ -201,6 +214,74 @@ fn http2_port(
     Some(HTTP2_PORT.at(written.place_of(&path(field)), message, yaml))
 }
 
+/// Whether the name of a gRPC port says that WebSockets come to it.
+fn is_named_for_sessions(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    name.contains("websocket") || name.split(['-', '_', '.']).any(|part| ["ws", "wss"].contains(&part))
+}
+
+/// A port of a host outside of the mesh that is HTTP/2 from the start.
+fn http2_port_outside(port: NodeRef<'_>, host: &str) -> Option<Finding> {
+    let protocol = port.at("protocol")?;
+    let said = protocol.text()?.to_ascii_uppercase();
+    let number = port.at("number")?.to_json(str::to_owned);
+    match said.as_str() {
+        "HTTP2" => {
+            let message = format!(
+                "the protocol {said} makes {host}:{number} HTTP/2, and a host outside of the mesh has no sidecar with \
+                 allow_connect"
+            );
+            Some(HTTP2_PORT.at(protocol.place(), message, "protocol: HTTP"))
+        }
+        "GRPC" | "GRPC-WEB" => {
+            let message = format!(
+                "the protocol {said} makes {host}:{number} HTTP/2: whether sessions go there, which would fail, is not \
+                 judged"
+            );
+            Some(NOT_JUDGED.at(protocol.place(), message, ""))
+        }
+        _ => None,
+    }
+}
+
+/// `ExternalName` Services that lead out of the mesh, to which HTTP/2 is spoken.
+fn check_external_names(set: &Set, circumstances: &Circumstances<'_>, findings: &mut Vec<Finding>) {
+    for service in set.documents.services() {
+        let written = service.metadata.document();
+        let text = |path: &str| written.at(path).and_then(NodeRef::text);
+        let Some(name) = text("spec.externalName").filter(|_| text("spec.type") == Some("ExternalName"))
+        else {
+            continue;
+        };
+        // What stands for a Service of the cluster is an alias of it.
+        if !name.ends_with(".svc.cluster.local")
+            && let Some(cause) = upgrades(set, circumstances, &service.host())
+        {
+            let message = format!(
+                "{cause} for {}, which leads to {name}, and a host outside of the mesh has no sidecar",
+                service.host()
+            );
+            let place = written.place_of("spec.externalName");
+            findings.push(UPGRADE_WITHOUT_SIDECAR.at(place, message, "h2UpgradePolicy: DO_NOT_UPGRADE"));
+        }
+    }
+}
+
+/// Why HTTP/2 is spoken to a host that no Service with pods has, if it is.
+fn upgrades(set: &Set, circumstances: &Circumstances<'_>, host: &str) -> Option<&'static str> {
+    let rules = set.documents.destination_rules_for(host);
+    let pools = rules.iter().flat_map(|(_, rule)| rule.connection_pools());
+    let mut said = pools.map(|(_, pool)| pool.h2_upgrade_policy);
+    let (policy, cause) = match said.find(|policy| *policy != H2UpgradePolicy::Default) {
+        Some(policy) => (policy, "h2UpgradePolicy is UPGRADE"),
+        None => (
+            set.documents.mesh(circumstances.mesh).h2_upgrade_policy,
+            "the mesh's h2UpgradePolicy is UPGRADE",
+        ),
+    };
+    (policy == H2UpgradePolicy::Upgrade).then_some(cause)
+}
+
 /// Hosts outside of the mesh to which HTTP/2 is spoken.
 fn check_outside(set: &Set, circumstances: &Circumstances<'_>, findings: &mut Vec<Finding>) {
     for manifest in set.documents.manifests() {
@@ -212,27 +293,18 @@ fn check_outside(set: &Set, circumstances: &Circumstances<'_>, findings: &mut Ve
         {
             continue;
         }
+        let ports = || document.at("spec.ports").into_iter().flat_map(NodeRef::items);
+        let first = text("spec.hosts[0]").unwrap_or_default();
+        findings.extend(ports().filter_map(|port| http2_port_outside(port, first)));
         let is_http = |port: NodeRef<'_>| {
             port.at("protocol").and_then(NodeRef::text).is_some_and(|it| it.eq_ignore_ascii_case("HTTP"))
         };
-        if !document.at("spec.ports").into_iter().flat_map(NodeRef::items).any(is_http) {
+        if !ports().any(is_http) {
             continue;
         }
         for host in document.at("spec.hosts").into_iter().flat_map(NodeRef::items) {
             let Some(name) = host.text() else { continue };
-            let rules = set.documents.destination_rules_for(name);
-            let pools = rules.iter().flat_map(|(_, rule)| rule.connection_pools());
-            let said = pools
-                .map(|(_, pool)| pool.h2_upgrade_policy)
-                .find(|policy| *policy != H2UpgradePolicy::Default);
-            let (policy, cause) = match said {
-                Some(policy) => (policy, "h2UpgradePolicy is UPGRADE"),
-                None => (
-                    set.documents.mesh(circumstances.mesh).h2_upgrade_policy,
-                    "the mesh's h2UpgradePolicy is UPGRADE",
-                ),
-            };
-            if policy == H2UpgradePolicy::Upgrade {
+            if let Some(cause) = upgrades(set, circumstances, name) {
                 let message = format!("{cause} for {name}, and a host outside of the mesh has no sidecar");
                 let yaml = format!(
                     "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata:\n  name: {}\nspec:\n  host: \
