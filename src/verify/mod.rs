@@ -19,6 +19,7 @@ mod expression;
 mod judge;
 mod logs;
 mod pair;
+mod path;
 mod plan;
 mod played;
 pub mod report;

@@ -4,11 +4,12 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use super::path;
 use crate::http1::Fields;
 use crate::mesh::{
     self, ConnectionManagerFilter, Documents, Inbound, InboundQuery, MeshDefaults, MeshError, Outbound,
-    OutboundQuery, OutboundTrafficPolicy, Places, ROOT_NAMESPACE, RequestHead, Service, UpstreamProtocol,
-    Workload, match_virtual_host,
+    OutboundQuery, OutboundTrafficPolicy, Places, ROOT_NAMESPACE, RequestHead, RouteAction, Service,
+    UpstreamProtocol, Workload, match_virtual_host,
 };
 
 /// The Service that sessions go to if nothing names another: the guide's.
@@ -24,6 +25,7 @@ const CLIENT_WORKLOAD: &str = "websockets-client-sleep";
 #[derive(Debug)]
 pub(super) struct Handshake<'a> {
     pub(super) path: &'a str,
+    pub(super) authority: &'a str,
     pub(super) fields: &'a Fields,
 }
 
@@ -35,6 +37,7 @@ impl RequestHead for Handshake<'_> {
     fn field(&self, name: &str) -> Option<Cow<'_, [u8]>> {
         match name {
             ":method" => Some(b"GET".into()),
+            ":authority" => Some(self.authority.as_bytes().into()),
             ":scheme" => Some(b"http".into()),
             "upgrade" => Some(b"websocket".into()),
             "connection" => Some(b"Upgrade".into()),
@@ -67,7 +70,11 @@ pub struct PairConfig {
     pub inbound: Inbound,
     /// What requests carry as `Host`: the Service's fully qualified name and port.
     pub authority: String,
-    /// The client's sidecar's route to the Service.
+    /// What the sidecars see and log instead, where the route says so.
+    pub logged_authority: String,
+    /// The path that sessions ask for where nothing names another.
+    pub path: String,
+    /// The client's sidecar's route to the Service, for this path.
     pub route_name: Option<String>,
     /// The cluster that this route leads to.
     pub outbound_cluster: Option<String>,
@@ -118,7 +125,8 @@ fn service_of(documents: &Documents, client_workload: &str) -> Result<String, Me
 }
 
 impl PairConfig {
-    /// Derives both sidecars. A Service or Deployment that the documents lack is the built-in one.
+    /// Derives both sidecars. A Service or Deployment that the documents lack is the built-in one. No
+    /// path is one that a route to the Service takes.
     ///
     /// # Errors
     /// The documents do not say what is needed.
@@ -126,6 +134,7 @@ impl PairConfig {
         mut documents: Documents,
         service: Option<&str>,
         client_workload: Option<&str>,
+        path: Option<&str>,
         defaults: &MeshDefaults,
         istio_version: &str,
     ) -> Result<Self, MeshError> {
@@ -159,11 +168,17 @@ impl PairConfig {
         )?;
         let query = InboundQuery { workload: Some(&server), istio_version };
         let inbound = mesh::inbound(&documents, &query)?;
+        let authority = if port == HTTP_PORT { service.host() } else { format!("{}:{port}", service.host()) };
         let virtual_host = match_virtual_host(&outbound.virtual_hosts, &service.host());
-        // Of a session that asks for no path.
-        let handshake = Handshake { path: "/", fields: &Fields::new() };
-        let mut routes = virtual_host.into_iter().flat_map(|host| &host.routes);
-        let route = routes.find(|route| route.conditions.matches(&handshake));
+        let routes = virtual_host.map_or(&[][..], |host| &host.routes);
+        let (path, route) = match path {
+            Some(path) => (path.to_owned(), path::route_of(routes, path, &authority)),
+            None => path::played(routes, &service.host(), &authority),
+        };
+        let rewritten = route.and_then(|route| match &route.action {
+            RouteAction::Forward { rewrite, .. } => rewrite.authority.clone(),
+            _ => None,
+        });
         let cluster = route.and_then(|route| route.action.cluster());
         let inbound_cluster = inbound.virtual_host.routes.first().and_then(|route| route.action.cluster());
         let upgrades = cluster.is_some_and(|cluster| cluster.protocol == UpstreamProtocol::Http2);
@@ -173,7 +188,9 @@ impl PairConfig {
             UpstreamProtocol::UseDownstream => upgrades,
         });
         Ok(Self {
-            authority: if port == HTTP_PORT { service.host() } else { format!("{}:{port}", service.host()) },
+            logged_authority: rewritten.unwrap_or_else(|| authority.clone()),
+            authority,
+            path,
             route_name: route.and_then(|route| route.name.clone()),
             outbound_cluster: cluster.map(|cluster| cluster.name.clone()),
             inbound_cluster: inbound_cluster.map(|cluster| cluster.name.clone()),

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::VerifyError;
 use super::judge::{Check, Reservation, denied};
 use super::pair::PairConfig;
+use super::path::ROOT;
 use super::reservations;
 use super::scenario::{Case, Policy, SIMILAR, Scenario, built_in, load};
 use super::target::envoy::Envoy;
@@ -40,6 +41,8 @@ pub struct PlanRequest {
     pub service: Option<String>,
     /// The client's Deployment, where it is not the default one.
     pub client_workload: Option<String>,
+    /// The path that built-in scenarios ask for, where it is not one that the documents have.
+    pub path: Option<String>,
     /// The folder in which the access logs stay.
     pub keep: Option<PathBuf>,
     /// What sessions are driven through.
@@ -129,13 +132,14 @@ impl Plan {
                 planned
             }
             Some(documents) => {
-                let pair = PairConfig::new(
-                    documents.clone(),
-                    request.service.as_deref(),
-                    request.client_workload.as_deref(),
-                    &documents.mesh(request.mesh.as_ref()),
-                    istio_version,
-                )?;
+                let mesh = documents.mesh(request.mesh.as_ref());
+                let playing = |path: Option<&str>| {
+                    let (service, client) = (request.service.as_deref(), request.client_workload.as_deref());
+                    PairConfig::new(documents.clone(), service, client, path, &mesh, istio_version)
+                };
+                let pair = playing(request.path.as_deref())?;
+                // A scenario of somebody's own says itself what its sessions ask for.
+                let of_root = playing(Some(ROOT))?;
                 let mut reservations = reservations::of(
                     &request.findings,
                     documents,
@@ -143,20 +147,28 @@ impl Plan {
                     &pair,
                     &request.targets,
                 );
-                if request.service.is_none() && !request.targets.are_whole_meshes() {
-                    reservations.extend(reservations::of_other_services(documents, &pair));
+                if !request.targets.are_whole_meshes() {
+                    reservations.extend(reservations::of_other_clients(documents, &pair));
+                    if request.service.is_none() {
+                        reservations.extend(reservations::of_other_services(documents, &pair));
+                    }
                 }
                 let denied: Vec<Check> = request.findings.iter().filter_map(denied).collect();
                 let named = !request.scenarios.is_empty();
                 let cases = scenarios.iter().filter_map(|scenario| {
-                    let planned = with_documents(scenario, &pair, named)?;
+                    let pair = if scenario.file.is_some() { &of_root } else { &pair };
+                    let planned = with_documents(scenario, pair, named)?;
                     let mut reservations = reservations.clone();
                     if !request.targets.are_whole_meshes() {
+                        let path = request.path.as_deref().filter(|_| scenario.file.is_none());
                         let of_routes = planned
                             .cases
                             .iter()
-                            .map(|it| reservations::of_routes(&it.case, documents, &it.pair));
-                        reservations.extend(of_routes.flatten());
+                            .flat_map(|it| reservations::of_routes(&it.case, documents, &it.pair, path));
+                        reservations.extend(of_routes);
+                        if path.is_none() {
+                            reservations.extend(reservations::of_chosen_path(documents, pair));
+                        }
                     }
                     Some(PlannedScenario { reservations, denied: denied.clone(), ..planned })
                 });
@@ -194,7 +206,7 @@ fn with_own_documents(
             texts.extend(files);
         }
         let mesh = documents.mesh(None);
-        let pair = PairConfig::new(documents.clone(), None, None, &mesh, istio_version)?;
+        let pair = PairConfig::new(documents.clone(), None, None, Some(ROOT), &mesh, istio_version)?;
         // The user cannot change a built-in one.
         if scenario.file.is_some() {
             for warning in documents.warnings() {
@@ -206,7 +218,8 @@ fn with_own_documents(
             levels.apply(&mut findings);
             // Cases have most documents in common.
             let left_out = reservations::of(&findings, &documents, &[], &pair, targets).into_iter();
-            let left_out = left_out.chain(reservations::of_routes(&case, &documents, &pair));
+            let left_out = left_out.chain(reservations::of_other_clients(&documents, &pair));
+            let left_out = left_out.chain(reservations::of_routes(&case, &documents, &pair, None));
             let new: Vec<_> = left_out.filter(|it| !reservations.contains(it)).collect();
             reservations.extend(new);
             let new: Vec<_> = findings.into_iter().filter(|it| !found.contains(it)).collect();
@@ -238,7 +251,10 @@ fn with_documents(scenario: &Scenario, pair: &PairConfig, named: bool) -> Option
     let standing = cases.iter().find(|case| case.stands_for == Some(policy));
     let case = standing.or_else(|| cases.first().filter(|_| named))?.clone();
     // The label names the scenario's own documents, and this is the only case.
-    let case = Case { label: None, folder: scenario.name.clone(), ..case };
+    let mut case = Case { label: None, folder: scenario.name.clone(), ..case };
+    if scenario.file.is_none() {
+        case.ask_for(&pair.path);
+    }
     let cases = vec![PlannedCase { case, pair: pair.clone() }];
     let (name, file) = (scenario.name.clone(), scenario.file.clone());
     Some(PlannedScenario { name, file, cases, reservations: Vec::new(), denied: Vec::new() })

@@ -3,10 +3,12 @@
 
 use super::judge::Reservation;
 use super::pair::{Handshake, PairConfig};
+use super::path::{self, ROOT};
 use super::plan::Targets;
 use super::scenario::{Case, Connect, Step};
+use crate::http1::Fields;
 use crate::mesh::lint::{Finding, Judged};
-use crate::mesh::{Documents, Route, Rule, Sessions, Warning, match_virtual_host, rules};
+use crate::mesh::{Documents, Route, RouteMatch, Rule, Sessions, Warning, match_virtual_host, rules};
 use crate::yaml::{Place, Placed};
 
 /// Those of the findings that no session between the pair meets, and what the sidecars leave out of
@@ -61,13 +63,19 @@ pub(super) fn of_other_services(documents: &Documents, pair: &PairConfig) -> Vec
 }
 
 /// The routes to the Service that no session of a case takes, where they do something else than those
-/// that are taken do.
-pub(super) fn of_routes(case: &Case, documents: &Documents, pair: &PairConfig) -> Vec<Reservation> {
+/// that are taken do. Where somebody said which path counts, those for other paths are nobody's.
+pub(super) fn of_routes(
+    case: &Case,
+    documents: &Documents,
+    pair: &PairConfig,
+    only_path: Option<&str>,
+) -> Vec<Reservation> {
     let virtual_host = match_virtual_host(&pair.outbound.virtual_hosts, &pair.service.host());
     let routes = virtual_host.map_or(&[][..], |virtual_host| &virtual_host.routes);
     let mut taken: Vec<&Route> = Vec::new();
     for connect in case.sessions.iter().flat_map(|sessions| connects(&sessions.steps)) {
-        let handshake = Handshake { path: &connect.path, fields: &connect.headers.0 };
+        let authority = connect.host.as_deref().unwrap_or(&pair.authority);
+        let handshake = Handshake { path: &connect.path, authority, fields: &connect.headers.0 };
         taken.extend(routes.iter().find(|route| route.conditions.matches(&handshake)));
     }
     let is_alike = |one: &Route, other: &Route| {
@@ -75,15 +83,65 @@ pub(super) fn of_routes(case: &Case, documents: &Documents, pair: &PairConfig) -
             && one.request_fields == other.request_fields
             && one.response_fields == other.response_fields
     };
-    let untaken = routes.iter().filter(|route| !taken.iter().any(|taken| is_alike(taken, route)));
+    let counting =
+        only_path.map_or_else(|| routes.iter().collect(), |path| of_path(routes, path, &pair.authority));
+    let untaken = counting.into_iter().filter(|route| !taken.iter().any(|taken| is_alike(taken, route)));
     let place = documents.place_of_routes(&pair.service.host());
     let reservation = |route: &Route| Reservation {
         place: place.clone(),
         message: format!("no session here takes the route for {}", route.conditions),
         code: rules::NOT_PLAYED.code,
-        fix: "Play it by a scenario of your own (verify init FILE) with `connect: {path: …}`.".into(),
+        fix: SAY_THE_PATH.into(),
     };
     untaken.map(reservation).collect()
+}
+
+/// The routes that sessions may take that ask for this path, by what else they have.
+fn of_path<'r>(routes: &'r [Route], path: &str, authority: &str) -> Vec<&'r Route> {
+    let mut found = Vec::new();
+    for route in routes {
+        let conditions =
+            RouteMatch { fields: Vec::new(), query_parameters: Vec::new(), ..route.conditions.clone() };
+        if conditions.matches(&Handshake { path, authority, fields: &Fields::new() }) {
+            found.push(route);
+            if route.conditions.fields.is_empty() && route.conditions.query_parameters.is_empty() {
+                break;
+            }
+        }
+    }
+    found
+}
+
+/// What to do where the path decides.
+const SAY_THE_PATH: &str = "Say which path your clients ask for, --path PATH, or play several by a scenario of your own \
+    (verify init FILE) with `connect: {path: …}`.";
+
+/// That sessions ask for a path of which nobody said that clients do, and what clients of `/` meet.
+pub(super) fn of_chosen_path(documents: &Documents, pair: &PairConfig) -> Option<Reservation> {
+    let virtual_host = match_virtual_host(&pair.outbound.virtual_hosts, &pair.service.host());
+    let routes = virtual_host.map_or(&[][..], |virtual_host| &virtual_host.routes);
+    let has_root = path::route_of(routes, ROOT, &pair.authority).is_some();
+    (pair.path != ROOT && !has_root).then(|| Reservation {
+        place: documents.place_of_routes(&pair.service.host()),
+        message: format!(
+            "sessions here ask for {}, which a route matches; / has no route: it would be answered with 404 (NR)",
+            pair.path
+        ),
+        code: rules::NOT_PLAYED.code,
+        fix: SAY_THE_PATH.into(),
+    })
+}
+
+/// The routes to the Service that are for other clients, or for other ports.
+pub(super) fn of_other_clients(documents: &Documents, pair: &PairConfig) -> Vec<Reservation> {
+    let others = documents.routes_of_others(&pair.service, &pair.client, pair.port);
+    let reservation = |(place, whose): (Place, String)| Reservation {
+        place: Some(place),
+        message: format!("no session here takes the routes for {whose}"),
+        code: rules::NOT_PLAYED.code,
+        fix: "Play such a client: its Deployment among the documents, and --client-workload NAME.".into(),
+    };
+    others.into_iter().map(reservation).collect()
 }
 
 fn connects(steps: &[Placed<Step>]) -> Vec<&Connect> {

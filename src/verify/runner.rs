@@ -169,7 +169,8 @@ async fn play(planned: &PlannedCase, target: Target<'_>, logs: LogFiles) -> Resu
     let started = Instant::now();
     let running = target.start(case.application, pair, &logs).await?;
     let facts = Facts {
-        authority: pair.authority.clone().into(),
+        authority: pair.logged_authority.clone().into(),
+        path: pair.path.clone().into(),
         route_name: pair.route_name.clone().into(),
         outbound_cluster: pair.outbound_cluster.clone().into(),
         inbound_cluster: pair.inbound_cluster.clone().into(),

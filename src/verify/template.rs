@@ -39,8 +39,10 @@ impl From<SocketAddr> for Fact {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Facts {
     /// What requests carry as `Host`: the Service's name and port, without the port where that is
-    /// HTTP's own, 80.
+    /// HTTP's own, 80; or what a route puts in its place.
     pub authority: Fact,
+    /// The path that sessions ask for where the documents have routes, and `/` where they do not.
+    pub path: Fact,
     /// The client's sidecar's route to the Service.
     pub route_name: Fact,
     /// The cluster that this route leads to.
@@ -59,6 +61,7 @@ pub struct Facts {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Name {
     Authority,
+    Path,
     Route,
     OutboundCluster,
     InboundCluster,
@@ -68,8 +71,9 @@ enum Name {
 }
 
 /// The names as they are written.
-const NAMES: [(&str, Name); 7] = [
+const NAMES: [(&str, Name); 8] = [
     ("authority", Name::Authority),
+    ("path", Name::Path),
     ("route_name", Name::Route),
     ("outbound_cluster", Name::OutboundCluster),
     ("inbound_cluster", Name::InboundCluster),
@@ -82,6 +86,7 @@ impl Facts {
     fn value(&self, name: Name) -> &Fact {
         match name {
             Name::Authority => &self.authority,
+            Name::Path => &self.path,
             Name::Route => &self.route_name,
             Name::OutboundCluster => &self.outbound_cluster,
             Name::InboundCluster => &self.inbound_cluster,
@@ -160,6 +165,7 @@ impl Facts {
     pub(super) fn example() -> Self {
         Self {
             authority: Fact::Is("web.default.svc.cluster.local:8080".to_owned()),
+            path: Fact::Is("/ws".to_owned()),
             route_name: Fact::Nothing,
             outbound_cluster: Fact::Is("outbound|8080||web.default.svc.cluster.local".to_owned()),
             inbound_cluster: Fact::Is("inbound|80||".to_owned()),

@@ -520,7 +520,29 @@ fn a_route_is_played_and_one_that_no_session_takes_is_not_judged() {
     let to = "route: [{destination: {host: websockets-server}}]";
     for (routes, status, said) in [
         ("{redirect: {uri: /elsewhere}}".to_owned(), 1, "connect: expected 101, was 301"),
-        (format!("{{match: [{{uri: {{prefix: /chat}}}}], {to}}}"), 1, "connect: expected 101, was 404"),
+        (
+            format!("{{match: [{{uri: {{prefix: /chat}}}}], {to}}}"),
+            5,
+            "sessions here ask for /chat, which a route matches; / has no route: it would be answered with 404 (NR)",
+        ),
+        (
+            format!("{{match: [{{sourceLabels: {{app: other}}}}], {to}}}"),
+            5,
+            "no session here takes the routes for clients with the labels app=other",
+        ),
+        (
+            format!("{{match: [{{sourceNamespace: other}}], {to}}}, {{{to}}}"),
+            5,
+            "no session here takes the routes for clients in the namespace other",
+        ),
+        (format!("{{match: [{{port: 9999}}], {to}}}"), 0, "1 scenario: 1 ok"),
+        (format!("{{match: [{{gateways: [a/b]}}], {to}}}"), 0, "1 scenario: 1 ok"),
+        (format!("{{rewrite: {{authority: other.example.com}}, {to}}}"), 0, "1 scenario: 1 ok"),
+        (
+            format!("{{headers: {{request: {{set: {{Host: other.example.com}}}}}}, {to}}}"),
+            0,
+            "1 scenario: 1 ok",
+        ),
         (
             format!("{{match: [{{uri: {{prefix: /chat}}}}], redirect: {{uri: /}}}}, {{{to}}}"),
             5,
@@ -535,6 +557,40 @@ fn a_route_is_played_and_one_that_no_session_takes_is_not_judged() {
         let stdout = crate::support::text(&output.stdout);
         assert_eq!(output.status.code(), Some(status), "{routes}: {stdout}");
         assert!(stdout.contains(said), "{routes}: {stdout}");
+    }
+}
+
+#[test]
+fn the_path_that_is_named_is_asked_for_and_is_all_that_counts() {
+    let to = "route: [{destination: {host: websockets-server}}]";
+    let of_chat = format!("{{match: [{{uri: {{prefix: /chat}}}}], {to}}}");
+    for (routes, path, status, said) in [
+        (of_chat.clone(), "/chat", 0, "3 scenarios: 3 ok"),
+        (of_chat.clone(), "/chat/a", 0, "3 scenarios: 3 ok"),
+        (of_chat.clone(), "/", 1, "connect: expected 101, was 404"),
+        (format!("{of_chat}, {{redirect: {{uri: /}}}}"), "/chat", 0, "3 scenarios: 3 ok"),
+        (format!("{of_chat}, {{redirect: {{uri: /}}}}"), "/", 1, "connect: expected 101, was 301"),
+        (
+            format!("{{match: [{{uri: {{prefix: /chat}}}}], rewrite: {{uri: /}}, {to}}}"),
+            "/chat",
+            0,
+            "3 scenarios: 3 ok",
+        ),
+        (
+            format!(
+                "{{match: [{{uri: {{prefix: /chat}}, headers: {{x-a: {{exact: b}}}}}}], redirect: {{uri: /}}}}, {{{to}}}"
+            ),
+            "/chat",
+            5,
+            "no session here takes the route for paths that begin with /chat",
+        ),
+        (of_chat, "chat", 2, ""),
+    ] {
+        let file = virtual_service("websockets-server", &routes);
+        let output = verify(&["-f", MANIFESTS, "-f", file.path().to_str().expect("UTF-8"), "--path", path]);
+        let stdout = crate::support::text(&output.stdout);
+        assert_eq!(output.status.code(), Some(status), "{routes} {path}: {stdout}");
+        assert!(stdout.contains(said), "{routes} {path}: {stdout}");
     }
 }
 

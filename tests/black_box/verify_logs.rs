@@ -73,8 +73,18 @@ fn nothing_to_judge_and_wrong_input_end_with_2() {
     assert!(text(&nothing.stderr).contains("nothing to judge"), "{}", text(&nothing.stderr));
     assert_eq!(judged(&["protocol == HTTP/2"], SERVER).status.code(), Some(2));
     assert_eq!(judged(&[], SERVER).status.code(), Some(2));
-    let missing =
-        run(&["verify", "--log", "client=no-such-file", "--expect", "client.protocol == HTTP/2"], "");
+    let missing = run(
+        &[
+            "verify",
+            "--log",
+            "client=no-such-file",
+            "--log",
+            "server=-",
+            "--expect",
+            "client.protocol == HTTP/2",
+        ],
+        "",
+    );
     assert_eq!(missing.status.code(), Some(2));
     let twice = ["verify", "--log", "client=-", "--log", "server=-", "--expect", "client.protocol == HTTP/2"];
     let twice = run(&twice, CLIENT);
@@ -96,13 +106,15 @@ fn where_nothing_is_run_what_is_for_a_run_is_refused() {
 
 #[test]
 fn a_format_string_makes_lines_of_ones_own_readable() {
-    let log = file("101|DownstreamConnectionTermination|7 ms");
+    let log = file("101|DownstreamConnectionTermination|7 ms|a");
     let client = format!("client={}", log.path().display());
-    let format = "%RESPONSE_CODE%|%RESPONSE_FLAGS_LONG%|%DURATION% ms";
+    let format = "%RESPONSE_CODE%|%RESPONSE_FLAGS_LONG%|%DURATION% ms|%REQ(X-REQUEST-ID)%";
     let args = [
         "verify",
         "--log",
         &client,
+        "--log",
+        "server=-",
         "--log-format",
         format,
         "--expect",
@@ -110,8 +122,15 @@ fn a_format_string_makes_lines_of_ones_own_readable() {
         "--expect",
         "client.response_flags =~ ^Downstream",
     ];
-    let output = run(&args, "");
+    let output = run(&args, "101|DownstreamRemoteReset|6 ms|a\n");
     assert_eq!(output.status.code(), Some(0), "{}{}", text(&output.stdout), text(&output.stderr));
+}
+
+#[test]
+fn one_log_alone_has_no_session() {
+    let output = run(&["verify", "--log", "client=-", "--expect", "client.response_code == 101"], CLIENT);
+    assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(2), ""));
+    assert!(text(&output.stderr).contains("--log server=FILE"), "{}", text(&output.stderr));
 }
 
 #[test]

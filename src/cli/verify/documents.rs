@@ -37,9 +37,21 @@ pub(super) struct Args {
     #[arg(long, value_name = "NAME", requires = "documents")]
     pub(super) service: Option<String>,
 
+    /// The path that the built-in scenarios ask for.
+    /// [default: / if a route of the documents leads from it to the Service, else the path of the first that does]
+    #[arg(long, value_name = "PATH", requires = "documents", value_parser = path)]
+    pub(super) path: Option<String>,
+
     /// The Deployment of the client. [default: websockets-client-sleep]
     #[arg(long, value_name = "NAME", requires = "documents")]
     pub(super) client_workload: Option<String>,
+}
+
+/// A path without a query (RFC 3986 section 3.3), which scenarios add.
+fn path(text: &str) -> Result<String, String> {
+    let is_one =
+        text.starts_with('/') && text.bytes().all(|byte| byte.is_ascii_graphic() && !b"?#".contains(&byte));
+    is_one.then(|| text.to_owned()).ok_or_else(|| "expected a path such as /ws, without a query".to_owned())
 }
 
 impl Args {

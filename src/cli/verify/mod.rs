@@ -168,6 +168,7 @@ fn job(args: Args) -> Result<Job, NoVerdict> {
         mesh_warnings,
         service: args.documents.service,
         client_workload: args.documents.client_workload,
+        path: args.documents.path,
         keep: args.keep,
         ..PlanRequest::default()
     };

@@ -259,6 +259,40 @@ impl Documents {
         found.map(|(_, it)| it.metadata.document().place_of("spec.http"))
     }
 
+    /// Where routes to a Service are written that this client does not have on this port, and who does,
+    /// in words: clients with other labels or of another namespace, or those that dial another port.
+    #[must_use]
+    pub fn routes_of_others(&self, service: &Service, client: &Workload, port: u16) -> Vec<(Place, String)> {
+        let found = self.virtual_services_for(&service.host()).into_iter();
+        let Some((_, found)) = found.into_iter().find(|(_, it)| it.for_sidecars) else { return Vec::new() };
+        let place = found.metadata.document().place_of("spec.http");
+        let proxy = ClientProxy { workload: Some(client), namespace: &client.namespace, port };
+        let of_others = |route: &&HttpRoute| {
+            !route.conditions.is_empty() && !route.conditions.iter().any(|it| it.is_for(proxy))
+        };
+        let conditions = found.http.iter().filter(of_others).flat_map(|route| &route.conditions);
+        let whose = conditions.filter(|it| it.is_for_sidecars()).filter_map(|condition| {
+            match (condition.port().filter(|it| *it != port), condition.source()) {
+                (Some(other), _) => {
+                    let is_known = service.http_ports().any(|port| port.number == other);
+                    is_known.then(|| format!("sessions to port {other}"))
+                }
+                (None, Some((Some(namespace), _))) if namespace != client.namespace => {
+                    Some(format!("clients in the namespace {namespace}"))
+                }
+                (None, Some((_, labels))) => {
+                    let labels: Vec<_> =
+                        labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
+                    Some(format!("clients with the labels {}", labels.join(", ")))
+                }
+                (None, None) => None,
+            }
+        });
+        let mut whose: Vec<String> = whose.collect();
+        whose.dedup();
+        whose.into_iter().map(|whose| (place.clone(), whose)).collect()
+    }
+
     /// The workload of the Deployment that a Service selects; of several the oldest.
     pub fn workload_of(&self, service: &Service) -> Result<Workload, MeshError> {
         let selected = self.pods_of(service).into_iter();

@@ -13,7 +13,7 @@ use ipnet::IpNet;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 
-use super::{FieldRef, Side};
+use super::FieldRef;
 use crate::access_log::Field;
 use crate::verify::played::Joined;
 use crate::verify::template::{Facts, Filled, Template};
@@ -181,19 +181,6 @@ impl Expected {
             }
         };
         Some(Comparison { expected, holds })
-    }
-}
-
-impl Expected {
-    /// Whether it compares the field with one of that side.
-    #[must_use]
-    pub fn speaks_of(&self, side: Side) -> bool {
-        match self {
-            Self::SameAs(other) => other.side == side,
-            Self::Not(other) => other.speaks_of(side),
-            Self::OneOf(others) => others.iter().any(|other| other.speaks_of(side)),
-            _ => false,
-        }
     }
 }
 

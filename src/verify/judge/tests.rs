@@ -19,6 +19,7 @@ const REFUSED_SERVER: &str = r#"{"authority":null,"bytes_received":0,"bytes_sent
 fn recorded() -> Facts {
     Facts {
         authority: Fact::Is("websockets-server.default.svc.cluster.local:8080".to_owned()),
+        path: Fact::Is("/".to_owned()),
         route_name: Fact::Is("default".to_owned()),
         outbound_cluster: Fact::Is("outbound|8080||websockets-server.default.svc.cluster.local".to_owned()),
         inbound_cluster: Fact::Is("inbound|80||".to_owned()),

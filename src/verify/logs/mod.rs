@@ -18,7 +18,8 @@ use super::expression::Expectation;
 use super::judge::{Judge, Reservation, Verdict};
 use super::played::Joined;
 use super::template::Facts;
-use crate::access_log::{BySide, Joiner, LineFormat, Unread, WaitingLine};
+use crate::access_log::explain::Proxy;
+use crate::access_log::{BySide, Joiner, LineFormat, ParsedLine, Unread, WaitingLine};
 
 /// The path that stands for standard input.
 const STANDARD_INPUT: &str = "-";
@@ -57,13 +58,37 @@ pub enum LogsError {
     /// What is read once cannot be two logs.
     #[error("standard input (-) is named as a log more than once")]
     StandardInputTwice,
-    /// An expectation speaks of a side of which there is no log.
-    #[error("what is expected of {field} needs a log of the {side}, and none was given")]
-    NoLog {
-        /// The field, as it was typed.
-        field: String,
-        /// The side of which there is no log.
-        side: Side,
+    /// A session has a line of each side.
+    #[error(
+        "sessions are judged by the lines of both sidecars, and there is no log of the {0}'s: --log {0}=FILE"
+    )]
+    OneSide(Side),
+    /// Two proxies do not write one line.
+    #[error(
+        "the log of the client's sidecar and that of the server's are the same: line {client} of {} is line {server} of {}",
+        files.client.display(), files.server.display()
+    )]
+    SameLog {
+        /// The files.
+        files: BySide<PathBuf>,
+        /// Numbers of a line that both have.
+        client: usize,
+        /// The same in the other.
+        server: usize,
+    },
+    /// Each is the log of the other side.
+    #[error(
+        "the logs seem to be named the wrong way round: of a session, line {client} of {} was written by the server's sidecar, and \
+         line {server} of {} by the client's",
+        files.client.display(), files.server.display()
+    )]
+    WrongWayRound {
+        /// The files.
+        files: BySide<PathBuf>,
+        /// The number of the line that is said to be the client's.
+        client: usize,
+        /// The number of the line that is said to be the server's.
+        server: usize,
     },
 }
 
@@ -120,19 +145,21 @@ pub struct LinePlace {
 /// Reads both sides side by side, joins and judges.
 ///
 /// # Errors
-/// A log cannot be read, or an expectation speaks of a side without one.
+/// A log cannot be read, or they are not those of two sidecars.
 pub fn judge_logs(config: &LogsConfig) -> Result<LogsOutcome, LogsError> {
     let started = Instant::now();
     let logs = Side::BOTH.into_iter().flat_map(|side| &config.files[side]);
     if logs.filter(|path| path.as_os_str() == STANDARD_INPUT).count() > 1 {
         return Err(LogsError::StandardInputTwice);
     }
-    let Applicable { assertions, across, mut not_judged } = Applicable::of(config)?;
+    if let Some(missing) = Side::BOTH.into_iter().find(|side| config.files[*side].is_empty()) {
+        return Err(LogsError::OneSide(missing));
+    }
+    let Applicable { assertions, across, mut not_judged } = Applicable::of(config);
     // Of logs from elsewhere nobody knows what a run would know.
     let facts = Facts::default();
     let mut judge = Judge::of_logs(assertions, across, &facts);
     let mut sources = Side::BOTH.map(|side| SideReader::new(side, &config.files[side]));
-    let both = Side::BOTH.iter().all(|side| !config.files[*side].is_empty());
     let mut joiner = Joiner::keeping(config.max_waiting);
     // In turn, so that the lines of a session are never far apart.
     loop {
@@ -143,10 +170,12 @@ pub fn judge_logs(config: &LogsConfig) -> Result<LogsOutcome, LogsError> {
                 ended += 1;
                 continue;
             };
-            if !both {
-                judge.session(&Joined::with(side, Some(line), None));
-            } else if let Some(other) = joiner.line(side, &line, place) {
-                judge.session(&Joined::with(side, Some(line), config.format.read(&other.text)));
+            if let Some(other) = joiner.line(side, &line, place) {
+                let Some(other_line) = config.format.read(&other.text) else { continue };
+                let places = BySide::with(side, place, other.place);
+                let lines = BySide::with(side, line, other_line);
+                config.check(&lines, places)?;
+                judge.session(&Joined { client: Some(lines.client), server: Some(lines.server) });
             }
         }
         if ended == sources.len() {
@@ -163,7 +192,7 @@ pub fn judge_logs(config: &LogsConfig) -> Result<LogsOutcome, LogsError> {
     }
     let sessions = judge.sessions();
     if sessions > 0 {
-        not_judged.extend(judge.not_judged().map(NotJudged::OfARun));
+        not_judged.extend(judge.not_judged().map(NotJudged));
     }
     not_judged.sort();
     not_judged.dedup();
@@ -208,6 +237,22 @@ fn sessions_missed() -> Reservation {
 }
 
 impl LogsConfig {
+    /// Whether lines that joined can be those of a session's two sidecars.
+    fn check(&self, lines: &BySide<ParsedLine>, places: BySide<Number>) -> Result<(), LogsError> {
+        let BySide { client: (client_file, client), server: (server_file, server) } = places;
+        let files = || BySide {
+            client: self.files.client[client_file].clone(),
+            server: self.files.server[server_file].clone(),
+        };
+        if lines.client.text() == lines.server.text() {
+            return Err(LogsError::SameLog { files: files(), client, server });
+        }
+        if (Proxy::of(&lines.client), Proxy::of(&lines.server)) == (Proxy::Server, Proxy::Client) {
+            return Err(LogsError::WrongWayRound { files: files(), client, server });
+        }
+        Ok(())
+    }
+
     fn place(&self, side: Side, line: &WaitingLine<Number>) -> LinePlace {
         let (file, number) = line.place;
         let read = self.format.read(&line.text);

@@ -91,18 +91,31 @@ fn of_many_lines_that_fail_the_first_are_shown_and_the_others_counted() {
 }
 
 #[test]
-fn with_one_side_alone_each_line_is_judged_and_the_other_side_cannot_be_expected() {
+fn one_log_is_not_enough_and_neither_is_one_for_both_sides() {
     let log = file(&[CLIENT]);
-    let config = |expectation| LogsConfig {
-        files: BySide { client: vec![log.path().to_owned()], server: Vec::new() },
-        ..expecting(&[expectation])
-    };
-    let outcome = judge_logs(&config("client.response_code == 101")).expect("readable");
-    assert_eq!(outcome.verdict.outcome(), Outcome::Ok);
-    for expectation in ["server.response_code == 101", "client.bytes_sent == server.bytes_sent"] {
-        let refused = judge_logs(&config(expectation)).expect_err("no such log");
-        assert!(refused.to_string().contains("needs a log of the server"), "{refused}");
+    let path = || vec![log.path().to_owned()];
+    for (files, words) in [
+        (BySide { client: path(), server: Vec::new() }, "no log of the server's: --log server=FILE"),
+        (BySide { client: Vec::new(), server: path() }, "no log of the client's: --log client=FILE"),
+        (BySide { client: path(), server: path() }, "are the same: line 1 of "),
+    ] {
+        let config = LogsConfig { files, ..expecting(&["client.response_code == 101"]) };
+        let refused = judge_logs(&config).expect_err("no two sidecars");
+        assert!(refused.to_string().contains(words), "{refused}");
     }
+    let copied = outcome(&[CLIENT], &[CLIENT], &["client.response_code == 101"]).expect_err("a copy");
+    assert!(copied.to_string().contains("are the same"), "{copied}");
+}
+
+#[test]
+fn logs_of_the_other_side_each_are_named_the_wrong_way_round() {
+    let of =
+        |cluster: &str| format!(r#"{{"request_id":"a","upstream_cluster":"{cluster}","response_code":101}}"#);
+    let (client, server) = (of("outbound|80||chat"), of("inbound|80||"));
+    let expected = &["client.response_code == 101"];
+    assert_eq!(outcome(&[&client], &[&server], expected).expect("right").sessions, 1);
+    let refused = outcome(&[&server], &[&client], expected).expect_err("the wrong way round");
+    assert!(refused.to_string().contains("the wrong way round"), "{refused}");
 }
 
 /// What the sessions of two lines each come to under a scenario's expectations: what failed, and

@@ -147,7 +147,8 @@ pub enum Application {
     #[default]
     Echo,
     /// Only where this program starts the application, and not in a cluster: an echo whose sessions
-    /// with the path `/held` are answered only after a step `release`: slow, as slow as one likes.
+    /// with the path `/held`, or the query `held`, are answered only after a step `release`: slow, as
+    /// slow as one likes.
     HeldEcho,
 }
 
@@ -230,6 +231,18 @@ impl Scenario {
 }
 
 impl Case {
+    /// Has its sessions ask for this path instead of `/`; queries stay.
+    pub fn ask_for(&mut self, path: &str) {
+        let steps = self.sessions.iter_mut().flat_map(|sessions| &mut sessions.steps);
+        for connect in steps.flat_map(|step| step.value.connects_mut()) {
+            if let Some(query) =
+                connect.path.strip_prefix('/').filter(|it| it.is_empty() || it.starts_with('?'))
+            {
+                connect.path = format!("{path}{query}");
+            }
+        }
+    }
+
     /// How many lines one sidecar is to write: one a request, unless the scenario says otherwise.
     #[must_use]
     pub fn line_count(&self, side: Side) -> usize {

@@ -354,6 +354,17 @@ impl Step {
         }
     }
 
+    /// The handshakes in it, to be changed.
+    pub(super) fn connects_mut(&mut self) -> Vec<&mut Connect> {
+        match self {
+            Self::Connect(connect) => vec![connect],
+            Self::Repeat { steps, .. } => {
+                steps.iter_mut().flat_map(|step| step.value.connects_mut()).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
     /// The files that it reads, to be changed to where they are.
     pub(super) fn files(&mut self) -> Vec<&mut PathBuf> {
         match self {

@@ -1,5 +1,5 @@
 //! An application that is slow on demand: an echo, over HTTP/1.1 and HTTP/2, whose sessions with the
-//! path `/held` are answered only once it is released. What `--delay` does by the clock, this does
+//! path `/held`, or the query `held`, are answered only once it is released. What `--delay` does by the clock, this does
 //! by an event, so that nothing depends on how fast a machine is.
 
 use std::future::poll_fn;
@@ -21,8 +21,8 @@ use crate::tunnel::{self, ByteStream, Server, Settings};
 use crate::websocket::extended_connect::response_to_http2;
 use crate::websocket::opening::server as opening;
 
-/// The path whose sessions are held.
-const HELD: &str = "/held";
+/// The path whose sessions are held, and the query.
+const HELD: [&str; 2] = ["/held", "?held"];
 
 /// Room for all sessions of a scenario and their few bytes.
 const SETTINGS: Settings = Settings {
@@ -114,18 +114,19 @@ async fn http2(stream: TcpStream, read: BytesMut, released: CancellationToken) {
             accepted.deflate = None;
             let ResponseHead { status, fields, .. } = accepted.response();
             if respond.head(&mut stream, response_to_http2(status, &fields), false).is_ok() {
-                session(ByteStream::new(stream), Vec::new(), request.uri().path(), &released).await;
+                let asked = request.uri().path_and_query().map_or("", |asked| asked.as_str());
+                session(ByteStream::new(stream), Vec::new(), asked, &released).await;
             }
         });
     }
 }
 
 /// One session, of which `read` was read already.
-async fn session(io: impl Duplex, read: Vec<u8>, path: &str, released: &CancellationToken) {
+async fn session(io: impl Duplex, read: Vec<u8>, asked: &str, released: &CancellationToken) {
     let mut session = WebSocketStream::from_partially_read(io, read, Role::Server, None).await;
     while let Some(Ok(message)) = session.next().await {
         if message.is_text() || message.is_binary() {
-            if path == HELD {
+            if HELD.iter().any(|held| asked.ends_with(held)) {
                 released.cancelled().await;
             }
             if session.send(message).await.is_err() {

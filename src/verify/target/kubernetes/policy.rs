@@ -121,7 +121,7 @@ mod tests {
 
     /// The guide's end state.
     fn pair() -> PairConfig {
-        PairConfig::new(Documents::builtin(), None, None, &MeshDefaults::default(), ISTIO_VERSION)
+        PairConfig::new(Documents::builtin(), None, None, None, &MeshDefaults::default(), ISTIO_VERSION)
             .expect("a pair")
     }
 

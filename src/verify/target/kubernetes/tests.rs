@@ -264,6 +264,7 @@ async fn what_the_built_in_documents_would_complete_is_missing_in_a_cluster() {
         Documents::default(),
         None,
         None,
+        None,
         &mesh::MeshDefaults::default(),
         mesh::ISTIO_VERSION,
     );

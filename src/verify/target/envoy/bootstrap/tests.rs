@@ -7,7 +7,7 @@ use crate::verify::pair::PairConfig;
 const UPSTREAM: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 0, 10, 2)), 8000);
 
 fn pair(documents: Documents) -> PairConfig {
-    PairConfig::new(documents, None, None, &MeshDefaults::default(), ISTIO_VERSION).expect("a pair")
+    PairConfig::new(documents, None, None, None, &MeshDefaults::default(), ISTIO_VERSION).expect("a pair")
 }
 
 fn outbound_of(documents: Documents) -> Value {

@@ -92,7 +92,7 @@ impl Remote<'_> {
         let request_ids = self.request_ids.borrow().clone();
         let ours = match self.program {
             Program::WebsocketsCli => Ours::RequestIds(&request_ids),
-            Program::Python => Ours::Since { before: &self.before, authority: &self.pair.authority },
+            Program::Python => Ours::Since { before: &self.before, authority: &self.pair.logged_authority },
         };
         Ok(pick(&ours, &self.format, &client, servers.iter().map(String::as_str)))
     }
@@ -158,7 +158,8 @@ fn facts(pair: &PairConfig, pods: &BTreeSet<SocketAddr>) -> Facts {
     // A headless Service has no address of its own.
     let service = service.map_or(Fact::Unknown, Fact::from);
     Facts {
-        authority: pair.authority.clone().into(),
+        authority: pair.logged_authority.clone().into(),
+        path: pair.path.clone().into(),
         route_name: pair.route_name.clone().into(),
         outbound_cluster: pair.outbound_cluster.clone().into(),
         inbound_cluster: pair.inbound_cluster.clone().into(),
