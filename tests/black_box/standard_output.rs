@@ -20,9 +20,12 @@ fn redirected(redirection: &str, args: &[&str]) -> (Option<i32>, String) {
 /// Each subcommand whose standard output is data, with what it does well.
 fn commands(server: &str) -> Vec<Vec<String>> {
     let line = "{\"request_id\":\"a\",\"protocol\":\"HTTP/1.1\",\"response_code\":101}";
-    let log = tempfile::NamedTempFile::new().expect("a file").into_temp_path().keep().expect("kept");
-    std::fs::write(&log, format!("{line}\n")).expect("written");
-    let log = format!("client={}", log.display());
+    let log = |side: &str, line: &str| {
+        let log = tempfile::NamedTempFile::new().expect("a file").into_temp_path().keep().expect("kept");
+        std::fs::write(&log, format!("{line}\n")).expect("written");
+        format!("{side}={}", log.display())
+    };
+    let logs = [log("client", line), log("server", &line.replace("1.1", "2"))];
     let manifests = concat!(env!("CARGO_MANIFEST_DIR"), "/manifests");
     [
         &["client", "--send", "hi", server][..],
@@ -31,7 +34,7 @@ fn commands(server: &str) -> Vec<Vec<String>> {
         &["lint", "--output", "json", "-f", manifests],
         &["verify", "--list"],
         &["verify", "schema"],
-        &["verify", "--log", &log, "--expect", "client.response_code == 101"],
+        &["verify", "--log", &logs[0], "--log", &logs[1], "--expect", "client.response_code == 101"],
         &["verify", "--scenario", "http1"],
     ]
     .into_iter()

@@ -166,17 +166,19 @@ fn what_logs_say_is_judged_and_reported_and_not_obeyed() {
     assert!(text(&summary).contains("\\\\x1b"), "{}", text(&summary));
     let summary = Output { stdout: summary, stderr: Vec::new(), status: std::process::ExitStatus::default() };
     is_told("the summary of a step", &summary);
-    for (logs, name) in [("client", "missing"), ("server", "a folder")] {
+    for ((side, name), other) in
+        [("client", "missing"), ("server", "a folder")].into_iter().zip(logs.iter().rev())
+    {
         let path = file(folder.path(), name.as_bytes(), "");
         fs::remove_file(&path).expect("it is there");
-        if logs == "server" {
+        if side == "server" {
             fs::create_dir(&path).expect("a folder");
         }
-        let mut named = OsString::from(format!("{logs}="));
+        let mut named = OsString::from(format!("{side}="));
         named.push(&path);
-        let expected = format!("{logs}.path == a");
+        let expected = format!("{side}.path == a");
         let args = ["verify", "--expect", &expected, "--log"].map(OsString::from);
-        is_told(name, &run(args.into_iter().chain([named])));
+        is_told(name, &run(args.into_iter().chain([named, "--log".into(), other.clone()])));
     }
 }
 
