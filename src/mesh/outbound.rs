@@ -86,7 +86,8 @@ fn service_port(documents: &Documents, listened: u16) -> Result<u16, MeshError> 
     }
     let all: BTreeSet<u16> = ports.into_iter().flatten().collect();
     Err(MeshError::Underivable(if all.is_empty() {
-        "no Service in the documents has an HTTP port: name one http-… or give it an appProtocol".to_owned()
+        "no Service in the documents has an HTTP port over TCP: name one http-… or give it an appProtocol"
+            .to_owned()
     } else {
         let all: Vec<String> = all.iter().map(u16::to_string).collect();
         format!("no Service has the HTTP port {listened}: listen on one of {}", all.join(", "))

@@ -54,6 +54,7 @@ pub const ALL: &[&Rule] = &[
     &UPGRADE_DISABLED,
     &DUPLICATE_UPGRADE_TYPE,
     &ALLOWS_NOBODY,
+    &NETWORK_POLICY,
     &STRICT_WITHOUT_TLS,
     &CLIENT_WITHOUT_SIDECAR,
     &TOKEN_FROM_HEADER,
@@ -142,6 +143,7 @@ pub const NOT_MET: &[&Rule] = &[
     &UNKNOWN_DESTINATION,
     &SUBSET_WITHOUT_PODS,
     &NO_REPLICAS,
+    &NETWORK_POLICY,
     &FAULT_ABORT,
     &FILTER_REMOVED,
     &NO_DESTINATION,
@@ -514,6 +516,14 @@ pub const ALLOWS_NOBODY: Rule = Rule {
     severity: Error,
     why: "An AuthorizationPolicy with the action ALLOW and without rules allows no request: each handshake gets 403 (rbac_access_denied_matched_policy[none]), unless another ALLOW policy for the same pods, of their namespace or the root namespace, allows it. With one for each Service it is how all else is denied, and no finding. One with the action DENY and a rule that every handshake, which is a GET, fulfils denies all of them, whatever others allow.",
     fix: "Write rules for what is to be allowed; a rule without conditions, {}, allows everything. Give a rule that denies conditions.",
+};
+
+/// Connections that nobody lets in.
+pub const NETWORK_POLICY: Rule = Rule {
+    code: "network-policy",
+    severity: Error,
+    why: "Pods that a NetworkPolicy selects take only the connections that one of them lets in, by the pod's port, which is not the Service's. To this port none does: the client's sidecar cannot connect, and a session gets 503 (UF), where the cluster's network enforces it.",
+    fix: "Let connections in to the pod's port (and in an ambient mesh to 15008).",
 };
 
 /// Plain text to who takes TLS only.

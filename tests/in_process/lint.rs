@@ -201,7 +201,8 @@ fn refused() -> Vec<(&'static str, String, &'static str)> {
 }
 
 /// The rules of which the pair can show nothing, and why.
-const NOT_ON_THE_WIRE: [(&str, &str); 37] = [
+const NOT_ON_THE_WIRE: [(&str, &str); 38] = [
+    ("network-policy", "is about the network between pods, and the pair has the loopback"),
     ("no-replicas", "is about how many pods there are, and the pair has one"),
     ("filter-removed", "is about filters that the pair does not have one by one"),
     ("no-destination", "is about routes of the Gateway API, which the pair does not play"),

@@ -44,6 +44,10 @@ pub(super) fn unknown(set: &Set, host: &str, namespace: &str, place: Place, key:
     if documents.services_for(&resolved).next().is_some() || set.has_entry_for(&resolved) {
         return None;
     }
+    // An empty one is refused.
+    if host.is_empty() {
+        return None;
+    }
     let means = if resolved == host { "is taken as it is".to_owned() } else { format!("means {resolved}") };
     if let Some(service) = meant(set, host, &resolved) {
         let full = service.host();

@@ -10,7 +10,7 @@ use crate::mesh::document::Manifest;
 use crate::mesh::kinds::{UnknownKind, group_and_version, is_judged, unknown};
 
 /// Kinds of which a part is judged, and which.
-const PARTLY: [(&str, &str, &str); 11] = [
+const PARTLY: [(&str, &str, &str); 12] = [
     ("install.istio.io", "IstioOperator", "the mesh's h2UpgradePolicy"),
     ("sailoperator.io", "Istio", "the mesh's h2UpgradePolicy"),
     ("sailoperator.io", "IstioRevision", "the mesh's h2UpgradePolicy"),
@@ -18,14 +18,19 @@ const PARTLY: [(&str, &str, &str); 11] = [
     ("networking.istio.io", "ServiceEntry", "whether HTTP/2 is spoken to its hosts"),
     ("networking.istio.io", "Sidecar", "which Services its proxies do not know"),
     ("networking.k8s.io", "Ingress", "the Services that it leads to"),
-    ("security.istio.io", "AuthorizationPolicy", "whether it allows nobody"),
+    ("networking.k8s.io", "NetworkPolicy", "whether it lets nobody in"),
+    ("security.istio.io", "AuthorizationPolicy", "whether it refuses every handshake"),
     (
         "security.istio.io",
         "PeerAuthentication",
         "whether a DestinationRule or a client without a sidecar contradicts it",
     ),
     ("security.istio.io", "RequestAuthentication", "whether browsers can send its tokens"),
-    ("gateway.networking.k8s.io", "HTTPRoute", "its timeouts, redirects, paths, removed fields and Services"),
+    (
+        "gateway.networking.k8s.io",
+        "HTTPRoute",
+        "what becomes of handshakes: conditions, fields, redirects, timeouts, Services",
+    ),
 ];
 
 pub(super) fn check(set: &Set, findings: &mut Vec<Finding>) {

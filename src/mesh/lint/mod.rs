@@ -27,6 +27,7 @@ mod imports;
 mod kinds;
 mod levels;
 mod mutual_tls;
+mod network_policies;
 mod policies;
 mod proxies;
 mod refused;
@@ -95,6 +96,7 @@ pub fn lint(texts: &[Arc<Text>], circumstances: &Circumstances<'_>) -> Result<Ve
     policies::check(&set, &mut findings);
     mutual_tls::check(&set, &mut findings);
     clients::check(&set, &mut findings);
+    network_policies::check(&set, &mut findings);
     gateway_api::check(&set, &mut findings);
     backends::check(&set, &mut findings);
     imports::check(&set, &mut findings);

@@ -1,11 +1,11 @@
 //! Mutual TLS to a Service: what its pods take, by `PeerAuthentication` and their proxies, and what
 //! a `DestinationRule` has clients send.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::finding::Finding;
 use super::proxies::{InboundProxy, inbound_proxy};
-use super::rules::{HOP_MISMATCH, STRICT_WITHOUT_TLS};
+use super::rules::{HOP_MISMATCH, STRICT_WITHOUT_TLS, UNDECLARED_PORT};
 use super::set::Set;
 use crate::mesh::document::{
     Deployment, DestinationRule, Manifest, ROOT_NAMESPACE, Service, ServicePort, Subset, TrafficPolicy,
@@ -17,6 +17,8 @@ use crate::yaml::NodeRef;
 pub(super) fn check(set: &Set, findings: &mut Vec<Finding>) {
     let policies = PeerAuthentications::of(set);
     findings.extend(without_auto_mtls(set, &policies));
+    let written = set.of_kind("security.istio.io", "PeerAuthentication");
+    findings.extend(written.flat_map(|policy| unknown_ports(set, policy)));
     let mut places = HashSet::new();
     for rule in set.documents.destination_rules() {
         let found = contradictions(set, &policies, rule).into_iter();
@@ -25,6 +27,35 @@ pub(super) fn check(set: &Set, findings: &mut Vec<Finding>) {
             found.filter(|it| places.insert((it.place.file.clone(), it.place.line, it.place.column))),
         );
     }
+}
+
+/// Ports that a policy names and that no pod which it selects is known to have.
+fn unknown_ports(set: &Set, policy: &Manifest) -> Vec<Finding> {
+    let labels = selector(policy).map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    let pods: Vec<&Deployment> = set.documents.pods_with(Some(policy.namespace()), &labels).collect();
+    let of_services = pods.iter().flat_map(|pods| {
+        let workload = pods.workload();
+        let services = set.documents.services_of(&workload).into_iter();
+        let targets = services.flat_map(|service| service.ports.iter().map(move |port| (service, port)));
+        let numbers = targets
+            .filter_map(|(service, port)| target_port(&set.documents, service, Some(&workload), port).ok());
+        numbers.collect::<Vec<_>>()
+    });
+    let known: BTreeSet<u16> =
+        pods.iter().flat_map(|pods| pods.port_numbers.iter().copied()).chain(of_services).collect();
+    let ports = policy.document.at("spec.portLevelMtls").into_iter().flat_map(NodeRef::entries);
+    let is_unknown =
+        |port: &NodeRef<'_>| port.key().is_some_and(|key| key.parse().is_ok_and(|key| !known.contains(&key)));
+    let all: Vec<String> = known.iter().map(u16::to_string).collect();
+    let found = ports.filter(|port| !known.is_empty() && is_unknown(port)).map(|port| {
+        let message = format!(
+            "the pods that are selected have no port {}, which is meant here and not the Service's: they have {}",
+            port.key().unwrap_or_default(),
+            all.join(", ")
+        );
+        UNDECLARED_PORT.at(port.place_of_key(), message, "")
+    });
+    found.collect()
 }
 
 /// Without auto mTLS clients send plain text where no rule says otherwise, which is refused where the

@@ -4,7 +4,7 @@ use super::finding::Finding;
 use super::rules::{CLIENT_PROTOCOL_WITH_UPGRADE, DUPLICATE_DOCUMENT, INVALID_DOCUMENT};
 use super::service::labels;
 use super::set::Set;
-use crate::mesh::document::Deployment;
+use crate::mesh::document::{Deployment, Metadata};
 use crate::mesh::error::{Duplicate, MeshError};
 use crate::yaml::{Dialect, NodeRef};
 
@@ -15,6 +15,16 @@ pub(super) fn check(set: &Set, findings: &mut Vec<Finding>) {
         findings.extend(routes.filter_map(contradictory));
     }
     findings.extend(set.documents.deployments().iter().filter_map(unselected));
+    let rules = set.documents.destination_rules().iter().map(|rule| &rule.metadata);
+    let services = set.documents.virtual_services().iter().map(|service| &service.metadata);
+    for document in rules.chain(services).map(Metadata::document) {
+        let hosts = document.at("spec.hosts").into_iter().flat_map(NodeRef::items);
+        let mut hosts = hosts.chain(document.at("spec.host"));
+        findings.extend(hosts.find(|host| host.text() == Some("")).map(|host| {
+            let message = "expected the name of a host, found an empty text";
+            INVALID_DOCUMENT.at(host.place(), message, "")
+        }));
+    }
 }
 
 /// A workload whose selector does not select its own pods, which the API server refuses.

@@ -167,7 +167,7 @@ fn a_port_that_no_service_has_stands_for_the_one_that_all_share() {
     let error = names("", "127.0.0.1:1").expect_err("nothing").to_string();
     assert_eq!(
         error,
-        "no Service in the documents has an HTTP port: name one http-… or give it an appProtocol"
+        "no Service in the documents has an HTTP port over TCP: name one http-… or give it an appProtocol"
     );
 }
 

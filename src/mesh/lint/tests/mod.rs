@@ -6,6 +6,7 @@ mod filters;
 mod kinds;
 mod levels;
 mod meshes;
+mod network_policies;
 mod pods;
 mod policies;
 mod reading;

@@ -253,3 +253,15 @@ fn a_client_without_a_sidecar_is_refused_by_a_server_that_takes_mutual_tls_alone
         peers("p", "default", &format!("{{{SELECTING}, portLevelMtls: {{80: {{mode: PERMISSIVE}}}}}}"));
     assert_found(code, &(strict + &port + &uninjected), false);
 }
+
+#[test]
+fn a_port_of_mutual_tls_that_no_pod_has_is_a_note() {
+    let of_port = |port: u16| {
+        let spec = format!(
+            "{{selector: {{matchLabels: {{app: a}}}}, portLevelMtls: {{{port}: {{mode: DISABLE}}}}}}"
+        );
+        codes(&(peers("p", "default", &spec) + SERVICE + DEPLOYMENT)).contains(&"undeclared-port")
+    };
+    assert!(of_port(8080), "it is the Service's");
+    assert!(!of_port(80));
+}

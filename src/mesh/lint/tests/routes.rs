@@ -263,3 +263,9 @@ fn a_route_that_istio_refuses_is_an_invalid_document() {
     // Of one destination the weight does not matter.
     assert_eq!(codes(&routes("{route: [{destination: {host: a}, weight: 0}]}")), [""; 0]);
 }
+
+#[test]
+fn a_host_that_is_empty_is_refused() {
+    assert_eq!(codes(&(destination_rule("{host: ''}") + SERVICE)), ["invalid-document"]);
+    assert_eq!(codes(&(virtual_service("{hosts: ['']}") + SERVICE)), ["invalid-document"]);
+}
