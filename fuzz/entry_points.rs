@@ -293,7 +293,8 @@ pub(crate) fn documents(input: &[u8]) {
     let lines = lines_of(&text);
     if let Ok(documents) = Documents::parse("fuzz.yaml", &text) {
         assert!(documents.warnings().iter().all(|warning| lines.contains(&warning.place.line)));
-        let _ = inbound(&documents, &InboundQuery { workload: None, istio_version: ISTIO_VERSION });
+        let _ =
+            inbound(&documents, &InboundQuery { workload: None, port: None, istio_version: ISTIO_VERSION });
     }
     let texts = [Text::new("fuzz.yaml", text.into_owned())];
     let circumstances = Circumstances { mesh: None, istio_version: ISTIO_VERSION };

@@ -20,6 +20,9 @@ const GUIDES_SERVICE: &str = "websockets-server";
 pub struct InboundQuery<'a> {
     /// The pod that the sidecar belongs to; without one no selector matches.
     pub workload: Option<&'a Workload>,
+    /// The Service and its port that sessions come by; without one it is the first HTTP port of the
+    /// Service that selects the pod, of several the oldest.
+    pub port: Option<(&'a Service, u16)>,
     /// The version that an `EnvoyFilter`'s `proxyVersion` is searched in.
     pub istio_version: &'a str,
 }
@@ -27,12 +30,11 @@ pub struct InboundQuery<'a> {
 /// Derives a server's sidecar: the filter chain for the target port of the Service that selects the
 /// workload.
 pub fn inbound(documents: &Documents, query: &InboundQuery<'_>) -> Result<Inbound, MeshError> {
-    let service = service_of(documents, query.workload)?;
-    let Some(port) = service.http_ports().next() else {
-        let name = service.name();
-        return Err(MeshError::Underivable(format!(
-            "the Service {name} has no HTTP port: name it http-… or give it an appProtocol"
-        )));
+    let (service, port) = if let Some((service, number)) = query.port {
+        listening(documents, query.workload, service, number)?
+    } else {
+        let service = service_of(documents, query.workload)?;
+        (service, service.http_ports().next().ok_or_else(|| without_http(service))?)
     };
     let target_port = target_port(documents, service, query.workload, port)?;
 
@@ -75,6 +77,40 @@ pub fn inbound(documents: &Documents, query: &InboundQuery<'_>) -> Result<Inboun
             include_request_attempt_count: false,
         },
     })
+}
+
+fn without_http(service: &Service) -> MeshError {
+    let name = service.name();
+    MeshError::Underivable(format!(
+        "the Service {name} has no HTTP port: name it http-… or give it an appProtocol"
+    ))
+}
+
+/// The Service, and its port, that makes the listener which this port of a Service leads to: of those
+/// that have its target port the oldest.
+fn listening<'d>(
+    documents: &'d Documents,
+    workload: Option<&Workload>,
+    service: &'d Service,
+    number: u16,
+) -> Result<(&'d Service, &'d ServicePort), MeshError> {
+    let port = service.http_ports().find(|port| port.number == number).ok_or_else(|| {
+        let all: Vec<String> = service.http_ports().map(|port| port.number.to_string()).collect();
+        let name = service.name();
+        MeshError::Underivable(format!(
+            "the Service {name} has no HTTP port {number}: those that it has are {}",
+            if all.is_empty() { "none".to_owned() } else { all.join(", ") }
+        ))
+    })?;
+    let target = target_port(documents, service, workload, port)?;
+    let mut others = workload.map(|workload| documents.services_of(workload)).unwrap_or_default();
+    others.sort_by_key(|service| service.metadata.age());
+    let leads_there = |service: &'d Service| {
+        let is_it =
+            |port: &&ServicePort| target_port(documents, service, workload, port).ok() == Some(target);
+        service.http_ports().find(is_it).map(|port| (service, port))
+    };
+    Ok(others.into_iter().find_map(leads_there).unwrap_or((service, port)))
 }
 
 /// The Service that a sidecar stands for: of several that select its workload, the oldest.

@@ -92,7 +92,7 @@ pub struct PairConfig {
     pub server: Workload,
     /// Where they go.
     pub service: Service,
-    /// Its HTTP port.
+    /// Its HTTP port that they go to.
     pub port: u16,
 }
 
@@ -124,6 +124,13 @@ fn service_of(documents: &Documents, client_workload: &str) -> Result<String, Me
     }
 }
 
+/// The port behind the name of a Service, `NAME:PORT`.
+fn with_port(named: &str) -> (String, Option<u16>) {
+    let with =
+        named.rsplit_once(':').and_then(|(name, port)| Some((name.to_owned(), Some(port.parse().ok()?))));
+    with.unwrap_or_else(|| (named.to_owned(), None))
+}
+
 impl PairConfig {
     /// Derives both sidecars. A Service or Deployment that the documents lack is the built-in one. No
     /// path is one that a route to the Service takes.
@@ -141,14 +148,14 @@ impl PairConfig {
         let places = documents.places();
         documents.merge(delayed_close()?)?;
         let client_workload = client_workload.unwrap_or(CLIENT_WORKLOAD);
-        let service = match service {
-            Some(named) => named.to_owned(),
-            None => service_of(&documents, client_workload)?,
+        let (service, port) = match service {
+            Some(named) => with_port(named),
+            None => (service_of(&documents, client_workload)?, None),
         };
         documents.complete(&service, client_workload)?;
 
         let service = documents.service(&service)?;
-        let port = service.http_port().ok_or_else(|| {
+        let port = port.or_else(|| service.http_port()).ok_or_else(|| {
             let name = service.name();
             MeshError::Underivable(format!(
                 "the Service {name} has no HTTP port: name it http-… or give it an appProtocol"
@@ -156,6 +163,8 @@ impl PairConfig {
         })?;
         let server = documents.workload_of(service)?;
         let client = documents.workload(client_workload)?;
+        let query = InboundQuery { workload: Some(&server), port: Some((service, port)), istio_version };
+        let inbound = mesh::inbound(&documents, &query)?;
         let outbound = mesh::outbound(
             &documents,
             &OutboundQuery {
@@ -166,8 +175,6 @@ impl PairConfig {
                 mesh: defaults,
             },
         )?;
-        let query = InboundQuery { workload: Some(&server), istio_version };
-        let inbound = mesh::inbound(&documents, &query)?;
         let authority = if port == HTTP_PORT { service.host() } else { format!("{}:{port}", service.host()) };
         let virtual_host = match_virtual_host(&outbound.virtual_hosts, &service.host());
         let routes = virtual_host.map_or(&[][..], |host| &host.routes);

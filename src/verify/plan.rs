@@ -133,13 +133,13 @@ impl Plan {
             }
             Some(documents) => {
                 let mesh = documents.mesh(request.mesh.as_ref());
-                let playing = |path: Option<&str>| {
-                    let (service, client) = (request.service.as_deref(), request.client_workload.as_deref());
+                let playing = |service: Option<&str>, path: Option<&str>| {
+                    let client = request.client_workload.as_deref();
                     PairConfig::new(documents.clone(), service, client, path, &mesh, istio_version)
                 };
-                let pair = playing(request.path.as_deref())?;
+                let pair = playing(request.service.as_deref(), request.path.as_deref())?;
                 // A scenario of somebody's own says itself what its sessions ask for.
-                let of_root = playing(Some(ROOT))?;
+                let of_root = playing(request.service.as_deref(), Some(ROOT))?;
                 let mut reservations = reservations::of(
                     &request.findings,
                     documents,
@@ -151,6 +151,10 @@ impl Plan {
                     reservations.extend(reservations::of_other_clients(documents, &pair));
                     if request.service.is_none() {
                         reservations.extend(reservations::of_other_services(documents, &pair));
+                    }
+                    if request.service.as_ref().is_none_or(|named| !named.contains(':')) {
+                        let of_service = |service: &str| playing(Some(service), request.path.as_deref());
+                        reservations.extend(reservations::of_other_ports(documents, &pair, of_service));
                     }
                 }
                 let denied: Vec<Check> = request.findings.iter().filter_map(denied).collect();

@@ -8,7 +8,9 @@ use super::plan::Targets;
 use super::scenario::{Case, Connect, Step};
 use crate::http1::Fields;
 use crate::mesh::lint::{Finding, Judged};
-use crate::mesh::{Documents, Route, RouteMatch, Rule, Sessions, Warning, match_virtual_host, rules};
+use crate::mesh::{
+    Documents, MeshError, Route, RouteMatch, Rule, Sessions, Warning, match_virtual_host, rules,
+};
 use crate::yaml::{Place, Placed};
 
 /// Those of the findings that no session between the pair meets, and what the sidecars leave out of
@@ -142,6 +144,34 @@ pub(super) fn of_other_clients(documents: &Documents, pair: &PairConfig) -> Vec<
         fix: "Play such a client: its Deployment among the documents, and --client-workload NAME.".into(),
     };
     others.into_iter().map(reservation).collect()
+}
+
+/// The other HTTP ports of the Service where the sidecars speak other versions of HTTP; `playing` is what
+/// is played for one of them.
+pub(super) fn of_other_ports(
+    documents: &Documents,
+    pair: &PairConfig,
+    playing: impl Fn(&str) -> Result<PairConfig, MeshError>,
+) -> Vec<Reservation> {
+    let (service, host) = (&pair.service, pair.service.host());
+    let named = |port: u16| format!("{}/{}:{port}", service.namespace(), service.name());
+    let versions = |pair: &PairConfig| {
+        (pair.upgrades, pair.application_is_http2, pair.inbound.connection_manager.allow_connect)
+    };
+    let others = service.http_port_numbers().filter(|port| *port != pair.port);
+    // What cannot be played at all is no session that could be missed here.
+    let differing =
+        others.filter(|port| playing(&named(*port)).is_ok_and(|it| versions(&it) != versions(pair)));
+    let reservation = |port: u16| Reservation {
+        place: documents.place_of_service(service),
+        message: format!(
+            "no session here goes to port {port} of {host}, where the sidecars speak otherwise: all go to {}",
+            pair.port
+        ),
+        code: rules::NOT_PLAYED.code,
+        fix: format!("Play them too: --service {}.", named(port)).into(),
+    };
+    differing.map(reservation).collect()
 }
 
 fn connects(steps: &[Placed<Step>]) -> Vec<&Connect> {

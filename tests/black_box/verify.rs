@@ -595,6 +595,44 @@ fn the_path_that_is_named_is_asked_for_and_is_all_that_counts() {
 }
 
 #[test]
+fn a_port_where_the_sidecars_speak_otherwise_is_not_judged_until_it_is_played() {
+    let documents = |of_other: &str, ports: &str| {
+        format!(
+            "apiVersion: v1\nkind: Service\nmetadata: {{name: chat}}\nspec: {{selector: {{app: chat}}, ports: {ports}}}\n---\n\
+             apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: chat}}\nspec: {{template: {{metadata: {{labels: {{app: chat}}}}, \
+             spec: {{containers: []}}}}}}\n---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: chat}}\n\
+             spec: {{host: chat, trafficPolicy: {{portLevelSettings: [{{port: {{number: 81}}, connectionPool: {{http: {{h2UpgradePolicy: \
+             {of_other}}}}}}}]}}}}\n"
+        )
+    };
+    let ports = "[{name: http, port: 80, targetPort: 8000}, {name: http-b, port: 81, targetPort: 8001}]";
+    let (alike, upgrading) = (documents("DO_NOT_UPGRADE", ports), documents("UPGRADE", ports));
+    let http2 = documents("DO_NOT_UPGRADE", &ports.replace("http-b", "http2-b"));
+    let other = "no session here goes to port 81 of chat.default.svc.cluster.local, where the sidecars speak otherwise: all go to 80";
+    for (documents, more, status, said) in [
+        (&alike, &[][..], 0, "3 scenarios: 3 ok"),
+        (&upgrading, &[], 5, other),
+        (&http2, &[], 5, other),
+        (&upgrading, &["--service", "chat:80"], 0, "3 scenarios: 3 ok"),
+        (
+            &upgrading,
+            &["--service", "default/chat:81"],
+            1,
+            "the server's sidecar does not allow extended CONNECT",
+        ),
+        (&http2, &["--service", "chat:81"], 1, "the server's sidecar does not allow extended CONNECT"),
+        (&alike, &["--service", "chat:82"], 2, ""),
+    ] {
+        let file = tempfile::Builder::new().suffix(".yaml").tempfile().expect("a file");
+        std::fs::write(&file, documents).expect("written");
+        let output = verify(&[&["-f", file.path().to_str().expect("UTF-8")], more].concat());
+        let stdout = crate::support::text(&output.stdout);
+        assert_eq!(output.status.code(), Some(status), "{documents} {more:?}: {stdout}");
+        assert!(stdout.contains(said), "{documents} {more:?}: {stdout}");
+    }
+}
+
+#[test]
 fn documents_about_other_sessions_leave_nothing_open() {
     let file = virtual_service("somebody-else", "{redirect: {uri: /}}");
     let path = file.path().to_str().expect("UTF-8");

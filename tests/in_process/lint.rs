@@ -262,7 +262,7 @@ fn pair(documents: &str, mesh: &MeshDefaults, application: SocketAddr) -> Result
         mesh,
     };
     let mut of_client = mesh::outbound(&documents, &query)?;
-    let query = InboundQuery { workload: Some(&server), istio_version: ISTIO_VERSION };
+    let query = InboundQuery { workload: Some(&server), port: None, istio_version: ISTIO_VERSION };
     let mut of_server = mesh::inbound(&documents, &query)?;
     of_client.connection_manager.delayed_close_timeout = Duration::from_millis(10);
     of_server.connection_manager.delayed_close_timeout = Duration::from_millis(10);

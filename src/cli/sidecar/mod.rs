@@ -229,7 +229,11 @@ fn outbound(args: &OutboundArgs, found: &Found) -> Result<Direction, MeshError> 
 }
 
 fn inbound(args: &InboundArgs, found: &Found) -> Result<Direction, MeshError> {
-    let query = InboundQuery { workload: found.workload.as_ref(), istio_version: &args.common.istio_version };
+    let query = InboundQuery {
+        workload: found.workload.as_ref(),
+        port: None,
+        istio_version: &args.common.istio_version,
+    };
     let mesh = mesh::inbound(&found.documents, &query)?;
     Ok(Direction::Inbound {
         mesh,

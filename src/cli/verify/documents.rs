@@ -32,9 +32,9 @@ pub(super) struct Args {
     #[arg(long, value_name = "VERSION", default_value = ISTIO_VERSION, value_parser = istio_version::parse)]
     pub(super) istio_version: String,
 
-    /// The Service that the sessions go to.
-    /// [default: the one that the DestinationRule's host names, else websockets-server]
-    #[arg(long, value_name = "NAME", requires = "documents")]
+    /// The Service that the sessions go to, and the port.
+    /// [default: the one that the DestinationRule's host names, else websockets-server; its first HTTP port]
+    #[arg(long, value_name = "NAME[:PORT]", requires = "documents")]
     pub(super) service: Option<String>,
 
     /// The path that the built-in scenarios ask for.

@@ -252,6 +252,13 @@ impl Documents {
         })
     }
 
+    /// Where the ports of a Service are written, if it is one of these documents.
+    #[must_use]
+    pub fn place_of_service(&self, service: &Service) -> Option<Place> {
+        let found = self.service_with_host(&service.host())?;
+        Some(found.metadata.document().place_of("spec.ports"))
+    }
+
     /// Where the routes of a host are written, if a `VirtualService` for it has some.
     #[must_use]
     pub fn place_of_routes(&self, host: &str) -> Option<Place> {

@@ -116,6 +116,11 @@ impl Service {
         self.http_ports().next().map(|port| port.number)
     }
 
+    /// The numbers of all ports that are HTTP to Istio, or may be.
+    pub fn http_port_numbers(&self) -> impl Iterator<Item = u16> {
+        self.http_ports().map(|port| port.number)
+    }
+
     /// The labels of its pods.
     #[must_use]
     pub fn selector(&self) -> &Labels {

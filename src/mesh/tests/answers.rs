@@ -199,7 +199,7 @@ fn a_named_target_port_is_that_of_the_pods_container() {
     let documents = parse(&named.replacen("- containerPort: 80", "- {containerPort: 81, name: web}", 1));
     let by_workload = inbound_of(&documents).expect("an answer");
     assert_eq!(cluster_of(&by_workload.virtual_host.routes[0]).name, "inbound|81||");
-    let without_workload = InboundQuery { workload: None, istio_version: ISTIO_VERSION };
+    let without_workload = InboundQuery { workload: None, port: None, istio_version: ISTIO_VERSION };
     let by_service = inbound(&documents, &without_workload).expect("an answer");
     assert_eq!(by_service.virtual_host.routes, by_workload.virtual_host.routes);
     assert!(

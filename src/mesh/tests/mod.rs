@@ -52,5 +52,8 @@ fn upgrades(documents: &Documents, service: &Service, mesh: &MeshDefaults) -> bo
 
 fn inbound_of(documents: &Documents) -> Result<Inbound, MeshError> {
     let workload = documents.workload("websockets-server").ok();
-    inbound(documents, &InboundQuery { workload: workload.as_ref(), istio_version: ISTIO_VERSION })
+    inbound(
+        documents,
+        &InboundQuery { workload: workload.as_ref(), port: None, istio_version: ISTIO_VERSION },
+    )
 }
