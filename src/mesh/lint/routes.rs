@@ -100,7 +100,7 @@ fn in_sidecars(
         let hosts = service.hosts.join(", ");
         found.push(if clients.are_all_known {
             let message = format!(
-                "no route is for a port of {hosts} in a sidecar, so what Istio has without this VirtualService is in force"
+                "by their ports and gateways no route for {hosts} is for a sidecar, so what Istio has without this VirtualService is in force"
             );
             FOR_NO_CLIENT.at(first.place_of_key(), message, "")
         } else {
@@ -113,29 +113,50 @@ fn in_sidecars(
     found
 }
 
-/// What becomes of handshakes in gateways. A port is one of its servers' there, which are not looked
-/// at: those are told apart that are named.
+/// What becomes of handshakes in the gateways of the document. A port is one of their servers' there,
+/// which are not looked at: those are told apart that are named.
 fn in_gateways(service: &VirtualService, routes: &[WrittenRoute<'_>]) -> Vec<Finding> {
-    let conditions = || routes.iter().flat_map(|route| &route.conditions);
-    let ports: BTreeSet<u16> = conditions().filter_map(HttpMatchRequest::port).collect();
-    let named: BTreeSet<&str> = conditions().flat_map(HttpMatchRequest::gateways).collect();
-    let gateways = named.into_iter().filter(|gateway| *gateway != "mesh").map(Some).chain([None]);
+    let namespace = service.metadata.namespace.as_str();
+    let gateways = service.metadata.document().at("spec.gateways").into_iter().flat_map(NodeRef::items);
+    let gateways = gateways.filter_map(NodeRef::text).filter(|gateway| *gateway != "mesh");
+    let conditions = routes.iter().flat_map(|route| &route.conditions);
+    let ports: BTreeSet<u16> = conditions.filter_map(HttpMatchRequest::port).collect();
     let ports = || ports.iter().copied().map(Some).chain([None]);
     let mut found = Vec::new();
+    let mut is_for_some = false;
     for (gateway, port) in gateways.flat_map(|gateway| ports().map(move |port| (gateway, port))) {
         let is_there = |condition: &HttpMatchRequest| {
             let mut own = condition.gateways().peekable();
-            let is_here = own.peek().is_none() || gateway.is_some_and(|gateway| own.any(|it| it == gateway));
+            let is_here = own.peek().is_none()
+                || own.any(|it| full_name(it, namespace) == full_name(gateway, namespace));
             is_here && condition.port().is_none_or(|it| Some(it) == port)
         };
         let own: Vec<_> =
             routes.iter().filter_map(|route| Some((route.written, route.takes(is_there)?))).collect();
+        if own.is_empty() {
+            continue;
+        }
+        is_for_some = true;
         found.extend(judge(&own, service, "the gateway").into_iter().filter(|finding| {
             // Who comes without TLS is sent to where it is, which another route is for.
             *finding.rule != REDIRECT || !own.iter().any(|(route, _)| is_to_tls(*route))
         }));
     }
+    let first = routes.iter().find_map(|route| route.written.at("match"));
+    if let Some(first) = first.filter(|_| !is_for_some) {
+        let message = "no route is for a gateway of this VirtualService: it has no effect there";
+        found.push(FOR_NO_CLIENT.at(first.place_of_key(), message, ""));
+    }
     found
+}
+
+/// A gateway's name with its namespace (`resolveGatewayName` in `pilot/pkg/model/config.go`).
+fn full_name(gateway: &str, namespace: &str) -> String {
+    match gateway.split_once('/') {
+        None => format!("{namespace}/{gateway}"),
+        Some((".", name)) => format!("{namespace}/{name}"),
+        Some(_) => gateway.to_owned(),
+    }
 }
 
 /// Whether a route redirects to the same address with TLS.

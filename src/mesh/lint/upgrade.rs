@@ -183,7 +183,6 @@ fn http2_port(
     index: usize,
     port: &ServicePort,
 ) -> Option<Finding> {
-    let refusing = refusing(set, circumstances, service, port)?;
     let written = service.metadata.document();
     let path = |field: &str| format!("spec.ports[{index}].{field}");
     let field = ["appProtocol", "name"].into_iter().find(|field| written.at(&path(field)).is_some())?;
@@ -198,6 +197,15 @@ fn http2_port(
         );
         return Some(NOT_JUDGED.at(written.place_of(&path(field)), message, ""));
     }
+    let Some(refusing) = refusing(set, circumstances, service, port) else {
+        let message = format!(
+            "the {field} {said} makes {}:{} HTTP/2 up to the application: whether that takes WebSockets over HTTP/2 \
+             (RFC 8441) is not judged",
+            service.host(),
+            port.number
+        );
+        return Some(NOT_JUDGED.at(written.place_of(&path(field)), message, ""));
+    };
     let (who, why) = match refusing {
         Refusing::Sidecar(pods) => ("the sidecar of ", format!("{pods} has no allow_connect")),
         Refusing::Gateway(pods) => ("the gateway ", format!("{pods} has no allow_connect")),

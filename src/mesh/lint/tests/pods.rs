@@ -109,6 +109,16 @@ fn a_grpc_port_is_an_error_only_where_its_name_says_that_sessions_come_to_it() {
 }
 
 #[test]
+fn whether_an_application_takes_sessions_over_http2_is_not_judged() {
+    let named = |name: &str| {
+        let all = SERVICE.replace("http-ws", name) + DEPLOYMENT + &envoy_filter(ALLOW_CONNECT);
+        codes(&all)
+    };
+    assert_eq!(named("http2-ws"), ["not-judged"]);
+    assert_eq!(named("http-ws"), [""; 0]);
+}
+
+#[test]
 fn http2_to_outside_by_a_port_or_an_external_name_is_found() {
     let entry = |protocol: &str| {
         format!(

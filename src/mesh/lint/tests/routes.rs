@@ -269,3 +269,17 @@ fn a_host_that_is_empty_is_refused() {
     assert_eq!(codes(&(destination_rule("{host: ''}") + SERVICE)), ["invalid-document"]);
     assert_eq!(codes(&(virtual_service("{hosts: ['']}") + SERVICE)), ["invalid-document"]);
 }
+
+#[test]
+fn a_route_for_another_gateway_is_for_nobody() {
+    let of = |gateway: &str| {
+        let http = format!("http: [{{match: [{{gateways: [{gateway}]}}], {TO}}}]");
+        broken(&(virtual_service(&format!("{{hosts: [a], gateways: [front], {http}}}")) + SERVICE))
+    };
+    for own in ["front", "default/front", "./front"] {
+        assert_eq!(of(own), [""; 0], "{own}");
+    }
+    for other in ["back", "istio-system/front", "mesh"] {
+        assert_eq!(of(other), ["for-no-client"], "{other}");
+    }
+}
