@@ -187,6 +187,15 @@ fn http2_port(
     let path = |field: &str| format!("spec.ports[{index}].{field}");
     let field = ["appProtocol", "name"].into_iter().find(|field| written.at(&path(field)).is_some())?;
     let said = written.at(&path(field)).and_then(NodeRef::text)?;
+    let Some(refusing) = refusing(set, circumstances, service, port) else {
+        let message = format!(
+            "the {field} {said} makes {}:{} HTTP/2 up to the application: whether that takes WebSockets over HTTP/2 \
+             (RFC 8441) is not judged",
+            service.host(),
+            port.number
+        );
+        return Some(NOT_JUDGED.at(written.place_of(&path(field)), message, ""));
+    };
     let name = written.at(&path("name")).and_then(NodeRef::text).unwrap_or_default();
     if port.protocol == PortProtocol::Grpc && !is_named_for_sessions(name) {
         let message = format!(
@@ -197,15 +206,6 @@ fn http2_port(
         );
         return Some(NOT_JUDGED.at(written.place_of(&path(field)), message, ""));
     }
-    let Some(refusing) = refusing(set, circumstances, service, port) else {
-        let message = format!(
-            "the {field} {said} makes {}:{} HTTP/2 up to the application: whether that takes WebSockets over HTTP/2 \
-             (RFC 8441) is not judged",
-            service.host(),
-            port.number
-        );
-        return Some(NOT_JUDGED.at(written.place_of(&path(field)), message, ""));
-    };
     let (who, why) = match refusing {
         Refusing::Sidecar(pods) => ("the sidecar of ", format!("{pods} has no allow_connect")),
         Refusing::Gateway(pods) => ("the gateway ", format!("{pods} has no allow_connect")),

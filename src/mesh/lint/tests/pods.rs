@@ -114,7 +114,9 @@ fn whether_an_application_takes_sessions_over_http2_is_not_judged() {
         let all = SERVICE.replace("http-ws", name) + DEPLOYMENT + &envoy_filter(ALLOW_CONNECT);
         codes(&all)
     };
-    assert_eq!(named("http2-ws"), ["not-judged"]);
+    for name in ["http2-ws", "grpc-ws", "grpc"] {
+        assert_eq!(named(name), ["not-judged"], "{name}");
+    }
     assert_eq!(named("http-ws"), [""; 0]);
 }
 
