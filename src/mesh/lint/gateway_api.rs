@@ -16,12 +16,7 @@ use crate::yaml::NodeRef;
 
 pub(super) fn check(set: &Set, findings: &mut Vec<Finding>) {
     let routes: Vec<&Manifest> = set.of_kind("gateway.networking.k8s.io", "HTTPRoute").collect();
-    let mut beside: HashMap<Parent<'_>, Vec<&Manifest>> = HashMap::new();
-    for route in &routes {
-        for parent in parents(route) {
-            beside.entry(parent).or_default().push(route);
-        }
-    }
+    let beside = Beside::of(&routes);
     for route in routes {
         check_route(set, route, &beside, findings);
     }
@@ -38,30 +33,56 @@ fn parents(route: &Manifest) -> impl Iterator<Item = Parent<'_>> {
     })
 }
 
-/// Whether another route of one of the parents takes some handshakes, for a host that both may have.
-fn has_another(route: &Manifest, beside: &HashMap<Parent<'_>, Vec<&Manifest>>) -> bool {
-    let hosts = |route: &Manifest| -> Vec<String> {
-        let hosts = items(route.document.root(), "spec.hostnames").filter_map(NodeRef::text);
-        hosts.map(str::to_owned).collect()
-    };
-    let own = hosts(route);
-    let shares_a_host = |other: &Manifest| {
-        let others = hosts(other);
-        let is_wide = |hosts: &[String]| hosts.is_empty() || hosts.iter().any(|host| host.starts_with('*'));
-        is_wide(&own) || is_wide(&others) || own.iter().any(|host| others.contains(host))
-    };
-    let others = parents(route).filter_map(|parent| beside.get(&parent)).flatten();
-    others
-        .filter(|other| !std::ptr::eq(**other, route) && shares_a_host(other))
-        .any(|other| items(other.document.root(), "spec.rules").any(|rule| takes(rule) > Takes::None))
+/// How many routes take handshakes, of each parent and of each of its hosts.
+#[derive(Default)]
+struct Beside<'d> {
+    of_parents: HashMap<Parent<'d>, usize>,
+    of_hosts: HashMap<(Parent<'d>, &'d str), usize>,
 }
 
-fn check_route(
-    set: &Set,
-    route: &Manifest,
-    beside: &HashMap<Parent<'_>, Vec<&Manifest>>,
-    findings: &mut Vec<Finding>,
-) {
+/// What stands for every host.
+const EVERY_HOST: &str = "*";
+
+impl<'d> Beside<'d> {
+    fn of(routes: &[&'d Manifest]) -> Self {
+        let mut beside = Self::default();
+        for route in routes.iter().filter(|route| takes_some(route)) {
+            for parent in parents(route) {
+                *beside.of_parents.entry(parent).or_default() += 1;
+                for host in hosts(route) {
+                    *beside.of_hosts.entry((parent, host)).or_default() += 1;
+                }
+            }
+        }
+        beside
+    }
+
+    /// Whether another route of one of the parents takes some, for a host that both may have.
+    fn has_another(&self, route: &Manifest) -> bool {
+        let own = usize::from(takes_some(route));
+        let hosts = hosts(route);
+        parents(route).any(|parent| {
+            let of_host = |host| self.of_hosts.get(&(parent, host)).copied().unwrap_or_default();
+            if hosts.contains(&EVERY_HOST) {
+                return self.of_parents.get(&parent).is_some_and(|all| *all > own);
+            }
+            of_host(EVERY_HOST) > 0 || hosts.iter().any(|host| of_host(host) > own)
+        })
+    }
+}
+
+fn takes_some(route: &Manifest) -> bool {
+    items(route.document.root(), "spec.rules").any(|rule| takes(rule) > Takes::None)
+}
+
+/// The hosts that a route is for; those of a pattern may be any.
+fn hosts(route: &Manifest) -> Vec<&str> {
+    let hosts: Vec<&str> = items(route.document.root(), "spec.hostnames").filter_map(NodeRef::text).collect();
+    let is_wide = hosts.is_empty() || hosts.iter().any(|host| host.starts_with('*'));
+    if is_wide { vec![EVERY_HOST] } else { hosts }
+}
+
+fn check_route(set: &Set, route: &Manifest, beside: &Beside<'_>, findings: &mut Vec<Finding>) {
     let rules: Vec<_> = items(route.document.root(), "spec.rules").collect();
     if rules.is_empty() {
         // One rule for every path, without backends, is the default.
@@ -81,7 +102,7 @@ fn check_route(
     let is_of_mesh = parents(route).any(|(kind, ..)| kind == "Service");
     findings.extend(redirected(&for_handshakes, is_of_mesh));
     let Some(first) = rules.iter().find_map(|rule| rule.at("matches")) else { return };
-    let is_alone = !has_another(route, beside);
+    let is_alone = !beside.has_another(route);
     if for_handshakes.is_empty() && is_alone {
         let message = "no rule of this HTTPRoute takes a handshake, which is a GET: each gets 404 (NR)";
         findings.push(NO_HANDSHAKE_ROUTE.at(first.place_of_key(), message, ""));

@@ -11,20 +11,38 @@ use crate::mesh::inbound::target_port;
 use crate::yaml::NodeRef;
 
 pub(super) fn check(set: &Set, findings: &mut Vec<Finding>) {
-    let mut policies: HashMap<&str, Vec<&Manifest>> = HashMap::new();
+    let mut policies: HashMap<Selected<'_>, Vec<&Manifest>> = HashMap::new();
     for policy in set.of_kind("networking.k8s.io", "NetworkPolicy").filter(|it| is_for_ingress(it)) {
-        policies.entry(policy.namespace()).or_default().push(policy);
+        policies.entry((policy.namespace(), selector(policy).next())).or_default().push(policy);
+    }
+    if policies.is_empty() {
+        return;
     }
     let mut places = HashSet::new();
     for service in set.documents.services() {
-        let Some(policies) = policies.get(service.namespace()) else { continue };
         for pods in set.documents.pods_of(service) {
-            findings.extend(let_in_by_none(set, service, pods, policies).filter(|finding| {
+            let labels = pods.labels().iter().map(|(name, value)| (name.as_str(), value.as_str()));
+            let keys = labels.map(Some).chain([None]).map(|label| (service.namespace(), label));
+            let candidates = keys.filter_map(|key| policies.get(&key)).flatten();
+            let selecting: Vec<&Manifest> = candidates.copied().filter(|it| selects(it, pods)).collect();
+            findings.extend(let_in_by_none(set, service, pods, &selecting).filter(|finding| {
                 let place = &finding.place;
                 places.insert((place.file.clone(), place.line, place.column))
             }));
         }
     }
+}
+
+/// A namespace, and the first of the labels that a policy selects; none, if it selects all pods.
+type Selected<'s> = (&'s str, Option<(&'s str, &'s str)>);
+
+fn selector(policy: &Manifest) -> impl Iterator<Item = (&str, &str)> {
+    let labels = policy.document.at("spec.podSelector.matchLabels").into_iter().flat_map(NodeRef::entries);
+    labels.map(|label| (label.key().unwrap_or_default(), label.text().unwrap_or_default()))
+}
+
+fn selects(policy: &Manifest, pods: &Deployment) -> bool {
+    selector(policy).all(|(name, value)| pods.labels().get(name).is_some_and(|label| label == value))
 }
 
 /// Who says nothing of the types means at least what comes in.
@@ -39,20 +57,12 @@ fn let_in_by_none(
     set: &Set,
     service: &Service,
     pods: &Deployment,
-    policies: &[&Manifest],
+    selecting: &[&Manifest],
 ) -> Option<Finding> {
+    // Whom expressions select is not looked at, and so not what they let in.
     let is_expression =
         |policy: &&Manifest| policy.document.at("spec.podSelector.matchExpressions").is_some();
-    let selects = |policy: &&&Manifest| {
-        let labels = policy.document.at("spec.podSelector.matchLabels").into_iter();
-        labels.flat_map(NodeRef::entries).all(|label| {
-            let found = label.key().and_then(|name| pods.labels().get(name));
-            found.is_some() && found.map(String::as_str) == label.text()
-        })
-    };
-    // Whom expressions select is not looked at, and so not what they let in.
-    let selecting: Vec<&&Manifest> = policies.iter().filter(selects).collect();
-    if selecting.iter().any(|policy| is_expression(policy)) {
+    if selecting.iter().any(is_expression) {
         return None;
     }
     let rules = || selecting.iter().flat_map(|policy| ingress(policy));
