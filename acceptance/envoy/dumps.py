@@ -23,7 +23,7 @@ from websockets.sync.client import connect
 from websockets.sync.server import serve
 
 from discovered import ROUTER, DiscoveredEnvoy
-from envoy_pair import EnvoyPair, http_protocol_options, typed
+from envoy_pair import EnvoyPair, addr, http_protocol_options, typed
 from pair import HOST, SIDES, Options, claim_network, moved
 
 # Options, what the handshake is answered with, and the codes beyond the notes.
@@ -331,22 +331,45 @@ def attempt(address):
 
 
 def hosts(binary, envoy, network, outcomes):
-    """Clusters whose requests reach a host, and some whose do not, each alone in an Envoy's dump."""
+    """Clusters and routes whose requests reach a host, and some whose do not, each alone in an Envoy's dump."""
 
     def drops(numerator, denominator):
         percentage = {"numerator": numerator, "denominator": denominator}
         return {"policy": {"drop_overloads": [{"category": "c", "drop_percentage": percentage}]}}
 
-    for what, fields, expected_status, *expected_codes in [
-        ("a cluster without hosts", {"endpoints": [{}]}, 503, "no-hosts"),
-        ("a cluster that drops every request", drops(100, "HUNDRED"), 503, "no-hosts"),
-        ("a cluster that drops no request", drops(0, "MILLION"), 101),
+    def breaker(name, limit):
+        unlimited = dict.fromkeys(("max_connections", "max_pending_requests", "max_requests"), 4294967295)
+        return {"circuit_breakers": {"thresholds": [{**unlimited, name: limit}]}}
+
+    def host(status, **threshold):
+        endpoint = {"endpoint": {"address": addr(f"{network}9:9000")}, "health_status": status}
+        assignment = {"load_assignment": {"cluster_name": "c", "endpoints": [{"lb_endpoints": [endpoint]}]}}
+        return {**assignment, **({"common_lb_config": {"healthy_panic_threshold": threshold}} if threshold else {})}
+
+    def assigned(**fields):
+        return {"load_assignment": {**host("HEALTHY")["load_assignment"], **fields}}
+
+    def share(numerator):
+        return {"match": {"prefix": "/", "runtime_fraction": {"default_value": {"numerator": numerator}}}}
+
+    for what, fields, route, expected_status, *expected_codes in [
+        ("a cluster without hosts", assigned(endpoints=[{}]), {}, 503, "no-hosts"),
+        ("a cluster that drops every request", assigned(**drops(100, "HUNDRED")), {}, 503, "no-hosts"),
+        ("a cluster that drops no request", assigned(**drops(0, "MILLION")), {}, 101),
+        ("a host that is not healthy", host("UNHEALTHY"), {}, 101),
+        ("one that is not, and no panic", host("UNHEALTHY", value=0), {}, 503, "no-hosts"),
+        ("one that is draining, and no panic", host("DRAINING", value=0), {}, 503, "no-hosts"),
+        ("one that is degraded, and no panic", host("DEGRADED", value=0), {}, 101),
+        ("no request", breaker("max_requests", 0), {}, 503, "no-sessions"),
+        ("no request that waits", breaker("max_pending_requests", 0), {}, 503, "no-sessions"),
+        ("no connection but the one that there may be", breaker("max_connections", 0), {}, 101),
+        ("a route that nothing takes", {}, share(0), 404, "no-websocket-taken"),
+        ("a route that all take", {}, share(100), 101),
     ]:
         discovered = DiscoveredEnvoy(envoy, network, f"{network}9:9000")
-        cluster = discovered.cluster()
-        cluster["load_assignment"].update(fields)
+        cluster = {**discovered.cluster(), **fields}
         discovered.tell("cds", cluster)
-        discovered.tell("rds", discovered.routes())
+        discovered.tell("rds", discovered.routes(**route))
         discovered.tell("lds", discovered.listener())
         path = os.path.join(discovered.folder, "dump.json")
         with echo(discovered.application), discovered:

@@ -68,6 +68,7 @@ pub const ALL: &[&Rule] = &[
     &NO_HOSTS,
     &NO_ROOM,
     &LITTLE_ROOM,
+    &NO_SESSIONS,
     &SESSION_LIMIT,
     &HOP_MISMATCH,
     &UNKNOWN_KIND,
@@ -610,7 +611,7 @@ pub const UNKNOWN_CLUSTER: Rule = Rule {
 pub const NO_HOSTS: Rule = Rule {
     code: "no-hosts",
     severity: Error,
-    why: "A cluster without hosts answers each request with 503 (UH, no_healthy_upstream), and so do drop_overloads of 100 % (DO, drop_overload).",
+    why: "A cluster without hosts, or without healthy ones where healthy_panic_threshold is 0, answers each request with 503 (UH, no_healthy_upstream), and so do drop_overloads of 100 % (DO, drop_overload).",
     fix: "Look why no pod is ready behind the Service, or none has the labels of the subset, and take drop_overloads away.",
 };
 
@@ -628,6 +629,14 @@ pub const LITTLE_ROOM: Rule = Rule {
     severity: Warning,
     why: "The handshake of a browser has about 14 header fields, with cookies some KiB, and each proxy before adds its own. What is longer is answered with 431, and an answer that is longer than a cluster takes with 502.",
     fix: "Raise max_headers_count and max_request_headers_kb, or leave Envoy's defaults: 100, and 60 KiB.",
+};
+
+/// Circuit breakers that are open.
+pub const NO_SESSIONS: Rule = Rule {
+    code: "no-sessions",
+    severity: Error,
+    why: "With a circuit breaker of 0 (max_requests, max_pending_requests) a cluster refuses each request: 503 (UO, overflow). What is not set is 1024.",
+    fix: "Set it to more than the sessions that are open at a time.",
 };
 
 /// Circuit breakers that bound sessions.

@@ -201,7 +201,7 @@ fn refused() -> Vec<(&'static str, String, &'static str)> {
 }
 
 /// The rules of which the pair can show nothing, and why.
-const NOT_ON_THE_WIRE: [(&str, &str); 38] = [
+const NOT_ON_THE_WIRE: [(&str, &str); 39] = [
     ("network-policy", "is about the network between pods, and the pair has the loopback"),
     ("no-replicas", "is about how many pods there are, and the pair has one"),
     ("filter-removed", "is about filters that the pair does not have one by one"),
@@ -236,6 +236,7 @@ const NOT_ON_THE_WIRE: [(&str, &str); 38] = [
     ("websocket-not-taken", "is about dumps; the pair always takes WebSockets somewhere"),
     ("unknown-cluster", "is about dumps; the pair has the clusters of its routes"),
     ("no-hosts", "is about dumps; the pair has the endpoint of its command line"),
+    ("no-sessions", "is about dumps; Istio takes 0 for what is not set"),
     ("no-room-for-handshakes", "is about dumps; the pair has the limits of its command line"),
     ("little-room-for-handshakes", "is about dumps; the pair has the limits of its command line"),
     ("hop-mismatch", "is about dumps and policies; the two of the pair speak the same"),

@@ -38,6 +38,7 @@ pub(super) fn read(dump: NodeRef<'_>, config: NodeRef<'_>, side: Option<Side>) -
                 virtual_host: text_at(host, "name").unwrap_or_default().to_owned(),
                 name: text_at(route, "name").unwrap_or_default().to_owned(),
                 is_for_handshakes: true,
+                share: None,
                 taken: taken.clone(),
                 target,
                 timeout: forward.and_then(|forward| Timer::set(forward, "timeout").on()),
@@ -120,6 +121,7 @@ fn cluster(cluster: NodeRef<'_>) -> Option<DumpedCluster> {
         limits: HeaderLimits::default(),
         filters: Vec::new(),
         max_sessions: (u64::from(u32::MAX), place.clone()),
+        takes_none: None,
         endpoints: Vec::new(),
         // Its one endpoint is that of the command line.
         reach: DumpedReach::Hosts,

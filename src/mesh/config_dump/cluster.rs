@@ -5,7 +5,7 @@ use std::fmt;
 use super::fields::HeaderLimits;
 use super::filter::{self, DumpedFilter};
 use super::sections::Sections;
-use super::{Timer, items_at, number_at, text_at};
+use super::{MILLION, Timer, items_at, number_at, text_at};
 use crate::yaml::{NodeRef, Place};
 
 /// Envoy's default of `max_connections` and of `max_requests`.
@@ -61,6 +61,8 @@ pub struct DumpedCluster {
     pub filters: Vec<DumpedFilter>,
     /// How many sessions it can have open at a time, and where that is bounded.
     pub max_sessions: (u64, Place),
+    /// The circuit breaker that lets no session through, and where it is.
+    pub takes_none: Option<(&'static str, Place)>,
     /// Its hosts, as far as the dump knows them: address and port.
     pub endpoints: Vec<(String, u64)>,
     /// Whether requests reach hosts of it.
@@ -74,6 +76,8 @@ pub enum DumpedReach {
     Hosts,
     /// It has no host, as the dump says there.
     NoHosts(Place),
+    /// None of its hosts is healthy, as the dump says there, and Envoy is told not to panic.
+    NoHealthyHosts(Place),
     /// Its `drop_overloads` answer so many of a million requests themselves.
     Drops(u64, Place),
 }
@@ -129,7 +133,8 @@ fn of(cluster: NodeRef<'_>, sections: &Sections<'_>) -> Option<DumpedCluster> {
             .map(|filter| filter::read(filter, sections))
             .collect(),
         max_sessions: max_sessions(cluster, protocol),
-        reach: reach(&assignments),
+        takes_none: takes_none(cluster),
+        reach: reach(cluster, &assignments),
         endpoints: assignments.into_iter().flat_map(endpoints).collect(),
     })
 }
@@ -158,14 +163,27 @@ fn protocol<'d>(cluster: NodeRef<'d>, options: Option<NodeRef<'d>>) -> (DumpedPr
     }
 }
 
+/// The circuit breakers that count for sessions.
+fn threshold(cluster: NodeRef<'_>) -> Option<NodeRef<'_>> {
+    let mut thresholds = items_at(cluster, "circuitBreakers.thresholds");
+    thresholds.find(|threshold| text_at(*threshold, "priority").is_none_or(|priority| priority == "DEFAULT"))
+}
+
+/// A request waits for its connection, and is one. A connection there may be one anyhow.
+fn takes_none(cluster: NodeRef<'_>) -> Option<(&'static str, Place)> {
+    let threshold = threshold(cluster)?;
+    [("maxRequests", "max_requests"), ("maxPendingRequests", "max_pending_requests")].into_iter().find_map(
+        |(field, name)| {
+            let limit = threshold.at(field).filter(|_| number_at(threshold, field) == Some(0))?;
+            Some((name, limit.place()))
+        },
+    )
+}
+
 /// A session is a request over any HTTP, and a connection over HTTP/1.1.
 fn max_sessions(cluster: NodeRef<'_>, protocol: DumpedProtocol) -> (u64, Place) {
-    let thresholds = items_at(cluster, "circuitBreakers.thresholds");
-    let mut default = thresholds
-        .into_iter()
-        .filter(|threshold| text_at(*threshold, "priority").is_none_or(|priority| priority == "DEFAULT"));
     let place = cluster.at("name").unwrap_or(cluster).place();
-    let Some(threshold) = default.next() else { return (DEFAULT_LIMIT, place) };
+    let Some(threshold) = threshold(cluster) else { return (DEFAULT_LIMIT, place) };
     let limit = |name: &str| match number_at(threshold, name) {
         Some(limit) => (limit, threshold.at(name).unwrap_or(threshold).place()),
         None => (DEFAULT_LIMIT, threshold.place()),
@@ -178,10 +196,7 @@ fn max_sessions(cluster: NodeRef<'_>, protocol: DumpedProtocol) -> (u64, Place) 
     if connections.0 < requests.0 { connections } else { requests }
 }
 
-/// One million, of which `FractionalPercent` counts its parts here.
-const MILLION: u64 = 1_000_000;
-
-fn reach(assignments: &[NodeRef<'_>]) -> DumpedReach {
+fn reach(cluster: NodeRef<'_>, assignments: &[NodeRef<'_>]) -> DumpedReach {
     let assigned = |name: &str| {
         assignments.iter().flat_map(|assignment| items_at(*assignment, name)).collect::<Vec<_>>()
     };
@@ -191,6 +206,19 @@ fn reach(assignments: &[NodeRef<'_>]) -> DumpedReach {
             || locality.at("ledsClusterLocalityConfig").is_some()
             || locality.at("loadBalancerEndpoints").is_some()
     });
+    // To what is not healthy nothing is sent, unless there is so little else that Envoy panics.
+    let panics = cluster.at("commonLbConfig.healthyPanicThreshold").is_none_or(|threshold| {
+        threshold.at("value").is_some_and(|value| value.to_json(str::to_owned).as_f64() != Some(0.0))
+    });
+    let hosts: Vec<_> =
+        assigned("endpoints").into_iter().flat_map(|it| items_at(it, "lbEndpoints")).collect();
+    let is_ill = |host: &NodeRef<'_>| {
+        text_at(*host, "healthStatus")
+            .is_some_and(|status| ["UNHEALTHY", "TIMEOUT", "DRAINING"].contains(&status))
+    };
+    if let Some(first) = hosts.first().filter(|_| !panics && hosts.iter().all(is_ill)) {
+        return DumpedReach::NoHealthyHosts(first.at("healthStatus").unwrap_or(*first).place());
+    }
     // A dump without an assignment does not show the hosts: those of EDS are there by include_eds alone.
     if let Some(assignment) = assignments.first().filter(|_| !has_some) {
         return DumpedReach::NoHosts(assignment.place());
@@ -198,15 +226,11 @@ fn reach(assignments: &[NodeRef<'_>]) -> DumpedReach {
     let mut passed = MILLION;
     let mut place = None;
     for drop in assigned("policy.dropOverloads") {
-        let of = match text_at(drop, "dropPercentage.denominator") {
-            Some("TEN_THOUSAND") => 10_000,
-            Some("MILLION") => MILLION,
-            _ => 100,
-        };
-        let part = number_at(drop, "dropPercentage.numerator").unwrap_or(0).min(of);
-        if part > 0 {
-            passed = passed * (of - part) / of;
-            place = place.or_else(|| drop.at("dropPercentage").map(NodeRef::place));
+        let Some(percentage) = drop.at("dropPercentage") else { continue };
+        let dropped = super::millionths(percentage);
+        if dropped > 0 {
+            passed = passed * (MILLION - dropped) / MILLION;
+            place = place.or_else(|| Some(percentage.place()));
         }
     }
     place.map_or(DumpedReach::Hosts, |place| DumpedReach::Drops(MILLION - passed, place))

@@ -293,6 +293,19 @@ fn number_at(node: NodeRef<'_>, path: &str) -> Option<u64> {
     number.as_u64().or_else(|| number.as_str()?.parse().ok())
 }
 
+/// What a `FractionalPercent` counts its parts of at most.
+const MILLION: u64 = 1_000_000;
+
+/// How many of a million a `FractionalPercent` is.
+fn millionths(percent: NodeRef<'_>) -> u64 {
+    let of = match text_at(percent, "denominator") {
+        Some("TEN_THOUSAND") => 10_000,
+        Some("MILLION") => MILLION,
+        _ => 100,
+    };
+    number_at(percent, "numerator").unwrap_or(0).min(of) * (MILLION / of)
+}
+
 /// An extension's configuration and the name of its message, also where a `TypedStruct` wraps it.
 fn typed_config(extension: NodeRef<'_>) -> Option<(&str, NodeRef<'_>)> {
     let config = extension.at("typedConfig")?;

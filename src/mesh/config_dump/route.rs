@@ -40,6 +40,8 @@ pub struct DumpedRoute {
     /// Whether handshakes may come to it at all: it asks for no other method, no gRPC and no CONNECT, and
     /// no route before it takes all that it matches.
     pub is_for_handshakes: bool,
+    /// How many of a million requests that match it take it, if not all do, and where that is said.
+    pub share: Option<(u64, Place)>,
     /// Whether it takes WebSockets.
     pub taken: UpgradeTaken,
     /// Where it leads.
@@ -142,6 +144,7 @@ fn of([config, host, route]: [NodeRef<'_>; 3], inherited: &Inherited<'_>) -> Dum
             .filter(|name| !name.is_empty())
             .map_or_else(|| matched(route), str::to_owned),
         is_for_handshakes: is_for_handshakes(route),
+        share: route.at("match").and_then(share),
         taken,
         target: target(route, action),
         timeout,
@@ -169,9 +172,20 @@ fn is_beneath(route: NodeRef<'_>, prefix: &str) -> bool {
     prefix == "/" || path.is_some_and(|path| path.starts_with(prefix))
 }
 
+/// How many of a million requests that match a route take it, where it is not for all of them
+/// (`runtime_fraction`, which a runtime may set otherwise).
+fn share(matching: NodeRef<'_>) -> Option<(u64, Place)> {
+    let fraction = matching.at("runtimeFraction.defaultValue")?;
+    let millionths = super::millionths(fraction);
+    (millionths < super::MILLION).then(|| (millionths, fraction.place()))
+}
+
 /// Whether a handshake may match a route, which Envoy's codecs make a GET with `Upgrade: websocket`.
 fn is_for_handshakes(route: NodeRef<'_>) -> bool {
     let Some(matching) = route.at("match") else { return true };
+    if share(matching).is_some_and(|(millionths, _)| millionths == 0) {
+        return false;
+    }
     if matching.at("grpc").is_some() || matching.at("connectMatcher").is_some() {
         return false;
     }

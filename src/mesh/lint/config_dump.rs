@@ -6,8 +6,8 @@ use std::collections::{BTreeSet, HashMap};
 use super::finding::Finding;
 use super::rules::{
     ALLOWS_NOBODY, BUFFER_FILTER, LITTLE_ROOM, MAX_CONNECTION_DURATION, MAX_STREAM_DURATION, NO_HOSTS,
-    NO_ROOM, NO_WEBSOCKET_TAKEN, NOT_IN_FORCE, NOT_JUDGED, NOTHING_JUDGED, REJECTED_UPDATE, SESSION_LIMIT,
-    STREAM_IDLE_TIMEOUT, TCP_IDLE_TIMEOUT, UNKNOWN_CLUSTER, UPGRADE_DISABLED, UPGRADE_REMOVED,
+    NO_ROOM, NO_SESSIONS, NO_WEBSOCKET_TAKEN, NOT_IN_FORCE, NOT_JUDGED, NOTHING_JUDGED, REJECTED_UPDATE,
+    SESSION_LIMIT, STREAM_IDLE_TIMEOUT, TCP_IDLE_TIMEOUT, UNKNOWN_CLUSTER, UPGRADE_DISABLED, UPGRADE_REMOVED,
     VIRTUAL_SERVICE_TIMEOUT, WEBSOCKET_NOT_TAKEN,
 };
 use crate::mesh::config_dump::{
@@ -270,6 +270,11 @@ fn check_manager(
             found.filter(filter, effect, &of);
         }
         found.changed(&route.changed, &to);
+        if let Some((millionths, place)) = &route.share {
+            let message =
+                format!("{millionths} of a million handshakes that match take it (runtime_fraction) {to}");
+            found.add(&NOT_JUDGED, place, message);
+        }
         if let Some((of, place)) = route.requires_tls.as_ref().filter(|_| manager.has_tls != Some(true)) {
             let message = format!(
                 "the virtual host {} requires TLS ({of}): a handshake that comes here without, and without \
@@ -316,6 +321,11 @@ fn check_cluster(proxy: &DumpedProxy, name: &str, place: &Place, found: &mut Fin
         DumpedReach::NoHosts(place) => {
             found.add(&NO_HOSTS, place, format!("the cluster {name} has no hosts"));
         }
+        DumpedReach::NoHealthyHosts(place) => {
+            let message =
+                format!("no host of the cluster {name} is healthy, and its healthy_panic_threshold is 0");
+            found.add(&NO_HOSTS, place, message);
+        }
         DumpedReach::Drops(1_000_000, place) => {
             found.add(&NO_HOSTS, place, format!("drop_overloads drops every request to the cluster {name}"));
         }
@@ -325,6 +335,10 @@ fn check_cluster(proxy: &DumpedProxy, name: &str, place: &Place, found: &mut Fin
             );
             found.add(&NOT_JUDGED, place, message);
         }
+    }
+    if let Some((breaker, place)) = &cluster.takes_none {
+        found.add(&NO_SESSIONS, place, format!("{breaker} is 0 {of}"));
+        return;
     }
     let (limit, limit_place) = &cluster.max_sessions;
     if *limit < MANY_SESSIONS {

@@ -538,6 +538,59 @@ fn what_answers_need_is_not_to_be_removed_and_nothing_before_the_manager_looks()
 }
 
 #[test]
+fn what_lets_no_session_through_is_an_error_whatever_else_is_right() {
+    let breaker = |limits: &str| format!(r#""circuit_breakers": {{"thresholds": [{{{limits}}}]}}"#);
+    for (limits, found) in [
+        (r#""max_requests": 0, "max_pending_requests": 9"#, "no-sessions"),
+        (r#""max_pending_requests": 0, "max_requests": 4294967295"#, "no-sessions"),
+        (r#""max_connections": 0, "max_requests": 4294967295"#, "session-limit"),
+        (r#""max_requests": 1, "max_pending_requests": 1"#, "session-limit"),
+    ] {
+        assert_eq!(of_server(WEBSOCKET, ROUTE, &breaker(limits)), [found], "{limits}");
+    }
+    let high = r#""circuit_breakers": {"thresholds": [{"max_connections": 4294967295, "max_requests": 4294967295},
+        {"priority": "HIGH", "max_requests": 0}]}"#;
+    assert_eq!(of_server(WEBSOCKET, ROUTE, high), Vec::<&str>::new(), "that of another priority");
+}
+
+#[test]
+fn hosts_that_are_all_ill_are_none_unless_envoy_may_panic() {
+    let host = |status: &str| {
+        PEER.replace(r#"{"endpoint":"#, &format!(r#"{{"health_status": "{status}", "endpoint":"#))
+    };
+    let without_panic =
+        |value: &str| format!(r#""common_lb_config": {{"healthy_panic_threshold": {{{value}}}}}"#);
+    let (none, zero, some) =
+        (without_panic(""), without_panic(r#""value": 0"#), without_panic(r#""value": 1.5"#));
+    for (status, panic, found) in [
+        ("UNHEALTHY", &none, Some("no-hosts")),
+        ("UNHEALTHY", &zero, Some("no-hosts")),
+        ("DRAINING", &zero, Some("no-hosts")),
+        ("DEGRADED", &zero, None),
+        ("UNHEALTHY", &some, None),
+    ] {
+        let cluster = format!("{BREAKERS}, {}, {panic}", host(status));
+        assert_eq!(of_server(WEBSOCKET, ROUTE, &cluster), Vec::from_iter(found), "{cluster}");
+    }
+    let panicking = format!("{BREAKERS}, {}", host("UNHEALTHY"));
+    assert_eq!(of_server(WEBSOCKET, ROUTE, &panicking), Vec::<&str>::new());
+}
+
+#[test]
+fn a_route_that_takes_a_part_of_what_matches_is_named_and_one_that_takes_nothing_is_none() {
+    let of = |fraction: &str| {
+        let route = format!(
+            r#"{{"match": {{"prefix": "/", "runtime_fraction": {{"default_value": {{{fraction}}}}}}}, "route": {{"cluster": "c"}}}}"#
+        );
+        of_server(WEBSOCKET, &route, BREAKERS)
+    };
+    assert_eq!(of(""), ["no-websocket-taken"]);
+    assert_eq!(of(r#""numerator": 50"#), ["not-judged"]);
+    assert_eq!(of(r#""numerator": 10, "denominator": "TEN_THOUSAND""#), ["not-judged"]);
+    assert_eq!(of(r#""numerator": 100"#), Vec::<&str>::new());
+}
+
+#[test]
 fn heads_that_may_have_few_fields_have_no_room_for_handshakes() {
     let manager = |limit: &str| of_server(&format!("{WEBSOCKET}, {limit}"), ROUTE, BREAKERS);
     let fields = |count: u64| format!(r#""common_http_protocol_options": {{"max_headers_count": {count}}}"#);
