@@ -28,6 +28,10 @@ pub enum ResponseFlag {
     DownstreamConnectionTermination,
     /// `URX`: the retries are used up.
     UpstreamRetryLimitExceeded,
+    /// `DI`: the fault filter let the request wait.
+    DelayInjected,
+    /// `FI`: the fault filter answered.
+    FaultInjected,
     /// `SI`: the stream was idle too long.
     StreamIdleTimeout,
     /// `DPE`: the downstream broke the protocol.
@@ -58,6 +62,8 @@ impl ResponseFlag {
             Self::NoClusterFound => "NC",
             Self::DownstreamConnectionTermination => "DC",
             Self::UpstreamRetryLimitExceeded => "URX",
+            Self::DelayInjected => "DI",
+            Self::FaultInjected => "FI",
             Self::StreamIdleTimeout => "SI",
             Self::DownstreamProtocolError => "DPE",
             Self::UpstreamMaxStreamDurationReached => "UMSDR",

@@ -74,7 +74,7 @@ impl Documents {
             }
             ("networking.istio.io", "VirtualService") => {
                 let found = self.virtual_services_for(&host);
-                let mut found = found.iter().filter(|(_, found)| found.for_sidecars);
+                let mut found = found.iter().filter(|(_, found)| found.is_for_sidecars());
                 // A delegate has no hosts, and is a part of one that has.
                 found.any(|(_, found)| is_this(&found.metadata.manifest)) || is_delegate(manifest)
             }

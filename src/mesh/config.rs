@@ -11,7 +11,10 @@ use serde::{Deserialize, Serialize};
 
 use super::duration;
 pub use super::retry_policy::{RetryOn, RetryPolicy};
-pub use super::route::{FieldOperations, FieldWrite, Redirect, Rewrite, Route, RouteAction};
+pub use super::route::{
+    Fault, FieldOperations, FieldWrite, FractionalPercent, Redirect, Rewrite, Route, RouteAction,
+    WeightedCluster,
+};
 pub use super::route_match::{
     FieldMatch, PathMatch, Pattern, QueryParameterMatch, RequestHead, RouteMatch, ValueMatch, split_query,
 };
@@ -76,6 +79,16 @@ pub struct HttpConnectionManager {
     pub server_name: ServerName,
     /// `http2_protocol_options.allow_connect`: whether extended CONNECT (RFC 8441) is taken.
     pub allow_connect: bool,
+    /// `use_remote_address`: clients are strangers at the edge of the mesh. What they say of
+    /// themselves does not count, and their addresses are told to the next hop.
+    pub use_remote_address: bool,
+    /// `xff_num_trusted_hops`: so many of the last addresses in `x-forwarded-for` come from proxies
+    /// before this one.
+    pub xff_num_trusted_hops: u32,
+    /// `forward_client_cert_details`.
+    pub forward_client_cert_details: ForwardClientCertDetails,
+    /// `preserve_external_request_id`: the request ids of strangers count.
+    pub preserve_external_request_id: bool,
     /// `http2_protocol_options.max_concurrent_streams`.
     pub max_concurrent_streams: u32,
     /// `http2_protocol_options.initial_stream_window_size`.
@@ -99,6 +112,18 @@ pub struct HttpConnectionManager {
     /// `snake_case`: a real Envoy knows more fields than these.
     #[serde(skip)]
     pub patches: Vec<serde_json::Value>,
+}
+
+/// What becomes of `x-forwarded-client-cert`, with subject, URI and DNS as Istio asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum ForwardClientCertDetails {
+    /// It is removed.
+    Sanitize,
+    /// The client's certificate, if it showed one, is added to it.
+    AppendForward,
+    /// It has the client's certificate alone, if it showed one.
+    SanitizeSet,
 }
 
 /// What a proxy calls itself in the `server` response header.
@@ -145,16 +170,34 @@ impl HttpConnectionManager {
         Self::named(ServerName::Envoy)
     }
 
+    /// As Istio generates it for a gateway (`createGatewayHTTPFilterChainOpts` in
+    /// `pilot/pkg/networking/core/gateway.go`).
+    #[must_use]
+    pub fn gateway() -> Self {
+        Self {
+            use_remote_address: true,
+            forward_client_cert_details: ForwardClientCertDetails::SanitizeSet,
+            ..Self::named(ServerName::IstioEnvoy)
+        }
+    }
+
     /// As Istio generates it for a server's sidecar.
     #[must_use]
     pub fn inbound() -> Self {
-        Self::named(ServerName::IstioEnvoy)
+        Self {
+            forward_client_cert_details: ForwardClientCertDetails::AppendForward,
+            ..Self::named(ServerName::IstioEnvoy)
+        }
     }
 
     fn named(server_name: ServerName) -> Self {
         Self {
             server_name,
             allow_connect: false,
+            use_remote_address: false,
+            xff_num_trusted_hops: 0,
+            forward_client_cert_details: ForwardClientCertDetails::Sanitize,
+            preserve_external_request_id: false,
             max_concurrent_streams: MAX_CONCURRENT_STREAMS,
             initial_stream_window_size: INITIAL_STREAM_WINDOW_SIZE,
             initial_connection_window_size: INITIAL_CONNECTION_WINDOW_SIZE,

@@ -68,15 +68,21 @@ pub fn inbound(documents: &Documents, query: &InboundQuery<'_>) -> Result<Inboun
         direction: TargetListener::Inbound(target_port),
     };
     patches::apply(documents, &target, &mut connection_manager);
-    Ok(Inbound {
-        connection_manager,
-        virtual_host: VirtualHost {
-            name: format!("inbound|http|{}", port.number),
-            domains: vec!["*".to_owned()],
-            routes: vec![Route::every_path(Some("default".to_owned()), action)],
-            include_request_attempt_count: false,
-        },
-    })
+    let configuration = format!("inbound|{target_port}||");
+    let mut virtual_host = VirtualHost {
+        name: format!("inbound|http|{}", port.number),
+        domains: vec!["*".to_owned()],
+        routes: vec![Route::every_path(Some("default".to_owned()), action)],
+        include_request_attempt_count: false,
+        requires_tls: false,
+    };
+    patches::apply_to_routes(
+        documents,
+        &target,
+        (&configuration, target_port, None),
+        std::slice::from_mut(&mut virtual_host),
+    );
+    Ok(Inbound { connection_manager, virtual_host })
 }
 
 fn without_http(service: &Service) -> MeshError {

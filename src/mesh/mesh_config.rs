@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
+use super::config::Workload;
 use super::document::{Documents, H2UpgradePolicy, WarningCollector};
 use super::error::{MeshError, Warning};
 use super::rules::MESH_CONFIGS_DIFFER;
@@ -134,6 +135,31 @@ impl Documents {
         };
         let text = format!("the mesh's h2UpgradePolicy is {here} here and {there} at {at}");
         Some(Warning { place: place.clone(), text, rule: &MESH_CONFIGS_DIFFER })
+    }
+}
+
+/// Istio's `ProxyConfig`, as far as it decides about a gateway's connection managers.
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct ProxyConfig {
+    gateway_topology: Topology,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct Topology {
+    num_trusted_proxies: u32,
+}
+
+impl Documents {
+    /// `gatewayTopology.numTrustedProxies` of a gateway's pods, by their annotation
+    /// `proxy.istio.io/config`: how many proxies before the gateway are believed.
+    pub(super) fn trusted_proxies(&self, workload: &Workload) -> u32 {
+        let name = format!("{}/{}", workload.namespace, workload.name);
+        let config = self.deployment(&name).ok().and_then(|deployment| deployment.proxy_config.as_deref());
+        let document = config.and_then(|config| only_document("proxy.istio.io/config", config).ok().flatten());
+        let read = document.and_then(|document| document.root().read::<ProxyConfig>(Dialect::Protobuf).ok());
+        read.unwrap_or_default().gateway_topology.num_trusted_proxies
     }
 }
 

@@ -15,17 +15,20 @@ pub mod config_dump;
 mod document;
 mod duration;
 mod error;
+mod gateway;
 mod host;
 mod inbound;
 mod index;
 mod kinds;
 pub mod lint;
+mod listener;
 mod mesh_config;
 mod outbound;
 mod patches;
 mod retry_policy;
 mod route;
 mod route_match;
+mod routing;
 mod rule;
 pub mod rules;
 mod scalar;
@@ -38,17 +41,22 @@ mod tests;
 
 pub use concern::{DocumentsByPlace, Sessions};
 pub use config::{
-    Cluster, ClusterKind, FieldMatch, FieldOperations, FieldWrite, HttpConnectionManager, Inbound, Outbound,
-    OutboundTrafficPolicy, PathMatch, Pattern, QueryParameterMatch, Redirect, RequestHead, RetryOn,
-    RetryPolicy, Rewrite, Route, RouteAction, RouteMatch, ServerName, UpstreamProtocol, ValueMatch,
-    VirtualHost, Workload, match_virtual_host, split_query,
+    Cluster, ClusterKind, Fault, FieldMatch, FieldOperations, FieldWrite, ForwardClientCertDetails,
+    FractionalPercent, HttpConnectionManager, Inbound, Outbound, OutboundTrafficPolicy, PathMatch, Pattern,
+    QueryParameterMatch, Redirect, RequestHead, RetryOn, RetryPolicy, Rewrite, Route, RouteAction, RouteMatch,
+    ServerName, UpstreamProtocol, ValueMatch, VirtualHost, WeightedCluster, Workload, match_virtual_host,
+    split_query,
 };
 pub(crate) use document::ConnectionManagerFilter;
 pub(crate) use document::ROOT_NAMESPACE;
 pub use document::{Documents, H2UpgradePolicy, Manifest, Places, Service};
 pub(crate) use duration::format as format_duration;
 pub use error::{Duplicate, MeshError, Warning};
+pub use gateway::{GatewayQuery, gateway};
 pub use inbound::{InboundQuery, inbound};
+pub use listener::{
+    ClientCertificates, Credential, DownstreamTlsContext, FilterChain, Gateway, Listener, NetworkFilter, PemSecret,
+};
 pub use mesh_config::MeshDefaults;
 pub use outbound::{OutboundQuery, outbound};
 pub use rule::{Rule, Severity};

@@ -1,13 +1,16 @@
-//! Which `EnvoyFilter` patches apply to a proxy's HTTP connection manager, and in which order.
+//! Which `EnvoyFilter` patches apply to a proxy's HTTP connection manager and its routes, and in
+//! which order.
 //!
 //! Istio: `pilot/pkg/model/push_context.go` (`EnvoyFilters`), `envoyfilter.go` (`proxyMatch`) and
 //! `pilot/pkg/networking/core/envoyfilter/listener_patch.go`.
 
 use std::fmt;
 
-use super::config::{HttpConnectionManager, Workload};
+use regex::Regex;
+
+use super::config::{HttpConnectionManager, VirtualHost, Workload};
 use super::document::{
-    ConfigPatch, Documents, EnvoyFilter, ListenerMatch, PatchContext, ROOT_NAMESPACE, selects,
+    Documents, EnvoyFilter, ListenerMatch, PatchContext, PatchedRoute, ROOT_NAMESPACE, selects,
 };
 
 /// The HTTP connection manager that patches may be for.
@@ -30,19 +33,15 @@ pub(super) enum TargetListener {
     Outbound(u16),
     /// `virtualInbound`, in it the chain `0.0.0.0_PORT` for a target port.
     Inbound(u16),
+    /// A gateway's `0.0.0.0_PORT`, of the port that it is bound to.
+    Gateway(u16),
 }
 
 /// Merges all patches for the target into its HTTP connection manager.
 pub(super) fn apply(documents: &Documents, target: &PatchTarget<'_>, manager: &mut HttpConnectionManager) {
-    let labels = target.workload.map(|workload| &workload.labels);
-    let mut filters = documents.envoy_filters_for([ROOT_NAMESPACE, target.namespace], labels);
-    filters.retain(|filter| target.is_selected_by(filter));
-    filters.sort_by_key(|filter| {
-        (filter.priority, filter.metadata.namespace != ROOT_NAMESPACE, filter.metadata.age())
-    });
-    for patch in filters.iter().flat_map(|filter| &filter.patches) {
+    for patch in target.filters(documents).iter().flat_map(|filter| &filter.patches) {
         if target.direction.is_in(patch.context)
-            && is_for_version(patch, target.istio_version)
+            && is_for_version(patch.proxy_version.as_ref(), target.istio_version)
             && target.direction.matches(&patch.listener)
         {
             patch.value.merge_into(manager);
@@ -50,15 +49,49 @@ pub(super) fn apply(documents: &Documents, target: &PatchTarget<'_>, manager: &m
     }
 }
 
-/// Whether a patch is for proxies of that version.
-pub(super) fn is_for_version(patch: &ConfigPatch, istio_version: &str) -> bool {
-    patch.proxy_version.as_ref().is_none_or(|pattern| {
+/// Merges all patches for the target into the routes of its virtual hosts, which are in the route
+/// configuration of that name for that port, and of that `Gateway` in a gateway.
+pub(super) fn apply_to_routes(
+    documents: &Documents,
+    target: &PatchTarget<'_>,
+    (configuration, port, gateway): (&str, u16, Option<&str>),
+    virtual_hosts: &mut [VirtualHost],
+) {
+    let filters = target.filters(documents);
+    let patches = || {
+        filters.iter().flat_map(|filter| &filter.route_patches).filter(|patch| {
+            target.direction.is_in(patch.context)
+                && is_for_version(patch.proxy_version.as_ref(), target.istio_version)
+        })
+    };
+    for VirtualHost { name, domains, routes, .. } in virtual_hosts {
+        let of = PatchedRoute { configuration, port, gateway, virtual_host: name, domains };
+        for route in routes {
+            patches().for_each(|patch| patch.merge_into(route, of));
+        }
+    }
+}
+
+/// Whether a patch for proxies whose version has this pattern in it is for that version.
+pub(super) fn is_for_version(pattern: Option<&Regex>, istio_version: &str) -> bool {
+    pattern.is_none_or(|pattern| {
         // A proxy that does not say its version has none that could be right.
         !istio_version.is_empty() && pattern.is_match(istio_version)
     })
 }
 
 impl PatchTarget<'_> {
+    /// The filters that are for this proxy, in the order in which they apply.
+    fn filters<'d>(&self, documents: &'d Documents) -> Vec<&'d EnvoyFilter> {
+        let labels = self.workload.map(|workload| &workload.labels);
+        let mut filters = documents.envoy_filters_for([ROOT_NAMESPACE, self.namespace], labels);
+        filters.retain(|filter| self.is_selected_by(filter));
+        filters.sort_by_key(|filter| {
+            (filter.priority, filter.metadata.namespace != ROOT_NAMESPACE, filter.metadata.age())
+        });
+        filters
+    }
+
     /// Whether the filter is for this proxy: in its namespace or in the root namespace, with a
     /// selector, if any, whose labels are all on the workload.
     pub(super) fn is_selected_by(&self, filter: &EnvoyFilter) -> bool {
@@ -74,7 +107,7 @@ impl PatchTarget<'_> {
 impl fmt::Display for TargetListener {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Outbound(port) => write!(formatter, "0.0.0.0_{port}"),
+            Self::Outbound(port) | Self::Gateway(port) => write!(formatter, "0.0.0.0_{port}"),
             Self::Inbound(port) => write!(formatter, "virtualInbound with the chain 0.0.0.0_{port}"),
         }
     }
@@ -87,14 +120,15 @@ impl TargetListener {
             PatchContext::Any => true,
             PatchContext::SidecarInbound => matches!(self, Self::Inbound(_)),
             PatchContext::SidecarOutbound => matches!(self, Self::Outbound(_)),
-            PatchContext::Gateway | PatchContext::Waypoint => false,
+            PatchContext::Gateway => matches!(self, Self::Gateway(_)),
+            PatchContext::Waypoint => false,
         }
     }
 
     /// Whether the listener and its chain are the ones that are meant.
     pub(super) fn matches(self, listener: &ListenerMatch) -> bool {
         let (name, port, chain, destination_port) = match self {
-            Self::Outbound(port) => (format!("0.0.0.0_{port}"), port, None, None),
+            Self::Outbound(port) | Self::Gateway(port) => (format!("0.0.0.0_{port}"), port, None, None),
             Self::Inbound(port) => {
                 ("virtualInbound".to_owned(), port, Some(format!("0.0.0.0_{port}")), Some(port))
             }

@@ -1,5 +1,6 @@
 //! Envoy's `Route`: what a request for it meets, and what is changed in it.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -18,6 +19,11 @@ pub struct Route {
     pub conditions: RouteMatch,
     /// What they meet.
     pub action: RouteAction,
+    /// What Envoy's fault filter does before.
+    pub fault: Option<Fault>,
+    /// `upgrade_configs` of the route: whether an upgrade type is taken, whatever the connection
+    /// manager says.
+    pub upgrades: BTreeMap<String, bool>,
     /// What is changed in the fields of a request that is sent on.
     pub request_fields: FieldOperations,
     /// What is changed in the fields of its answer, but for those of refusals and failures.
@@ -32,6 +38,8 @@ impl Route {
             name,
             conditions: RouteMatch::every_path(),
             action,
+            fault: None,
+            upgrades: BTreeMap::new(),
             request_fields: FieldOperations::default(),
             response_fields: FieldOperations::default(),
         }
@@ -55,6 +63,8 @@ pub enum RouteAction {
         /// What takes the place of path and authority.
         rewrite: Rewrite,
     },
+    /// Send it to one of several clusters (`weighted_clusters`).
+    Weighted(Vec<WeightedCluster>),
     /// Answer with the address of something else.
     Redirect(Redirect),
     /// Answer at once (`block_all`, a `VirtualService`'s `directResponse`).
@@ -67,19 +77,77 @@ pub enum RouteAction {
     /// Send it to a cluster that does not exist, as Istio does with a destination that it does not
     /// know.
     UnknownCluster {
-        /// The name that no cluster has; the access log says it.
+        /// The name that no cluster has.
         name: String,
+        /// The answer: 503 from a `VirtualService`, 500 from an `HTTPRoute`
+        /// (`cluster_not_found_response_code`).
+        status: u16,
     },
 }
 
-impl RouteAction {
-    /// The cluster that requests go to.
+/// One of several clusters of a route.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WeightedCluster {
+    /// Its share of the requests, of the sum of all weights.
+    pub weight: u32,
+    /// [`RouteAction::Forward`] or [`RouteAction::UnknownCluster`].
+    pub action: RouteAction,
+    /// What is changed in the fields of a request that goes there, before what the route changes.
+    pub request_fields: FieldOperations,
+    /// What is changed in the fields of its answer, before what the route changes.
+    pub response_fields: FieldOperations,
+}
+
+/// Envoy's `HTTPFault`: what becomes of some requests before they are sent on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fault {
+    /// How long they wait (`DI`), and how many of them.
+    pub delay: Option<(Duration, FractionalPercent)>,
+    /// With which status they are answered (`FI`), and how many of them.
+    pub abort: Option<(u16, FractionalPercent)>,
+}
+
+/// Envoy's `FractionalPercent`, in millionths.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FractionalPercent(u32);
+
+impl FractionalPercent {
+    const MILLION: u32 = 1_000_000;
+
+    /// Of so many percent, as Istio makes it of a `Percent`: what is beyond four decimals is left
+    /// out.
     #[must_use]
-    pub fn cluster(&self) -> Option<&Cluster> {
-        match self {
-            Self::Forward { cluster, .. } => Some(cluster),
-            Self::Redirect(_) | Self::DirectResponse { .. } | Self::UnknownCluster { .. } => None,
-        }
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped before")]
+    pub fn of_percent(percent: f64) -> Self {
+        Self((percent * 10_000.0).clamp(0.0, f64::from(Self::MILLION)) as u32)
+    }
+
+    /// In millionths.
+    #[must_use]
+    pub fn millionths(self) -> u32 {
+        self.0
+    }
+
+    /// Whether it is one of them, by a random number.
+    #[must_use]
+    pub fn includes(self, random: u64) -> bool {
+        random % u64::from(Self::MILLION) < u64::from(self.0)
+    }
+}
+
+impl RouteAction {
+    /// The clusters that requests go to.
+    pub fn clusters(&self) -> impl Iterator<Item = &Cluster> {
+        let (own, weighted): (_, &[WeightedCluster]) = match self {
+            Self::Forward { cluster, .. } => (Some(&**cluster), &[]),
+            Self::Weighted(weighted) => (None, weighted),
+            Self::Redirect(_) | Self::DirectResponse { .. } | Self::UnknownCluster { .. } => (None, &[]),
+        };
+        let others = weighted.iter().filter_map(|weighted| match &weighted.action {
+            Self::Forward { cluster, .. } => Some(&**cluster),
+            _ => None,
+        });
+        own.into_iter().chain(others)
     }
 }
 
@@ -117,6 +185,14 @@ pub struct FieldOperations {
     pub remove: Vec<String>,
     /// In this order.
     pub write: Vec<FieldWrite>,
+}
+
+impl FieldOperations {
+    /// Adds what comes after these.
+    pub(super) fn extend(&mut self, later: &Self) {
+        self.remove.extend_from_slice(&later.remove);
+        self.write.extend_from_slice(&later.write);
+    }
 }
 
 /// A field that is written.

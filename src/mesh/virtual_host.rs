@@ -16,6 +16,8 @@ pub struct VirtualHost {
     pub routes: Vec<Route>,
     /// Whether the request gets `x-envoy-attempt-count`.
     pub include_request_attempt_count: bool,
+    /// `require_tls: ALL`: who comes in plain text is sent to `https` before any route counts.
+    pub requires_tls: bool,
 }
 
 /// Finds the virtual host for an authority as Envoy does with `ignore_port_in_host_matching`:
@@ -67,6 +69,7 @@ mod tests {
             domains: domains.iter().map(|&domain| domain.to_owned()).collect(),
             routes: Vec::new(),
             include_request_attempt_count: true,
+            requires_tls: false,
         }
     }
 

@@ -27,9 +27,21 @@ static REPORTED: Mutex<Option<Instant>> = Mutex::new(None);
 /// # Errors
 /// The system gives no runtime, or does not take the listener.
 pub fn serve_local(listener: std::net::TcpListener, serve: impl AsyncFnOnce(TcpListener)) -> io::Result<()> {
+    serve_all_local(vec![listener], async |mut listeners| serve(listeners.swap_remove(0)).await)
+}
+
+/// As [`serve_local`], with several listeners.
+///
+/// # Errors
+/// As there.
+pub fn serve_all_local(
+    listeners: Vec<std::net::TcpListener>,
+    serve: impl AsyncFnOnce(Vec<TcpListener>),
+) -> io::Result<()> {
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
     runtime.block_on(async {
-        serve(TcpListener::from_std(listener)?).await;
+        let listeners = listeners.into_iter().map(TcpListener::from_std);
+        serve(listeners.collect::<io::Result<_>>()?).await;
         Ok(())
     })
 }

@@ -14,13 +14,14 @@ mod write_queue;
 use std::fmt::{self, Debug, Formatter};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpSocket, TcpStream};
 
-pub use accept::{accept_each, serve_local};
+pub use accept::{accept_each, serve_all_local, serve_local};
 pub use budget::{Account, Budget, Watcher};
 pub use coalescing_buffer::CoalescingBuffer;
 pub use write_queue::WriteQueue;
@@ -175,6 +176,28 @@ pub async fn connect(
         Ok(Err(source)) => Err(ConnectError::Refused { address, source }),
         Err(_) => Err(ConnectError::TimedOut { address, limit }),
     }
+}
+
+/// The first address of this machine that others know it by, of the kind of `like`; where it has none,
+/// `like` itself (Envoy's `getLocalAddress`).
+#[must_use]
+pub fn local_address(like: IpAddr) -> IpAddr {
+    static OF_BOTH_KINDS: OnceLock<[Option<IpAddr>; 2]> = OnceLock::new();
+    let addresses = OF_BOTH_KINDS.get_or_init(|| {
+        let all: Vec<IpAddr> = nix::ifaddrs::getifaddrs()
+            .into_iter()
+            .flatten()
+            .filter_map(|interface| ip_address(interface.address.as_ref()?))
+            .filter(|address| !address.is_loopback())
+            .collect();
+        [IpAddr::is_ipv4, IpAddr::is_ipv6].map(|is_kind| all.iter().copied().find(is_kind))
+    });
+    addresses[usize::from(like.is_ipv6())].unwrap_or(like)
+}
+
+fn ip_address(address: &nix::sys::socket::SockaddrStorage) -> Option<IpAddr> {
+    let v4 = address.as_sockaddr_in().map(|address| address.ip().into());
+    v4.or_else(|| address.as_sockaddr_in6().map(|address| address.ip().into()))
 }
 
 /// Binds the near end of a connection that is about to be dialled.

@@ -1,9 +1,9 @@
-//! What a sidecar changes in the fields that pass through it (Envoy's
+//! What a proxy changes in the fields that pass through it (Envoy's
 //! `ConnectionManagerUtility::mutateRequestHeaders` and `mutateResponseHeaders`, as Istio
 //! configures them).
 
 use std::cell::RefCell;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
@@ -13,20 +13,22 @@ use http::header::{
 use http::{HeaderName, HeaderValue, StatusCode};
 
 use super::connection_info::DownstreamTls;
+use super::edge;
 use super::path;
 use super::route_fields::X_ENVOY_ORIGINAL_PATH;
+use super::routes::Route;
 use crate::access_log::Record;
 use crate::http1::Fields;
-use crate::mesh::{HttpConnectionManager, ServerName};
+use crate::mesh::{ForwardClientCertDetails, HttpConnectionManager, ServerName};
 use crate::websocket::extended_connect::RequestParts;
 
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const X_FORWARDED_CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+pub(super) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+pub(super) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Envoy's inline headers, of which several are joined to one list, as far as they decide something
@@ -97,8 +99,15 @@ pub(super) fn check_request(request: &mut RequestParts) -> Result<(), Rejection>
     Ok(())
 }
 
-/// Removes what belongs to the downstream connection alone, and adds what the next hop is told.
-pub(super) fn prepare_request(request: &mut RequestParts, upgrade: bool, tls: Option<&DownstreamTls>) {
+/// Removes what belongs to the downstream connection alone, and adds what the next hop is told. At
+/// the edge of the mesh, returns whose address counts as the client's where that is not the peer's.
+pub(super) fn prepare_request(
+    request: &mut RequestParts,
+    upgrade: bool,
+    tls: Option<&DownstreamTls>,
+    manager: &HttpConnectionManager,
+    peer: IpAddr,
+) -> Option<SocketAddr> {
     let fields = &mut request.fields;
     if !upgrade {
         fields.remove(&CONNECTION);
@@ -114,23 +123,36 @@ pub(super) fn prepare_request(request: &mut RequestParts, upgrade: bool, tls: Op
         fields.remove(&TE);
     }
     fields.retain(|name, _| !INTERNAL.contains(name));
-    if !fields.contains(&X_FORWARDED_PROTO) {
-        // The scheme of the connection itself, whatever `:scheme` claims.
-        let scheme = if tls.is_some() { "https" } else { "http" };
-        fields.append(X_FORWARDED_PROTO, HeaderValue::from_static(scheme));
-    }
-    if fields.get(&X_REQUEST_ID).is_none_or(HeaderValue::is_empty) {
+    // The scheme of the connection itself, whatever `:scheme` claims.
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let believed = if manager.use_remote_address {
+        edge::prepare_request(fields, scheme, manager, peer)
+    } else {
+        if !fields.contains(&X_FORWARDED_PROTO) {
+            fields.append(X_FORWARDED_PROTO, HeaderValue::from_static(scheme));
+        }
+        None
+    };
+    let is_forged = manager.use_remote_address && !manager.preserve_external_request_id;
+    if is_forged || fields.get(&X_REQUEST_ID).is_none_or(HeaderValue::is_empty) {
         let id = Bytes::from(uuid::Uuid::new_v4().hyphenated().to_string());
         fields.set(X_REQUEST_ID, HeaderValue::from_maybe_shared(id).expect("a UUID is visible ASCII"));
     }
-    forward_client_cert(fields, tls);
+    forward_client_cert(fields, tls, manager.forward_client_cert_details);
+    believed
 }
 
 /// Envoy's `mutateXfccRequestHeader`: with mutual TLS the client's certificate is added to the list
-/// of those before it (`APPEND_FORWARD`, a server's sidecar). Without mutual TLS the list is
-/// dropped: the client may have forged it.
-fn forward_client_cert(fields: &mut Fields, tls: Option<&DownstreamTls>) {
-    let Some(tls) = tls else { return fields.remove(&X_FORWARDED_CLIENT_CERT) };
+/// of those before it (`APPEND_FORWARD`, a server's sidecar), or is all of the list (`SANITIZE_SET`, a
+/// gateway). Without mutual TLS the list is dropped: the client may have forged it.
+fn forward_client_cert(fields: &mut Fields, tls: Option<&DownstreamTls>, details: ForwardClientCertDetails) {
+    let shown = tls.filter(|tls| !tls.client_certificate.is_empty());
+    let (Some(tls), true) = (shown, details != ForwardClientCertDetails::Sanitize) else {
+        return fields.remove(&X_FORWARDED_CLIENT_CERT);
+    };
+    if details == ForwardClientCertDetails::SanitizeSet {
+        fields.remove(&X_FORWARDED_CLIENT_CERT);
+    }
     let mut list: Vec<u8> = Vec::new();
     for value in fields.get_all(&X_FORWARDED_CLIENT_CERT) {
         list.extend_from_slice(value.as_bytes());
@@ -189,21 +211,32 @@ pub(super) fn note_request(request: &RequestParts, record: &mut Record) {
     record.request_id = request.fields.get(&X_REQUEST_ID).cloned();
     record.user_agent = request.fields.get(&USER_AGENT).cloned();
     record.x_forwarded_for = request.fields.get(&X_FORWARDED_FOR).cloned();
-    // With `use_remote_address: false`, as Istio has it, the last address there counts as the
-    // peer's.
+}
+
+/// With `use_remote_address: false`, as Istio has it in sidecars, the last address that was forwarded
+/// counts as the peer's.
+pub(super) fn note_forwarded_address(request: &RequestParts, record: &mut Record) {
     let forwarded = request.fields.elements(&X_FORWARDED_FOR).last().and_then(|last| last.parse().ok());
     if let Some(address) = forwarded {
         record.downstream_remote_address = SocketAddr::new(address, 0);
     }
 }
 
-/// Whether the token of an upgrade request is one of `upgrade_configs`, whatever its letter case.
-pub(super) fn is_upgrade_taken(request: &RequestParts, manager: &HttpConnectionManager) -> bool {
-    request
-        .fields
-        .get(&UPGRADE)
-        .and_then(|token| token.to_str().ok())
-        .is_some_and(|token| manager.upgrade_types.iter().any(|taken| taken.eq_ignore_ascii_case(token)))
+/// Whether the token of an upgrade request is one of `upgrade_configs`, whatever its letter case: of
+/// the route's, else of the connection manager's.
+pub(super) fn is_upgrade_taken(
+    request: &RequestParts,
+    manager: &HttpConnectionManager,
+    route: &Route,
+) -> bool {
+    let Some(token) = request.fields.get(&UPGRADE).and_then(|token| token.to_str().ok()) else { return false };
+    let is_taken = || manager.upgrade_types.iter().any(|taken| taken.eq_ignore_ascii_case(token));
+    route.takes_upgrade(token).unwrap_or_else(is_taken)
+}
+
+/// Whether the client's own connection is encrypted, as far as is known here.
+pub(super) fn is_encrypted(request: &RequestParts) -> bool {
+    request.fields.get(&X_FORWARDED_PROTO).is_some_and(|scheme| scheme == "https")
 }
 
 /// Drops the fields that ask for an upgrade to `h2c`, or agree to it: to Envoy's HTTP/1.1

@@ -1,52 +1,57 @@
-//! The listener of one worker: accepts connections, lets them get through TLS, and finds out which
-//! version of HTTP they speak.
+//! The listeners of one worker: they accept connections, let them get through TLS, choose their
+//! filter chain, and find out which version of HTTP they speak.
 
+use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::BytesMut;
 use futures_util::FutureExt;
-use futures_util::future::LocalBoxFuture;
+use futures_util::future::{LocalBoxFuture, join_all};
 use tokio::net::TcpStream;
 
-use super::config::Proxy;
+use super::config::{Proxy, Transport};
 use super::connection_info::{ConnectionInfo, DownstreamTls};
 use super::downstream;
+use super::filter_chain::{FilterChain, FilterChains};
 use super::http1::Http1;
 use super::overload;
 use super::socket::Socket;
 use super::stats::{Active, WorkerStats};
-use super::worker::Worker;
 use crate::access_log::Sink;
 use crate::drain::Drain;
 use crate::net::{self, arena};
+use crate::tls::{self, ClientHello, Secured};
 use crate::tunnel;
 
 /// Runs one worker on this thread until its drain is forced; dropping the runtime then ends every
-/// open stream, each leaving its line. A graceful drain closes the listener.
+/// open stream, each leaving its line. A graceful drain closes the listeners.
 pub(super) fn run(
     proxy: &Proxy,
     stats: Arc<WorkerStats>,
-    listener: std::net::TcpListener,
+    listeners: Vec<std::net::TcpListener>,
     sink: Sink,
     drain: &Drain,
-) -> std::io::Result<()> {
-    net::serve_local(listener, async |listener| {
-        let worker = Rc::new(Worker::new(proxy, stats, sink));
-        tokio::task::spawn_local(overload::refresh(Rc::clone(&worker.budget)));
-        let accepting = net::accept_each(listener, |socket, remote| {
-            tokio::task::spawn_local(serve(Rc::clone(&worker), socket, remote));
+) -> io::Result<()> {
+    net::serve_all_local(listeners, async |listeners| {
+        let budget = overload::budget(proxy.buffered_bytes, Arc::clone(&stats.overload));
+        tokio::task::spawn_local(overload::refresh(Rc::clone(&budget)));
+        let chains = FilterChains::of_all_listeners(proxy, &stats, &budget, &sink);
+        let accepting = listeners.into_iter().zip(chains).map(|(listener, chains)| {
+            net::accept_each(listener, move |socket, remote| {
+                tokio::task::spawn_local(serve(chains.clone(), socket, remote));
+            })
         });
-        drain.graceful.run_until_cancelled(accepting).await;
+        drain.graceful.run_until_cancelled(join_all(accepting)).await;
         drain.forced.cancelled().await;
     })
 }
 
 /// Serves a connection to its end. What only its beginning needs is on the heap: an open session
 /// keeps the rest for as long as it lives.
-fn serve(worker: Rc<Worker>, socket: TcpStream, remote: SocketAddr) -> impl Future<Output = ()> {
-    let opening = Box::pin(open(worker, socket, remote));
+fn serve(chains: FilterChains, socket: TcpStream, remote: SocketAddr) -> impl Future<Output = ()> {
+    let opening = Box::pin(open(chains, socket, remote));
     async move {
         if let Some(serving) = opening.await {
             serving.await;
@@ -56,12 +61,13 @@ fn serve(worker: Rc<Worker>, socket: TcpStream, remote: SocketAddr) -> impl Futu
 
 /// Finds out what is spoken on a connection: Envoy's codec type AUTO, the first bytes decide.
 async fn open(
-    worker: Rc<Worker>,
+    chains: FilterChains,
     socket: TcpStream,
     remote: SocketAddr,
 ) -> Option<LocalBoxFuture<'static, ()>> {
-    let (mut socket, info) = secure(&worker, socket, remote).await?;
-    let counted = &worker.stats.connection_manager;
+    let (chain, mut socket, info) = secure(&chains, socket, remote).await?;
+    drop(chains);
+    let counted = &chain.stats.connection_manager;
     let connection = Active::begin(counted, |stats| &stats.cx);
     let mut read = BytesMut::new();
     let is_http2 = loop {
@@ -76,30 +82,54 @@ async fn open(
     };
     if is_http2 {
         let counted = (connection, Active::begin(counted, |stats| &stats.cx_http2));
-        let serving = downstream::http2::serve(worker, socket, read, info);
+        let serving = downstream::http2::serve(chain, socket, read, info);
         Some(serving.map(|()| drop(counted)).boxed_local())
     } else {
         let counted = (connection, Active::begin(counted, |stats| &stats.cx_http1));
-        let serving = downstream::http1::serve(worker, Box::new(Http1::new(socket, read)), info);
+        let serving = downstream::http1::serve(chain, Box::new(Http1::new(socket, read)), info);
         Some(serving.map(|()| drop(counted)).boxed_local())
     }
 }
 
-/// The TLS handshake of a connection, where the listener takes TLS. A connection that fails here
-/// leaves no line.
-async fn secure(worker: &Worker, socket: TcpStream, remote: SocketAddr) -> Option<(Socket, ConnectionInfo)> {
+/// The filter chain of a connection, and its TLS handshake where the chain takes TLS. A connection
+/// that fails in its handshake leaves no line; one that no chain is for leaves the listener's.
+async fn secure(
+    chains: &FilterChains,
+    socket: TcpStream,
+    remote: SocketAddr,
+) -> Option<(Rc<FilterChain>, Socket, ConnectionInfo)> {
     let local = socket.local_addr().ok()?;
-    let Some(mutual_tls) = &worker.mutual_tls else {
-        return Some((socket.into(), ConnectionInfo { local, remote, tls: None }));
-    };
+    let plain = ConnectionInfo { local, remote, tls: None };
     // On the heap: a handshake needs much more than what comes after it.
-    match Box::pin(mutual_tls.accept(socket)).await {
-        Ok(accepted) => {
-            let tls = DownstreamTls {
-                requested_server_name: accepted.requested_server_name.map(Arc::from),
-                client_certificate: accepted.client_certificate,
-            };
-            Some((accepted.stream.into(), ConnectionInfo { local, remote, tls: Some(Rc::new(tls)) }))
+    let (chain, secured) = if let Some(only) = chains.only() {
+        let secured = match &only.transport {
+            Transport::Mutual(mutual_tls) => Box::pin(mutual_tls.accept(socket)).await,
+            Transport::Plain | Transport::Terminated(_) => {
+                return Some((Rc::clone(only), socket.into(), plain));
+            }
+        };
+        (Rc::clone(only), secured)
+    } else {
+        let hello = match Box::pin(ClientHello::read(&socket)).await {
+            Ok(hello) => Some(hello),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => None,
+            Err(_) => return None,
+        };
+        let server_name = hello.as_ref().and_then(ClientHello::server_name);
+        let Some(chain) = chains.find(server_name.as_deref()) else {
+            chains.note_not_found(&plain, server_name);
+            // A connection that is gone needs no end.
+            let _ = tls::refuse(&socket);
+            return None;
+        };
+        let (Some(hello), Transport::Terminated(termination)) = (hello, &chain.transport) else { return None };
+        (Rc::clone(chain), Box::pin(termination.accept(hello, socket)).await)
+    };
+    match secured {
+        Ok(Secured { stream, requested_server_name, client_certificate }) => {
+            let requested_server_name = requested_server_name.map(Arc::from);
+            let tls = DownstreamTls { requested_server_name, client_certificate };
+            Some((chain, stream.into(), ConnectionInfo { tls: Some(Rc::new(tls)), ..plain }))
         }
         Err(error) => {
             tracing::debug!("{remote}: {error}");

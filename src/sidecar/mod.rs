@@ -1,5 +1,5 @@
-//! One proxy of the pair: what a sidecar Envoy does with HTTP and WebSocket traffic, as Istio
-//! configures it.
+//! One proxy of the road: what a sidecar Envoy, or a gateway, does with HTTP and WebSocket traffic, as
+//! Istio configures it.
 //!
 //! The straight path of a stream: `listener` accepts a connection, `downstream` decodes a request,
 //! `stream` finds its route, `attempts` opens the `upstream`, `relay` copies bytes both ways
@@ -11,6 +11,8 @@ mod config;
 mod connection_info;
 mod downstream;
 mod drain_manager;
+mod edge;
+mod filter_chain;
 mod half;
 mod headers;
 mod http1;
@@ -26,19 +28,19 @@ mod stats;
 mod stream;
 mod timers;
 mod upstream;
-mod worker;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-pub use config::{Config, Direction};
+pub use config::{Config, Direction, Endpoints};
 pub use overload::MAX_BUFFERED_BYTES;
 
 use crate::access_log::{Reopen, Sink, SinkError, Writer};
 use crate::drain::Drain;
 use crate::net::{self, BindError};
+use crate::tls::CredentialsError;
 use admin::Admin;
 use config::Proxy;
 use stats::WorkerStats;
@@ -56,14 +58,18 @@ pub enum StartError {
     /// The access log.
     #[error(transparent)]
     AccessLog(#[from] SinkError),
+    /// The certificates of a gateway.
+    #[error(transparent)]
+    Credentials(#[from] CredentialsError),
 }
 
-/// A sidecar that is bound and has not accepted anything yet.
+/// A sidecar or gateway that is bound and has not accepted anything yet.
 #[derive(Debug)]
 pub struct Sidecar {
     proxy: Arc<Proxy>,
-    listeners: Vec<std::net::TcpListener>,
-    local_addr: SocketAddr,
+    /// For each worker, one for each listener.
+    listeners: Vec<Vec<std::net::TcpListener>>,
+    local_addrs: Vec<SocketAddr>,
     stats: Vec<Arc<WorkerStats>>,
     admin: Option<AdminPort>,
     sink: Sink,
@@ -95,28 +101,42 @@ impl AdminPort {
 }
 
 impl Sidecar {
-    /// Opens the access log, the listener and the admin port.
+    /// Opens the access log, the listeners and the admin port.
     ///
     /// # Errors
     /// [`StartError`].
     pub fn bind(config: Config) -> Result<Self, StartError> {
-        let listeners = net::listen(config.listen, config.concurrency.max(1))?;
-        let named = |source| BindError { address: config.listen, source };
-        let local_addr = listeners[0].local_addr().map_err(named)?;
+        let workers = config.concurrency.max(1);
+        let mut listeners: Vec<Vec<std::net::TcpListener>> = (0..workers).map(|_| Vec::new()).collect();
+        let mut local_addrs = Vec::new();
+        for address in config.addresses() {
+            let bound = net::listen(address, workers)?;
+            let named = |source| BindError { address, source };
+            local_addrs.push(bound[0].local_addr().map_err(named)?);
+            for (worker, listener) in listeners.iter_mut().zip(bound) {
+                worker.push(listener);
+            }
+        }
         let admin = config.admin.map(|address| AdminPort::bind(address, &config)).transpose()?;
-        let (sink, log_writer) = Sink::open(config.access_log, config.access_log_format)?;
-        let proxy = Arc::new(Proxy {
-            buffered_bytes: overload::share(config.max_buffered_bytes, listeners.len()),
-            ..Proxy::new(config.direction, config.endpoint, config.drain_time, config.mutual_tls)
-        });
-        let stats = listeners.iter().map(|_| Arc::new(WorkerStats::new(&proxy.virtual_hosts))).collect();
-        Ok(Self { proxy, listeners, local_addr, stats, admin, sink, log_writer })
+        let (sink, log_writer) = Sink::open(config.access_log.clone(), config.access_log_format)?;
+        let proxy = Arc::new(Proxy::new(config)?);
+        let stats = listeners.iter().map(|_| Arc::new(WorkerStats::new(proxy.virtual_hosts()))).collect();
+        Ok(Self { proxy, listeners, local_addrs, stats, admin, sink, log_writer })
     }
 
-    /// Where it listens.
+    /// Where a sidecar listens, and a gateway first.
+    ///
+    /// # Panics
+    /// If there is no listener.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
-        self.local_addr
+        self.local_addrs[0]
+    }
+
+    /// Where it listens, in the order of its listeners.
+    #[must_use]
+    pub fn local_addrs(&self) -> &[SocketAddr] {
+        &self.local_addrs
     }
 
     /// Where its admin port is, if it has one.
@@ -156,10 +176,10 @@ impl Sidecar {
         });
         let workers = self.listeners.into_iter().zip(self.stats).enumerate();
         let threads: Vec<JoinHandle<()>> = workers
-            .map(|(index, (listener, stats))| {
+            .map(|(index, (listeners, stats))| {
                 let (proxy, sink, drain) = (Arc::clone(&self.proxy), self.sink.clone(), drain.clone());
                 start_thread(format!("worker-{index}"), move || {
-                    if let Err(error) = listener::run(&proxy, stats, listener, sink, &drain) {
+                    if let Err(error) = listener::run(&proxy, stats, listeners, sink, &drain) {
                         tracing::error!("worker {index} could not start: {error}");
                     }
                 })

@@ -85,6 +85,13 @@ fn substitution_of(re2: &str) -> String {
         .into_owned()
 }
 
+/// The same address in `https`, with its port (Envoy's `SslRedirectRoute`).
+pub(super) fn https_location(request: &RequestParts) -> Option<HeaderValue> {
+    let part = |value: &Option<HeaderValue>| value.as_ref().map_or(Vec::new(), |it| it.as_bytes().to_vec());
+    let location = [&b"https://"[..], &part(&request.authority), &part(&request.path)].concat();
+    HeaderValue::from_bytes(&location).ok()
+}
+
 /// The address that a request is sent to instead.
 pub(super) fn location(redirect: &Redirect, request: &RequestParts) -> Option<HeaderValue> {
     let forwarded = request.fields.get(&X_FORWARDED_PROTO).and_then(|proto| proto.to_str().ok());

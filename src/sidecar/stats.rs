@@ -216,9 +216,9 @@ pub(super) struct WorkerStats {
 
 impl WorkerStats {
     /// Nothing counted yet, for the clusters that these virtual hosts lead to.
-    pub(super) fn new(virtual_hosts: &[VirtualHost]) -> Self {
-        let routes = virtual_hosts.iter().flat_map(|virtual_host| &virtual_host.routes);
-        let clusters = routes.filter_map(|route| route.action.cluster());
+    pub(super) fn new<'h>(virtual_hosts: impl Iterator<Item = &'h VirtualHost>) -> Self {
+        let routes = virtual_hosts.flat_map(|virtual_host| &virtual_host.routes);
+        let clusters = routes.flat_map(|route| route.action.clusters());
         let clusters = clusters.map(|cluster| (cluster.name.clone(), Arc::default()));
         Self { clusters: clusters.collect(), ..Self::default() }
     }

@@ -23,14 +23,15 @@ use super::http1::Http1;
 use super::relay::{EarlyEnd, Interruption, Relay};
 use super::reset::{DownstreamReset, UpstreamReset};
 use super::route_fields;
-use super::routes::{Action, Route};
+use super::routes::{Action, Choice, Found, Route};
 use super::stats::{Active, ConnectionManagerStats};
 use super::timers::Timers;
 use super::upstream::cluster::Cluster;
 use super::upstream::{Answer, ResponseParts, Upstream};
-use super::worker::{CountedRecord, Worker};
+use super::filter_chain::{CountedRecord, FilterChain};
 use crate::access_log::{Protocol, Record, ResponseFlag};
 use crate::http1::Fields;
+use crate::mesh::Fault;
 use crate::tunnel::Reason;
 use crate::websocket::extended_connect::{self, RequestParts};
 
@@ -50,7 +51,7 @@ const STREAM_FLUSH_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 /// session is open. What only the phases before and after the relay need is on the heap, and gone
 /// while the relay runs.
 pub(super) fn serve(
-    worker: Rc<Worker>,
+    chain: Rc<FilterChain>,
     downstream: Downstream,
     incoming: Incoming,
 ) -> impl Future<Output = Option<Box<Http1>>> {
@@ -61,15 +62,24 @@ pub(super) fn serve(
     let upgrade = extended_connect::is_upgrade(&request.fields);
     let checked = headers::check_request(&mut request);
     if checked.is_ok() {
-        headers::prepare_request(&mut request, upgrade, tls.as_deref());
+        let (manager, peer) = (&chain.connection_manager, record.downstream_remote_address.ip());
+        let believed = headers::prepare_request(&mut request, upgrade, tls.as_deref(), manager, peer);
+        record.downstream_remote_address = believed.unwrap_or(record.downstream_remote_address);
+        // HTTP/1.1 does not say it.
+        if protocol != Protocol::Http2 && headers::is_encrypted(&request) {
+            request.scheme = "https";
+        }
     }
     let downstream_address = record.downstream_remote_address;
     headers::note_request(&request, &mut record);
+    if !chain.connection_manager.use_remote_address {
+        headers::note_forwarded_address(&request, &mut record);
+    }
     let span = span(&record, downstream_address);
     let mut stream = Box::new(ActiveStream {
-        timers: Timers::new(&worker.connection_manager),
+        timers: Timers::new(&chain.connection_manager),
         upgraded: None,
-        worker,
+        chain,
         downstream,
         record,
         protocol,
@@ -129,7 +139,7 @@ struct Response {
 }
 
 struct ActiveStream {
-    worker: Rc<Worker>,
+    chain: Rc<FilterChain>,
     downstream: Downstream,
     record: CountedRecord,
     /// Counts an upgrade that is taken.
@@ -149,7 +159,7 @@ impl ActiveStream {
         upgrade: bool,
         checked: Result<(), Rejection>,
     ) -> Result<Response, Ending> {
-        let worker = Rc::clone(&self.worker);
+        let chain = Rc::clone(&self.chain);
         tracing::debug!(
             method = %request.method,
             authority = text(request.authority.as_ref()),
@@ -164,39 +174,47 @@ impl ActiveStream {
         }
 
         // The route.
-        let Some(route) = worker.routes.find(&request) else {
-            self.stats().no_route.increment();
-            self.record.response_flags.set(ResponseFlag::NoRouteFound);
-            return Err(self.local_reply(StatusCode::NOT_FOUND, "", "route_not_found"));
+        let route = match chain.routes.find(&request, headers::is_encrypted(&request)) {
+            Some(Found::Route(route)) => route,
+            Some(Found::RequiresTls) => return Err(self.redirect_to_https(&request)),
+            None => {
+                self.stats().no_route.increment();
+                self.record.response_flags.set(ResponseFlag::NoRouteFound);
+                return Err(self.local_reply(StatusCode::NOT_FOUND, "", "route_not_found"));
+            }
         };
+        let choice = route.choose();
         self.record.route_name.clone_from(&route.name);
-        if let Action::Forward { cluster, .. } = &route.action {
+        if let Action::Forward { cluster, .. } = &choice.action {
             self.record.upstream_cluster = Some(cluster.name.clone());
         }
         if upgrade {
-            if !headers::is_upgrade_taken(&request, &worker.connection_manager) {
+            if !headers::is_upgrade_taken(&request, &chain.connection_manager, route) {
                 self.stats().rq_ws_on_non_ws_route.increment();
                 return Err(self.local_reply(StatusCode::FORBIDDEN, "", "upgrade_failed"));
             }
-            let stats = &worker.stats.connection_manager;
+            let stats = &chain.stats.connection_manager;
             self.upgraded = Some(Active::begin(stats, |stats| &stats.cx_upgrades));
         }
-        let (cluster, timeout, retry, rewrite) = match &route.action {
+        if let Some(fault) = &route.fault {
+            self.inject(fault).await?;
+        }
+        let (cluster, timeout, retry, rewrite) = match &choice.action {
             Action::DirectResponse(status, body) => {
-                return Err(self.direct_response(*status, body, None, route));
+                return Err(self.direct_response(*status, body, None, (route, choice)));
             }
             Action::Redirect(status, redirect) => {
                 let location = route_fields::location(redirect, &request);
-                return Err(self.direct_response(*status, "", location, route));
+                return Err(self.direct_response(*status, "", location, (route, choice)));
             }
-            Action::UnknownCluster => {
+            Action::UnknownCluster(status) => {
                 self.stats().no_cluster.increment();
                 self.record.response_flags.set(ResponseFlag::NoClusterFound);
-                return Err(self.local_reply(StatusCode::SERVICE_UNAVAILABLE, "", "cluster_not_found"));
+                return Err(self.local_reply(*status, "", "cluster_not_found"));
             }
             Action::Forward { cluster, timeout, retry, rewrite } => (cluster, *timeout, retry, rewrite),
         };
-        route.request_fields.apply(&mut request.fields);
+        route.change_request(choice, &mut request.fields);
         route_fields::rewrite(rewrite, &route.conditions, &mut request);
         self.record.authority.clone_from(&request.authority);
 
@@ -209,7 +227,7 @@ impl ActiveStream {
             request.fields.set(EXPECTED_TIMEOUT, headers::milliseconds(timeout));
         }
         let deadline = timeout.map(|timeout| Instant::now() + timeout);
-        let mint_key = worker.mint_websocket_key
+        let mint_key = chain.mint_websocket_key
             && self.protocol == Protocol::Http2
             && extended_connect::is_websocket_without_key(&request);
         let mut attempts = Attempts {
@@ -238,7 +256,7 @@ impl ActiveStream {
             head.fields.set(UPSTREAM_SERVICE_TIME, milliseconds);
         }
         cluster.stats.rq_completed.count(head.status);
-        route.response_fields.apply(&mut head.fields);
+        route.change_response(choice, &mut head.fields);
         let (answer, end) = (head.answer, head.end);
         self.record.response_code_details = Some(Cow::Borrowed(match answer {
             Answer::HandshakeUnsuccessful => "websocket_handshake_unsuccessful",
@@ -270,7 +288,7 @@ impl ActiveStream {
             Failure::Interrupted(Interruption::Downstream(reset)) => Ending::Gone(reset),
             Failure::Interrupted(Interruption::Overloaded) => self.give_way(),
             Failure::Interrupted(Interruption::Expired(expired)) => {
-                let details = expired.note(&mut self.record, &self.worker.stats.connection_manager);
+                let details = expired.note(&mut self.record, &self.chain.stats.connection_manager);
                 let status = if self.downstream.is_request_complete() {
                     StatusCode::GATEWAY_TIMEOUT
                 } else {
@@ -316,15 +334,46 @@ impl ActiveStream {
         status: StatusCode,
         body: &str,
         location: Option<HeaderValue>,
-        route: &Route,
+        (route, choice): (&Route, &Choice),
     ) -> Ending {
         self.stats().rq_direct_response.increment();
         let mut fields = headers::local_reply(body);
         if let Some(location) = location {
             fields.append(LOCATION, location);
         }
-        route.response_fields.apply(&mut fields);
+        route.change_response(choice, &mut fields);
         self.reply(status, body, fields, "direct_response")
+    }
+
+    /// Sends a client that came in plain text to the same address in `https` (`require_tls`).
+    fn redirect_to_https(&mut self, request: &RequestParts) -> Ending {
+        self.stats().rq_direct_response.increment();
+        let mut fields = headers::local_reply("");
+        if let Some(location) = route_fields::https_location(request) {
+            fields.append(LOCATION, location);
+        }
+        self.reply(StatusCode::MOVED_PERMANENTLY, "", fields, "direct_response")
+    }
+
+    /// Envoy's fault filter: some requests wait, and some are answered at once.
+    async fn inject(&mut self, fault: &Fault) -> Result<(), Ending> {
+        // A UUID is made of random bytes, which are good enough here.
+        let (for_delay, for_abort) = uuid::Uuid::new_v4().as_u64_pair();
+        if let Some((delay, _)) = fault.delay.filter(|(_, of)| of.includes(for_delay)) {
+            self.record.response_flags.set(ResponseFlag::DelayInjected);
+            let gone = std::future::poll_fn(|cx| self.downstream.poll_reset(cx));
+            tokio::select! {
+                biased;
+                reset = gone => return Err(Ending::Gone(reset)),
+                () = tokio::time::sleep(delay) => {}
+            }
+        }
+        if let Some((status, _)) = fault.abort.filter(|(_, of)| of.includes(for_abort)) {
+            self.record.response_flags.set(ResponseFlag::FaultInjected);
+            let status = StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+            return Err(self.local_reply(status, "fault filter abort", "fault_filter_abort"));
+        }
+        Ok(())
     }
 
     fn reply(
@@ -383,7 +432,7 @@ impl ActiveStream {
             }
             Err(EarlyEnd::Interrupted(Interruption::Expired(expired))) => {
                 upstream.abandon();
-                let details = expired.note(&mut self.record, &self.worker.stats.connection_manager);
+                let details = expired.note(&mut self.record, &self.chain.stats.connection_manager);
                 self.record.response_code_details = Some(Cow::Borrowed(details));
                 Ending::Cut(Reason::INTERNAL_ERROR)
             }
@@ -419,7 +468,7 @@ impl ActiveStream {
             // There cannot be a body (RFC 9110 section 8.6).
             fields.remove(&CONTENT_LENGTH);
         }
-        let server_name = self.worker.connection_manager.server_name;
+        let server_name = self.chain.connection_manager.server_name;
         headers::prepare_response(status, &mut fields, is_upgrade, server_name);
         if !is_upgrade {
             self.note_close(&mut fields);
@@ -434,7 +483,7 @@ impl ActiveStream {
     /// While the proxy drains, one of the next responses is the last for which its connection takes
     /// a request; an upgraded connection has taken its last one anyway.
     fn drain(&mut self) {
-        if !self.downstream.is_draining() && self.worker.drain_manager.drain_close() {
+        if !self.downstream.is_draining() && self.chain.drain_manager.drain_close() {
             self.stats().cx_drain_close.increment();
             self.downstream.go_away();
             self.close = true;
@@ -442,7 +491,7 @@ impl ActiveStream {
     }
 
     fn stats(&self) -> &ConnectionManagerStats {
-        &self.worker.stats.connection_manager
+        &self.chain.stats.connection_manager
     }
 
     /// A response before the end of its request leaves an HTTP/1.1 connection in no state for
@@ -468,9 +517,9 @@ impl ActiveStream {
     /// Writes the line, then lets the downstream go as Envoy does.
     async fn end(self: Box<Self>, ending: Ending) -> Option<Box<Http1>> {
         self.count(&ending);
-        let Self { worker, downstream, mut record, close, upgraded, .. } = *self;
+        let Self { chain, downstream, mut record, close, upgraded, .. } = *self;
         drop(upgraded);
-        let delay = worker.connection_manager.delayed_close_timeout;
+        let delay = chain.connection_manager.delayed_close_timeout;
         if let Ending::Gone(reset) = ending {
             reset.note(&mut record);
         }
@@ -494,7 +543,7 @@ impl ActiveStream {
                 None
             }
             (Ending::Cut(code), Downstream::Http2(stream)) => {
-                let timeout = worker.connection_manager.stream_idle_timeout.unwrap_or(STREAM_FLUSH_TIMEOUT);
+                let timeout = chain.connection_manager.stream_idle_timeout.unwrap_or(STREAM_FLUSH_TIMEOUT);
                 Downstream::Http2(stream).reset(code, timeout).await;
                 None
             }

@@ -12,27 +12,41 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tracing_subscriber::fmt::MakeWriter;
 
-use super::config::{Direction, Proxy};
+use super::config::{Config, Direction, Proxy};
 use super::connection_info::ConnectionInfo;
 use super::downstream::{self, Downstream, Incoming};
 use super::http1::Http1;
 use super::stats::WorkerStats;
 use super::stream;
-use super::worker::Worker;
+use super::filter_chain::{FilterChain, FilterChains};
+use super::overload::{self, MAX_BUFFERED_BYTES};
 use crate::access_log::{Format, Protocol, Sink, Target};
 use crate::http1::Fields;
 use crate::mesh::{HttpConnectionManager, Outbound};
 use crate::websocket::extended_connect::RequestParts;
 
-/// A worker without any route.
-fn worker() -> Rc<Worker> {
+/// A filter chain without any route.
+fn chain() -> Rc<FilterChain> {
     let mesh = Outbound { connection_manager: HttpConnectionManager::outbound(), virtual_hosts: Vec::new() };
-    let direction = Direction::Outbound { mesh, passthrough: None };
-    let endpoint = SocketAddr::from(([127, 0, 0, 1], 1));
-    let proxy = Proxy::new(direction, endpoint, Duration::ZERO, None);
     let log = tempfile::NamedTempFile::new().unwrap();
-    let (sink, _writer) = Sink::open(Target::File(log.path().to_owned()), Format::Json).unwrap();
-    Rc::new(Worker::new(&proxy, Arc::new(WorkerStats::new(&[])), sink))
+    let config = Config {
+        direction: Direction::Outbound { mesh, passthrough: None },
+        listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+        endpoints: SocketAddr::from(([127, 0, 0, 1], 1)).into(),
+        concurrency: 1,
+        access_log: Target::File(log.path().to_owned()),
+        access_log_format: Format::Json,
+        mutual_tls: None,
+        admin: None,
+        max_buffered_bytes: MAX_BUFFERED_BYTES,
+        drain_time: Duration::ZERO,
+    };
+    let (sink, _writer) = Sink::open(config.access_log.clone(), config.access_log_format).unwrap();
+    let proxy = Proxy::new(config).unwrap();
+    let stats = Arc::new(WorkerStats::new(proxy.virtual_hosts()));
+    let budget = overload::budget(proxy.buffered_bytes, Arc::clone(&stats.overload));
+    let chains = FilterChains::of_all_listeners(&proxy, &stats, &budget, &sink);
+    Rc::clone(chains[0].only().unwrap())
 }
 
 /// A client, and the connection that a worker has with it.
@@ -48,7 +62,7 @@ async fn connection() -> (TcpStream, Box<Http1>, ConnectionInfo) {
 #[tokio::test]
 async fn an_idle_session_is_small() {
     let (_client, connection, info) = connection().await;
-    let worker = worker();
+    let chain = chain();
     let request = RequestParts {
         method: Method::GET,
         scheme: "http",
@@ -56,9 +70,9 @@ async fn an_idle_session_is_small() {
         path: Some(HeaderValue::from_static("/")),
         fields: Fields::new(),
     };
-    let record = worker.record(&info, Protocol::Http11);
+    let record = chain.record(&info, Protocol::Http11);
     let incoming = Incoming { request, protocol: Protocol::Http11, tls: None, close: false, record };
-    let of_stream = size_of_val(&stream::serve(Rc::clone(&worker), Downstream::Http1(connection), incoming));
+    let of_stream = size_of_val(&stream::serve(Rc::clone(&chain), Downstream::Http1(connection), incoming));
     // What the relay borrows and remembers, and the stream itself by its pointer. What leads to the
     // response head and what follows the end needs several kilobytes, and is on the heap only for
     // as long as it runs.
@@ -66,7 +80,7 @@ async fn an_idle_session_is_small() {
     let (_client, connection, info) = self::connection().await;
     // An HTTP/1.1 connection has its addresses besides, and room for the request that it reads
     // next.
-    let of_connection = size_of_val(&downstream::http1::serve(worker, connection, info));
+    let of_connection = size_of_val(&downstream::http1::serve(chain, connection, info));
     assert!(of_connection <= 640, "{of_connection} bytes");
 }
 
@@ -119,7 +133,7 @@ fn events_of(id: &str, level: tracing::Level) -> String {
                 client.read_to_string(&mut answer).await.unwrap();
                 assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
             };
-            let serving = downstream::http1::serve(worker(), connection, info);
+            let serving = downstream::http1::serve(chain(), connection, info);
             tokio::join!(talking, serving);
         });
     });

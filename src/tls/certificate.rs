@@ -5,6 +5,8 @@
 use std::fmt::Write;
 use std::net::IpAddr;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use x509_parser::asn1_rs::ToDer;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate, X509Name};
@@ -86,18 +88,38 @@ fn ip_address(bytes: &[u8]) -> Option<IpAddr> {
     v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()
 }
 
-/// `By=…;Hash=…;Subject="…";URI=…;DNS=…`: who was asked, and what the peer's certificate says of
-/// itself.
-pub(super) fn forwarded_client_cert(asked: &[String], peer: &CertificateDer<'_>) -> Option<String> {
+/// `By=…;Hash=…;Cert="…";Subject="…";URI=…;DNS=…`: who was asked, and what the peer's certificate says
+/// of itself; itself only if it is to be shown.
+pub(super) fn forwarded_client_cert(
+    asked: &[String],
+    peer: &CertificateDer<'_>,
+    shows_certificate: bool,
+) -> Option<String> {
     let (_, certificate) = X509Certificate::from_der(peer).ok()?;
     let names = SubjectAltNames::in_certificate(&certificate)?;
     let mut details: Vec<String> = asked.iter().map(|uri| format!("By={uri}")).collect();
     let digest = ring::digest::digest(&ring::digest::SHA256, peer);
     details.push(format!("Hash={}", hexadecimal(digest.as_ref())));
+    if shows_certificate {
+        details.push(format!("Cert=\"{}\"", escaped_pem(peer)));
+    }
     details.push(format!("Subject=\"{}\"", subject(certificate.subject())));
     details.extend(names.uris.iter().map(|uri| format!("URI={uri}")));
     details.extend(names.dns_names.iter().map(|dns_name| format!("DNS={dns_name}")));
     Some(details.join(";"))
+}
+
+/// A certificate in PEM, escaped as in a URL (Envoy's `urlEncodedPemEncodedPeerCertificate`).
+fn escaped_pem(certificate: &CertificateDer<'_>) -> String {
+    let encoded = STANDARD.encode(certificate);
+    let mut pem = "-----BEGIN CERTIFICATE-----\n".to_owned();
+    for line in encoded.as_bytes().chunks(64) {
+        pem.extend(line.iter().copied().map(char::from));
+        pem.push('\n');
+    }
+    pem.push_str("-----END CERTIFICATE-----\n");
+    let escapes = [(" ", "%20"), ("\n", "%0A"), ("+", "%2B"), ("/", "%2F"), ("=", "%3D")];
+    escapes.into_iter().fold(pem, |pem, (character, escape)| pem.replace(character, escape))
 }
 
 /// A certificate as it is shown to a person.

@@ -17,7 +17,7 @@ use tokio_rustls::rustls::{
 
 use super::Agreed;
 use super::certificate::Description;
-use super::credentials::{CredentialsError, certified_key, protocols, roots, versions};
+use super::credentials::{Pem, CredentialsError, certified_key, protocols, roots, versions};
 use super::verifier::ServerVerifier;
 
 /// Which servers a client trusts, and its own certificate.
@@ -85,7 +85,7 @@ impl Client {
                 .with_custom_certificate_verifier(Arc::new(ServerVerifier::of_anyone(&provider)))
         } else {
             builder.with_root_certificates(match &options.ca {
-                Some(path) => roots(path)?,
+                Some(path) => roots(&Pem::read(path)?)?,
                 None => system_roots()?,
             })
         };
@@ -93,7 +93,7 @@ impl Client {
             None => builder.with_no_client_auth(),
             Some(certificate) => {
                 let key = options.key.as_ref().unwrap_or(certificate);
-                let certified = certified_key(certificate, key, &provider)?;
+                let certified = certified_key(&Pem::read(certificate)?, &Pem::read(key)?, &provider)?;
                 builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(certified)))
             }
         };

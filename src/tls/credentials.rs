@@ -1,6 +1,7 @@
 //! A workload's certificate, its key and the CA, from PEM files, and the rustls configurations made
 //! of them.
 
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -27,6 +28,34 @@ pub struct PemFiles {
     pub key: PathBuf,
     /// The CA's certificates.
     pub ca: PathBuf,
+}
+
+/// A text in PEM, and what messages call it.
+#[derive(Clone)]
+pub struct Pem {
+    /// The file, or the Secret.
+    pub name: PathBuf,
+    /// The text.
+    pub text: Vec<u8>,
+}
+
+/// Nobody shows what may be a key.
+impl fmt::Debug for Pem {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Pem").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl Pem {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// [`CredentialsError::Read`].
+    pub fn read(path: &Path) -> Result<Self, CredentialsError> {
+        let read = std::fs::read(path);
+        let text = read.map_err(|source| CredentialsError::Read { path: path.to_owned(), source })?;
+        Ok(Self { name: path.to_owned(), text })
+    }
 }
 
 /// The credentials cannot be used.
@@ -76,8 +105,9 @@ impl MutualTls {
     /// [`CredentialsError`], with the file.
     pub fn load(files: &PemFiles) -> Result<Self, CredentialsError> {
         let provider = Arc::new(ring::default_provider());
-        let certified = certified_key(&files.certificate, &files.key, &provider)?;
-        let roots = Arc::new(roots(&files.ca)?);
+        let certified =
+            certified_key(&Pem::read(&files.certificate)?, &Pem::read(&files.key)?, &provider)?;
+        let roots = Arc::new(roots(&Pem::read(&files.ca)?)?);
         let names = SubjectAltNames::of(&certified.cert[0]);
         let names =
             names.ok_or_else(|| invalid(&files.certificate, &"not a certificate that can be read"))?;
@@ -130,7 +160,7 @@ impl MutualTls {
     /// The element of `x-forwarded-client-cert` for the client of a connection.
     pub(super) fn describe_peer(&self, session: &ServerConnection) -> String {
         let peer = session.peer_certificates().and_then(<[_]>::first);
-        peer.and_then(|peer| certificate::forwarded_client_cert(&self.identities, peer)).unwrap_or_default()
+        peer.and_then(|peer| certificate::forwarded_client_cert(&self.identities, peer, false)).unwrap_or_default()
     }
 }
 
@@ -147,49 +177,44 @@ pub(super) fn protocols(names: &[&str]) -> Vec<Vec<u8>> {
     names.iter().map(|name| name.as_bytes().to_vec()).collect()
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, CredentialsError> {
-    std::fs::read(path).map_err(|source| CredentialsError::Read { path: path.to_owned(), source })
-}
-
-/// The CA certificates of a file.
-pub(super) fn roots(path: &Path) -> Result<RootCertStore, CredentialsError> {
+/// The CA certificates of a text.
+pub(super) fn roots(pem: &Pem) -> Result<RootCertStore, CredentialsError> {
     let mut roots = RootCertStore::empty();
-    for certificate in certificates(path)? {
-        roots.add(certificate).map_err(|error| invalid(path, &error))?;
+    for certificate in certificates(pem)? {
+        roots.add(certificate).map_err(|error| invalid(&pem.name, &error))?;
     }
     Ok(roots)
 }
 
 /// A certificate, any intermediate ones, and its key.
 pub(super) fn certified_key(
-    certificate: &Path,
-    key: &Path,
+    certificate: &Pem,
+    key: &Pem,
     provider: &CryptoProvider,
 ) -> Result<CertifiedKey, CredentialsError> {
     let chain = certificates(certificate)?;
     CertifiedKey::from_der(chain, private_key(key)?, provider).map_err(|error| match error {
         rustls::Error::InconsistentKeys(_) => {
-            invalid(key, &format!("not the key of {}", certificate.display()))
+            invalid(&key.name, &format!("not the key of {}", certificate.name.display()))
         }
-        rustls::Error::InvalidCertificate(_) => invalid(certificate, &error),
-        error => invalid(key, &error),
+        rustls::Error::InvalidCertificate(_) => invalid(&certificate.name, &error),
+        error => invalid(&key.name, &error),
     })
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, CredentialsError> {
-    let text = read(path)?;
-    let found: Result<Vec<_>, pem::Error> = CertificateDer::pem_slice_iter(&text).collect();
+fn certificates(pem: &Pem) -> Result<Vec<CertificateDer<'static>>, CredentialsError> {
+    let found: Result<Vec<_>, pem::Error> = CertificateDer::pem_slice_iter(&pem.text).collect();
     match found {
-        Ok(found) if found.is_empty() => Err(invalid(path, &"no PEM certificate in it")),
+        Ok(found) if found.is_empty() => Err(invalid(&pem.name, &"no PEM certificate in it")),
         Ok(found) => Ok(found),
-        Err(error) => Err(invalid(path, &error)),
+        Err(error) => Err(invalid(&pem.name, &error)),
     }
 }
 
-fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, CredentialsError> {
-    PrivateKeyDer::from_pem_slice(&read(path)?).map_err(|error| match error {
-        pem::Error::NoItemsFound => invalid(path, &"no PEM private key in it"),
-        error => invalid(path, &error),
+fn private_key(pem: &Pem) -> Result<PrivateKeyDer<'static>, CredentialsError> {
+    PrivateKeyDer::from_pem_slice(&pem.text).map_err(|error| match error {
+        pem::Error::NoItemsFound => invalid(&pem.name, &"no PEM private key in it"),
+        error => invalid(&pem.name, &error),
     })
 }
 

@@ -1,32 +1,34 @@
 //! Mutual TLS between two sidecars, as Istio configures Envoy for it: SPIFFE identities instead of
 //! host names, and ALPN names that say what is spoken inside (`pilot/pkg/networking/util/util.go`,
 //! `pilot/pkg/security/authn/utils/utils.go`). And the TLS of a client ([`client`]) and of a server
-//! ([`server`]) on the Web's terms.
+//! ([`server`]) on the Web's terms, and that of a gateway ([`Termination`]).
 //!
 //! Not here: when a connection is encrypted, which is the business of the sidecar.
 
 mod certificate;
 pub mod client;
+mod client_hello;
 mod credentials;
 mod failure;
 pub mod server;
+mod termination;
 mod verifier;
 
-use std::io::{self, Read};
+use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use tokio::net::TcpStream;
 use tokio_rustls::rustls::pki_types::ServerName;
-use tokio_rustls::rustls::server::Acceptor;
-use tokio_rustls::rustls::{ClientConfig, CommonState, ServerConnection};
-use tokio_rustls::server::StartHandshake;
+use tokio_rustls::rustls::{ClientConfig, CommonState};
 use tokio_rustls::{TlsConnector, TlsStream};
 
 pub use certificate::Description;
 use certificate::describe;
 pub use client::TlsFacts;
-pub use credentials::{CredentialsError, MutualTls, PemFiles};
+pub use client_hello::{ClientHello, Secured, refuse};
+pub use credentials::{CredentialsError, MutualTls, Pem, PemFiles};
+pub use termination::{ClientAuthentication, Termination, TerminationOptions};
 
 /// What a client's sidecar offers for HTTP/2 (Istio's `istio.alpn` filter): the first names select
 /// the filter chain of the server's sidecar, the last is what may be agreed on.
@@ -81,54 +83,31 @@ impl Upstream {
     }
 }
 
-/// A downstream connection after its handshake.
-#[derive(Debug)]
-pub struct Accepted {
-    /// The connection.
-    pub stream: TlsStream<TcpStream>,
-    /// The server name that the client sent (SNI), in lower case.
-    pub requested_server_name: Option<String>,
-    /// An element of `x-forwarded-client-cert` about the client's certificate.
-    pub client_certificate: String,
-}
-
 impl MutualTls {
     /// Shakes hands with a client. One that does not speak TLS, or does not offer a name of
     /// Istio's, finds no filter chain: its connection is reset, as Envoy does.
     ///
     /// # Errors
     /// Why the handshake failed; the peer has got its alert.
-    pub async fn accept(&self, socket: TcpStream) -> io::Result<Accepted> {
-        let mut acceptor = Acceptor::default();
-        let hello = loop {
-            socket.readable().await?;
-            match acceptor.read_tls(&mut WhatIsThere(&socket)) {
-                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
-                Err(error) => return Err(error),
+    pub async fn accept(&self, socket: TcpStream) -> io::Result<Secured> {
+        let hello = match ClientHello::read(&socket).await {
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                return no_filter_chain(&socket, &error.to_string());
             }
-            match acceptor.accept() {
-                Ok(Some(hello)) => break hello,
-                Ok(None) => {}
-                Err((error, _)) => return no_filter_chain(&socket, &error.to_string()),
-            }
+            hello => hello?,
         };
-        let offered: Vec<&[u8]> = hello.client_hello().alpn().into_iter().flatten().collect();
-        if !offered.iter().any(|name| FILTER_CHAIN_MATCH.contains(name)) {
+        if !hello.offers(&FILTER_CHAIN_MATCH) {
             return no_filter_chain(&socket, "no ALPN name of Istio's");
         }
         // Without a name in common rustls would refuse, Envoy goes on without one.
-        let common = offered.iter().any(|name| SERVER.iter().any(|known| known.as_bytes() == *name));
-        let config = self.server_config(common);
-        let stream = StartHandshake::from_parts(hello, socket).into_stream(config).await?;
-        let session: &ServerConnection = stream.get_ref().1;
-        Ok(Accepted {
-            requested_server_name: session.server_name().map(str::to_owned),
-            client_certificate: self.describe_peer(session),
-            stream: stream.into(),
-        })
+        let config = self.server_config(hello.offers(&SERVER.map(str::as_bytes)));
+        Ok(Secured::new(hello.finish(socket, config).await?, |session| self.describe_peer(session)))
     }
+}
+
+fn no_filter_chain(socket: &TcpStream, why: &str) -> io::Result<Secured> {
+    client_hello::refuse(socket)?;
+    Err(io::Error::new(io::ErrorKind::InvalidData, format!("no filter chain matches: {why}")))
 }
 
 /// What either side knows of a session.
@@ -151,22 +130,6 @@ impl Agreed {
             alpn: session.alpn_protocol().map(|name| String::from_utf8_lossy(name).into_owned()),
             certificate: session.peer_certificates().and_then(<[_]>::first).and_then(describe),
         }
-    }
-}
-
-fn no_filter_chain(socket: &TcpStream, why: &str) -> io::Result<Accepted> {
-    // Envoy only looks at the first bytes and leaves them in the socket; closing it then is a
-    // reset.
-    socket.set_zero_linger()?;
-    Err(io::Error::new(io::ErrorKind::InvalidData, format!("no filter chain matches: {why}")))
-}
-
-/// Reads what a socket has, without waiting.
-struct WhatIsThere<'s>(&'s TcpStream);
-
-impl Read for WhatIsThere<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.try_read(buffer)
     }
 }
 

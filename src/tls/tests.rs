@@ -194,7 +194,7 @@ fn a_certificate_is_described_as_envoy_describes_it() {
         params.distinguished_name.push(kind, value);
     }
     let (_, certificate) = ca.certify(&params);
-    let text = forwarded_client_cert(&[SERVER_IDENTITY.to_owned()], &certificate).unwrap();
+    let text = forwarded_client_cert(&[SERVER_IDENTITY.to_owned()], &certificate, false).unwrap();
     let (by, rest) = text.split_once(";Hash=").unwrap();
     let (hash, rest) = rest.split_once(';').unwrap();
     assert_eq!(by, format!("By={SERVER_IDENTITY}"));
@@ -212,7 +212,7 @@ fn a_certificate_is_described_as_envoy_describes_it() {
 fn a_certificate_without_a_subject_has_an_empty_one() {
     let ca = Ca::new();
     let (_, certificate) = ca.certify(&params(&[SanType::URI(CLIENT.try_into().unwrap())]));
-    let text = forwarded_client_cert(&[], &certificate).unwrap();
+    let text = forwarded_client_cert(&[], &certificate, false).unwrap();
     assert!(text.starts_with("Hash="), "{text}");
     assert!(text.ends_with(&format!(";Subject=\"\";URI={CLIENT}")), "{text}");
 }

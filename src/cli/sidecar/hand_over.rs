@@ -74,7 +74,7 @@ mod tests {
         let config = Config {
             direction: Direction::Outbound { mesh, passthrough: Some(listen) },
             listen,
-            endpoint: "[::1]:15006".parse().unwrap(),
+            endpoints: "[::1]:15006".parse::<std::net::SocketAddr>().unwrap().into(),
             concurrency: 3,
             max_buffered_bytes: 1 << 20,
             access_log: Target::File("/var/log/access.log".into()),

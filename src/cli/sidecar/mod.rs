@@ -1,4 +1,4 @@
-//! `websockets-cli sidecar outbound|inbound`.
+//! `websockets-cli sidecar outbound|inbound|gateway`.
 
 mod hand_over;
 
@@ -15,15 +15,15 @@ use super::{duration, exit, istio_version, mesh_config};
 use crate::access_log::{Format, Target};
 use crate::drain::{Drain, EndSignals};
 use crate::mesh::{
-    self, Documents, InboundQuery, MeshDefaults, MeshError, OutboundQuery, OutboundTrafficPolicy, Source,
+    self, Documents, GatewayQuery, InboundQuery, MeshDefaults, MeshError, OutboundQuery, OutboundTrafficPolicy, Source,
     Workload,
 };
 use crate::net;
-use crate::sidecar::{Config, Direction, MAX_BUFFERED_BYTES, Sidecar, StartError};
+use crate::sidecar::{Config, Direction, Endpoints, MAX_BUFFERED_BYTES, Sidecar, StartError};
 use crate::signals::Survived;
 use crate::tls::{MutualTls, PemFiles};
 
-/// Runs one Envoy-like sidecar proxy of a pair.
+/// Runs one Envoy-like proxy: a sidecar of a pair, or a gateway.
 ///
 /// It takes its configuration from the very documents that a cluster takes, turns WebSocket
 /// upgrades into extended CONNECT and back (RFC 8441) where they say so, and writes Istio's access
@@ -40,10 +40,14 @@ enum DirectionArgs {
     Outbound(OutboundArgs),
     /// The server's sidecar: what stands before the application
     Inbound(InboundArgs),
+    /// The gateway at the edge of the mesh: what clients outside dial
+    Gateway(GatewayArgs),
 }
 
 #[derive(Debug, clap::Args)]
 struct OutboundArgs {
+    #[command(flatten)]
+    place: PlaceArgs,
     #[command(flatten)]
     common: CommonArgs,
     /// The original destination that `PassthroughCluster` stands for; without it such a request
@@ -57,6 +61,8 @@ struct OutboundArgs {
 
 #[derive(Debug, clap::Args)]
 struct InboundArgs {
+    #[command(flatten)]
+    place: PlaceArgs,
     #[command(flatten)]
     common: CommonArgs,
     /// The source address towards the application; where it cannot be bound the system chooses
@@ -73,7 +79,32 @@ struct InboundArgs {
 }
 
 #[derive(Debug, clap::Args)]
-struct CommonArgs {
+struct GatewayArgs {
+    /// Where the servers of the Gateways with this `port.number` accept connections; repeatable
+    ///
+    /// PORT= may be left out where all servers have one number. Servers with a number that is not named
+    /// are not opened.
+    #[arg(long, value_name = "[PORT=]ADDR", required = true, value_parser = numbered_address)]
+    listen: Vec<(Option<u16>, SocketAddr)>,
+    /// Where the host of a cluster is, by Envoy's name of it (`outbound|8080||HOST`); without a name,
+    /// of every other cluster; repeatable
+    #[arg(long, value_name = "[CLUSTER=]ADDR", required = true, value_parser = endpoint)]
+    endpoint: Vec<(Option<String>, SocketAddr)>,
+    #[command(flatten)]
+    common: CommonArgs,
+    /// Adds a `sec-websocket-key` to an extended CONNECT for a WebSocket that has none, as a
+    /// browser's has none, where the hop is HTTP/1.1
+    ///
+    /// Its `sec-websocket-accept` is checked and not passed on; a wrong or missing one is answered
+    /// with 502 and logged as `UPE`. Without this option the request is passed on as it is, as Envoy
+    /// does.
+    #[arg(long)]
+    mint_websocket_key: bool,
+}
+
+/// Where a sidecar is, and what is behind it.
+#[derive(Debug, clap::Args)]
+struct PlaceArgs {
     /// Where to accept connections; port 0 lets the system choose
     ///
     /// outbound: stands for the Service's address and port; inbound: for the pod's address and
@@ -85,6 +116,10 @@ struct CommonArgs {
     /// outbound: the server's sidecar; inbound: the application.
     #[arg(long, value_name = "ADDR")]
     endpoint: SocketAddr,
+}
+
+#[derive(Debug, clap::Args)]
+struct CommonArgs {
     /// Kubernetes and Istio documents: a YAML file, a folder of them, or `-`; repeatable
     /// [default: the guide's own]
     #[arg(short, long, value_name = "PATH")]
@@ -155,6 +190,31 @@ enum PolicyArg {
     None,
 }
 
+/// `PORT=ADDR`, or `ADDR` alone.
+fn numbered_address(written: &str) -> Result<(Option<u16>, SocketAddr), String> {
+    let (number, address) = match written.split_once('=') {
+        Some((number, address)) => (Some(number), address),
+        None => (None, written),
+    };
+    let number = number.map(|number| {
+        let wrong = |_| format!("expected a port number before =, found {number:?}");
+        number.parse().map_err(wrong)
+    });
+    Ok((number.transpose()?, socket_address(address)?))
+}
+
+/// `CLUSTER=ADDR`, or `ADDR` alone.
+fn endpoint(written: &str) -> Result<(Option<String>, SocketAddr), String> {
+    match written.rsplit_once('=') {
+        Some((cluster, address)) => Ok((Some(cluster.to_owned()), socket_address(address)?)),
+        None => Ok((None, socket_address(written)?)),
+    }
+}
+
+fn socket_address(written: &str) -> Result<SocketAddr, String> {
+    written.parse().map_err(|_| format!("expected an address with a port, such as 127.0.0.1:8080, found {written:?}"))
+}
+
 /// What names standard output where a file is named.
 const STANDARD_OUTPUT: [&str; 4] = ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"];
 
@@ -162,26 +222,48 @@ impl Args {
     /// Whether the access log is written to standard output.
     pub(super) fn writes_data(&self) -> bool {
         let (DirectionArgs::Outbound(OutboundArgs { common, .. })
-        | DirectionArgs::Inbound(InboundArgs { common, .. })) = &self.direction;
+        | DirectionArgs::Inbound(InboundArgs { common, .. })
+        | DirectionArgs::Gateway(GatewayArgs { common, .. })) = &self.direction;
         STANDARD_OUTPUT.iter().any(|name| common.access_log.as_os_str() == *name)
     }
 }
 
 pub(super) fn run(args: Args) -> ExitCode {
-    match args.direction {
-        DirectionArgs::Outbound(args) => {
-            match args.common.documents().and_then(|found| outbound(&args, &found)) {
-                Ok(direction) => start(args.common, direction),
-                Err(error) => exit::report(&error, None, exit::USAGE),
-            }
-        }
-        DirectionArgs::Inbound(args) => {
-            match args.common.documents().and_then(|found| inbound(&args, &found)) {
-                Ok(direction) => start(args.common, direction),
-                Err(error) => exit::report(&error, None, exit::USAGE),
-            }
+    let prepared = match args.direction {
+        DirectionArgs::Outbound(args) => args.common.documents().and_then(|found| {
+            let direction = outbound(&args, &found)?;
+            Ok((args.common, direction, args.place.listen, args.place.endpoint.into()))
+        }),
+        DirectionArgs::Inbound(args) => args.common.documents().and_then(|found| {
+            let direction = inbound(&args, &found)?;
+            Ok((args.common, direction, args.place.listen, args.place.endpoint.into()))
+        }),
+        DirectionArgs::Gateway(args) => args.common.documents().and_then(|found| {
+            let direction = gateway(&args, &found)?;
+            let (listen, endpoints) = (args.listen[0].1, endpoints(args.endpoint)?);
+            Ok((args.common, direction, listen, endpoints))
+        }),
+    };
+    match prepared {
+        Ok((common, direction, listen, endpoints)) => start(common, direction, listen, endpoints),
+        Err(error) => exit::report(&error, None, exit::USAGE),
+    }
+}
+
+/// The endpoints of clusters, each named once.
+fn endpoints(written: Vec<(Option<String>, SocketAddr)>) -> Result<Endpoints, MeshError> {
+    let mut endpoints = Endpoints::default();
+    for (cluster, address) in written {
+        let former = match &cluster {
+            Some(cluster) => endpoints.named.insert(cluster.clone(), address),
+            None => endpoints.other.replace(address),
+        };
+        if former.is_some() {
+            let of = cluster.map_or("without a name".to_owned(), |cluster| format!("for {cluster}"));
+            return Err(MeshError::Underivable(format!("--endpoint is given twice {of}")));
         }
     }
+    Ok(endpoints)
 }
 
 /// The documents, the workload that is in them, and what the mesh does where they are silent.
@@ -219,7 +301,7 @@ fn outbound(args: &OutboundArgs, found: &Found) -> Result<Direction, MeshError> 
     };
     let query = OutboundQuery {
         workload: found.workload.as_ref(),
-        listen: args.common.listen,
+        listen: args.place.listen,
         policy,
         istio_version: &args.common.istio_version,
         mesh: &found.mesh,
@@ -242,6 +324,20 @@ fn inbound(args: &InboundArgs, found: &Found) -> Result<Direction, MeshError> {
     })
 }
 
+fn gateway(args: &GatewayArgs, found: &Found) -> Result<Direction, MeshError> {
+    let query = GatewayQuery {
+        workload: found.workload.as_ref(),
+        listen: &args.listen,
+        istio_version: &args.common.istio_version,
+        mesh: &found.mesh,
+    };
+    let (mesh, warnings) = mesh::gateway(&found.documents, &query)?;
+    for warning in found.documents.gateway_warnings().iter().chain(&warnings) {
+        tracing::warn!("{warning}");
+    }
+    Ok(Direction::Gateway { mesh, mint_websocket_key: args.mint_websocket_key })
+}
+
 /// A sidecar of which everything is known that the command line and the documents say.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Prepared {
@@ -249,7 +345,7 @@ pub(super) struct Prepared {
     mutual_tls: Option<PemFiles>,
 }
 
-fn start(args: CommonArgs, direction: Direction) -> ExitCode {
+fn start(args: CommonArgs, direction: Direction, listen: SocketAddr, endpoints: Endpoints) -> ExitCode {
     let mutual_tls = args.mutual_tls.map(|files| PemFiles {
         certificate: files.certificate,
         key: files.key,
@@ -258,8 +354,8 @@ fn start(args: CommonArgs, direction: Direction) -> ExitCode {
     let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
     let config = Config {
         direction,
-        listen: args.listen,
-        endpoint: args.endpoint,
+        listen,
+        endpoints,
         concurrency: args.concurrency.unwrap_or(cores).get(),
         access_log: if args.access_log.as_os_str() == "-" {
             Target::Stdout
@@ -312,7 +408,8 @@ async fn serve(sidecar: Sidecar) -> std::io::Result<()> {
     let (drain, access_log) = (Drain::new(), sidecar.access_log());
     // Written whole, so that two programs with one standard error do not mix their lines.
     let admin = sidecar.admin_addr().map(|address| format!("admin listening on {address}\n"));
-    let ready = format!("listening on {}\n{}", sidecar.local_addr(), admin.unwrap_or_default());
+    let listening = sidecar.local_addrs().iter().map(|address| format!("listening on {address}\n"));
+    let ready = listening.chain(admin).collect::<String>();
     std::io::stderr().write_all(ready.as_bytes())?;
     let mut serving = std::pin::pin!(sidecar.serve(drain.clone()));
     loop {
@@ -333,6 +430,7 @@ fn hint(error: &StartError) -> &'static str {
             "something else listens there; choose another port, or 0 for any free one"
         }
         StartError::Bind(_) => "give --listen and --admin addresses of this machine",
+        StartError::Credentials(_) => "give the Gateway a certificate and its key in PEM",
         StartError::AccessLog(_) => "give --access-log a file that can be written, or - for standard output",
     }
 }

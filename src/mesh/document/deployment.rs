@@ -20,6 +20,8 @@ pub(in crate::mesh) struct Deployment {
     pub(in crate::mesh) metadata: Metadata,
     labels: Labels,
     service_account: String,
+    /// The annotation `proxy.istio.io/config` of its pods: Istio's `ProxyConfig` in YAML.
+    pub(in crate::mesh) proxy_config: Option<String>,
     /// The named ports of the containers.
     pub(in crate::mesh) ports: BTreeMap<String, u16>,
     /// All ports that the containers declare.
@@ -42,6 +44,14 @@ struct PodTemplate {
 struct PodMeta {
     #[serde(default)]
     labels: Labels,
+    #[serde(default)]
+    annotations: PodAnnotations,
+}
+
+#[derive(Deserialize, Default)]
+struct PodAnnotations {
+    #[serde(rename = "proxy.istio.io/config")]
+    proxy_config: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -105,6 +115,7 @@ impl Deployment {
             kind,
             metadata,
             labels: template.metadata.labels,
+            proxy_config: template.metadata.annotations.proxy_config,
             service_account: account.unwrap_or_else(|| "default".to_owned()),
             ports,
             port_numbers,

@@ -3,9 +3,11 @@
 mod deployment;
 mod destination_rule;
 mod envoy_filter;
+mod gateway;
 mod manifest;
 mod metadata;
 mod read;
+mod secret;
 mod service;
 mod virtual_service;
 
@@ -19,16 +21,19 @@ pub(super) use destination_rule::{ConnectionPool, DestinationRule, Subset, Traff
 pub(crate) use envoy_filter::ConnectionManagerFilter;
 pub(super) use envoy_filter::{
     ConfigPatch, EnvoyFilter, HTTP_CONNECTION_MANAGER, HTTP_CONNECTION_MANAGER_TYPE, ListenerMatch,
-    PatchContext,
+    PatchContext, PatchedRoute,
 };
+pub(super) use gateway::{Gateway, Server, ServerProtocol, ServerTls, TlsMode, TlsVersion};
 pub use manifest::{Manifest, Places};
 pub(crate) use metadata::ROOT_NAMESPACE;
 pub(super) use metadata::{DEFAULT_NAMESPACE, Metadata, selects};
 pub(super) use read::WarningCollector;
+pub(super) use secret::Secret;
 pub use service::Service;
 pub(super) use service::{PortProtocol, ServicePort, TargetPort, is_never_http};
 pub(super) use virtual_service::{
-    ClientProxy, Destination, HttpAction, HttpMatchRequest, HttpRoute, VirtualService,
+    Destination, HttpAction, HttpMatchRequest, HttpRoute, ProxyRole, RoutedProxy, VirtualService,
+    WeightedDestination, resolve_gateway,
 };
 
 use serde::Deserialize;
@@ -61,7 +66,11 @@ pub struct Documents {
     destination_rules: Vec<DestinationRule>,
     virtual_services: Vec<VirtualService>,
     envoy_filters: Vec<EnvoyFilter>,
+    gateways: Vec<Gateway>,
+    secrets: Vec<Secret>,
     warnings: Vec<Warning>,
+    /// What matters to gateways alone.
+    gateway_warnings: Vec<Warning>,
     /// All documents, also those of kinds that are not typed.
     manifests: Vec<Arc<Manifest>>,
     /// The configurations of the mesh among them.
@@ -87,7 +96,10 @@ impl Documents {
         other.destination_rules.into_iter().try_for_each(|rule| self.add_destination_rule(rule))?;
         other.virtual_services.into_iter().try_for_each(|service| self.add_virtual_service(service))?;
         other.envoy_filters.into_iter().try_for_each(|filter| self.add_envoy_filter(filter))?;
+        other.gateways.into_iter().try_for_each(|gateway| self.add_gateway(gateway))?;
+        other.secrets.into_iter().try_for_each(|secret| self.add_secret(secret))?;
         self.warnings.extend(other.warnings);
+        self.gateway_warnings.extend(other.gateway_warnings);
         self.manifests.extend(other.manifests);
         self.declared_meshes.extend(other.declared_meshes);
         Ok(())
@@ -97,6 +109,12 @@ impl Documents {
     #[must_use]
     pub fn warnings(&self) -> &[Warning] {
         &self.warnings
+    }
+
+    /// What in these documents a gateway cannot honour, beside what no proxy can.
+    #[must_use]
+    pub fn gateway_warnings(&self) -> &[Warning] {
+        &self.gateway_warnings
     }
 
     /// The documents as they were written, of every kind, in the order in which they were read.
@@ -138,6 +156,18 @@ impl Documents {
 
     pub(super) fn envoy_filters(&self) -> &[EnvoyFilter] {
         &self.envoy_filters
+    }
+
+    pub(super) fn gateways(&self) -> &[Gateway] {
+        &self.gateways
+    }
+
+    /// The Secret of that name in a namespace.
+    pub(super) fn secret(&self, namespace: &str, name: &str) -> Option<&Secret> {
+        let is_it = |secret: &&Secret| {
+            secret.metadata.name == name && secret.metadata.namespace == namespace
+        };
+        self.secrets.iter().find(is_it)
     }
 
     pub(super) fn index(&self) -> &Index {
@@ -213,6 +243,18 @@ impl Documents {
         Ok(())
     }
 
+    fn add_gateway(&mut self, gateway: Gateway) -> Result<(), MeshError> {
+        self.note("Gateway", &gateway.metadata)?;
+        self.gateways.push(gateway);
+        Ok(())
+    }
+
+    fn add_secret(&mut self, secret: Secret) -> Result<(), MeshError> {
+        self.note("Secret", &secret.metadata)?;
+        self.secrets.push(secret);
+        Ok(())
+    }
+
     /// Takes note of a document that is added, if there is none of its kind, namespace and name.
     fn note(&mut self, kind: &'static str, metadata: &Metadata) -> Result<(), MeshError> {
         let Metadata { name, namespace, manifest, .. } = metadata;
@@ -262,7 +304,7 @@ impl Documents {
     /// Where the routes of a host are written, if a `VirtualService` for it has some.
     #[must_use]
     pub fn place_of_routes(&self, host: &str) -> Option<Place> {
-        let found = self.virtual_services_for(host).into_iter().find(|(_, it)| it.for_sidecars);
+        let found = self.virtual_services_for(host).into_iter().find(|(_, it)| it.is_for_sidecars());
         found.map(|(_, it)| it.metadata.document().place_of("spec.http"))
     }
 

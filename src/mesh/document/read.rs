@@ -9,8 +9,10 @@ use super::Documents;
 use super::deployment::Deployment;
 use super::destination_rule::DestinationRule;
 use super::envoy_filter::EnvoyFilter;
+use super::gateway::Gateway;
 use super::manifest::Manifest;
 use super::metadata::Metadata;
+use super::secret::Secret;
 use super::service::Service;
 use super::virtual_service::VirtualService;
 use crate::mesh::error::{MeshError, Warning};
@@ -24,6 +26,8 @@ use crate::yaml::{self, Dialect, Document, NodeRef, Placed, Skip, Text, Unread};
 #[derive(Debug, Default)]
 pub(in crate::mesh) struct WarningCollector {
     collected: Vec<Warning>,
+    /// What matters to gateways alone.
+    of_gateways: Vec<Warning>,
 }
 
 impl WarningCollector {
@@ -62,11 +66,23 @@ impl WarningCollector {
         Ok(spec)
     }
 
-    /// In the order of the text.
-    pub(in crate::mesh) fn into_warnings(mut self) -> Vec<Warning> {
-        self.collected.sort_by_key(|warning| (warning.place.line, warning.place.column));
-        self.collected
+    /// Reads what only gateways have, and keeps apart what is warned of.
+    pub(super) fn for_gateways<T>(&mut self, read: impl FnOnce(&mut Self) -> T) -> T {
+        let mut own = Self::default();
+        let value = read(&mut own);
+        self.of_gateways.append(&mut own.collected);
+        value
     }
+
+    /// In the order of the text.
+    pub(in crate::mesh) fn into_warnings(self) -> Vec<Warning> {
+        in_order(self.collected)
+    }
+}
+
+fn in_order(mut warnings: Vec<Warning>) -> Vec<Warning> {
+    warnings.sort_by_key(|warning| (warning.place.line, warning.place.column));
+    warnings
 }
 
 /// The versions of Istio's networking API that are the same but for their names.
@@ -134,6 +150,7 @@ impl Documents {
         self.manifests.push(Arc::clone(&manifest));
         let mut warnings = WarningCollector::default();
         let added = self.add_typed(&manifest, &kind, &mut warnings);
+        self.gateway_warnings.extend(in_order(std::mem::take(&mut warnings.of_gateways)));
         self.warnings.extend(warnings.into_warnings());
         added.or_else(refuse)
     }
@@ -159,6 +176,10 @@ impl Documents {
             ("VirtualService", version) if ISTIO.contains(&version) => {
                 self.add_virtual_service(VirtualService::read(metadata()?, warnings)?)
             }
+            ("Gateway", version) if ISTIO.contains(&version) => {
+                self.add_gateway(Gateway::read(metadata()?, warnings)?)
+            }
+            ("Secret", "v1") => self.add_secret(Secret::read(metadata()?)?),
             ("EnvoyFilter", "networking.istio.io/v1alpha3") => {
                 self.add_envoy_filter(EnvoyFilter::read(metadata()?, warnings)?)
             }

@@ -148,8 +148,8 @@ fn unmatched(
 ) -> Option<Finding> {
     // Documents often have a patch a version.
     let another =
-        |other: &&ConfigPatch| other.context == patch.context && is_for_version(other, istio_version);
-    if !is_for_version(patch, istio_version) && !filter.patches.iter().any(|other| another(&other)) {
+        |other: &&ConfigPatch| other.context == patch.context && is_for_version(other.proxy_version.as_ref(), istio_version);
+    if !is_for_version(patch.proxy_version.as_ref(), istio_version) && !filter.patches.iter().any(|other| another(&other)) {
         let pattern = written.at("match.proxy.proxyVersion")?;
         let message =
             format!("proxyVersion {:?} is not found in {istio_version}", pattern.text().unwrap_or_default());

@@ -26,7 +26,7 @@ pub(super) fn check(set: &Set, findings: &mut Vec<Finding>) {
     }
     for service in documents.virtual_services() {
         let written = service.metadata.document();
-        if service.for_sidecars {
+        if service.is_for_sidecars() {
             for (index, host) in service.hosts.iter().enumerate() {
                 let place = written.place_of(&format!("spec.hosts[{index}]"));
                 findings.extend(unknown(set, host, &service.metadata.namespace, place, "hosts:\n- "));
@@ -162,7 +162,7 @@ fn check_duplicate_rules(set: &Set, findings: &mut Vec<Finding>) {
 
 fn check_duplicate_routes(set: &Set, findings: &mut Vec<Finding>) {
     let mut services: Vec<_> =
-        set.documents.virtual_services().iter().filter(|service| service.for_sidecars).collect();
+        set.documents.virtual_services().iter().filter(|service| service.is_for_sidecars()).collect();
     services.sort_by_key(|service| service.metadata.age());
     let mut first_for: HashMap<String, &VirtualService> = HashMap::new();
     for service in services {

@@ -80,6 +80,6 @@ fn named_in(set: &Set, namespace: &str) -> BTreeSet<String> {
     let rules = set.documents.destination_rules().iter();
     let rules = rules.filter(|rule| rule.metadata.namespace == namespace).map(|rule| &rule.host);
     let routes = set.documents.virtual_services().iter();
-    let routes = routes.filter(|it| it.metadata.namespace == namespace && it.for_sidecars);
+    let routes = routes.filter(|it| it.metadata.namespace == namespace && it.is_for_sidecars());
     rules.chain(routes.flat_map(|it| &it.hosts)).map(|host| resolve(host, namespace)).collect()
 }

@@ -22,7 +22,7 @@ pub(super) fn check(set: &Set, findings: &mut Vec<Finding>) {
         for route in routes.iter().filter(|route| route.takes_in_any() > Takes::None) {
             check_fields(route.written, &mut found);
         }
-        if service.for_sidecars {
+        if service.is_for_sidecars() {
             found.extend(in_sidecars(set, &namespaces, service, &routes));
         }
         let named_gateways = service.metadata.document().at("spec.gateways").into_iter();

@@ -18,7 +18,7 @@ use crate::mesh::document::{
 };
 use crate::mesh::host::resolve;
 use crate::mesh::inbound::target_port;
-use crate::mesh::outbound::protocol;
+use crate::mesh::routing::protocol;
 use crate::mesh::patches::{self, PatchTarget, TargetListener, is_for_version};
 use crate::mesh::traffic_policy::{ProxySide, rule_for};
 use crate::yaml::{Document, NodeRef, Place};
@@ -440,7 +440,7 @@ fn check_unseen(
     });
     let allowed = filters.flat_map(|filter| &filter.patches).any(|patch| {
         matches!(patch.context, PatchContext::Any | PatchContext::SidecarInbound)
-            && is_for_version(patch, circumstances.istio_version)
+            && is_for_version(patch.proxy_version.as_ref(), circumstances.istio_version)
             && patch.value.allows_connect()
     });
     let upgrades = |pool: &ConnectionPool| pool.h2_upgrade_policy == H2UpgradePolicy::Upgrade;

@@ -72,7 +72,7 @@ fn the_guides_server_takes_extended_connect() {
     let patches = inbound.connection_manager.patches.clone();
     let manager = HttpConnectionManager { allow_connect: true, patches, ..HttpConnectionManager::inbound() };
     assert_eq!(inbound.connection_manager, manager);
-    let VirtualHost { name, domains, routes, include_request_attempt_count } = inbound.virtual_host;
+    let VirtualHost { name, domains, routes, include_request_attempt_count, .. } = inbound.virtual_host;
     assert_eq!((name.as_str(), include_request_attempt_count), ("inbound|http|8080", false));
     assert_eq!(domains, ["*"]);
     assert_eq!(routes[0].name.as_deref(), Some("default"));

@@ -47,7 +47,7 @@ fn outbound_in(
 fn upgrades(documents: &Documents, service: &Service, mesh: &MeshDefaults) -> bool {
     let outbound = outbound_in(mesh, documents, LISTEN, OutboundTrafficPolicy::None).expect("an answer");
     let found = match_virtual_host(&outbound.virtual_hosts, &service.host()).expect("a virtual host");
-    found.routes[0].action.cluster().expect("a cluster").protocol == UpstreamProtocol::Http2
+    found.routes[0].action.clusters().next().expect("a cluster").protocol == UpstreamProtocol::Http2
 }
 
 fn inbound_of(documents: &Documents) -> Result<Inbound, MeshError> {

@@ -14,7 +14,7 @@ use super::super::headers;
 use super::super::http1::{CODEC_ERROR, HeadOutcome, Http1};
 use super::super::reset::DownstreamReset;
 use super::super::stream;
-use super::super::worker::{CountedRecord, Worker};
+use super::super::filter_chain::{CountedRecord, FilterChain};
 use super::refusal::Refusal;
 use super::target::split_target;
 use super::{Downstream, Incoming};
@@ -69,13 +69,13 @@ const METHODS: [&str; 34] = [
     reason = "an async fn would keep its arguments twice, as long as a session is open"
 )]
 pub(in crate::sidecar) fn serve(
-    worker: Rc<Worker>,
+    chain: Rc<FilterChain>,
     mut connection: Box<Http1>,
     info: ConnectionInfo,
 ) -> impl Future<Output = ()> {
     async move {
-        while let Some((incoming, requested)) = Box::pin(request(&worker, connection, &info)).await {
-            let serving = stream::serve(Rc::clone(&worker), Downstream::Http1(requested), incoming);
+        while let Some((incoming, requested)) = Box::pin(request(&chain, connection, &info)).await {
+            let serving = stream::serve(Rc::clone(&chain), Downstream::Http1(requested), incoming);
             match serving.await {
                 Some(reusable) => connection = reusable,
                 None => return,
@@ -87,7 +87,7 @@ pub(in crate::sidecar) fn serve(
 /// The next request and the connection that its body is read from. Bytes that are not a request are
 /// answered, and the connection ends with that.
 async fn request(
-    worker: &Worker,
+    chain: &FilterChain,
     mut connection: Box<Http1>,
     info: &ConnectionInfo,
 ) -> Option<(Incoming, Box<Http1>)> {
@@ -98,7 +98,7 @@ async fn request(
         let _ = connection.poll_flush(cx);
         let head = connection.poll_head(http1::parse_folded_request, cx);
         if connection.has_read_ahead() || !matches!(head, Poll::Pending | Poll::Ready(Ok(None))) {
-            record.get_or_insert_with(|| worker.record(info, Protocol::Http11));
+            record.get_or_insert_with(|| chain.record(info, Protocol::Http11));
         }
         head
     });
@@ -121,7 +121,7 @@ async fn request(
             return None;
         }
     };
-    Box::pin(refuse(worker, *connection, record, &refusal)).await;
+    Box::pin(refuse(chain, *connection, record, &refusal)).await;
     None
 }
 
@@ -163,20 +163,20 @@ fn joined_hosts(fields: &Fields) -> Option<HeaderValue> {
 }
 
 /// Answers bytes that are not a request, leaves their line, and closes.
-async fn refuse(worker: &Worker, mut connection: Http1, mut record: CountedRecord, refusal: &Refusal) {
-    let stats = &worker.stats.connection_manager;
+async fn refuse(chain: &FilterChain, mut connection: Http1, mut record: CountedRecord, refusal: &Refusal) {
+    let stats = &chain.stats.connection_manager;
     stats.cx_protocol_error.increment();
     stats.rq_completed.count(refusal.status);
     record.response_code = refusal.status.as_u16();
     record.bytes_sent = refusal.body.len() as u64;
     DownstreamReset::ProtocolError(refusal.details).note(&mut record);
     let mut fields = headers::local_reply(refusal.body);
-    headers::prepare_response(refusal.status, &mut fields, false, worker.connection_manager.server_name);
+    headers::prepare_response(refusal.status, &mut fields, false, chain.connection_manager.server_name);
     fields.set(CONNECTION, HeaderValue::from_static("close"));
     let mut head = BytesMut::new();
     ResponseHead { status: refusal.status, version: Version::HTTP_11, fields }.write(&mut head);
     head.extend_from_slice(refusal.body.as_bytes());
     connection.send_head(head, false);
     record.finish();
-    connection.close_delayed(worker.connection_manager.delayed_close_timeout).await;
+    connection.close_delayed(chain.connection_manager.delayed_close_timeout).await;
 }

@@ -16,7 +16,7 @@ use super::super::reset::DownstreamReset;
 use super::super::socket::Socket;
 use super::super::stats::Active;
 use super::super::stream;
-use super::super::worker::Worker;
+use super::super::filter_chain::FilterChain;
 use super::{ConnectionState, Downstream, Http2Stream, Incoming};
 use crate::access_log::{Protocol, ResponseFlag};
 use crate::http1::{MAX_FIELDS, MAX_HEAD_BYTES};
@@ -32,19 +32,19 @@ const VIOLATION: &str = "http2.violation.of.messaging.rule";
 
 /// Serves a connection to its end.
 pub(in crate::sidecar) async fn serve(
-    worker: Rc<Worker>,
+    chain: Rc<FilterChain>,
     socket: Socket,
     read: BytesMut,
     info: ConnectionInfo,
 ) {
-    let manager = &worker.connection_manager;
+    let manager = &chain.connection_manager;
     let settings = Settings {
         allow_connect: manager.allow_connect,
         max_concurrent_streams: manager.max_concurrent_streams,
         initial_stream_window_size: manager.initial_stream_window_size,
         initial_connection_window_size: manager.initial_connection_window_size,
     };
-    let budget = Rc::clone(&worker.budget);
+    let budget = Rc::clone(&chain.budget);
     let Ok(mut server) = Server::handshake(socket, read, &settings, budget).await else { return };
     let state = Rc::new(ConnectionState::default());
     let mut gone_away = false;
@@ -53,22 +53,22 @@ pub(in crate::sidecar) async fn serve(
             if state.is_draining() && !gone_away {
                 gone_away = true;
                 server.go_away();
-                worker.stats.http2.goaway_sent.increment();
+                chain.stats.http2.goaway_sent.increment();
             }
             server.poll_accept(cx)
         });
         let (request, stream, mut respond) = match accepted.await {
             Some(Ok(accepted)) => accepted,
             Some(Err(StreamError::Malformed)) => {
-                return refuse_connection(&worker, server, &state, &info, VIOLATION).await;
+                return refuse_connection(&chain, server, &state, &info, VIOLATION).await;
             }
             Some(Err(_)) | None => break,
         };
         if let Some(details) = violation(&request, manager.allow_connect) {
-            return refuse_connection(&worker, server, &state, &info, details).await;
+            return refuse_connection(&chain, server, &state, &info, details).await;
         }
         if let Some(details) = excess(&request) {
-            let mut record = worker.record(&info, Protocol::Http2);
+            let mut record = chain.record(&info, Protocol::Http2);
             record.response_flags.set(ResponseFlag::DownstreamRemoteReset);
             record.response_code_details = Some(Cow::Borrowed(details));
             record.finish();
@@ -76,7 +76,7 @@ pub(in crate::sidecar) async fn serve(
             continue;
         }
         let stream = Http2Stream { stream, respond, head_sent: false, connection: Rc::clone(&state) };
-        tokio::task::spawn_local(serve_stream(&worker, &request, stream, &info));
+        tokio::task::spawn_local(serve_stream(&chain, &request, stream, &info));
     }
     // Closing with unread bytes would become a reset, which destroys what was sent last.
     if let Some(mut socket) = server.abandon() {
@@ -126,18 +126,18 @@ fn excess(request: &Request<()>) -> Option<&'static str> {
 /// Serves a stream. Not an `async fn`, which would keep the request as HTTP/2 has it for as long as
 /// the session is open.
 fn serve_stream(
-    worker: &Rc<Worker>,
+    chain: &Rc<FilterChain>,
     request: &Request<()>,
     stream: Http2Stream,
     info: &ConnectionInfo,
 ) -> impl Future<Output = ()> + use<> {
-    let counted = Active::begin(&worker.stats.http2, |stats| &stats.streams);
-    let record = worker.record(info, Protocol::Http2);
+    let counted = Active::begin(&chain.stats.http2, |stats| &stats.streams);
+    let record = chain.record(info, Protocol::Http2);
     let mut request = extended_connect::request_from_http2(request);
     headers::join_lists(&mut request.fields);
     let tls = info.tls.clone();
     let incoming = Incoming { request, protocol: Protocol::Http2, tls, close: false, record };
-    let served = stream::serve(Rc::clone(worker), Downstream::Http2(Box::new(stream)), incoming);
+    let served = stream::serve(Rc::clone(chain), Downstream::Http2(Box::new(stream)), incoming);
     async move {
         let _counted = counted;
         served.await;
@@ -148,18 +148,18 @@ fn serve_stream(
 /// leaves a line, every open stream of the connection ends with the same flag, and the peer has the
 /// time of a delayed close to close first.
 async fn refuse_connection(
-    worker: &Worker,
+    chain: &FilterChain,
     server: Server<Socket>,
     state: &ConnectionState,
     info: &ConnectionInfo,
     details: &'static str,
 ) {
-    worker.stats.connection_manager.cx_protocol_error.increment();
-    let mut record = worker.record(info, Protocol::Http2);
+    chain.stats.connection_manager.cx_protocol_error.increment();
+    let mut record = chain.record(info, Protocol::Http2);
     DownstreamReset::ProtocolError(details).note(&mut record);
     record.finish();
     state.break_off();
     if let Some(mut socket) = server.abandon() {
-        http1::drain(&mut socket, worker.connection_manager.delayed_close_timeout).await;
+        http1::drain(&mut socket, chain.connection_manager.delayed_close_timeout).await;
     }
 }

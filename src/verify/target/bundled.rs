@@ -56,7 +56,7 @@ fn start_sidecar(
     let sidecar = Sidecar::bind(sidecar::Config {
         direction,
         listen: ANY_PORT,
-        endpoint,
+        endpoints: endpoint.into(),
         concurrency: 1,
         max_buffered_bytes: sidecar::MAX_BUFFERED_BYTES,
         access_log: access_log::Target::File(log.to_owned()),

@@ -71,5 +71,6 @@ fn virtual_host(name: &str, domains: &[&str], cluster: &str, retry: RetryPolicy)
             },
         )],
         include_request_attempt_count: name.starts_with("websockets"),
+        requires_tls: false,
     }
 }

@@ -181,7 +181,7 @@ fn config(direction: Direction, endpoint: SocketAddr, access_log: Target) -> sid
     sidecar::Config {
         direction,
         listen: "127.0.0.1:0".parse().unwrap(),
-        endpoint,
+        endpoints: endpoint.into(),
         concurrency: 1,
         max_buffered_bytes: sidecar::MAX_BUFFERED_BYTES,
         access_log,

@@ -33,6 +33,7 @@ pub(in crate::mesh) struct ConnectionManagerPatch {
     stream_idle_timeout: Option<Duration>,
     max_stream_duration: Option<Duration>,
     delayed_close_timeout: Option<Duration>,
+    preserve_external_request_id: bool,
     upgrade_types: Vec<String>,
     /// All of it as it was written, the fields that are not read here too.
     written: serde_json::Value,
@@ -63,6 +64,7 @@ struct HttpConnectionManagerFields {
     stream_idle_timeout: Option<duration::GoDuration>,
     common_http_protocol_options: CommonHttpProtocolOptions,
     delayed_close_timeout: Option<duration::GoDuration>,
+    preserve_external_request_id: bool,
     upgrade_configs: Vec<Placed<UpgradeConfig>>,
 }
 
@@ -145,6 +147,7 @@ impl ConnectionManagerPatch {
             stream_idle_timeout: duration(fields.stream_idle_timeout),
             max_stream_duration: duration(common.max_stream_duration),
             delayed_close_timeout: duration(fields.delayed_close_timeout),
+            preserve_external_request_id: fields.preserve_external_request_id,
             upgrade_types,
             written,
         }
@@ -170,6 +173,7 @@ impl ConnectionManagerPatch {
         manager.stream_idle_timeout = self.stream_idle_timeout.map_or(manager.stream_idle_timeout, on);
         manager.max_stream_duration = self.max_stream_duration.map_or(manager.max_stream_duration, on);
         manager.delayed_close_timeout = self.delayed_close_timeout.unwrap_or(manager.delayed_close_timeout);
+        manager.preserve_external_request_id |= self.preserve_external_request_id;
         for upgrade_type in &self.upgrade_types {
             if !manager.upgrade_types.contains(upgrade_type) {
                 manager.upgrade_types.push(upgrade_type.clone());

@@ -1,7 +1,9 @@
 //! Istio's `EnvoyFilter`: changes to the configuration that Istio generates. Read are the patches
-//! that merge something into the HTTP connection manager of a sidecar; the others get a warning.
+//! that merge something into the HTTP connection manager or the routes of a sidecar or a gateway; the
+//! others get a warning.
 
 mod connection_manager_patch;
+mod route_patch;
 mod written;
 
 use regex::Regex;
@@ -10,6 +12,7 @@ use serde::de::{Deserializer, Error as _, Unexpected};
 
 use self::connection_manager_patch::ConnectionManagerPatch;
 pub(in crate::mesh) use self::connection_manager_patch::HTTP_CONNECTION_MANAGER_TYPE;
+pub(in crate::mesh) use self::route_patch::{PatchedRoute, RoutePatch};
 pub(crate) use self::written::ConnectionManagerFilter;
 use super::Port;
 use super::metadata::{Labels, Metadata};
@@ -35,6 +38,7 @@ pub(in crate::mesh) struct EnvoyFilter {
     /// root namespace.
     pub(in crate::mesh) workload_selector: Labels,
     pub(in crate::mesh) patches: Vec<ConfigPatch>,
+    pub(in crate::mesh) route_patches: Vec<RoutePatch>,
 }
 
 /// A patch that merges into the HTTP connection manager.
@@ -223,11 +227,15 @@ impl<'de> Deserialize<'de> for ProxyVersion {
 impl EnvoyFilter {
     pub(super) fn read(metadata: Metadata, warnings: &mut WarningCollector) -> Result<Self, MeshError> {
         let spec: EnvoyFilterSpec = warnings.spec(&metadata.manifest)?;
-        let mut patches = Vec::new();
+        let (mut patches, mut route_patches) = (Vec::new(), Vec::new());
         let written = metadata.manifest.document.at("spec.configPatches");
         let written = spec.config_patches.iter().zip(written.into_iter().flat_map(NodeRef::items));
         for (position, (place, patch)) in written.enumerate() {
-            patches.extend(ConfigPatch::read(position, patch, &place.path, warnings)?);
+            match AnyPatch::read(position, patch, &place.path, warnings)? {
+                Some(AnyPatch::ConnectionManager(patch)) => patches.push(patch),
+                Some(AnyPatch::Route(patch)) => route_patches.push(patch),
+                None => {}
+            }
         }
         if let Some(targets) = spec.target_refs {
             warnings.warn(
@@ -236,12 +244,14 @@ impl EnvoyFilter {
                 "targetRefs are not implemented here, so the filter applies to nothing",
             );
             patches.clear();
+            route_patches.clear();
         }
         Ok(Self {
             metadata,
             priority: spec.priority,
             workload_selector: spec.workload_selector.labels,
             patches,
+            route_patches,
         })
     }
 }
@@ -254,8 +264,14 @@ impl EnvoyFilter {
     }
 }
 
-impl ConfigPatch {
-    /// Nothing if no sidecar's HTTP connection manager can match.
+/// A patch of one of the kinds that are applied.
+enum AnyPatch {
+    ConnectionManager(ConfigPatch),
+    Route(RoutePatch),
+}
+
+impl AnyPatch {
+    /// Nothing if no sidecar or gateway can match.
     fn read(
         position: usize,
         written: NodeRef<'_>,
@@ -264,21 +280,49 @@ impl ConfigPatch {
     ) -> Result<Option<Self>, MeshError> {
         let PatchHead { apply_to, r#match: ContextMatch { context } } =
             written.read_at(path, Dialect::Kubernetes, None)?;
-        if matches!(context, PatchContext::Gateway | PatchContext::Waypoint) {
-            return Ok(None);
+        let read = |warnings: &mut WarningCollector| match *apply_to {
+            ApplyTo::NetworkFilter => {
+                let patch = ConfigPatch::read(position, written, path, context, warnings)?;
+                Ok(patch.map(Self::ConnectionManager))
+            }
+            ApplyTo::HttpRoute if is_merge(written, path, warnings)? => {
+                Ok(RoutePatch::read(written, path, context, warnings)?.map(Self::Route))
+            }
+            ApplyTo::HttpRoute => Ok(None),
+            _ => {
+                let text = "only NETWORK_FILTER and HTTP_ROUTE are implemented here; the patch has no effect";
+                warnings.warn(&NOT_PLAYED, &apply_to, text);
+                Ok(None)
+            }
+        };
+        match context {
+            PatchContext::Waypoint => Ok(None),
+            PatchContext::Gateway => warnings.for_gateways(read),
+            PatchContext::Any | PatchContext::SidecarInbound | PatchContext::SidecarOutbound => read(warnings),
         }
-        if *apply_to != ApplyTo::NetworkFilter {
-            warnings.warn(
-                &NOT_PLAYED,
-                &apply_to,
-                "only NETWORK_FILTER is implemented here; the patch has no effect",
-            );
-            return Ok(None);
-        }
-        let PatchOperation { patch: OperationOf { operation } } =
-            written.read_at(path, Dialect::Kubernetes, None)?;
-        if *operation != Operation::Merge {
-            warnings.warn(&NOT_PLAYED, &operation, "only MERGE is implemented here; the patch has no effect");
+    }
+}
+
+/// Whether a patch merges, which is all that is implemented.
+fn is_merge(written: NodeRef<'_>, path: &str, warnings: &mut WarningCollector) -> Result<bool, MeshError> {
+    let PatchOperation { patch: OperationOf { operation } } =
+        written.read_at(path, Dialect::Kubernetes, None)?;
+    if *operation != Operation::Merge {
+        warnings.warn(&NOT_PLAYED, &operation, "only MERGE is implemented here; the patch has no effect");
+    }
+    Ok(*operation == Operation::Merge)
+}
+
+impl ConfigPatch {
+    /// Nothing if no HTTP connection manager can match.
+    fn read(
+        position: usize,
+        written: NodeRef<'_>,
+        path: &str,
+        context: PatchContext,
+        warnings: &mut WarningCollector,
+    ) -> Result<Option<Self>, MeshError> {
+        if !is_merge(written, path, warnings)? {
             return Ok(None);
         }
         let mut unread = Vec::new();

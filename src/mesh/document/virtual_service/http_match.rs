@@ -51,14 +51,29 @@ fn regex<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Pattern>, 
     Pattern::try_from(written).map(Some).map_err(D::Error::custom)
 }
 
-/// A client's sidecar, as far as conditions ask for it.
+/// A proxy that has routes, as far as conditions ask for it.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::mesh) struct ClientProxy<'a> {
+pub(in crate::mesh) struct RoutedProxy<'a> {
+    pub(in crate::mesh) role: ProxyRole<'a>,
     /// Its pod; without one it has no labels.
     pub(in crate::mesh) workload: Option<&'a Workload>,
     pub(in crate::mesh) namespace: &'a str,
-    /// The port that the client dials.
+    /// The port that the client dials; of a gateway's server its number.
     pub(in crate::mesh) port: u16,
+}
+
+/// What a proxy is to routes.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::mesh) enum ProxyRole<'a> {
+    /// A client's sidecar.
+    Sidecar,
+    /// A gateway.
+    Gateway {
+        /// The `Gateway`'s `NAMESPACE/NAME`.
+        name: &'a str,
+        /// The namespace of the `VirtualService` whose routes are meant.
+        routes_namespace: &'a str,
+    },
 }
 
 impl HttpMatchRequest {
@@ -87,14 +102,23 @@ impl HttpMatchRequest {
         self.gateways.is_empty() || self.gateways.iter().any(|gateway| gateway == "mesh")
     }
 
-    /// Whether it is for this proxy at all.
-    pub(in crate::mesh) fn is_for(&self, client: ClientProxy<'_>) -> bool {
-        let has_label = |(name, value): (&String, &String)| {
-            client.workload.is_some_and(|workload| workload.labels.get(name) == Some(value))
+    /// Whether it is for this proxy at all (`sourceMatchHTTP`): where gateways are named, only they
+    /// count.
+    pub(in crate::mesh) fn is_for(&self, proxy: RoutedProxy<'_>) -> bool {
+        let is_named = |gateway: &String| match proxy.role {
+            ProxyRole::Sidecar => gateway == super::MESH,
+            ProxyRole::Gateway { name, routes_namespace } => resolve_gateway(gateway, routes_namespace) == name,
         };
-        self.port().is_none_or(|port| port == client.port)
-            && self.source_namespace.as_deref().is_none_or(|it| it.is_empty() || it == client.namespace)
-            && self.source_labels.iter().all(has_label)
+        let has_label = |(name, value): (&String, &String)| {
+            proxy.workload.is_some_and(|workload| workload.labels.get(name) == Some(value))
+        };
+        let is_source = if self.gateways.is_empty() {
+            self.source_namespace.as_deref().is_none_or(|it| it.is_empty() || it == proxy.namespace)
+                && self.source_labels.iter().all(has_label)
+        } else {
+            self.gateways.iter().any(is_named)
+        };
+        is_source && self.port.as_ref().is_none_or(|port| port.0 == proxy.port)
     }
 
     /// What is asked of a request.
@@ -122,6 +146,26 @@ impl HttpMatchRequest {
             fields: pseudo.chain(fields).collect(),
             query_parameters: self.query_params.iter().map(parameter).collect(),
         }
+    }
+}
+
+/// The `NAMESPACE/NAME` of a gateway that a document in `namespace` names (`resolveGatewayName` in
+/// `pilot/pkg/model/config.go`).
+pub(in crate::mesh) fn resolve_gateway(written: &str, namespace: &str) -> String {
+    if written == super::MESH {
+        return written.to_owned();
+    }
+    if let Some(own) = written.strip_prefix("./") {
+        return format!("{namespace}/{own}");
+    }
+    if written.contains('/') {
+        return written.to_owned();
+    }
+    // The old form, a name within a namespace's domain.
+    let mut parts = written.split('.');
+    match (parts.next(), parts.next()) {
+        (Some(name), Some(namespace)) => format!("{namespace}/{name}"),
+        _ => format!("{namespace}/{written}"),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Istio's `VirtualService`: the routes of a host, in a client's sidecar.
+//! Istio's `VirtualService`: the routes of a host, in a client's sidecar or a gateway.
 
 mod http_match;
 
@@ -10,14 +10,16 @@ use serde::Deserialize;
 use super::metadata::Metadata;
 use super::read::WarningCollector;
 use super::{INT32_MAX, Port, PortSelector};
-use crate::mesh::config::{FieldOperations, FieldWrite, Pattern, Redirect, RetryOn, RetryPolicy, Rewrite};
+use crate::mesh::config::{
+    Fault, FieldOperations, FieldWrite, FractionalPercent, Pattern, Redirect, RetryOn, RetryPolicy, Rewrite,
+};
 use crate::mesh::duration;
 use crate::mesh::error::MeshError;
 use crate::mesh::host::Visibility;
 use crate::mesh::rules::NOT_PLAYED;
 use crate::yaml::{Dialect, NodeRef, Placed, Skip, Within};
 
-pub(in crate::mesh) use http_match::{ClientProxy, HttpMatchRequest};
+pub(in crate::mesh) use http_match::{HttpMatchRequest, ProxyRole, RoutedProxy, resolve_gateway};
 
 /// A `VirtualService`.
 #[derive(Debug, Clone)]
@@ -26,11 +28,15 @@ pub(in crate::mesh) struct VirtualService {
     /// As they are written; [`crate::mesh::host::resolve`] makes them full names.
     pub(in crate::mesh) hosts: Vec<String>,
     pub(in crate::mesh) export_to: Visibility,
-    /// Whether it applies to sidecars, not only to gateways.
-    pub(in crate::mesh) for_sidecars: bool,
-    /// The routes that sidecars have, in their order.
+    /// The gateways that it is bound to, as they are written, and `mesh` for sidecars; none is the
+    /// same as `mesh`.
+    pub(in crate::mesh) gateways: Vec<String>,
+    /// The routes, in their order.
     pub(in crate::mesh) http: Vec<HttpRoute>,
 }
+
+/// What stands for all sidecars among the names of gateways.
+pub(super) const MESH: &str = "mesh";
 
 /// An `HTTPRoute`.
 #[derive(Debug, Clone)]
@@ -39,6 +45,7 @@ pub(in crate::mesh) struct HttpRoute {
     /// One of them has to be true, if there are any.
     pub(in crate::mesh) conditions: Vec<HttpMatchRequest>,
     pub(in crate::mesh) action: HttpAction,
+    pub(in crate::mesh) fault: Option<Fault>,
     pub(in crate::mesh) request_fields: FieldOperations,
     pub(in crate::mesh) response_fields: FieldOperations,
 }
@@ -46,12 +53,27 @@ pub(in crate::mesh) struct HttpRoute {
 /// What an `HTTPRoute` does with a request.
 #[derive(Debug, Clone)]
 pub(in crate::mesh) enum HttpAction {
-    /// `route`: the request goes to a destination.
-    Forward { destination: Destination, timeout: Option<Duration>, retry: RetryPolicy, rewrite: Rewrite },
-    /// `redirect`: the sidecar answers with another address.
+    /// `route`: the request goes to one of the destinations.
+    Forward {
+        destinations: Vec<WeightedDestination>,
+        timeout: Option<Duration>,
+        retry: RetryPolicy,
+        rewrite: Rewrite,
+    },
+    /// `redirect`: the proxy answers with another address.
     Redirect { redirect: Redirect, derives_port: bool },
-    /// `directResponse`: the sidecar answers by itself.
+    /// `directResponse`: the proxy answers by itself.
     DirectResponse { status: u16, body: String },
+}
+
+/// Istio's `HTTPRouteDestination`.
+#[derive(Debug, Clone)]
+pub(in crate::mesh) struct WeightedDestination {
+    pub(in crate::mesh) destination: Destination,
+    /// Its share of the requests, of the sum of all weights; not 0.
+    pub(in crate::mesh) weight: u32,
+    pub(in crate::mesh) request_fields: FieldOperations,
+    pub(in crate::mesh) response_fields: FieldOperations,
 }
 
 /// Where a route leads to.
@@ -72,6 +94,27 @@ struct VirtualServiceSpec {
     http: Vec<Placed<Skip>>,
 }
 
+/// What decides which proxies have a route.
+#[derive(Deserialize)]
+struct RouteHead {
+    #[serde(default)]
+    r#match: Vec<ForGateways>,
+}
+
+#[derive(Deserialize)]
+struct ForGateways {
+    #[serde(default)]
+    gateways: Vec<String>,
+}
+
+impl RouteHead {
+    fn is_for_sidecars(&self) -> bool {
+        let is_for_sidecars =
+            |gateways: &[String]| gateways.is_empty() || gateways.iter().any(|gateway| gateway == MESH);
+        self.r#match.is_empty() || self.r#match.iter().any(|it| is_for_sidecars(&it.gateways))
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct HttpRouteSpec {
@@ -84,6 +127,7 @@ struct HttpRouteSpec {
     route: Vec<Placed<HttpRouteDestination>>,
     redirect: Option<Placed<HttpRedirect>>,
     direct_response: Option<HttpDirectResponse>,
+    fault: Option<HttpFault>,
     #[serde(default)]
     rewrite: HttpRewrite,
     #[serde(default)]
@@ -94,6 +138,34 @@ struct HttpRouteSpec {
 struct HttpRouteDestination {
     destination: DestinationSpec,
     weight: Option<Within<u32, 0, INT32_MAX>>,
+    #[serde(default)]
+    headers: Headers,
+}
+
+#[derive(Deserialize)]
+struct HttpFault {
+    delay: Option<HttpDelay>,
+    abort: Option<HttpAbort>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct HttpDelay {
+    percentage: Option<Percent>,
+    fixed_delay: Option<duration::GoDuration>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct HttpAbort {
+    percentage: Option<Percent>,
+    http_status: Option<Within<u16, 200, 599>>,
+}
+
+#[derive(Deserialize)]
+struct Percent {
+    #[serde(default)]
+    value: f64,
 }
 
 #[derive(Deserialize)]
@@ -196,26 +268,37 @@ impl VirtualService {
         for (place, route) in spec.http.iter().zip(routes) {
             http.extend(HttpRoute::read(place, route, warnings)?);
         }
-        // `mesh` stands for the sidecars, which are also meant where no gateway is named.
-        let for_sidecars = spec.gateways.is_empty() || spec.gateways.iter().any(|gateway| gateway == "mesh");
-        Ok(Self { metadata, hosts: spec.hosts, export_to: spec.export_to, for_sidecars, http })
+        let VirtualServiceSpec { hosts, gateways, export_to, .. } = spec;
+        Ok(Self { metadata, hosts, export_to, gateways, http })
+    }
+
+    /// Whether it applies to sidecars, not only to gateways.
+    pub(in crate::mesh) fn is_for_sidecars(&self) -> bool {
+        self.gateways.is_empty() || self.gateways.iter().any(|gateway| gateway == MESH)
     }
 }
 
 impl HttpRoute {
-    /// Reads a route, if sidecars have it.
     fn read(
         place: &Placed<Skip>,
         route: NodeRef<'_>,
         warnings: &mut WarningCollector,
     ) -> Result<Option<Self>, MeshError> {
-        let written: HttpRouteSpec = warnings.read(route, &place.path, Dialect::Kubernetes)?;
-        let has_conditions = !written.r#match.is_empty();
-        let mut conditions = written.r#match;
-        conditions.retain(HttpMatchRequest::is_for_sidecars);
-        if has_conditions && conditions.is_empty() {
-            return Ok(None);
+        let head: RouteHead = route.read_at(&place.path, Dialect::Kubernetes, None)?;
+        if head.is_for_sidecars() {
+            Self::of(place, route, warnings)
+        } else {
+            warnings.for_gateways(|warnings| Self::of(place, route, warnings))
         }
+    }
+
+    fn of(
+        place: &Placed<Skip>,
+        route: NodeRef<'_>,
+        warnings: &mut WarningCollector,
+    ) -> Result<Option<Self>, MeshError> {
+        let written: HttpRouteSpec = warnings.read(route, &place.path, Dialect::Kubernetes)?;
+        let conditions = written.r#match;
         // Zero is Envoy's way to say that there is no timeout.
         let timeout = written.timeout.map(|timeout| timeout.0).filter(|timeout| !timeout.is_zero());
         let retry = match written.retries {
@@ -229,14 +312,14 @@ impl HttpRoute {
             regex: written.rewrite.uri_regex_rewrite.map(|regex| (regex.r#match, regex.rewrite)),
             authority: written.rewrite.authority.filter(|authority| !authority.is_empty()).or(authority),
         };
-        let destination = Destination::of(written.route, warnings);
+        let destinations = WeightedDestination::all(written.route, warnings);
         let action = if let Some(redirect) = written.redirect {
             redirect.value.action()
         } else if let Some(HttpDirectResponse { status, body }) = written.direct_response {
             let body = body.and_then(|body| body.string).unwrap_or_default();
             HttpAction::DirectResponse { status: status.0, body }
-        } else if let Some(destination) = destination {
-            HttpAction::Forward { destination, timeout, retry, rewrite }
+        } else if !destinations.is_empty() {
+            HttpAction::Forward { destinations, timeout, retry, rewrite }
         } else {
             // Of a delegate a warning says already that it is left out.
             if route.at("delegate").is_none() {
@@ -246,7 +329,8 @@ impl HttpRoute {
             }
             return Ok(None);
         };
-        Ok(Some(Self { name: written.name, conditions, action, request_fields, response_fields }))
+        let fault = written.fault.map(HttpFault::fault);
+        Ok(Some(Self { name: written.name, conditions, action, fault, request_fields, response_fields }))
     }
 }
 
@@ -297,23 +381,40 @@ fn is_authority(name: &str) -> bool {
     matches!(name, ":authority" | "host")
 }
 
-impl Destination {
-    /// The one destination, whose weight does not matter, or of several the first that gets any
-    /// requests; a weight that is not written is 0 (`processWeightedDestination` in
+impl WeightedDestination {
+    /// The one destination, whose weight does not matter, or of several those that get any requests; a
+    /// weight that is not written is 0 (`processWeightedDestination` in
     /// `pilot/pkg/networking/core/route/route.go`).
-    fn of(written: Vec<Placed<HttpRouteDestination>>, warnings: &mut WarningCollector) -> Option<Self> {
-        let is_one = written.len() == 1;
-        let is_weighted = |to: &Placed<HttpRouteDestination>| {
-            is_one || to.weight.as_ref().is_some_and(|weight| weight.0 > 0)
-        };
-        let mut weighted = written.into_iter().filter(is_weighted);
-        let HttpRouteDestination { destination, .. } = weighted.next()?.value;
-        if let Some(another) = weighted.next() {
-            let text = "several destinations are not implemented here: all requests go to the first";
-            warnings.warn(&NOT_PLAYED, &another, text);
+    fn all(written: Vec<Placed<HttpRouteDestination>>, warnings: &mut WarningCollector) -> Vec<Self> {
+        let is_only = written.len() == 1;
+        let mut all = Vec::new();
+        for to in written {
+            let HttpRouteDestination { destination, weight, headers } = to.value;
+            let weight = if is_only { 1 } else { weight.map_or(0, |weight| weight.0) };
+            if weight == 0 {
+                continue;
+            }
+            let DestinationSpec { host, subset, port } = destination;
+            // An authority of one destination alone is not among what Istio writes.
+            let (request_fields, _) = headers.request.read(warnings);
+            let (response_fields, _) = headers.response.read(warnings);
+            let destination = Destination { host, subset, port: port.map(|port| port.number.0) };
+            all.push(Self { destination, weight, request_fields, response_fields });
         }
-        let DestinationSpec { host, subset, port } = destination;
-        Some(Self { host, subset, port: port.map(|port| port.number.0) })
+        all
+    }
+}
+
+impl HttpFault {
+    /// What Envoy's fault filter does with it (`TranslateFault` in
+    /// `pilot/pkg/networking/core/route/route.go`): without a percentage nothing.
+    fn fault(self) -> Fault {
+        let parts = |percentage: Option<Percent>| {
+            FractionalPercent::of_percent(percentage.map_or(0.0, |percentage| percentage.value))
+        };
+        let delay = self.delay.and_then(|delay| Some((delay.fixed_delay?.0, parts(delay.percentage))));
+        let abort = self.abort.and_then(|abort| Some((abort.http_status?.0, parts(abort.percentage))));
+        Fault { delay, abort }
     }
 }
 

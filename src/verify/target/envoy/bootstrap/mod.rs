@@ -15,9 +15,9 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::mesh::{
-    Cluster, ClusterKind, FieldMatch, FieldWrite, HttpConnectionManager, Inbound, Outbound, PathMatch,
-    QueryParameterMatch, Redirect, RetryPolicy, Route, RouteAction, RouteMatch, UpstreamProtocol, ValueMatch,
-    VirtualHost, format_duration,
+    Cluster, ClusterKind, Fault, FieldMatch, FieldOperations, FieldWrite, FractionalPercent,
+    HttpConnectionManager, Inbound, Outbound, PathMatch, QueryParameterMatch, Redirect, RetryPolicy, Route,
+    RouteAction, RouteMatch, UpstreamProtocol, ValueMatch, VirtualHost, format_duration,
 };
 use crate::verify::target::INBOUND_SOURCE;
 
@@ -212,16 +212,13 @@ fn virtual_host(host: &VirtualHost) -> Value {
 
 fn route(route: &Route) -> Value {
     let mut json = json!({"match": route_match(&route.conditions)});
-    for (of, operations) in [("request", &route.request_fields), ("response", &route.response_fields)] {
-        if !operations.remove.is_empty() {
-            json[format!("{of}_headers_to_remove")] = json!(operations.remove);
-        }
-        if !operations.write.is_empty() {
-            json[format!("{of}_headers_to_add")] = operations.write.iter().map(field_write).collect();
-        }
-    }
+    write_fields(&mut json, &route.request_fields, &route.response_fields);
     if let Some(name) = &route.name {
         json["name"] = name.as_str().into();
+    }
+    if let Some(fault) = &route.fault {
+        let fault = typed("envoy.extensions.filters.http.fault.v3.HTTPFault", http_fault(fault));
+        json["typed_per_filter_config"] = json!({"envoy.filters.http.fault": fault});
     }
     match &route.action {
         RouteAction::DirectResponse { status, body } => {
@@ -230,7 +227,7 @@ fn route(route: &Route) -> Value {
                 json["direct_response"]["body"] = json!({"inline_string": body});
             }
         }
-        RouteAction::UnknownCluster { name } => json["route"] = json!({"cluster": name}),
+        RouteAction::UnknownCluster { name, .. } => json["route"] = json!({"cluster": name}),
         RouteAction::Redirect(Redirect { status, scheme, authority, port, path }) => {
             json["redirect"] = present(json!({
                 "response_code": redirect_code(*status),
@@ -240,22 +237,66 @@ fn route(route: &Route) -> Value {
                 "path_redirect": path,
             }));
         }
-        RouteAction::Forward { cluster, timeout, retry, rewrite } => {
-            let timeout = timeout.map_or("0s".to_owned(), format_duration);
-            json["route"] = json!({"cluster": cluster.name, "timeout": timeout});
-            if retry.num_retries > 0 {
-                json["route"]["retry_policy"] = retry_policy(retry);
-            }
-            if let Some(authority) = &rewrite.authority {
-                json["route"]["host_rewrite_literal"] = authority.as_str().into();
-            }
-            if let Some((pattern, substitution)) = &rewrite.regex {
-                json["route"]["regex_rewrite"] =
-                    json!({"pattern": {"regex": pattern.as_str()}, "substitution": substitution});
-            } else if let Some(prefix) = &rewrite.prefix {
-                json["route"]["prefix_rewrite"] = prefix.as_str().into();
-            }
+        RouteAction::Forward { .. } => json["route"] = forward(&route.action),
+        RouteAction::Weighted(weighted) => {
+            // All of them have the same but for the cluster.
+            json["route"] = weighted.first().map_or(Value::Null, |first| forward(&first.action));
+            let clusters = weighted.iter().map(|weighted| {
+                let name = match &weighted.action {
+                    RouteAction::UnknownCluster { name, .. } => Some(name),
+                    action => action.clusters().next().map(|cluster| &cluster.name),
+                };
+                let mut json = json!({"name": name, "weight": weighted.weight});
+                write_fields(&mut json, &weighted.request_fields, &weighted.response_fields);
+                json
+            });
+            json["route"]["weighted_clusters"] = json!({"clusters": clusters.collect::<Value>()});
+            json["route"].as_object_mut().and_then(|route| route.remove("cluster"));
         }
+    }
+    if !route.upgrades.is_empty() {
+        let upgrade = |(kind, enabled)| json!({"upgrade_type": kind, "enabled": enabled});
+        json["route"]["upgrade_configs"] = route.upgrades.iter().map(upgrade).collect();
+    }
+    json
+}
+
+fn write_fields(json: &mut Value, request: &FieldOperations, response: &FieldOperations) {
+    for (of, operations) in [("request", request), ("response", response)] {
+        if !operations.remove.is_empty() {
+            json[format!("{of}_headers_to_remove")] = json!(operations.remove);
+        }
+        if !operations.write.is_empty() {
+            json[format!("{of}_headers_to_add")] = operations.write.iter().map(field_write).collect();
+        }
+    }
+}
+
+fn http_fault(fault: &Fault) -> Value {
+    let parts = |parts: FractionalPercent| json!({"numerator": parts.millionths(), "denominator": "MILLION"});
+    present(json!({
+        "delay": fault.delay.map(|(delay, of)| json!({
+            "fixed_delay": format_duration(delay), "percentage": parts(of),
+        })),
+        "abort": fault.abort.map(|(status, of)| json!({"http_status": status, "percentage": parts(of)})),
+    }))
+}
+
+/// Envoy's `RouteAction`, to one cluster.
+fn forward(action: &RouteAction) -> Value {
+    let RouteAction::Forward { cluster, timeout, retry, rewrite } = action else { return json!({}) };
+    let timeout = timeout.map_or("0s".to_owned(), format_duration);
+    let mut json = json!({"cluster": cluster.name, "timeout": timeout});
+    if retry.num_retries > 0 {
+        json["retry_policy"] = retry_policy(retry);
+    }
+    if let Some(authority) = &rewrite.authority {
+        json["host_rewrite_literal"] = authority.as_str().into();
+    }
+    if let Some((pattern, substitution)) = &rewrite.regex {
+        json["regex_rewrite"] = json!({"pattern": {"regex": pattern.as_str()}, "substitution": substitution});
+    } else if let Some(prefix) = &rewrite.prefix {
+        json["prefix_rewrite"] = prefix.as_str().into();
     }
     json
 }
@@ -336,7 +377,7 @@ fn retry_policy(retry: &RetryPolicy) -> Value {
 /// The clusters that the routes lead to, each once.
 fn clusters(hosts: &[VirtualHost], json: impl Fn(&Cluster) -> Value) -> Vec<Value> {
     let routes = hosts.iter().flat_map(|host| &host.routes);
-    let clusters = routes.filter_map(|route| route.action.cluster());
+    let clusters = routes.flat_map(|route| route.action.clusters());
     let clusters = clusters.map(|cluster| (cluster.name.as_str(), json(cluster)));
     clusters.collect::<BTreeMap<_, _>>().into_values().collect()
 }
