@@ -8,14 +8,14 @@ use std::net::SocketAddr;
 
 use super::config::{HttpConnectionManager, Route, VirtualHost, Workload};
 use super::document::{
-    Documents, Gateway as GatewayDocument, ProxyRole, RoutedProxy, Server, ServerProtocol, ServerTls, TlsMode,
-    TlsVersion, VirtualService, WarningCollector, resolve_gateway, selects,
+    Documents, Gateway as GatewayDocument, ProxyRole, RoutedProxy, Server, ServerProtocol, ServerTls,
+    TlsMode, TlsVersion, VirtualService, WarningCollector, resolve_gateway, selects,
 };
 use super::error::{MeshError, Warning};
 use super::host::resolve;
 use super::listener::{
-    ClientCertificates, Credential, DownstreamTlsContext, FilterChain, Gateway, Listener, NetworkFilter,
-    PemSecret,
+    ClientCertificates, Credential, DownstreamTlsContext, FilterChain, Gateway, Listener, PemSecret,
+    TerminalFilter,
 };
 use super::mesh_config::MeshDefaults;
 use super::patches::{self, PatchTarget, TargetListener};
@@ -40,7 +40,10 @@ pub struct GatewayQuery<'a> {
 ///
 /// # Errors
 /// No `Gateway` is for it, a certificate is missing, or an address has no number that it is for.
-pub fn gateway(documents: &Documents, query: &GatewayQuery<'_>) -> Result<(Gateway, Vec<Warning>), MeshError> {
+pub fn gateway(
+    documents: &Documents,
+    query: &GatewayQuery<'_>,
+) -> Result<(Gateway, Vec<Warning>), MeshError> {
     let mut builder = Builder {
         documents,
         query,
@@ -203,9 +206,10 @@ impl<'a> Builder<'a, '_> {
                 continue;
             }
             let names = own.server_names();
-            if filter_chains.iter().any(|chain| chain.server_names.iter().any(|name| names.contains(name))
-                || (chain.server_names.is_empty() && names.is_empty()))
-            {
+            if filter_chains.iter().any(|chain| {
+                chain.server_names.iter().any(|name| names.contains(name))
+                    || (chain.server_names.is_empty() && names.is_empty())
+            }) {
                 let text = "an older server of this port has one of these hosts, so this one is not opened";
                 self.warnings.warn(&NOT_PLAYED, own.server, text);
                 continue;
@@ -265,9 +269,7 @@ impl<'a> Builder<'a, '_> {
             TlsMode::Simple | TlsMode::Passthrough | TlsMode::AutoPassthrough => ClientCertificates::NotAsked,
         };
         let credential = match (&tls.credential_name, &tls.server_certificate, &tls.private_key) {
-            (Some(name), ..) if !name.is_empty() => {
-                self.secret(own.server, name, client_certificates)?
-            }
+            (Some(name), ..) if !name.is_empty() => self.secret(own.server, name, client_certificates)?,
             (_, Some(certificate), Some(key)) => Credential::Files {
                 certificate: certificate.into(),
                 key: key.into(),
@@ -336,7 +338,7 @@ impl<'a> Builder<'a, '_> {
         address: SocketAddr,
         number: u16,
         configuration: &str,
-    ) -> NetworkFilter {
+    ) -> TerminalFilter {
         let target = PatchTarget {
             namespace: self.routing.namespace,
             workload: self.query.workload,
@@ -351,7 +353,7 @@ impl<'a> Builder<'a, '_> {
         let gateway = servers.first().map(OwnServer::name);
         let of = (configuration, number, gateway.as_deref());
         patches::apply_to_routes(self.documents, &target, of, &mut virtual_hosts);
-        NetworkFilter::Http { connection_manager: Box::new(connection_manager), virtual_hosts }
+        TerminalFilter::Http { connection_manager: Box::new(connection_manager), virtual_hosts }
     }
 
     /// One for each host that a server and a `VirtualService` share, and for each host of a server

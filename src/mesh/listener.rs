@@ -39,13 +39,13 @@ pub struct FilterChain {
     /// How TLS is ended; nothing in plain text, and where TLS is not looked into.
     pub tls: Option<DownstreamTlsContext>,
     /// What becomes of the bytes.
-    pub filter: NetworkFilter,
+    pub filter: TerminalFilter,
 }
 
 /// The last network filter of a chain.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum NetworkFilter {
+pub enum TerminalFilter {
     /// `envoy.filters.network.http_connection_manager`.
     Http {
         /// Its settings.

@@ -157,7 +157,8 @@ impl Documents {
     pub(super) fn trusted_proxies(&self, workload: &Workload) -> u32 {
         let name = format!("{}/{}", workload.namespace, workload.name);
         let config = self.deployment(&name).ok().and_then(|deployment| deployment.proxy_config.as_deref());
-        let document = config.and_then(|config| only_document("proxy.istio.io/config", config).ok().flatten());
+        let document =
+            config.and_then(|config| only_document("proxy.istio.io/config", config).ok().flatten());
         let read = document.and_then(|document| document.root().read::<ProxyConfig>(Dialect::Protobuf).ok());
         read.unwrap_or_default().gateway_topology.num_trusted_proxies
     }

@@ -43,9 +43,9 @@ pub use concern::{DocumentsByPlace, Sessions};
 pub use config::{
     Cluster, ClusterKind, Fault, FieldMatch, FieldOperations, FieldWrite, ForwardClientCertDetails,
     FractionalPercent, HttpConnectionManager, Inbound, Outbound, OutboundTrafficPolicy, PathMatch, Pattern,
-    QueryParameterMatch, Redirect, RequestHead, RetryOn, RetryPolicy, Rewrite, Route, RouteAction, RouteMatch,
-    ServerName, UpstreamProtocol, ValueMatch, VirtualHost, WeightedCluster, Workload, match_virtual_host,
-    split_query,
+    QueryParameterMatch, Redirect, RequestHead, RetryOn, RetryPolicy, Rewrite, Route, RouteAction,
+    RouteMatch, ServerName, UpstreamProtocol, ValueMatch, VirtualHost, WeightedCluster, Workload,
+    match_virtual_host, split_query,
 };
 pub(crate) use document::ConnectionManagerFilter;
 pub(crate) use document::ROOT_NAMESPACE;
@@ -55,7 +55,8 @@ pub use error::{Duplicate, MeshError, Warning};
 pub use gateway::{GatewayQuery, gateway};
 pub use inbound::{InboundQuery, inbound};
 pub use listener::{
-    ClientCertificates, Credential, DownstreamTlsContext, FilterChain, Gateway, Listener, NetworkFilter, PemSecret,
+    ClientCertificates, Credential, DownstreamTlsContext, FilterChain, Gateway, Listener, PemSecret,
+    TerminalFilter,
 };
 pub use mesh_config::MeshDefaults;
 pub use outbound::{OutboundQuery, outbound};

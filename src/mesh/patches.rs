@@ -148,7 +148,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::mesh::ServerName;
 
     const NAME: &str = "envoy.filters.network.http_connection_manager";
     const TYPE: &str = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
@@ -353,8 +352,6 @@ mod tests {
             ..Filter::default()
         }]);
         let expected = HttpConnectionManager {
-            server_name: ServerName::IstioEnvoy,
-            allow_connect: false,
             max_concurrent_streams: 2,
             initial_stream_window_size: 65_535,
             initial_connection_window_size: 131_072,
@@ -362,7 +359,7 @@ mod tests {
             max_stream_duration: Some(Duration::from_secs(2)),
             delayed_close_timeout: Duration::from_millis(300),
             upgrade_types: vec!["websocket".to_owned(), "foo".to_owned()],
-            patches: Vec::new(),
+            ..HttpConnectionManager::inbound()
         };
         assert_eq!(std::mem::take(&mut manager.patches).len(), 1);
         assert_eq!(manager, expected);

@@ -128,6 +128,11 @@ impl FractionalPercent {
         self.0
     }
 
+    /// Whether some are, and some are not.
+    pub(super) fn is_chance(self) -> bool {
+        (1..Self::MILLION).contains(&self.0)
+    }
+
     /// Whether it is one of them, by a random number.
     #[must_use]
     pub fn includes(self, random: u64) -> bool {

@@ -12,9 +12,7 @@ use super::drain_manager::DrainManager;
 use super::overload;
 use crate::access_log::{Format, Target};
 use crate::mesh;
-use crate::tls::{
-    ClientAuthentication, CredentialsError, MutualTls, Pem, Termination, TerminationOptions,
-};
+use crate::tls::{ClientAuthentication, CredentialsError, MutualTls, Pem, Termination, TerminationOptions};
 
 /// One sidecar or gateway.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -203,7 +201,7 @@ pub(super) struct ChainConfig {
 pub(super) enum Transport {
     Plain,
     /// Mutual TLS of the mesh.
-    Mutual(MutualTls),
+    Mutual(Box<MutualTls>),
     /// TLS that a gateway ends.
     Terminated(Termination),
 }
@@ -212,7 +210,8 @@ impl Proxy {
     /// # Errors
     /// A certificate of a gateway cannot be used.
     pub(super) fn new(config: Config) -> Result<Self, CredentialsError> {
-        let Config { direction, endpoints, drain_time, mutual_tls, max_buffered_bytes, concurrency, .. } = config;
+        let Config { direction, endpoints, drain_time, mutual_tls, max_buffered_bytes, concurrency, .. } =
+            config;
         let mut proxy = Self {
             listeners: Vec::new(),
             endpoints,
@@ -238,7 +237,7 @@ impl Proxy {
             Direction::Inbound { mesh, bind_source, mint_websocket_key } => {
                 let chain = ChainConfig {
                     server_names: Vec::new(),
-                    transport: mutual_tls.map_or(Transport::Plain, Transport::Mutual),
+                    transport: mutual_tls.map_or(Transport::Plain, |it| Transport::Mutual(Box::new(it))),
                     connection_manager: mesh.connection_manager,
                     virtual_hosts: Arc::from([mesh.virtual_host]),
                 };
@@ -271,7 +270,7 @@ impl ChainConfig {
         chain: mesh::FilterChain,
         secrets: &BTreeMap<String, mesh::PemSecret>,
     ) -> Result<Self, CredentialsError> {
-        let mesh::NetworkFilter::Http { connection_manager, virtual_hosts } = chain.filter;
+        let mesh::TerminalFilter::Http { connection_manager, virtual_hosts } = chain.filter;
         let transport = match &chain.tls {
             None => Transport::Plain,
             Some(tls) => Transport::Terminated(Termination::new(&termination(tls, secrets)?)?),
@@ -295,8 +294,9 @@ fn termination(
             (Pem::read(certificate)?, Pem::read(key)?, ca)
         }
         mesh::Credential::Secret(name) => {
-            let pem = |text: &str| {
-                Pem { name: format!("the Secret {name}").into(), text: text.as_bytes().to_vec() }
+            let pem = |text: &str| Pem {
+                name: format!("the Secret {name}").into(),
+                text: text.as_bytes().to_vec(),
             };
             let found = secrets.get(name);
             let of = |text: fn(&mesh::PemSecret) -> &str| pem(found.map_or("", text));

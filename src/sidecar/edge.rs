@@ -50,7 +50,7 @@ fn trusted_address(fields: &Fields, hops: u32) -> Option<IpAddr> {
     told.len().checked_sub(1 + behind).and_then(|position| told[position].parse().ok())
 }
 
-/// Adds the peer to those before it. Of a peer at 127.0.0.1 or ::1, Envoy tells its own address.
+/// Adds the peer to those before it. Of a peer at `127.0.0.1` or `::1`, Envoy tells its own address.
 fn append_forwarded_for(fields: &mut Fields, peer: IpAddr) {
     let is_local = [IpAddr::from(Ipv4Addr::LOCALHOST), Ipv6Addr::LOCALHOST.into()].contains(&peer);
     let peer = if is_local { net::local_address(peer) } else { peer };

@@ -36,7 +36,12 @@ pub(super) struct FilterChains(Rc<[Rc<FilterChain>]>);
 
 impl FilterChains {
     /// Those of each listener of the proxy, in one worker.
-    pub(super) fn of_all_listeners(proxy: &Proxy, stats: &Arc<WorkerStats>, budget: &Rc<Budget>, sink: &Sink) -> Vec<Self> {
+    pub(super) fn of_all_listeners(
+        proxy: &Proxy,
+        stats: &Arc<WorkerStats>,
+        budget: &Rc<Budget>,
+        sink: &Sink,
+    ) -> Vec<Self> {
         let mut clusters = Clusters::new(proxy, stats, budget);
         let mut chain = |config: &ChainConfig| {
             Rc::new(FilterChain {

@@ -229,7 +229,9 @@ pub(super) fn is_upgrade_taken(
     manager: &HttpConnectionManager,
     route: &Route,
 ) -> bool {
-    let Some(token) = request.fields.get(&UPGRADE).and_then(|token| token.to_str().ok()) else { return false };
+    let Some(token) = request.fields.get(&UPGRADE).and_then(|token| token.to_str().ok()) else {
+        return false;
+    };
     let is_taken = || manager.upgrade_types.iter().any(|taken| taken.eq_ignore_ascii_case(token));
     route.takes_upgrade(token).unwrap_or_else(is_taken)
 }

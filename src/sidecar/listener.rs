@@ -29,15 +29,15 @@ use crate::tunnel;
 /// open stream, each leaving its line. A graceful drain closes the listeners.
 pub(super) fn run(
     proxy: &Proxy,
-    stats: Arc<WorkerStats>,
+    stats: &Arc<WorkerStats>,
     listeners: Vec<std::net::TcpListener>,
-    sink: Sink,
+    sink: &Sink,
     drain: &Drain,
 ) -> io::Result<()> {
     net::serve_all_local(listeners, async |listeners| {
         let budget = overload::budget(proxy.buffered_bytes, Arc::clone(&stats.overload));
         tokio::task::spawn_local(overload::refresh(Rc::clone(&budget)));
-        let chains = FilterChains::of_all_listeners(proxy, &stats, &budget, &sink);
+        let chains = FilterChains::of_all_listeners(proxy, stats, &budget, sink);
         let accepting = listeners.into_iter().zip(chains).map(|(listener, chains)| {
             net::accept_each(listener, move |socket, remote| {
                 tokio::task::spawn_local(serve(chains.clone(), socket, remote));
@@ -122,7 +122,9 @@ async fn secure(
             let _ = tls::refuse(&socket);
             return None;
         };
-        let (Some(hello), Transport::Terminated(termination)) = (hello, &chain.transport) else { return None };
+        let (Some(hello), Transport::Terminated(termination)) = (hello, &chain.transport) else {
+            return None;
+        };
         (Rc::clone(chain), Box::pin(termination.accept(hello, socket)).await)
     };
     match secured {

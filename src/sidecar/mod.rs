@@ -179,7 +179,7 @@ impl Sidecar {
             .map(|(index, (listeners, stats))| {
                 let (proxy, sink, drain) = (Arc::clone(&self.proxy), self.sink.clone(), drain.clone());
                 start_thread(format!("worker-{index}"), move || {
-                    if let Err(error) = listener::run(&proxy, stats, listeners, sink, &drain) {
+                    if let Err(error) = listener::run(&proxy, &stats, listeners, &sink, &drain) {
                         tracing::error!("worker {index} could not start: {error}");
                     }
                 })

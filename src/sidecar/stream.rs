@@ -17,6 +17,7 @@ use tracing::Instrument;
 
 use super::attempts::{Attempts, Failure, Replay};
 use super::downstream::{Downstream, Incoming};
+use super::filter_chain::{CountedRecord, FilterChain};
 use super::half::Half;
 use super::headers::{self, Rejection};
 use super::http1::Http1;
@@ -28,7 +29,6 @@ use super::stats::{Active, ConnectionManagerStats};
 use super::timers::Timers;
 use super::upstream::cluster::Cluster;
 use super::upstream::{Answer, ResponseParts, Upstream};
-use super::filter_chain::{CountedRecord, FilterChain};
 use crate::access_log::{Protocol, Record, ResponseFlag};
 use crate::http1::Fields;
 use crate::mesh::Fault;
@@ -173,29 +173,7 @@ impl ActiveStream {
             return Err(self.local_reply(status, "", details));
         }
 
-        // The route.
-        let route = match chain.routes.find(&request, headers::is_encrypted(&request)) {
-            Some(Found::Route(route)) => route,
-            Some(Found::RequiresTls) => return Err(self.redirect_to_https(&request)),
-            None => {
-                self.stats().no_route.increment();
-                self.record.response_flags.set(ResponseFlag::NoRouteFound);
-                return Err(self.local_reply(StatusCode::NOT_FOUND, "", "route_not_found"));
-            }
-        };
-        let choice = route.choose();
-        self.record.route_name.clone_from(&route.name);
-        if let Action::Forward { cluster, .. } = &choice.action {
-            self.record.upstream_cluster = Some(cluster.name.clone());
-        }
-        if upgrade {
-            if !headers::is_upgrade_taken(&request, &chain.connection_manager, route) {
-                self.stats().rq_ws_on_non_ws_route.increment();
-                return Err(self.local_reply(StatusCode::FORBIDDEN, "", "upgrade_failed"));
-            }
-            let stats = &chain.stats.connection_manager;
-            self.upgraded = Some(Active::begin(stats, |stats| &stats.cx_upgrades));
-        }
+        let (route, choice) = self.route(&chain, &request, upgrade)?;
         if let Some(fault) = &route.fault {
             self.inject(fault).await?;
         }
@@ -273,6 +251,38 @@ impl ActiveStream {
         // The route's timeout is over once protocols are switched.
         let deadline = deadline.filter(|_| answer != Answer::Switching);
         Ok(Response { cluster: Rc::clone(cluster), upstream, deadline })
+    }
+
+    /// Finds the route, and whether it takes the upgrade that is asked for.
+    fn route<'c>(
+        &mut self,
+        chain: &'c FilterChain,
+        request: &RequestParts,
+        upgrade: bool,
+    ) -> Result<(&'c Route, &'c Choice), Ending> {
+        let route = match chain.routes.find(request, headers::is_encrypted(request)) {
+            Some(Found::Route(route)) => route,
+            Some(Found::RequiresTls) => return Err(self.redirect_to_https(request)),
+            None => {
+                self.stats().no_route.increment();
+                self.record.response_flags.set(ResponseFlag::NoRouteFound);
+                return Err(self.local_reply(StatusCode::NOT_FOUND, "", "route_not_found"));
+            }
+        };
+        let choice = route.choose();
+        self.record.route_name.clone_from(&route.name);
+        if let Action::Forward { cluster, .. } = &choice.action {
+            self.record.upstream_cluster = Some(cluster.name.clone());
+        }
+        if upgrade {
+            if !headers::is_upgrade_taken(request, &chain.connection_manager, route) {
+                self.stats().rq_ws_on_non_ws_route.increment();
+                return Err(self.local_reply(StatusCode::FORBIDDEN, "", "upgrade_failed"));
+            }
+            let stats = &chain.stats.connection_manager;
+            self.upgraded = Some(Active::begin(stats, |stats| &stats.cx_upgrades));
+        }
+        Ok((route, choice))
     }
 
     /// Answers a request for which no response head came.

@@ -17,7 +17,7 @@ use tokio_rustls::rustls::{
 
 use super::Agreed;
 use super::certificate::Description;
-use super::credentials::{Pem, CredentialsError, certified_key, protocols, roots, versions};
+use super::credentials::{CredentialsError, Pem, certified_key, protocols, roots, versions};
 use super::verifier::ServerVerifier;
 
 /// Which servers a client trusts, and its own certificate.

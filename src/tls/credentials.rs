@@ -105,8 +105,7 @@ impl MutualTls {
     /// [`CredentialsError`], with the file.
     pub fn load(files: &PemFiles) -> Result<Self, CredentialsError> {
         let provider = Arc::new(ring::default_provider());
-        let certified =
-            certified_key(&Pem::read(&files.certificate)?, &Pem::read(&files.key)?, &provider)?;
+        let certified = certified_key(&Pem::read(&files.certificate)?, &Pem::read(&files.key)?, &provider)?;
         let roots = Arc::new(roots(&Pem::read(&files.ca)?)?);
         let names = SubjectAltNames::of(&certified.cert[0]);
         let names =
@@ -160,7 +159,8 @@ impl MutualTls {
     /// The element of `x-forwarded-client-cert` for the client of a connection.
     pub(super) fn describe_peer(&self, session: &ServerConnection) -> String {
         let peer = session.peer_certificates().and_then(<[_]>::first);
-        peer.and_then(|peer| certificate::forwarded_client_cert(&self.identities, peer, false)).unwrap_or_default()
+        peer.and_then(|peer| certificate::forwarded_client_cert(&self.identities, peer, false))
+            .unwrap_or_default()
     }
 }
 

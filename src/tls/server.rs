@@ -63,13 +63,17 @@ impl Server {
     /// [`CredentialsError`], with the file.
     pub fn load(options: &ServerOptions) -> Result<Self, CredentialsError> {
         let provider = Arc::new(ring::default_provider());
-        let certified = certified_key(&Pem::read(&options.certificate)?, &Pem::read(&options.key)?, &provider)?;
+        let certified =
+            certified_key(&Pem::read(&options.certificate)?, &Pem::read(&options.key)?, &provider)?;
         let builder = versions(ServerConfig::builder_with_provider(Arc::clone(&provider)));
         let builder = match &options.client_ca {
             None => builder.with_no_client_auth(),
             Some(path) => {
-                let verifier =
-                    WebPkiClientVerifier::builder_with_provider(Arc::new(roots(&Pem::read(path)?)?), provider).build();
+                let verifier = WebPkiClientVerifier::builder_with_provider(
+                    Arc::new(roots(&Pem::read(path)?)?),
+                    provider,
+                )
+                .build();
                 builder.with_client_cert_verifier(verifier.map_err(|error| invalid(path, &error))?)
             }
         };

@@ -55,6 +55,9 @@ impl Termination {
     ///
     /// # Errors
     /// [`CredentialsError`], with the file or the Secret.
+    ///
+    /// # Panics
+    /// If the provider has no cipher suites.
     pub fn new(options: &TerminationOptions) -> Result<Self, CredentialsError> {
         let provider = Arc::new(ring::default_provider());
         let certified = certified_key(&options.certificate, &options.key, &provider)?;

@@ -69,7 +69,7 @@ fn params(names: &[SanType]) -> CertificateParams {
     params
 }
 
-type Ends = (Result<TlsStream<TcpStream>, HandshakeError>, io::Result<Accepted>);
+type Ends = (Result<TlsStream<TcpStream>, HandshakeError>, io::Result<Secured>);
 
 async fn shake_hands(upstream: &Upstream, http2: bool, server: &MutualTls) -> Ends {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -187,7 +187,8 @@ impl PairConfig {
             _ => None,
         });
         let cluster = route.and_then(|route| route.action.clusters().next());
-        let inbound_cluster = inbound.virtual_host.routes.first().and_then(|route| route.action.clusters().next());
+        let inbound_cluster =
+            inbound.virtual_host.routes.first().and_then(|route| route.action.clusters().next());
         let upgrades = cluster.is_some_and(|cluster| cluster.protocol == UpstreamProtocol::Http2);
         let application_is_http2 = inbound_cluster.is_some_and(|cluster| match cluster.protocol {
             UpstreamProtocol::Http1 => false,

@@ -449,19 +449,25 @@ const MANIFESTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/manifests");
 fn documents_that_say_more_than_is_played_are_not_judged_to_be_right() {
     let file = virtual_service(
         "websockets-server",
-        "{fault: {abort: {httpStatus: 503}}, route: [{destination: {host: websockets-server}}]}",
+        "{fault: {abort: {httpStatus: 503, percentage: {value: 0.0001}}}, route: [{destination: {host: \
+         websockets-server}}]}",
     );
     let path = file.path().to_str().expect("UTF-8");
     let output = verify(&["-f", MANIFESTS, "-f", path, "--scenario", "http2"]);
     let stdout = crate::support::text(&output.stdout);
     assert_eq!(output.status.code(), Some(5), "{stdout}");
-    let place = format!("{path}:4:44");
+    let place = format!("{path}:4:51");
     assert!(
         stdout.starts_with(&format!("not judged  http2\n      not judged: not-played ({place})\n")),
         "{stdout}"
     );
     assert!(stdout.contains("\n1 scenario: 0 ok, 1 not judged in "), "{stdout}");
-    assert!(stdout.contains(&format!("\n  {place}: spec.http[0].fault is not")), "{stdout}");
+    assert!(
+        stdout.contains(&format!(
+            "\n  {place}: spec.http[0].fault: some requests are delayed or answered, and others are not"
+        )),
+        "{stdout}"
+    );
     // What fails is worse.
     let output =
         verify(&["-f", MANIFESTS, "-f", path, "--scenario", "http2", "--scenario", "do-not-upgrade"]);
@@ -703,7 +709,7 @@ fn what_the_sidecars_leave_out_of_documents_is_a_finding_and_keeps_scenarios_fro
     for (document, code) in [
         (
             "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: v}\nspec: {hosts: \
-             [websockets-server], http: [{fault: {abort: {httpStatus: 503}}, route: [{destination: {host: \
+             [websockets-server], http: [{mirror: {host: another}, route: [{destination: {host: \
              websockets-server}}]}]}\n",
             "not-played",
         ),

@@ -290,7 +290,8 @@ async fn a_route_that_answers_by_itself_is_a_direct_response() {
 #[tokio::test]
 async fn a_route_to_a_cluster_that_does_not_exist_is_nc() {
     let sidecar = Alone::outbound(Hop::Http1, nobody(), |mesh| {
-        mesh.virtual_hosts[0].routes[0].action = RouteAction::UnknownCluster { name: "nowhere".to_owned() };
+        mesh.virtual_hosts[0].routes[0].action =
+            RouteAction::UnknownCluster { name: "nowhere".to_owned(), status: 503 };
     });
     let answer = ask(sidecar.address, handshake()).await;
     assert!(answer.starts_with("HTTP/1.1 503 Service Unavailable\r\n"), "{answer}");

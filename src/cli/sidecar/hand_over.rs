@@ -8,7 +8,9 @@
 //!
 //! That is also when glibc is told how its allocator is to give memory back ([`allocator`]).
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Seek};
+use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
@@ -17,10 +19,12 @@ use serde::{Deserialize, Serialize};
 use super::super::allocator;
 use super::Prepared;
 
-/// The environment variable by which the new image knows what it has to do.
+/// The environment variable by which the new image knows where it finds what it has to do: in the
+/// file descriptor of that number. A file without a name, as there may be keys in it, which nobody
+/// is to read in the environment of the process.
 const VARIABLE: &str = "WEBSOCKETS_CLI_SIDECAR";
 
-/// What the variable holds.
+/// What the file holds.
 #[derive(Serialize, Deserialize)]
 struct HandedOver<P> {
     /// The process that it is for: another one that inherited the variable is not meant.
@@ -28,27 +32,54 @@ struct HandedOver<P> {
     prepared: P,
 }
 
-/// Starts the program anew. Returns only if that cannot be done: there is no way to the program any
-/// more, or too much is to be handed over (Linux takes 128 KiB). Then this image can serve as well.
+/// Starts the program anew. Returns only if that cannot be done, as there is no way to the program any
+/// more. Then this image can serve as well.
 pub(super) fn to_new_image(prepared: &Prepared) -> io::Error {
     let start = || {
         let program = std::env::current_exe()?;
-        let handed_over = serde_json::to_string(&HandedOver { process: std::process::id(), prepared })?;
+        let mut file = anonymous_file()?;
+        serde_json::to_writer(&mut file, &HandedOver { process: std::process::id(), prepared })?;
+        file.rewind()?;
         let mut arguments = std::env::args_os();
         let mut command = Command::new(program);
         if let Some(name) = arguments.next() {
             command.arg0(name);
         }
         let (name, settings) = allocator::environment();
-        Ok(command.args(arguments).env(VARIABLE, handed_over).env(name, settings).exec())
+        Ok(command.args(arguments).env(VARIABLE, file.as_raw_fd().to_string()).env(name, settings).exec())
     };
     start().unwrap_or_else(|error| error)
 }
 
 /// What the image before this one has handed over, if there was one.
 pub(super) fn from_old_image() -> Option<Prepared> {
-    let HandedOver { process, prepared } = serde_json::from_str(&std::env::var(VARIABLE).ok()?).ok()?;
-    (process == std::process::id()).then_some(prepared)
+    let descriptor: RawFd = std::env::var(VARIABLE).ok()?.parse().ok()?;
+    let path = format!("/proc/self/fd/{descriptor}");
+    // Whatever else has that number in another process is not waited for.
+    if !std::fs::read_link(&path).ok()?.to_string_lossy().starts_with("/memfd:sidecar") {
+        return None;
+    }
+    let text = std::fs::read_to_string(path).ok()?;
+    let HandedOver { process, prepared } = serde_json::from_str(&text).ok()?;
+    if process != std::process::id() {
+        return None;
+    }
+    // Nothing is left of it in this process.
+    let _ = nix::unistd::close(descriptor);
+    Some(prepared)
+}
+
+/// A file that only this process has, and the one that it becomes.
+#[cfg(target_os = "linux")]
+fn anonymous_file() -> io::Result<File> {
+    use nix::sys::memfd::{MFdFlags, memfd_create};
+    Ok(File::from(memfd_create(c"sidecar", MFdFlags::empty())?))
+}
+
+/// Other systems have no such file.
+#[cfg(not(target_os = "linux"))]
+fn anonymous_file() -> io::Result<File> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 #[cfg(test)]

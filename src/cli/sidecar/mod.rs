@@ -15,8 +15,8 @@ use super::{duration, exit, istio_version, mesh_config};
 use crate::access_log::{Format, Target};
 use crate::drain::{Drain, EndSignals};
 use crate::mesh::{
-    self, Documents, GatewayQuery, InboundQuery, MeshDefaults, MeshError, OutboundQuery, OutboundTrafficPolicy, Source,
-    Workload,
+    self, Documents, GatewayQuery, InboundQuery, MeshDefaults, MeshError, OutboundQuery,
+    OutboundTrafficPolicy, Source, Workload,
 };
 use crate::net;
 use crate::sidecar::{Config, Direction, Endpoints, MAX_BUFFERED_BYTES, Sidecar, StartError};
@@ -212,7 +212,9 @@ fn endpoint(written: &str) -> Result<(Option<String>, SocketAddr), String> {
 }
 
 fn socket_address(written: &str) -> Result<SocketAddr, String> {
-    written.parse().map_err(|_| format!("expected an address with a port, such as 127.0.0.1:8080, found {written:?}"))
+    written
+        .parse()
+        .map_err(|_| format!("expected an address with a port, such as 127.0.0.1:8080, found {written:?}"))
 }
 
 /// What names standard output where a file is named.

@@ -164,9 +164,7 @@ impl Documents {
 
     /// The Secret of that name in a namespace.
     pub(super) fn secret(&self, namespace: &str, name: &str) -> Option<&Secret> {
-        let is_it = |secret: &&Secret| {
-            secret.metadata.name == name && secret.metadata.namespace == namespace
-        };
+        let is_it = |secret: &&Secret| secret.metadata.name == name && secret.metadata.namespace == namespace;
         self.secrets.iter().find(is_it)
     }
 

@@ -37,7 +37,9 @@ pub(super) fn check(set: &Set, circumstances: &Circumstances<'_>, findings: &mut
         let listeners = [&*inbound, &*outbound];
         let patches = written.at("spec.configPatches").into_iter().flat_map(NodeRef::items);
         for (position, patch) in patches.enumerate() {
-            findings.extend(match filter.patch(position) {
+            // What gateways have is not for the listeners of sidecars.
+            let of_sidecars = filter.patch(position).filter(|typed| typed.context != PatchContext::Gateway);
+            findings.extend(match of_sidecars {
                 Some(typed) => unmatched(filter, typed, patch, circumstances.istio_version, listeners),
                 None => left_out(set, filter, patch),
             });
@@ -147,9 +149,12 @@ fn unmatched(
     [inbound, outbound]: [&[TargetListener]; 2],
 ) -> Option<Finding> {
     // Documents often have a patch a version.
-    let another =
-        |other: &&ConfigPatch| other.context == patch.context && is_for_version(other.proxy_version.as_ref(), istio_version);
-    if !is_for_version(patch.proxy_version.as_ref(), istio_version) && !filter.patches.iter().any(|other| another(&other)) {
+    let another = |other: &&ConfigPatch| {
+        other.context == patch.context && is_for_version(other.proxy_version.as_ref(), istio_version)
+    };
+    if !is_for_version(patch.proxy_version.as_ref(), istio_version)
+        && !filter.patches.iter().any(|other| another(&other))
+    {
         let pattern = written.at("match.proxy.proxyVersion")?;
         let message =
             format!("proxyVersion {:?} is not found in {istio_version}", pattern.text().unwrap_or_default());

@@ -18,8 +18,8 @@ use crate::mesh::document::{
 };
 use crate::mesh::host::resolve;
 use crate::mesh::inbound::target_port;
-use crate::mesh::routing::protocol;
 use crate::mesh::patches::{self, PatchTarget, TargetListener, is_for_version};
+use crate::mesh::routing::protocol;
 use crate::mesh::traffic_policy::{ProxySide, rule_for};
 use crate::yaml::{Document, NodeRef, Place};
 

@@ -341,7 +341,7 @@ fn a_destination_may_be_another_service_or_a_subset() {
         ("host: websockets-server, subset: v2", format!("outbound|8080|v2|{HOST}")),
     ] {
         let action = route_to(&with(destination), HOST).action;
-        assert_eq!(action, RouteAction::UnknownCluster { name: expected }, "{destination}");
+        assert_eq!(action, RouteAction::UnknownCluster { name: expected, status: 503 }, "{destination}");
     }
 }
 

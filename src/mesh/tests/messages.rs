@@ -155,7 +155,7 @@ fn what_cannot_be_honoured_is_a_warning_with_its_line() {
         (
             "applyTo: NETWORK_FILTER",
             "applyTo: CLUSTER",
-            "97: spec.configPatches[0].applyTo: only NETWORK_FILTER is implemented here; the patch has no effect [not-played]",
+            "97: spec.configPatches[0].applyTo: only NETWORK_FILTER and HTTP_ROUTE are implemented here; the patch has no effect [not-played]",
         ),
         (
             "operation: MERGE",

@@ -10,11 +10,11 @@ use http::header::{CONNECTION, HOST};
 use http::{HeaderName, HeaderValue, Method, Version};
 
 use super::super::connection_info::ConnectionInfo;
+use super::super::filter_chain::{CountedRecord, FilterChain};
 use super::super::headers;
 use super::super::http1::{CODEC_ERROR, HeadOutcome, Http1};
 use super::super::reset::DownstreamReset;
 use super::super::stream;
-use super::super::filter_chain::{CountedRecord, FilterChain};
 use super::refusal::Refusal;
 use super::target::split_target;
 use super::{Downstream, Incoming};

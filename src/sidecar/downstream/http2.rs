@@ -10,13 +10,13 @@ use http::uri::{Authority, PathAndQuery};
 use http::{HeaderName, HeaderValue, Method, Request};
 
 use super::super::connection_info::ConnectionInfo;
+use super::super::filter_chain::FilterChain;
 use super::super::headers;
 use super::super::http1;
 use super::super::reset::DownstreamReset;
 use super::super::socket::Socket;
 use super::super::stats::Active;
 use super::super::stream;
-use super::super::filter_chain::FilterChain;
 use super::{ConnectionState, Downstream, Http2Stream, Incoming};
 use crate::access_log::{Protocol, ResponseFlag};
 use crate::http1::{MAX_FIELDS, MAX_HEAD_BYTES};

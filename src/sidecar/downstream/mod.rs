@@ -15,10 +15,10 @@ use ::http::{HeaderValue, StatusCode, Version};
 use bytes::{Bytes, BytesMut};
 
 use super::connection_info::DownstreamTls;
+use super::filter_chain::CountedRecord;
 use super::half::Half;
 use super::http1::{CODEC_ERROR, Http1, ReadEnd};
 use super::reset::DownstreamReset;
-use super::filter_chain::CountedRecord;
 use crate::access_log::Protocol;
 use crate::http1::{Fields, Framing, ResponseHead};
 use crate::tunnel::{Reason, Respond, Stream, StreamError};

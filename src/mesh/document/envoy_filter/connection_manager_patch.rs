@@ -85,9 +85,9 @@ struct CommonHttpProtocolOptions {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct UpgradeConfig {
-    upgrade_type: String,
-    enabled: Option<bool>,
+pub(super) struct UpgradeConfig {
+    pub(super) upgrade_type: String,
+    pub(super) enabled: Option<bool>,
 }
 
 impl ConnectionManagerPatch {

@@ -282,8 +282,8 @@ impl AnyPatch {
             written.read_at(path, Dialect::Kubernetes, None)?;
         let read = |warnings: &mut WarningCollector| match *apply_to {
             ApplyTo::NetworkFilter => {
-                let patch = ConfigPatch::read(position, written, path, context, warnings)?;
-                Ok(patch.map(Self::ConnectionManager))
+                let read = ConfigPatch::read(position, written, path, context, warnings)?;
+                Ok(read.map(Self::ConnectionManager))
             }
             ApplyTo::HttpRoute if is_merge(written, path, warnings)? => {
                 Ok(RoutePatch::read(written, path, context, warnings)?.map(Self::Route))
@@ -298,7 +298,9 @@ impl AnyPatch {
         match context {
             PatchContext::Waypoint => Ok(None),
             PatchContext::Gateway => warnings.for_gateways(read),
-            PatchContext::Any | PatchContext::SidecarInbound | PatchContext::SidecarOutbound => read(warnings),
+            PatchContext::Any | PatchContext::SidecarInbound | PatchContext::SidecarOutbound => {
+                read(warnings)
+            }
         }
     }
 }

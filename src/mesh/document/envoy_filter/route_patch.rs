@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use regex::Regex;
 use serde::Deserialize;
 
+use super::connection_manager_patch::UpgradeConfig;
 use super::{PatchContext, ProxyMatch};
 use crate::mesh::config::Route;
 use crate::mesh::document::{Port, WarningCollector};
@@ -38,17 +39,17 @@ pub(in crate::mesh) struct PatchedRoute<'a> {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Written {
+struct WrittenRoutePatch {
     #[expect(dead_code, reason = "read before")]
     apply_to: Skip,
     #[serde(default)]
-    r#match: ObjectMatch,
-    patch: Patch,
+    r#match: RouteObjectMatch,
+    patch: RoutePatchOperation,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", default)]
-struct ObjectMatch {
+struct RouteObjectMatch {
     /// Read before.
     context: Skip,
     proxy: ProxyMatch,
@@ -70,17 +71,17 @@ struct RouteConfigurationMatch {
 struct VirtualHostMatch {
     name: Option<String>,
     domain_name: Option<String>,
-    route: RouteMatch,
+    route: NamedRoute,
 }
 
 #[derive(Debug, Clone, Deserialize, Default)]
 #[serde(default)]
-struct RouteMatch {
+struct NamedRoute {
     name: Option<String>,
 }
 
 #[derive(Deserialize)]
-struct Patch {
+struct RoutePatchOperation {
     #[expect(dead_code, reason = "read before")]
     operation: Skip,
     value: Option<Placed<Skip>>,
@@ -98,13 +99,6 @@ struct RouteActionValue {
     upgrade_configs: Vec<UpgradeConfig>,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct UpgradeConfig {
-    upgrade_type: String,
-    enabled: Option<bool>,
-}
-
 impl RoutePatch {
     pub(super) fn read(
         written: NodeRef<'_>,
@@ -112,7 +106,7 @@ impl RoutePatch {
         context: PatchContext,
         warnings: &mut WarningCollector,
     ) -> Result<Option<Self>, MeshError> {
-        let Written { r#match, patch, .. } = warnings.read(written, path, Dialect::Kubernetes)?;
+        let WrittenRoutePatch { r#match, patch, .. } = warnings.read(written, path, Dialect::Kubernetes)?;
         if let Some(metadata) = r#match.proxy.metadata {
             warnings.warn(&NOT_PLAYED, &metadata, "proxies have no metadata here; the patch has no effect");
             return Ok(None);

@@ -107,7 +107,9 @@ impl HttpMatchRequest {
     pub(in crate::mesh) fn is_for(&self, proxy: RoutedProxy<'_>) -> bool {
         let is_named = |gateway: &String| match proxy.role {
             ProxyRole::Sidecar => gateway == super::MESH,
-            ProxyRole::Gateway { name, routes_namespace } => resolve_gateway(gateway, routes_namespace) == name,
+            ProxyRole::Gateway { name, routes_namespace } => {
+                resolve_gateway(gateway, routes_namespace) == name
+            }
         };
         let has_label = |(name, value): (&String, &String)| {
             proxy.workload.is_some_and(|workload| workload.labels.get(name) == Some(value))

@@ -127,7 +127,7 @@ struct HttpRouteSpec {
     route: Vec<Placed<HttpRouteDestination>>,
     redirect: Option<Placed<HttpRedirect>>,
     direct_response: Option<HttpDirectResponse>,
-    fault: Option<HttpFault>,
+    fault: Option<Placed<HttpFault>>,
     #[serde(default)]
     rewrite: HttpRewrite,
     #[serde(default)]
@@ -323,13 +323,13 @@ impl HttpRoute {
         } else {
             // Of a delegate a warning says already that it is left out.
             if route.at("delegate").is_none() {
-                let text = "a route without a destination, a redirect or a directResponse is not \
-                            implemented here and is left out";
+                let text = "a route without a destination that gets requests, a redirect or a \
+                            directResponse is not implemented here and is left out";
                 warnings.warn(&NOT_PLAYED, place, text);
             }
             return Ok(None);
         };
-        let fault = written.fault.map(HttpFault::fault);
+        let fault = written.fault.map(|fault| HttpFault::read(fault, warnings));
         Ok(Some(Self { name: written.name, conditions, action, fault, request_fields, response_fields }))
     }
 }
@@ -389,6 +389,7 @@ impl WeightedDestination {
         let is_only = written.len() == 1;
         let mut all = Vec::new();
         for to in written {
+            let place = Placed { value: (), place: to.place, path: to.path };
             let HttpRouteDestination { destination, weight, headers } = to.value;
             let weight = if is_only { 1 } else { weight.map_or(0, |weight| weight.0) };
             if weight == 0 {
@@ -399,6 +400,10 @@ impl WeightedDestination {
             let (request_fields, _) = headers.request.read(warnings);
             let (response_fields, _) = headers.response.read(warnings);
             let destination = Destination { host, subset, port: port.map(|port| port.number.0) };
+            if all.len() == 1 {
+                let text = "requests go to several destinations: it is chance which one a session gets";
+                warnings.warn(&NOT_PLAYED, &place, text);
+            }
             all.push(Self { destination, weight, request_fields, response_fields });
         }
         all
@@ -408,6 +413,18 @@ impl WeightedDestination {
 impl HttpFault {
     /// What Envoy's fault filter does with it (`TranslateFault` in
     /// `pilot/pkg/networking/core/route/route.go`): without a percentage nothing.
+    fn read(written: Placed<Self>, warnings: &mut WarningCollector) -> Fault {
+        let fault = written.value.fault();
+        let parts = [fault.delay.map(|(_, of)| of), fault.abort.map(|(_, of)| of)];
+        if parts.into_iter().flatten().any(FractionalPercent::is_chance) {
+            let place = Placed { value: (), place: written.place, path: written.path };
+            let text = "some requests are delayed or answered, and others are not: it is chance what a \
+                        session meets";
+            warnings.warn(&NOT_PLAYED, &place, text);
+        }
+        fault
+    }
+
     fn fault(self) -> Fault {
         let parts = |percentage: Option<Percent>| {
             FractionalPercent::of_percent(percentage.map_or(0.0, |percentage| percentage.value))

@@ -11,7 +11,19 @@ const WARNED_OF: &[(&str, &str)] = &[
         "{hosts: [a], http: [{headers: {request: {set: {x: '%PROTOCOL%'}}}, route: [{destination: {host: a}}]}]}",
     ),
     ("VirtualService", "{hosts: [a], http: [{name: nowhere}]}"),
-    ("VirtualService", "{hosts: [a], http: [{route: [{destination: {host: a}}, {destination: {host: b}}]}]}"),
+    (
+        "VirtualService",
+        "{hosts: [a], http: [{route: [{destination: {host: a}, weight: 1}, {destination: {host: b}, weight: 1}]}]}",
+    ),
+    (
+        "VirtualService",
+        "{hosts: [a], http: [{fault: {abort: {httpStatus: 503, percentage: {value: 5}}}, route: [{destination: {host: \
+         a}}]}]}",
+    ),
+    (
+        "EnvoyFilter",
+        "{configPatches: [{applyTo: HTTP_ROUTE, match: {proxy: {metadata: {a: b}}}, patch: {operation: MERGE}}]}",
+    ),
     (
         "VirtualService",
         "{hosts: [a], http: [{retries: {attempts: 1, retryOn: never}, route: [{destination: {host: a}}]}]}",
@@ -56,7 +68,7 @@ const WARNED_OF: &[(&str, &str)] = &[
 
 /// Those where neither a value nor its line is at hand: fields that no type takes, and whole kinds.
 const OTHERS: &[(&str, &str)] = &[
-    ("VirtualService", "{hosts: [a], http: [{fault: {}, route: [{destination: {host: a}}]}]}"),
+    ("VirtualService", "{hosts: [a], http: [{mirror: {}, route: [{destination: {host: a}}]}]}"),
     ("DestinationRule", "{host: a, trafficPolicy: {outlierDetection: {}}}"),
     ("Sidecar", "{}"),
     ("Sidecars", "{}"),
@@ -109,15 +121,15 @@ fn a_place_in_the_sources_that_warns_has_its_document_here() {
 
 #[test]
 fn what_is_left_out_in_the_same_way_in_many_places_is_one_note() {
-    let faults = "{hosts: [a], http: [{fault: {}, route: [{destination: {host: a}}]}, {fault: {}, route: \
+    let mirrors = "{hosts: [a], http: [{mirror: {}, route: [{destination: {host: a}}]}, {mirror: {}, route: \
                   [{destination: {host: a}}]}]}";
-    let another = document("VirtualService", faults).replace("name: it", "name: another");
-    let found = findings(&format!("{}---\n{another}", document("VirtualService", faults)));
+    let another = document("VirtualService", mirrors).replace("name: it", "name: another");
+    let found = findings(&format!("{}---\n{another}", document("VirtualService", mirrors)));
     let notes: Vec<_> = found.iter().filter(|finding| *finding.rule == rules::NOT_PLAYED).collect();
     assert_eq!(notes.len(), 1, "{notes:#?}");
     assert!(
         notes[0].message.ends_with(
-            "fault is not implemented here: it is in force in a mesh alone (and 3 more like this)"
+            "mirror is not implemented here: it is in force in a mesh alone (and 3 more like this)"
         )
     );
 }
