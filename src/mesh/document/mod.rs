@@ -311,9 +311,16 @@ impl Documents {
     #[must_use]
     pub fn routes_of_others(&self, service: &Service, client: &Workload, port: u16) -> Vec<(Place, String)> {
         let found = self.virtual_services_for(&service.host()).into_iter();
-        let Some((_, found)) = found.into_iter().find(|(_, it)| it.for_sidecars) else { return Vec::new() };
+        let Some((_, found)) = found.into_iter().find(|(_, it)| it.is_for_sidecars()) else {
+            return Vec::new();
+        };
         let place = found.metadata.document().place_of("spec.http");
-        let proxy = ClientProxy { workload: Some(client), namespace: &client.namespace, port };
+        let proxy = RoutedProxy {
+            role: ProxyRole::Sidecar,
+            workload: Some(client),
+            namespace: &client.namespace,
+            port,
+        };
         let of_others = |route: &&HttpRoute| {
             !route.conditions.is_empty() && !route.conditions.iter().any(|it| it.is_for(proxy))
         };

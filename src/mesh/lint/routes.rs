@@ -10,7 +10,7 @@ use super::rules::{
 };
 use super::set::Set;
 use crate::mesh::config::Workload;
-use crate::mesh::document::{ClientProxy, Deployment, HttpMatchRequest, Service, VirtualService};
+use crate::mesh::document::{Deployment, HttpMatchRequest, ProxyRole, RoutedProxy, Service, VirtualService};
 use crate::mesh::host::resolve;
 use crate::yaml::{Dialect, NodeRef};
 
@@ -208,10 +208,11 @@ impl Clients {
         Self { pods, ports: ports(set, service, routes), are_all_known }
     }
 
-    fn all(&self) -> impl Iterator<Item = ClientProxy<'_>> {
+    fn all(&self) -> impl Iterator<Item = RoutedProxy<'_>> {
         self.pods.iter().flat_map(|(namespace, workload)| {
-            let client = ClientProxy { workload: workload.as_ref(), namespace, port: 0 };
-            self.ports.iter().map(move |port| ClientProxy { port: *port, ..client })
+            let client =
+                RoutedProxy { role: ProxyRole::Sidecar, workload: workload.as_ref(), namespace, port: 0 };
+            self.ports.iter().map(move |port| RoutedProxy { port: *port, ..client })
         })
     }
 }
