@@ -32,7 +32,7 @@ pub use lines::{Lines, MAX_LINE_BYTES};
 pub use output::{SinkError, Target};
 pub use parse::{Field, LinePart, ParseError, ParsedLine};
 pub use record::Record;
-pub use records::{Finder, Records, Unread};
+pub use records::{Finder, Records, Unread, is_of_ztunnel};
 pub use response_flags::{ResponseFlag, ResponseFlags};
 pub use side::{BySide, Side};
 pub use sink::{Reopen, Sink, Writer};

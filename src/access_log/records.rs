@@ -386,6 +386,12 @@ fn is_object_start(text: &str) -> bool {
     rest.is_empty() || rest.starts_with(['"', '}'])
 }
 
+/// Whether a line is of an ambient mesh's ztunnel, which carries connections and sees no request.
+#[must_use]
+pub fn is_of_ztunnel(text: &str) -> bool {
+    text.contains("src.addr") && text.contains("dst.addr")
+}
+
 /// Whether a text has what access logs have: a request's first line, or a key for the status.
 fn looks_like_a_line(text: &str) -> bool {
     static REQUEST: LazyLock<Regex> = LazyLock::new(|| {
@@ -396,7 +402,7 @@ fn looks_like_a_line(text: &str) -> bool {
         ))
         .expect("a test uses it")
     });
-    REQUEST.is_match(text)
+    REQUEST.is_match(text) || is_of_ztunnel(text)
 }
 
 #[cfg(test)]

@@ -119,6 +119,19 @@ fn a_log_in_no_format_that_is_known_is_shown_with_the_way_out() {
 }
 
 #[test]
+fn lines_of_ztunnel_are_named_and_no_format_is_asked_for() {
+    let line = "2026-07-05T10:00:00.123456Z\tinfo\taccess\tconnection complete\tsrc.addr=10.244.1.5:38012 dst.addr=10.244.2.9:15008 \
+                direction=\"outbound\" bytes_sent=240 bytes_recv=1801 duration=\"60001ms\"";
+    let json = r#"{"level":"info","message":"connection complete","src.addr":"10.244.1.5:38012","dst.addr":"10.244.2.9:15008"}"#;
+    for log in [line, json] {
+        let output = run(&["explain"], &format!("{log}\n"));
+        assert_eq!(output.status.code(), Some(2));
+        let stderr = text(&output.stderr);
+        assert!(stderr.contains("are ztunnel's") && !stderr.contains("--log-format"), "{stderr}");
+    }
+}
+
+#[test]
 fn a_log_in_utf_16_is_named_with_what_to_do() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("client.log");

@@ -17,7 +17,9 @@ use super::exit;
 use crate::access_log::explain::{
     Explanation, Proxy, explain, explain_session, particulars, session_particulars,
 };
-use crate::access_log::{BySide, Joiner, LineFormat, MAX_WAITING, ParsedLine, Side, WaitingLine};
+use crate::access_log::{
+    BySide, Joiner, LineFormat, MAX_WAITING, ParsedLine, Side, WaitingLine, is_of_ztunnel,
+};
 use crate::escape::{escape_line, to_json};
 use all_cores::{Parting, summarise};
 use follow::Following;
@@ -92,6 +94,11 @@ enum ExplainError {
          UTF-8 of them (iconv -f UTF-16 -t UTF-8, or in PowerShell: … | Out-File -Encoding utf8 FILE)"
     )]
     Utf16 { lines: usize },
+    #[error(
+        "these {lines} lines are ztunnel's, which carries connections and sees no request: a WebSocket is one connection to it, whose \
+         bytes, duration and error its line has; the request is in the log of a waypoint, if there is one, or of the application: {line}"
+    )]
+    OfZtunnel { lines: usize, line: Box<str> },
     #[error("no access-log line among {lines} lines, {too_long} of them longer than 1 MiB and skipped")]
     NoLine { lines: usize, too_long: usize },
     #[error(
@@ -259,6 +266,7 @@ fn say_unread(read: &WasRead, told: usize) -> Result<(), ExplainError> {
     if told == 0 {
         return Err(match read.unread.first.clone() {
             _ if read.unread.with_zeros > 0 => ExplainError::Utf16 { lines: read.lines },
+            Some(line) if is_of_ztunnel(&line) => ExplainError::OfZtunnel { lines: read.unread.alike, line },
             Some(line) => ExplainError::OtherFormat { lines: read.unread.alike, line },
             None => ExplainError::NoLine { lines: read.lines, too_long: read.too_long },
         });
