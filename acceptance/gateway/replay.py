@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Plays the recorded gateway scenarios again, and compares what both proxies log and what the client sees with the recordings.
 
+    replay.py gateway BINARY         `BINARY sidecar gateway` before `BINARY sidecar inbound`
     replay.py inbound BINARY ENVOY   `BINARY sidecar inbound` behind a real Envoy as gateway
     replay.py envoy ENVOY            both are real Envoy, which has to agree with its own recordings
     replay.py record ENVOY           writes the recordings anew, instead of comparing
@@ -19,7 +20,7 @@ import gateway_stage  # noqa: E402
 from gateway_compare import compare_logs  # noqa: E402
 import replaying  # noqa: E402
 import stage  # noqa: E402
-from sidecar_gateway import EnvoyBeforeSidecar, gateway_yaml  # noqa: E402
+from sidecar_gateway import EnvoyBeforeSidecar, SidecarGateway, gateway_yaml  # noqa: E402
 
 WIRE = "On the wire between gateway and sidecar"
 
@@ -72,19 +73,23 @@ def without_volatile(scenario):
 
 def main():
     parser = replaying.arguments_of(__doc__)
-    parser.add_argument("proxies", choices=["inbound", "envoy", "record"])
+    parser.add_argument("proxies", choices=["gateway", "inbound", "envoy", "record"])
     parser.add_argument("programs", metavar="PROGRAM", nargs="+", help="the websockets-cli and Envoy binaries")
     arguments = parser.parse_args()
-    ours = arguments.proxies == "inbound"
-    if len(arguments.programs) != 1 + ours:
-        parser.error("inbound takes BINARY and ENVOY, the others ENVOY")
-    *binary, envoy = map(os.path.abspath, arguments.programs)
+    makes = {"gateway": SidecarGateway, "inbound": before_sidecar}.get(arguments.proxies, EnvoyGateway)
+    if len(arguments.programs) != (2 if arguments.proxies == "inbound" else 1):
+        parser.error("gateway takes BINARY, inbound BINARY and ENVOY, the others ENVOY")
+    programs = list(map(os.path.abspath, arguments.programs))
 
     def make_pair(options):
-        return EnvoyBeforeSidecar(options, envoy, *binary) if ours else EnvoyGateway(options, envoy)
+        return makes(options, *programs)
 
-    record = arguments.proxies == "record"
+    record, ours = arguments.proxies == "record", arguments.proxies in ("gateway", "inbound")
     return replaying.main(GatewayReplay(), arguments, make_pair, record=record, documents=ours)
+
+
+def before_sidecar(options, binary, envoy):
+    return EnvoyBeforeSidecar(options, envoy, binary)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ use crate::mesh::RetryPolicy;
 use crate::websocket::extended_connect::RequestParts;
 
 /// `x-envoy-attempt-count` (the virtual host's `include_request_attempt_count`).
-const ATTEMPT_COUNT: HeaderName = HeaderName::from_static("x-envoy-attempt-count");
+pub(super) const ATTEMPT_COUNT: HeaderName = HeaderName::from_static("x-envoy-attempt-count");
 
 /// Envoy's default back-off between retries: a random time below 25 ms, doubled with each, at most
 /// 250 ms.
@@ -124,7 +124,8 @@ impl Attempts<'_> {
     pub(super) async fn run(&mut self) -> Result<(Upstream, ResponseParts), Failure> {
         let mut retries = 0;
         loop {
-            if self.numbered {
+            // The first attempt has its number from before the route changed the fields.
+            if self.numbered && retries > 0 {
                 self.request.fields.set(ATTEMPT_COUNT, HeaderValue::from(retries + 1));
             }
             let (reset, sent) = match self.attempt().await? {

@@ -15,7 +15,7 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use tokio::time::Instant;
 use tracing::Instrument;
 
-use super::attempts::{Attempts, Failure, Replay};
+use super::attempts::{ATTEMPT_COUNT, Attempts, Failure, Replay};
 use super::downstream::{Downstream, Incoming};
 use super::filter_chain::{CountedRecord, FilterChain};
 use super::half::Half;
@@ -192,6 +192,9 @@ impl ActiveStream {
             }
             Action::Forward { cluster, timeout, retry, rewrite } => (cluster, *timeout, retry, rewrite),
         };
+        if route.include_request_attempt_count {
+            request.fields.set(ATTEMPT_COUNT, HeaderValue::from(1));
+        }
         route.change_request(choice, &mut request.fields);
         route_fields::rewrite(rewrite, &route.conditions, &mut request);
         self.record.authority.clone_from(&request.authority);

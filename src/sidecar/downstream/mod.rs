@@ -194,9 +194,10 @@ impl Downstream {
                 Ok(())
             }
             Self::Http2(http2) => {
-                if end && status == StatusCode::SWITCHING_PROTOCOLS {
-                    // HTTP/2 has no status 101 (RFC 9113 section 8.6): its client takes it for a
-                    // protocol error.
+                let is_upgrade = extended_connect::is_upgrade(&fields);
+                if end && status == StatusCode::SWITCHING_PROTOCOLS && !is_upgrade {
+                    // HTTP/2 has no status 101 (RFC 9113 section 8.6), and 200 stands for it only
+                    // where it is the answer to an upgrade: its client takes it for a protocol error.
                     http2.respond.reset(Reason::PROTOCOL_ERROR);
                     return Ok(());
                 }
