@@ -220,7 +220,7 @@ fn reach(cluster: NodeRef<'_>, assignments: &[NodeRef<'_>]) -> DumpedReach {
         return DumpedReach::NoHealthyHosts(first.at("healthStatus").unwrap_or(*first).place());
     }
     // A dump without an assignment does not show the hosts: those of EDS are there by include_eds alone.
-    if let Some(assignment) = assignments.first().filter(|_| !has_some) {
+    if let Some(assignment) = assignments.first().filter(|_| !has_some && !finds_hosts_itself(cluster)) {
         return DumpedReach::NoHosts(assignment.place());
     }
     let mut passed = MILLION;
@@ -234,6 +234,21 @@ fn reach(cluster: NodeRef<'_>, assignments: &[NodeRef<'_>]) -> DumpedReach {
         }
     }
     place.map_or(DumpedReach::Hosts, |place| DumpedReach::Drops(MILLION - passed, place))
+}
+
+/// Whether its hosts come with the requests, not from an assignment, so that an empty one says nothing:
+/// `ORIGINAL_DST` (`PassthroughCluster` and the `inbound|…` of Istio) and the cluster types that are
+/// extensions (dynamic forward proxy, aggregate), but for the extensions of the types that are assigned.
+fn finds_hosts_itself(cluster: NodeRef<'_>) -> bool {
+    const ASSIGNED: [&str; 5] = [
+        "envoy.cluster.static",
+        "envoy.cluster.eds",
+        "envoy.cluster.strict_dns",
+        "envoy.cluster.logical_dns",
+        "envoy.cluster.dns",
+    ];
+    text_at(cluster, "type") == Some("ORIGINAL_DST")
+        || text_at(cluster, "clusterType.name").is_some_and(|name| !ASSIGNED.contains(&name))
 }
 
 /// Whether a transport socket is TLS.

@@ -554,6 +554,22 @@ fn what_lets_no_session_through_is_an_error_whatever_else_is_right() {
 }
 
 #[test]
+fn clusters_whose_hosts_come_with_the_requests_are_not_without_hosts() {
+    let none = r#""load_assignment": {"cluster_name": "c"}"#;
+    for (kind, found) in [
+        (r#""type": "ORIGINAL_DST""#, None),
+        (r#""cluster_type": {"name": "envoy.clusters.dynamic_forward_proxy"}"#, None),
+        (r#""cluster_type": {"name": "envoy.clusters.aggregate"}"#, None),
+        (r#""cluster_type": {"name": "envoy.cluster.static"}"#, Some("no-hosts")),
+        (r#""type": "STATIC""#, Some("no-hosts")),
+        (r#""type": "EDS""#, Some("no-hosts")),
+    ] {
+        let cluster = format!("{BREAKERS}, {kind}, {none}");
+        assert_eq!(of_server(WEBSOCKET, ROUTE, &cluster), Vec::from_iter(found), "{cluster}");
+    }
+}
+
+#[test]
 fn hosts_that_are_all_ill_are_none_unless_envoy_may_panic() {
     let host = |status: &str| {
         PEER.replace(r#"{"endpoint":"#, &format!(r#"{{"health_status": "{status}", "endpoint":"#))
