@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::config::{ChainConfig, Proxy, Transport};
 use super::connection_info::ConnectionInfo;
+use super::downstream_tasks::DownstreamTasks;
 use super::drain_manager::DrainManager;
 use super::routes::{Clusters, Routes};
 use super::stats::{Active, ConnectionManagerStats, WorkerStats};
@@ -24,6 +25,8 @@ pub(super) struct FilterChain {
     pub(super) drain_manager: Arc<DrainManager>,
     /// The memory that the streams of the worker hold.
     pub(super) budget: Rc<Budget>,
+    /// The streams of HTTP/2 connections run here.
+    pub(super) tasks: DownstreamTasks,
     pub(super) mint_websocket_key: bool,
     pub(super) transport: Transport,
     server_names: Vec<String>,
@@ -40,6 +43,7 @@ impl FilterChains {
         proxy: &Proxy,
         stats: &Arc<WorkerStats>,
         budget: &Rc<Budget>,
+        tasks: &DownstreamTasks,
         sink: &Sink,
     ) -> Vec<Self> {
         let mut clusters = Clusters::new(proxy, stats, budget);
@@ -50,6 +54,7 @@ impl FilterChains {
                 stats: Arc::clone(stats),
                 drain_manager: Arc::clone(&proxy.drain_manager),
                 budget: Rc::clone(budget),
+                tasks: tasks.clone(),
                 mint_websocket_key: proxy.mint_websocket_key,
                 transport: config.transport.clone(),
                 server_names: config.server_names.clone(),

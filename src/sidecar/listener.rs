@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 use super::config::{Proxy, Transport};
 use super::connection_info::{ConnectionInfo, DownstreamTls};
 use super::downstream;
+use super::downstream_tasks::DownstreamTasks;
 use super::filter_chain::{FilterChain, FilterChains};
 use super::http1::Http1;
 use super::overload;
@@ -25,8 +26,8 @@ use crate::net::{self, arena};
 use crate::tls::{self, ClientHello, Secured};
 use crate::tunnel;
 
-/// Runs one worker on this thread until its drain is forced; dropping the runtime then ends every
-/// open stream, each leaving its line. A graceful drain closes the listeners.
+/// Runs one worker on this thread until its drain is forced; then every open stream ends, each leaving
+/// its line. A graceful drain closes the listeners.
 pub(super) fn run(
     proxy: &Proxy,
     stats: &Arc<WorkerStats>,
@@ -37,14 +38,17 @@ pub(super) fn run(
     net::serve_all_local(listeners, async |listeners| {
         let budget = overload::budget(proxy.buffered_bytes, Arc::clone(&stats.overload));
         tokio::task::spawn_local(overload::refresh(Rc::clone(&budget)));
-        let chains = FilterChains::of_all_listeners(proxy, stats, &budget, sink);
+        let tasks = DownstreamTasks::default();
+        let chains = FilterChains::of_all_listeners(proxy, stats, &budget, &tasks, sink);
         let accepting = listeners.into_iter().zip(chains).map(|(listener, chains)| {
+            let tasks = tasks.clone();
             net::accept_each(listener, move |socket, remote| {
-                tokio::task::spawn_local(serve(chains.clone(), socket, remote));
+                tasks.spawn(serve(chains.clone(), socket, remote));
             })
         });
         drain.graceful.run_until_cancelled(join_all(accepting)).await;
         drain.forced.cancelled().await;
+        tasks.end().await;
     })
 }
 

@@ -10,6 +10,7 @@ mod attempts;
 mod config;
 mod connection_info;
 mod downstream;
+mod downstream_tasks;
 mod drain_manager;
 mod edge;
 mod filter_chain;

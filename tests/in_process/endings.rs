@@ -325,3 +325,28 @@ async fn an_upstream_that_ends_after_an_interim_response_has_begun_its_response(
     let details = "upstream_reset_after_response_started{connection_termination}";
     assert_eq!(ending(&server), json!([503, "UC", details, 0, 95]));
 }
+
+#[tokio::test]
+async fn a_client_sidecar_that_is_shut_down_resets_its_streams_before_the_connection_ends() {
+    for (hop, flags, details) in
+        [(Hop::Http1, "DC", "downstream_remote_disconnect"), (Hop::Http2, "DR", "http2.remote_reset")]
+    {
+        let pair = Pair::start(hop, echo());
+        let mut clients = Vec::new();
+        for _ in 0..3 {
+            clients.push(open_session(pair.outbound).await);
+        }
+        pair.stop_outbound();
+        for client in &mut clients {
+            assert_eq!(read_all(client).await, b"");
+        }
+        for line in pair.wait_for_lines("client", 3).await {
+            let cut_off =
+                "downstream_local_disconnect(purging_socket_that_have_not_progressed_to_connections)";
+            assert_eq!(ending(&line), json!([101, "DC", cut_off, 11, 7]));
+        }
+        for line in pair.wait_for_lines("server", 3).await {
+            assert_eq!(ending(&line), json!([101, flags, details, 11, 7]), "{hop:?}");
+        }
+    }
+}

@@ -3,6 +3,7 @@
 
 mod admin;
 mod endings;
+mod gateway;
 mod headers;
 mod http1_edges;
 mod http1_messages;

@@ -76,7 +76,7 @@ pub(in crate::sidecar) async fn serve(
             continue;
         }
         let stream = Http2Stream { stream, respond, head_sent: false, connection: Rc::clone(&state) };
-        tokio::task::spawn_local(serve_stream(&chain, &request, stream, &info));
+        chain.tasks.spawn(serve_stream(&chain, &request, stream, &info));
     }
     // Closing with unread bytes would become a reset, which destroys what was sent last.
     if let Some(mut socket) = server.abandon() {
