@@ -15,6 +15,7 @@ use tracing_subscriber::fmt::MakeWriter;
 use super::config::{Config, Direction, Proxy};
 use super::connection_info::ConnectionInfo;
 use super::downstream::{self, Downstream, Incoming};
+use super::downstream_tasks::DownstreamTasks;
 use super::filter_chain::{FilterChain, FilterChains};
 use super::http1::Http1;
 use super::overload::{self, MAX_BUFFERED_BYTES};
@@ -45,7 +46,7 @@ fn chain() -> Rc<FilterChain> {
     let proxy = Proxy::new(config).unwrap();
     let stats = Arc::new(WorkerStats::new(proxy.virtual_hosts()));
     let budget = overload::budget(proxy.buffered_bytes, Arc::clone(&stats.overload));
-    let chains = FilterChains::of_all_listeners(&proxy, &stats, &budget, &sink);
+    let chains = FilterChains::of_all_listeners(&proxy, &stats, &budget, &DownstreamTasks::default(), &sink);
     Rc::clone(chains[0].only().unwrap())
 }
 

@@ -13,7 +13,7 @@ use websockets_cli::tls::client::{Client, ClientOptions};
 
 use crate::support::*;
 
-const DOCUMENTS: &str = r#"
+const DOCUMENTS: &str = r"
 apiVersion: apps/v1
 kind: Deployment
 metadata: {name: istio-ingressgateway, namespace: istio-system}
@@ -33,7 +33,7 @@ spec:
   selector: {istio: ingressgateway}
   servers:
     - {port: {number: 80, name: http, protocol: HTTP}, hosts: [ws.example.com], tls: {httpsRedirect: true}}
-"#;
+";
 
 const CLUSTER: &str = "outbound|8080||websockets-server.default.svc.cluster.local";
 
