@@ -110,10 +110,7 @@ fn sigterm_ends_a_sidecar_at_once_and_its_open_sessions_leave_their_lines() {
     let server = eventually("the peer's lines", || {
         Some(lines(logs.path(), "inbound")).filter(|lines| lines.len() == sessions.len())
     });
-    assert!(
-        server.iter().all(|line| line["response_code_details"] == "downstream_remote_disconnect"),
-        "{server:?}"
-    );
+    assert!(server.iter().all(|line| line["response_code_details"] == "http2.remote_reset"), "{server:?}");
     pair.inbound.signal(Signal::SIGINT);
     assert_eq!(pair.inbound.end().code(), Some(0));
 }
